@@ -1,0 +1,63 @@
+"""The folder is the registry: one technique, one file, one public name.
+
+`names("pooling")` lists the folder and imports nothing; `find` imports one file and takes the one name in its `__all__`; `build` calls it with
+the settings of a recipe. A constructor's keyword parameters are the technique's schema: `settings("pooling", "max_cls")` reads them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from encore.errors import RecipeError, did_you_mean
+
+__all__ = ["build", "find", "kinds", "names", "settings"]
+
+_HERE = Path(__file__).parent
+_KINDS = ("curves", "heads", "losses", "metrics", "plans", "pooling")
+
+
+def kinds() -> tuple[str, ...]:
+    """The folders that hold techniques."""
+    return _KINDS
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Public names of one kind, sorted. Imports nothing."""
+    if kind not in _KINDS:
+        raise RecipeError(f"no kind of technique called '{kind}'. {did_you_mean(kind, _KINDS)}")
+    return tuple(sorted(path.stem for path in (_HERE / kind).glob("[a-z]*.py")))
+
+
+def find(kind: str, name: str) -> Any:
+    """The class or function that `name` stands for. Raises RecipeError with a suggestion where there is none."""
+    known = names(kind)
+    if name not in known:
+        raise RecipeError(f"no {_singular(kind)} called '{name}'. {did_you_mean(name, known)}")
+    module = importlib.import_module(f"encore.{kind}.{name}")
+    (public,) = module.__all__
+    return getattr(module, public)
+
+
+def settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a technique: these are what a recipe may set."""
+    signature = inspect.signature(find(kind, name))
+    return {key: parameter for key, parameter in signature.parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def build(kind: str, spec: str | Mapping[str, Any], *given: Any) -> Any:
+    """Construct a technique from `name` or `{name: …, setting: …}`; `given` are its positional arguments (a width, say)."""
+    chosen = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = chosen.pop("name")
+    known = settings(kind, name)
+    unknown = [key for key in chosen if key not in known]
+    if unknown:
+        raise RecipeError(f"{_singular(kind)} '{name}' has no setting '{key}'. {did_you_mean(key, list(known))}" for key in unknown)
+    return find(kind, name)(*given, **chosen)
+
+
+def _singular(kind: str) -> str:
+    return {"losses": "loss", "pooling": "pooling"}.get(kind, kind.removesuffix("s"))

@@ -1,0 +1,162 @@
+"""The frozen data that flows from left to right, and the protocols of the parts.
+
+A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`. Only attention and pooling know about rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+__all__ = [
+    "Batch", "Encoded", "EvalReport", "LabelSpace", "Loss", "Output", "Phase", "Pooling", "StepReport", "TaskKind", "Tokens",
+]
+
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """What a task predicts.
+
+    `names` are the labels' own words in the order of the score columns: `("negative", "positive")`; empty for regression.
+    A binary task has two names and the second is the positive class.
+    """
+
+    kind: TaskKind
+    names: tuple[str, ...] = ()
+    ordered: bool = False                       # "1".."5": the distance between two labels means something
+
+    @property
+    def n_scores(self) -> int:
+        """Columns of the score matrix: one per name (two for a binary task), one for regression."""
+        return 1 if self.kind == "regression" else len(self.names)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The real tokens of some rows, end to end.
+
+    ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits for the device.
+    """
+
+    ids: Tensor
+    segments: Tensor
+    positions: Tensor
+    offsets: Tensor
+    lengths: tuple[int, ...]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.ids.shape[0])
+
+    @cached_property
+    def cache(self) -> dict[Any, Any]:
+        """Layouts that depend on the lengths alone (attention's groups, row numbers); filled by those who need them, once per batch."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one task. `ids` name each example for ever: (digest of its file, row in it)."""
+
+    task: str
+    ids: tuple[tuple[str, int], ...]
+    tokens: Tokens
+    targets: Tensor | None                      # (rows,) int64 or float32; (rows, labels) float32 for multi-label or soft targets
+    weights: Tensor                             # (rows,) float32: class weights; 1 where none are asked for
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """`states[i]`: (tokens, width), H[0] is the embedding output. A state that no pooling reads is None."""
+
+    states: tuple[Tensor | None, ...]
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a task model says of a batch."""
+
+    scores: Tensor                              # (rows, n_scores) float32: logits, or the value for regression
+    embeddings: tuple[Tensor, ...]              # one (rows, head width) per side
+    embedded: Tensor | None = None              # (tokens, width): where SMART re-enters
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """(Encoded) → (items, width). `reduce` has no parameters, so that a frozen phase can cache what it returns."""
+
+    width: int
+    layers: tuple[int, ...]                     # indices into `states`, negative from the top
+
+    def reduce(self, encoded: Encoded) -> Tensor: ...
+    def __call__(self, encoded: Encoded) -> Tensor: ...
+
+
+class Loss(Protocol):
+    """(model, batch, output) → (sum, weight): the effective batch does not depend on the micro-batch."""
+
+    couples_rows: bool                          # True: the step must not split a batch
+
+    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What trains, for how long, at which rate. A phase never changes structure."""
+
+    tasks: tuple[str, ...]
+    epochs: int
+    lr: float
+    batch_size: int = 32
+    curve: Any = None                           # progress in [0, 1] → factor
+    weight_decay: float = 0.01
+    clip_norm: float | None = 1.0
+    trainable: Literal["all", "heads"] = "all"
+    fresh_optimiser: bool = True
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step."""
+
+    step: int                                   # counts from 1 over the whole run
+    epoch: int                                  # counts from 1
+    steps_in_epoch: int
+    task: str
+    loss: float
+    terms: Mapping[str, float]
+    lr: float
+    grad_norm: float
+    n_tokens: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """The end of an epoch: mean train loss, metrics of every split, and the raw scores of every dev set."""
+
+    epoch: int
+    step: int
+    train: Mapping[str, Mapping[str, float]]                     # task → metric → value, on the rows as they were trained on
+    dev: Mapping[str, Mapping[str, Mapping[str, float]]]         # task → dev set → metric → value
+    scores: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)   # task → dev set → (rows, n_scores)
+    selected: float | None = None               # what `keep: best` and early stopping look at; higher is better
+    is_best: bool = False
+    is_last: bool = False                       # early stopping or the plan's end
+
+
+Settings = Mapping[str, Any]
+Names = Sequence[str]
