@@ -1,0 +1,24 @@
+"""Log loss: the mean of −log p(truth), in nats; over rows and labels for multi-label tasks. Lower is better.
+
+Taken from the scores with scipy's log-softmax and log-sigmoid: scikit-learn's clips probabilities at 2e-16, which hides how wrong a sure mistake is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from encore.scores import row_losses
+from encore.statistics import Weighted, mean_of, metric
+from encore.types import LabelSpace
+
+__all__ = ["log_loss"]
+
+
+def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
+    return mean_of(row_losses(scores, targets, labels))
+
+
+@metric("log loss", kinds=("binary", "multiclass", "multilabel"), form="amount", higher_is_better=False, weighted=_weighted)
+def log_loss(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
+    """The mean of −log p(truth), in nats."""
+    return row_losses(scores, targets, labels).mean()

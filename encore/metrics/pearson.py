@@ -1,0 +1,17 @@
+"""Pearson correlation of values and targets; 0, with a warning, where either is constant."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import pearsonr
+
+from encore.statistics import correlation_sums, metric, undefined
+from encore.types import LabelSpace
+
+__all__ = ["pearson"]
+
+
+@metric("Pearson r", kinds=("regression",), form="coefficient", weighted=correlation_sums())
+def pearson(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
+    """Pearson's r; 0, with a MetricWarning, where the predictions or the targets are constant."""
+    return 0.0 if undefined(scores[:, 0], targets) else pearsonr(scores[:, 0], targets).statistic
