@@ -9,26 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encore.dropout import Dropout
 from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
-from encore.encoder.layers import LayerNorm, Linear, ResidualNorm
+from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, ResidualNorm
 from encore.errors import DataError
 from encore.types import Tokens
 
 __all__ = ["build", "from_huggingface"]
-
-_ACTIVATIONS = {
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-}
 
 
 class Embeddings(nn.Module):
@@ -55,7 +45,7 @@ class Block(nn.Module):
         width, inner, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
         self.n_heads = config["num_attention_heads"]
         self.attention_dropout = config["attention_probs_dropout_prob"]
-        self.activation = _ACTIVATIONS[config["hidden_act"]]
+        self.activation = ACTIVATIONS[config["hidden_act"]]
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
         self.attention_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
@@ -70,6 +60,7 @@ class Block(nn.Module):
         return self.output_norm(x, self.down(self.activation(self.up(x))))
 
 
+_REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _DEFAULTS = {
     "layer_norm_eps": 1e-12,
     "hidden_act": "gelu",
@@ -83,11 +74,15 @@ _DEFAULTS = {
 def build(config: Mapping[str, Any]) -> Encoder:
     """An encoder with fresh weights from a `config.json`. Raises DataError for what this family cannot express."""
     config = {**_DEFAULTS, **config}
-    problems = []
+    problems = [f"config.json: '{key}' is missing." for key in _REQUIRED if key not in config]
+    if problems:
+        raise DataError(problems)
+    if config["hidden_size"] % config["num_attention_heads"]:
+        problems.append(f"config.json: hidden_size {config['hidden_size']} cannot be split into num_attention_heads {config['num_attention_heads']}.")
     if config.get("position_embedding_type", "absolute") != "absolute":
         problems.append(f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported, only 'absolute'.")
-    if config["hidden_act"] not in _ACTIVATIONS:
-        problems.append(f"config.json: hidden_act '{config['hidden_act']}' is not known. Known: {', '.join(sorted(_ACTIVATIONS))}.")
+    if config["hidden_act"] not in ACTIVATIONS:
+        problems.append(f"config.json: hidden_act '{config['hidden_act']}' is not known. Known: {', '.join(sorted(ACTIVATIONS))}.")
     if config.get("is_decoder"):
         problems.append("config.json: is_decoder is true; Encore trains encoders.")
     if problems:
@@ -106,6 +101,7 @@ _NAMES = {
     "output.dense": "down",
     "output.LayerNorm": "output_norm",
 }
+_STACKED = ("attention.self.query", "attention.self.key", "attention.self.value")
 
 
 def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -119,11 +115,15 @@ def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
             ours[key.replace("embeddings.LayerNorm", "embed.norm")] = value
         elif key.startswith("encoder.layer."):
             number, rest = key.removeprefix("encoder.layer.").split(".", 1)
-            module, kind = rest.rsplit(".", 1)
+            module, _, kind = rest.rpartition(".")
+            stacked = [state.get(f"encoder.layer.{number}.attention.self.{part}.{kind}") for part in ("query", "key", "value")]
             if module in _NAMES:
                 ours[f"blocks.{number}.{_NAMES[module]}.{kind}"] = value
-            elif module == "attention.self.query":
-                parts = [state[f"encoder.layer.{number}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
-                ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(parts)
+            elif module not in _STACKED or any(part is None or part.shape != value.shape for part in stacked):
+                ours[key] = value                       # has no place: the loader names it
+            elif module == _STACKED[0]:
+                ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(stacked)
+        elif key.startswith("embeddings.") and not key.endswith("_ids"):
+            ours[key] = value                           # position_ids, which old checkpoints carry, only counts from 0
     pooler = {key.removeprefix("pooler.dense."): value for key, value in state.items() if key.startswith("pooler.dense.")}
     return ours, pooler

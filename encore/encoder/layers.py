@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from encore.dropout import keep
 
-__all__ = ["LayerNorm", "Linear", "ResidualNorm"]
+__all__ = ["ACTIVATIONS", "LayerNorm", "Linear", "ResidualNorm"]
+
+ACTIVATIONS = {                                          # under the names that config.json uses
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+}
 
 
 class Linear(nn.Linear):

@@ -5,11 +5,12 @@ Weights are read from `model.safetensors` only. transformers is never imported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def locate(name: str, *, base: Path | None = None) -> Source:
 def load(source: Source) -> Pretrained:
     """Read the weights. Raises DataError where they do not fit the configuration."""
     family = importlib.import_module(f"encore.encoder.{source.config['model_type']}")
-    weights, pooler = family.from_huggingface(safetensors.torch.load_file(source.folder / "model.safetensors"))
+    weights, pooler = family.from_huggingface(_tensors(source.folder / "model.safetensors"))
     encoder = build(source.config)
     fill(encoder, {key: value.float() for key, value in weights.items()}, source.folder / "model.safetensors")
     shape = shape_of(encoder, source.config)
@@ -174,16 +175,32 @@ def _default_pooling(folder: Path) -> tuple[str, str]:
         for key, name in (("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "cls")):
             if settings.get(key):
                 return name, "the encoder's 1_Pooling/config.json"
-    with safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
+    with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
         if any(key.endswith("pooler.dense.weight") for key in weights.keys()):  # noqa: SIM118: not a mapping
             return "pooler", "the checkpoint has a trained pooler"
     return "cls", "the checkpoint has no pooler"
 
 
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with _refusing(path):
+        return safetensors.torch.load_file(path)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{path}: cannot be read as safetensors ({error}). Download or save it again.") from None
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: file is missing; an encoder's folder needs it.") from None
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}.")
+    return content
