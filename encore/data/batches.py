@@ -1,0 +1,81 @@
+"""Rows → batches: which rows make a step, and their tokens as tensors, end to end with no padding.
+
+Order is a function of (seed, task, epoch): nothing needs saving to resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from encore import rng
+from encore.data.tokenise import TokenStore, take_runs
+from encore.types import Tokens
+
+__all__ = ["batches_of", "collate", "epoch_order", "evaluation_batches"]
+
+
+def collate(stores: TokenStore | Sequence[TokenStore], rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
+    """The tokens of `rows`, in that order. Several stores (the sides of a siamese batch) give all rows of the first, then all of the second, ….
+
+    rows: (rows,) integers. Positions start at 0 in every row; a family that counts otherwise adds its own offset.
+    """
+    sides = (stores,) if isinstance(stores, TokenStore) else tuple(stores)
+    rows = np.asarray(rows, dtype=np.int64)
+    lengths = np.concatenate([side.lengths[rows] for side in sides])
+    n_rows, n_tokens = len(lengths), int(lengths.sum())
+    # One block of memory for everything, so that a GPU gets it in one copy.
+    packed = np.empty(3 * n_tokens + n_rows + 1, dtype=np.int64)
+    ids, segments, positions, offsets = np.split(packed, (n_tokens, 2 * n_tokens, 3 * n_tokens))
+    offsets[0] = 0
+    np.cumsum(lengths, out=offsets[1:])
+    begin = 0
+    for side, own in enumerate(sides):
+        count = lengths[side * len(rows) : (side + 1) * len(rows)]
+        index = take_runs(own.offsets[rows], count)
+        ids[begin : begin + len(index)] = own.ids[index]
+        segments[begin : begin + len(index)] = own.segments[index]
+        begin += len(index)
+    np.subtract(np.arange(n_tokens), np.repeat(offsets[:-1], lengths), out=positions)
+    block = torch.from_numpy(packed)
+    if torch.device(device).type != "cpu":
+        block = block.pin_memory().to(device, non_blocking=True)
+    parts = block.split((n_tokens, n_tokens, n_tokens, n_rows + 1))
+    return Tokens(ids=parts[0], segments=parts[1], positions=parts[2], offsets=parts[3], lengths=tuple(lengths.tolist()))
+
+
+def epoch_order(n_rows: int, seed: int, task: str, epoch: int, sampling_weights: np.ndarray | None = None) -> np.ndarray:
+    """(n_rows,) int64: the rows of one epoch in the order in which they are trained on.
+
+    Each row once; with `sampling_weights` (n_rows,) ≥ 0, `n_rows` draws with replacement, each row as often as its weight says.
+    """
+    generator = rng.generator(seed, "order", task, epoch)
+    if sampling_weights is None:
+        return generator.permutation(n_rows)
+    edges = np.cumsum(np.asarray(sampling_weights, dtype=np.float64))
+    drawn = np.searchsorted(edges, generator.random(n_rows) * edges[-1], side="right")
+    return np.minimum(drawn, np.flatnonzero(sampling_weights)[-1])  # rounding can reach the last edge
+
+
+def batches_of(order: np.ndarray, batch_size: int, lengths: np.ndarray) -> list[np.ndarray]:
+    """Consecutive slices of `order`, the short last one too; within a batch, rows by length (a batch is a set, and attention likes equal lengths together).
+
+    lengths: (rows of the store,), looked up by row number. Which rows make a batch does not depend on them.
+    """
+    slices = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [rows[np.argsort(lengths[rows], kind="stable")] for rows in slices]
+
+
+def evaluation_batches(lengths: np.ndarray, *, tokens_per_batch: int = 4096) -> list[np.ndarray]:
+    """All rows once, sorted by length, as many to a batch as fit `tokens_per_batch` if they were padded to the longest; a longer row stands alone."""
+    order = np.argsort(lengths, kind="stable")
+    ascending = np.asarray(lengths)[order]
+    batches, start = [], 0
+    while start < len(order):
+        window = ascending[start : start + max(1, tokens_per_batch // max(1, int(ascending[start])))]
+        count = max(1, int(np.count_nonzero(window * np.arange(1, len(window) + 1) <= tokens_per_batch)))
+        batches.append(order[start : start + count])
+        start += count
+    return batches

@@ -1,0 +1,364 @@
+"""Text → token ids, once per run: an unpadded store that every epoch reads.
+
+The tokenizer cuts and pads nothing here. It encodes each text alone, without special tokens; these are put around what is left after truncation, from
+the tokenizer's own template. So one piece of code serves every family (BERT adds 2 or 3 special tokens, RoBERTa 2 or 4) and every way to cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from tokenizers import AddedToken, Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from encore.errors import DataError, RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["TokenStore", "Tokeniser", "Truncation", "kept", "shares", "take_runs", "tokenise"]
+
+Truncation = Literal["head", "tail", "head_tail", "half_half"]
+Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"
+
+_HEAD_FRAC = {"head": Fraction(1), "tail": Fraction(0), "head_tail": Fraction(128, 510), "half_half": Fraction(1, 2)}
+_BLOCK_ROWS = 1024  # An Encoding takes about 100 bytes per token, so no more than one block of them exists at a time:
+_BLOCK_CHARACTERS = 1 << 20  # 30 MB, whatever the number and the length of the rows.
+_SHOWN = 20
+_WORDPIECE = ("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "Lxmert", "Retribert", "SqueezeBert")  # same pieces, same template
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """The tokens of all rows, end to end, special tokens included. Row `r` owns `offsets[r]:offsets[r + 1]`.
+
+    ids: (tokens,) int32; segments: (tokens,) uint8, 0 for the first text and 1 for the second where the family tells them apart;
+    offsets: (rows + 1,) int64; cut: (rows,) bool, True where a text did not fit `max_length`.
+    """
+
+    ids: np.ndarray
+    segments: np.ndarray
+    offsets: np.ndarray
+    cut: np.ndarray
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(rows,) int64: tokens of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def n_cut(self) -> int:
+        """Rows that lost tokens to `max_length`."""
+        return int(np.count_nonzero(self.cut))
+
+    def take(self, rows: np.ndarray) -> TokenStore:
+        """The given rows in the given order; a row may occur more than once."""
+        rows = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[rows]
+        index = take_runs(self.offsets[:-1][rows], lengths)
+        return TokenStore(self.ids[index], self.segments[index], _offsets(lengths), self.cut[rows], self.max_length)
+
+
+class Tokeniser:
+    """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file says.
+
+    `source` is a folder with tokenizer.json, or with only a BERT vocab.txt (and tokenizer_config.json, which says whether to lower-case), or a
+    tokenizer.json itself. Raises DataError. `backend` is the `tokenizers.Tokenizer`, for those who need words and offsets.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        source = Path(source)
+        file = source if source.is_file() else source / "tokenizer.json"
+        if file.is_file():
+            self.backend = _from_json(file)
+        elif (source / "vocab.txt").is_file():
+            self.backend = _from_vocabulary(source)
+        else:
+            raise DataError(f"{source}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
+        self.backend.no_padding()
+        self.backend.no_truncation()
+        self._templates = {pair: _template(self.backend, pair, file) for pair in (False, True)}
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def n_special(self, pair: bool) -> int:
+        """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and 4."""
+        return self.backend.num_special_tokens_to_add(pair)
+
+    def encode(self, text: str, pair: str | None = None) -> Encoding:
+        """One row as `tokenizers` sees it, not cut: ids, words, offsets into the text."""
+        return self.backend.encode(text, pair)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what determines the ids; the same before and after `save`, and whether padding was baked in or not."""
+        content = json.dumps(json.loads(self.backend.to_str()), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder/tokenizer.json`, all of it or nothing, so that the folder tokenises without the encoder's own. Returns the file's path."""
+        file = Path(folder) / "tokenizer.json"
+        half = file.with_name(f".tokenizer.json.{os.getpid()}")
+        try:
+            with half.open("w", encoding="utf-8", newline="\n") as out:
+                out.write(self.backend.to_str(pretty=True))
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(half, file)
+        finally:
+            half.unlink(missing_ok=True)
+        return file
+
+
+def tokenise(tokeniser: Tokeniser, texts: Texts, pairs: Texts | None = None, *, max_length: int, truncation: Truncation) -> TokenStore:
+    """Tokenise rows, and cut what is longer than `max_length` tokens (special ones included). METHODS 8.6.
+
+    head: the first tokens stay; tail: the last; head_tail: the first ⌊share·128/510⌋ and the last of the rest (128 + 382 for 512); half_half: half of
+    each. With `pairs`, the longer text is trimmed first until both fit (`shares`), then each text is cut to its own share in the same way.
+    Raises RecipeError for impossible settings and DataError for rows that are not text.
+    """
+    n_special = tokeniser.n_special(pairs is not None)
+    _check_settings(max_length, truncation, n_special, n_texts=1 if pairs is None else 2)
+    if pairs is not None and len(pairs) != len(texts):
+        raise DataError(f"texts and pairs: expected one second text per row, got {len(texts)} texts and {len(pairs)} second texts.")
+    budget = max_length - n_special
+    blocks = [_assembled(tokeniser, first, second, budget, truncation) for first, second in _blocks(texts, pairs)]
+    ids, segments, lengths, cut = (np.concatenate([block[part] for block in blocks]) if blocks else np.empty(0) for part in range(4))
+    if (lengths == 0).any():
+        row = int(np.flatnonzero(lengths == 0)[0])
+        raise DataError(f"text of row {row + 1}: gives no token at all, and this tokenizer adds no special ones. Remove such rows.")
+    return TokenStore(ids.astype(np.int32, copy=False), segments.astype(np.uint8, copy=False), _offsets(lengths), cut.astype(bool, copy=False), max_length)
+
+
+def shares(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens each text of a pair keeps when the longer one is trimmed until both fit `budget`.
+
+    first, second: (rows,) lengths. A text of at most half the budget is never cut; where both are longer, each gets half, and the odd token goes to
+    the longer one (to the second where they are equal), as in `tokenizers`.
+    """
+    half, odd = divmod(budget, 2)
+    shorter, longer = np.minimum(first, second), np.maximum(first, second)
+    fits = first + second <= budget
+    keep_shorter = np.where(fits, shorter, np.minimum(shorter, half))
+    keep_longer = np.where(fits, longer, np.where(shorter <= half, budget - shorter, half + odd))
+    swapped = first > second
+    return np.where(swapped, keep_longer, keep_shorter), np.where(swapped, keep_shorter, keep_longer)
+
+
+def kept(share: np.ndarray, truncation: Truncation) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) tokens kept from the start and from the end of a text that is cut to `share` tokens."""
+    fraction = _HEAD_FRAC[truncation]
+    head = share * fraction.numerator // fraction.denominator
+    return head, share - head
+
+
+def take_runs(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Indices of runs, end to end: `starts[i], starts[i] + 1, …`, `counts[i]` of them. (runs,) and (runs,) → (sum of counts,) int64."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+
+
+@dataclass(frozen=True)
+class _Template:
+    """What stands before, between and after the texts. specials: ids and segments of these tokens; counts: how many in each place."""
+
+    ids: np.ndarray
+    segments: np.ndarray
+    counts: tuple[int, ...]
+    text_segments: tuple[int, ...]
+
+
+def _assembled(tokeniser: Tokeniser, texts: list[str], pairs: list[str] | None, budget: int, truncation: Truncation) -> tuple[np.ndarray, ...]:
+    """ids, segments, lengths and cut of one block."""
+    template = tokeniser._templates[pairs is not None]
+    sides = [_encoded(tokeniser.backend, side) for side in (texts, pairs) if side is not None]
+    lengths = [side[1] for side in sides]
+    keep = [np.minimum(lengths[0], budget)] if pairs is None else list(shares(lengths[0], lengths[1], budget))
+    # Every row is a list of runs in one pool of ids: specials, start of a text, its end, specials, ….
+    pool = np.concatenate([template.ids, *(side[0] for side in sides)])
+    pool_segments = np.repeat(
+        np.array([*template.segments, *template.text_segments[: len(sides)]], dtype=np.uint8), [1] * len(template.ids) + [len(side[0]) for side in sides]
+    )
+    starts, counts = [], []
+    special, base = 0, len(template.ids)
+    rows = len(texts)
+    for place, n_special in enumerate(template.counts):
+        starts.append(np.full(rows, special))
+        counts.append(np.full(rows, n_special))
+        special += n_special
+        if place < len(sides):
+            ends = base + np.cumsum(lengths[place])
+            head, tail = kept(keep[place], truncation)
+            whole = keep[place] == lengths[place]
+            head, tail = np.where(whole, keep[place], head), np.where(whole, 0, tail)
+            starts += [ends - lengths[place], ends - tail]
+            counts += [head, tail]
+            base += len(sides[place][0])
+    index = take_runs(np.stack(starts, axis=1).ravel(), np.stack(counts, axis=1).ravel())
+    cut = np.zeros(rows, dtype=bool)
+    for length, share in zip(lengths, keep, strict=True):
+        cut |= share < length
+    return pool[index], pool_segments[index], np.sum(keep, axis=0) + special, cut
+
+
+def _encoded(backend: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """ids of all texts end to end, and the length of each."""
+    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
+    return ids, lengths
+
+
+def _blocks(texts: Texts, pairs: Texts | None) -> Iterator[tuple[list[str], list[str] | None]]:
+    """Rows as Python strings, a bounded number of characters at a time. Raises DataError for all rows of a side that are not text."""
+    problems = [problem for side, name in ((texts, "text"), (pairs, "second text")) if side is not None for problem in _not_text(side, name)]
+    if problems:
+        raise DataError(problems if len(problems) <= _SHOWN else [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more."])
+    for start in range(0, len(texts), _BLOCK_ROWS):
+        first = _strings(texts, start)
+        second = None if pairs is None else _strings(pairs, start)
+        begin = characters = 0
+        for row, text in enumerate(first):
+            size = len(text) + (0 if second is None else len(second[row]))
+            if row > begin and characters + size > _BLOCK_CHARACTERS:
+                yield first[begin:row], None if second is None else second[begin:row]
+                begin, characters = row, 0
+            characters += size
+        yield first[begin:], None if second is None else second[begin:]
+
+
+def _strings(texts: Any, start: int) -> list[str]:
+    part = texts[start : start + _BLOCK_ROWS]
+    return part.to_pylist() if hasattr(part, "to_pylist") else list(part)
+
+
+def _not_text(texts: Any, name: str) -> Iterator[str]:
+    if hasattr(texts, "null_count") and texts.null_count == 0 and str(texts.type) in {"string", "large_string", "string_view"}:
+        return  # Arrow's strings are valid UTF-8
+    for start in range(0, len(texts), _BLOCK_ROWS):
+        for row, text in enumerate(_strings(texts, start), start=start + 1):
+            if not isinstance(text, str):
+                yield f"{name} of row {row}: expected text, got {'nothing' if text is None else type(text).__name__}. Fill in or remove that row."
+            elif not text.isascii() and not _encodable(text):
+                yield f"{name} of row {row}: has a lone surrogate (half a character), which is not text. Read the source again with its right encoding."
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _check_settings(max_length: int, truncation: str, n_special: int, *, n_texts: int) -> None:
+    problems = []
+    if truncation not in get_args(Truncation):
+        problems.append(f"truncation: no way to cut called '{truncation}'. {did_you_mean(str(truncation), get_args(Truncation))}")
+    if isinstance(max_length, bool) or not isinstance(max_length, int):
+        problems.append(f"max_length: expected a whole number of tokens, got {max_length!r}.")
+    elif max_length < n_special + n_texts:
+        what = "pair of texts" if n_texts == 2 else "text"
+        problems.append(
+            f"max_length: expected at least {n_special + n_texts}, got {max_length}: "
+            f"this tokenizer puts {n_special} special tokens around a {what}. Raise max_length."
+        )
+    if problems:
+        raise RecipeError(problems)
+
+
+def _template(backend: Tokenizer, pair: bool, file: Path) -> _Template:
+    """Ask the tokenizer's post-processor what it puts where, with texts whose lengths tell them apart."""
+    n_texts = 2 if pair else 1
+    piece = next((text for text in chain("aAx.1", backend.get_vocab()) if len(backend.encode(text, add_special_tokens=False)) > 0), None)
+    if piece is None:
+        raise DataError(f"{file}: gives no token for any word of its own vocabulary, so this is not a tokenizer that Encore can use.")
+    texts = [" ".join([piece] * n_pieces) for n_pieces in (3, 2)[:n_texts]]
+    whole = backend.encode(texts[0], texts[1] if pair else None)
+    n_own = sum(len(backend.encode(text, add_special_tokens=False)) for text in texts)
+    owners = whole.sequence_ids
+    order = [owner for owner, before in zip(owners, [-1, *owners], strict=False) if owner is not None and owner != before]
+    if order != list(range(n_texts)) or len(whole) - n_own != backend.num_special_tokens_to_add(pair):
+        raise DataError(f"{file}: its post_processor does not keep {'the two texts' if pair else 'the text'} in one piece and in order, got {whole.tokens}.")
+    special = np.array([owner is None for owner in owners])
+    where = np.array([sum(1 for text in range(n_texts) if text in owners[:position]) for position in range(len(owners))])
+    return _Template(
+        ids=np.array(whole.ids, dtype=np.int32)[special],
+        segments=np.array(whole.type_ids, dtype=np.uint8)[special],
+        counts=tuple(int(np.count_nonzero(special & (where == place))) for place in range(n_texts + 1)),
+        text_segments=tuple(whole.type_ids[owners.index(text)] for text in range(n_texts)),
+    )
+
+
+def _from_json(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # `tokenizers` raises bare Exception for whatever is wrong with the file
+        raise DataError(f"{file}: not a tokenizer that `tokenizers` can read ({_one_line(error)}). Save it again: tokenizer.save_pretrained(folder).") from None
+
+
+def _from_vocabulary(folder: Path) -> Tokenizer:
+    """BERT's WordPiece from vocab.txt, one piece per line."""
+    file, settings_file = folder / "vocab.txt", folder / "tokenizer_config.json"
+    remedy = "Save it as tokenizer.json in an environment with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+    try:
+        settings: dict[str, Any] = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else {}
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:  # of JSON and of UTF-8
+        raise DataError(f"{folder}: tokenizer_config.json or vocab.txt cannot be read ({_one_line(error)}). Copy both again.") from None
+    family = str(settings.get("tokenizer_class") or "BertTokenizer")
+    if family.removesuffix("Fast").removesuffix("Tokenizer") not in _WORDPIECE:
+        raise DataError(f"{settings_file}: tokenizer_class '{family}' is not BERT's WordPiece, and there is no tokenizer.json. {remedy}")
+    vocabulary = {piece: number for number, piece in enumerate(lines[:-1] if lines[-1] == "" else lines)}
+    names = {role: _content(settings.get(f"{role}_token"), f"[{role.upper()}]") for role in ("pad", "unk", "cls", "sep", "mask")}
+    missing = [name for name in names.values() if name not in vocabulary]
+    if missing:
+        raise DataError(f"{file}: piece '{name}' is missing, so this is not BERT's vocabulary. {remedy}" for name in missing)
+    added = [folder / "added_tokens.json"] if (folder / "added_tokens.json").exists() else []
+    if added or any(_content(token, "") not in vocabulary for token in settings.get("added_tokens_decoder", {}).values()):
+        raise DataError(f"{added[0] if added else settings_file}: adds tokens to vocab.txt, and there is no tokenizer.json. {remedy}")
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"], max_input_chars_per_word=100))
+    backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names.values()])
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=settings.get("do_lower_case", True),
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    start, end = names["cls"], names["sep"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start}:0 $A:0 {end}:0", pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1", special_tokens=[(name, vocabulary[name]) for name in (start, end)]
+    )
+    return backend
+
+
+def _content(token: Any, otherwise: str) -> str:
+    """The word of a special token, which is a string or, in newer files, a mapping."""
+    return str(token["content"] if isinstance(token, dict) else token) if token else otherwise
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
