@@ -1,0 +1,994 @@
+"""Strict YAML ⇄ Recipe: what to train, on what, and how.
+
+The same words are YAML keys, constructor parameters and overrides on the command line: `plan: {lr: 3e-5}` and `plan.lr=3e-5` are one setting. Everything
+that can be wrong with a recipe is said before a model is loaded, all at once, with file, line, what was expected, and what to write instead.
+
+A task setting written at the top (`pooling: mean`) holds for every task that does not set its own, and is gone from the Recipe: `tasks` is complete. On the
+command line (`pooling=mean`) it holds for every task, whether or not the file says otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from encore import catalogue
+from encore.errors import RecipeError, did_you_mean
+from encore.yaml_lines import Value, from_python, is_text, plain, read_yaml, walk, write_yaml
+
+__all__ = [
+    "PROSE", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
+    "anchored", "load_recipe", "recipe_for_file", "recipe_from", "resolved", "to_yaml",
+]
+
+PROSE = ("source", "claim", "expect")            # keys that say something about a run and change none of its bits
+
+# What people type who come from elsewhere → the setting that they mean. A key that exists in another section is found without this table.
+SYNONYMS = {
+    "encoder": "backbone base_model checkpoint model model_id model_name model_name_or_path model_path pretrained pretrained_model",
+    "precision": "amp autocast bf16 dtype fp16 fp32 half mixed_precision torch_dtype",
+    "seed": "random_seed random_state rng_seed seeds",
+    "threads": "cpu_threads n_threads num_threads",
+    "task": "dataset dataset_name task_name",
+    "source": "paper reference",
+    "expect": "expected targets_metrics",
+    "pooling": "aggregation pool pooler pooling_mode",
+    "head": "classifier heads",
+    "losses": "criterion loss loss_fn objective",
+    "metrics": "eval_metrics metric metric_for_best_model scores",
+    "max_length": "block_size max_len max_seq_len max_seq_length max_tokens maximum_length maxlen model_max_length seq_len sequence_length",
+    "truncation": "truncate truncation_side truncation_strategy",
+    "class_weights": "class_weight label_weights weights",
+    "sampling": "balance balanced oversample sampler",
+    "head.dropout": "classifier_dropout dropout dropout_prob dropout_rate head_dropout hidden_dropout p_dropout",
+    "data.train": "train_data train_dataset train_file train_path training training_file",
+    "data.dev": "dev_file dev_path eval_file eval_path val valid validation validation_file",
+    "data.test": "test_data test_file test_path",
+    "data.text": "inputs sentence sentence1 text_a text_column text_col texts",
+    "data.text_pair": "pair sentence2 text2 text_b text_pair_column",
+    "data.label": "label_col label_column target target_column targets y",
+    "data.labels": "class_names classes id2label label_names",
+    "data.kind": "problem_type task_kind task_type type",
+    "data.dev_frac": "dev_size test_size val_frac val_size validation_frac validation_split",
+    "data.train_rows": "max_train_samples max_train_rows n_train train_samples",
+    "data.dev_rows": "dev_samples max_dev_rows max_eval_samples n_dev",
+    "data.delimiter": "delim sep separator",
+    "plan.epochs": "epoch max_epochs n_epochs num_epochs num_train_epochs",
+    "plan.lr": "learn_rate learning_rate learningrate lr_rate max_lr rate",
+    "plan.batch_size": "batch batchsize bs bsz per_device_train_batch_size train_batch_size",
+    "plan.micro_batch": "gradient_accumulation_steps micro_batch_size microbatch",
+    "plan.warmup_frac": "warm_up warmup warmup_fraction warmup_proportion warmup_ratio warmup_steps",
+    "plan.curve": "lr_schedule lr_scheduler lr_scheduler_type schedule scheduler",
+    "plan.weight_decay": "decay l2 wd weightdecay",
+    "plan.clip_norm": "clip clip_grad_norm gradient_clip_val grad_clip max_grad_norm",
+    "plan.keep": "load_best_model_at_end save_best",
+    "plan.early_stopping": "early_stop early_stopping_patience patience",
+}
+_MEANT = {word: setting for setting, words in SYNONYMS.items() for word in words.split()}
+
+# Words that people put where one of ours is expected.
+_VALUES_MEANT = {
+    "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "16": "bf16", "mixed": "bf16",
+    "classification": "multiclass", "multi_class": "multiclass", "multi-class": "multiclass", "multi_label": "multilabel", "multi-label": "multilabel",
+    "regress": "regression", "final": "last", "latest": "last", "right": "head", "left": "tail", "longest_first": "head", "middle": "head_tail",
+}
+
+_SINGULAR = {"pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan"}
+_SAFE_NAME = re.compile(r"[\w-]{1,64}")          # names of tasks, losses and dev sets become folder names and parts of dotted paths
+_UNIT = {"dropout": (0.0, 1.0)}                  # settings that are probabilities wherever they occur: [low, high)
+
+
+# --------------------------------------------------------------------------------------------------------------------------- techniques and terms
+
+class Technique(Mapping[str, Any]):
+    """A chosen technique: `{"name": "linear", "dropout": 0.1}`, as a mapping that nothing can change. `catalogue.build` takes it as it is."""
+
+    __slots__ = ("_entries",)
+    _entries: dict[str, Any]
+
+    def __init__(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
+        object.__setattr__(self, "_entries", {"name": name, **(settings or {})})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Technique is frozen: {name} cannot be set")
+
+    @property
+    def name(self) -> str:
+        return self._entries["name"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the recipe sets; the technique's own defaults are not in here."""
+        return {key: value for key, value in self._entries.items() if key != "name"}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"Technique({dict(self._entries)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Technique, (self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the loss. `loss` None: the kind of the task decides (cross-entropy; binary cross-entropy per label; squared error)."""
+
+    loss: Technique | None = None
+    weight: float = 1.0
+
+
+def _wrong(problems: Sequence[tuple[tuple[str | int, ...], str]]) -> PydanticCustomError:
+    """Several complaints from one validator, each with the keys that lead from the validated field to the culprit."""
+    return PydanticCustomError("encore", "{text}", {"text": "; ".join(message for _, message in problems), "problems": [list(problem) for problem in problems]})  # type: ignore[arg-type]
+
+
+def _technique(value: Any, kind: str, default: str | None, optional: bool) -> Technique | None:
+    if isinstance(value, Technique) or (value is None and optional):
+        return value
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    found = _chosen(value, kind, default, problems)
+    if problems or found is None:
+        raise _wrong(problems)
+    return found
+
+
+def _chosen(value: Any, kind: str, default: str | None, problems: list[tuple[tuple[str | int, ...], str]]) -> Technique | None:
+    """`name` or `{name: …, setting: …}` → Technique. Imports the technique's file only if there are settings to check."""
+    singular, known = _SINGULAR[kind], catalogue.names(kind)
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        problems.append(((), f"expected the name of a {singular}, or {{name: …, setting: …}}, got {shown(value)}. {_known(known)}"))
+        return None
+    name = value.get("name", default)
+    if not isinstance(name, str):
+        missing = f"no name: which {singular}?" if "name" not in value else f"expected the name of a {singular}, got {shown(name)}."
+        problems.append((("name",) if "name" in value else (), f"{missing} {_known(known)}"))
+        return None
+    if name not in known:
+        problems.append((("name",), f"no {singular} called {shown(name)}. {did_you_mean(name, known)}"))
+        return None
+    settings = {key: setting for key, setting in value.items() if key != "name"}
+    if settings:
+        accepted = _accepted(kind, name)
+        problems += [((key,), "the warm-up belongs to the plan. Write plan: {warmup_frac: …}.") for key in settings if (kind, key) == ("curves", "warmup_frac")]
+        settings = {key: setting for key, setting in settings.items() if (kind, key) != ("curves", "warmup_frac")}
+        problems += [((key,), f"{singular} '{name}' has no setting {shown(key)}. {_settings_known(key, accepted)}") for key in settings if key not in accepted]
+        settings, ill_typed = _typed(kind, name, {key: settings[key] for key in accepted if key in settings})
+        problems += ill_typed
+    return Technique(name, settings)
+
+
+def _accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """What a recipe may set on a technique. A curve's warm-up is the plan's: a setting exists once."""
+    return {key: parameter for key, parameter in catalogue.settings(kind, name).items() if (kind, key) != ("curves", "warmup_frac")}
+
+
+def _typed(kind: str, name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[tuple[str | int, ...], str]]]:
+    """Settings as the annotations of the constructor's parameters want them (0 is 0.0 for a float), and complaints about those that do not fit.
+
+    A setting whose name promises a range (`dropout`) is held to it here, where the line is known; the constructor sees to the others.
+    """
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    fitting: dict[str, Any] = {}
+    technique, accepted = catalogue.find(kind, name), catalogue.settings(kind, name)
+    namespace = vars(sys.modules[technique.__module__])
+    for key, value in settings.items():
+        expected = describe(Any)
+        try:
+            annotation = _evaluated(accepted[key].annotation, namespace)
+            expected = describe(annotation)
+            adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+            fitting[key] = adapter.validate_python(_as_tuples(value, annotation))
+        except ValidationError:
+            problems.append(((key,), f"expected {expected}, got {shown(value)}.{_hint(value, expected)}"))
+            continue
+        low_high = _UNIT.get(key)
+        if low_high and isinstance(value, (int, float)) and not low_high[0] <= value < low_high[1]:
+            problems.append(((key,), f"expected a number of at least 0 and below 1, got {shown(value)}."))
+    return fitting, problems
+
+
+def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
+    """The type that an annotation names. One whose name exists only for the type checker is not checked here: the constructor sees the value anyway."""
+    if not isinstance(annotation, str):
+        return Any if annotation is inspect.Parameter.empty else annotation
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": annotation}), globalns=namespace, include_extras=True)["it"]
+    except (NameError, TypeError, SyntaxError):
+        return Any
+
+
+def _as_tuples(value: Any, annotation: Any) -> Any:
+    """YAML knows lists only; a constructor may want a tuple."""
+    if isinstance(value, list) and "tuple" in str(annotation):
+        return tuple(_as_tuples(item, annotation) for item in value)
+    return value
+
+
+def _losses(value: Any) -> dict[str, Term]:
+    if not isinstance(value, dict):
+        raise _wrong([((), f"expected a mapping from a name of your own to a loss, such as {{task: cross_entropy}}, got {shown(value)}.")])
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    terms: dict[str, Term] = {}
+    if not value:
+        problems.append(((), "expected at least one loss, got none. Write {task: null}, and the kind of the task decides."))
+    for name, spec in value.items():
+        inner: list[tuple[tuple[str | int, ...], str]] = []
+        if isinstance(spec, Term):
+            terms[name] = spec
+            continue
+        problems += [((name,), message) for message in _unsafe(name, "loss term")]
+        weight: Any = 1.0
+        if isinstance(spec, dict):
+            spec = dict(spec)
+            weight = spec.pop("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
+                inner.append((("weight",), f"expected a number of at least 0, got {shown(weight)}."))
+                weight = 1.0
+            if spec.get("name") is None:
+                which = _known(catalogue.names("losses"))
+                inner += [((key,), f"a setting needs the loss that it belongs to. Write {{name: …, {key}: …}}. {which}") for key in spec if key != "name"]
+                spec = None
+        loss = None if spec is None else _chosen(spec, "losses", None, inner)
+        problems += [((name, *steps), message) for steps, message in inner]
+        terms[name] = Term(loss, float(weight))
+    if problems:
+        raise _wrong(problems)
+    return terms
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------- simple values
+
+def _metric_names(value: Any) -> tuple[str, ...] | None:
+    if value is None or isinstance(value, tuple):
+        return value
+    given = [value] if isinstance(value, str) else value
+    known = catalogue.names("metrics")
+    if not isinstance(given, list) or not given:
+        raise _wrong([((), f"expected a metric or a list of metrics, of which the first decides, got {shown(value)}. {_known(known)}")])
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    for position, name in enumerate(given):
+        steps = (position,) if isinstance(value, list) else ()
+        if not isinstance(name, str):
+            problems.append((steps, f"expected the name of a metric, got {shown(name)}. {_known(known)}"))
+        elif name not in known:
+            problems.append((steps, f"no metric called {shown(name)}. {did_you_mean(name, known)}"))
+        elif name in given[:position]:
+            problems.append((steps, f"'{name}' is listed twice. Keep one."))
+    if problems:
+        raise _wrong(problems)
+    return tuple(given)
+
+
+def _dev_sets(value: Any) -> str | dict[str, str] | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    if not isinstance(value, dict) or not value:
+        raise _wrong([((), f"expected a file, or several named ones such as {{matched: a.csv, mismatched: b.csv}}, got {shown(value)}.")])
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    for name, path in value.items():
+        problems += [((name,), message) for message in _unsafe(name, "dev set")]
+        if name in ("train", "test"):
+            problems.append(((name,), f"a dev set cannot be called '{name}'. Give it another name."))
+        if not isinstance(path, str) or not path:
+            problems.append(((name,), f"expected a file, got {shown(path)}."))
+    if problems:
+        raise _wrong(problems)
+    return value
+
+
+def _label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:
+    if value is None or isinstance(value, tuple):
+        return value
+    cells = list(value) if isinstance(value, dict) else value
+    if not isinstance(cells, list):
+        raise _wrong([((), f"expected a list of label names, or a mapping from what the file says to a name, got {shown(value)}.")])
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    if len(cells) < 2 and not isinstance(value, dict):
+        problems.append(((), f"expected at least two labels, got {len(cells)}."))
+    if isinstance(value, dict) and len(value) < 2:
+        problems.append(((), f"expected at least two labels, got {len(value)}."))
+    named = list(value.items()) if isinstance(value, dict) else list(enumerate(cells))
+    for step, name in named:
+        if not isinstance(name, str) or not name:
+            problems.append(((step,), f"expected the name of a label, got {shown(name)}. Put it in quotes if that is its name."))
+        elif isinstance(value, list) and name in cells[:step]:
+            problems.append(((step,), f"the label '{name}' is listed twice. Keep one."))
+    if problems:
+        raise _wrong(problems)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _class_weights(value: Any) -> Literal["balanced"] | dict[str, float] | None:
+    if value is None or value == "balanced":
+        return value
+    if not isinstance(value, dict) or not value:
+        raise _wrong([((), f"expected balanced, or a weight per label name such as {{negative: 1, positive: 2.5}}, got {shown(value)}.")])
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    for label, weight in value.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
+            problems.append(((label,), f"expected a number above 0, got {shown(weight)}."))
+    if problems:
+        raise _wrong(problems)
+    return {label: float(weight) for label, weight in value.items()}
+
+
+def _delimiter(value: Any) -> str | None:
+    value = {"\\t": "\t", "tab": "\t"}.get(value, value) if isinstance(value, str) else value
+    if value is not None and (not isinstance(value, str) or len(value) != 1):
+        raise _wrong([((), f"expected one character, or tab, got {shown(value)}.")])
+    return value
+
+
+def _unsafe(name: str, what: str) -> list[str]:
+    if _SAFE_NAME.fullmatch(name):
+        return []
+    return [f"the name of a {what} consists of at most 64 letters, digits, '_' and '-', got {shown(name)}."]
+
+
+def _refuse(message: str) -> typing.NoReturn:
+    raise _wrong([((), message)])
+
+
+# -------------------------------------------------------------------------------------------------------------------------------------- the recipe
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class DataRecipe(_Section):
+    """Where the rows come from. Nothing set: the named task that the task's name stands for. Paths are relative to the recipe's folder."""
+
+    train: Text | None = None
+    dev: Annotated[str | dict[str, str] | None, PlainValidator(_dev_sets)] = None       # None: a part of the train file
+    test: Text | None = None                                                              # opened by `evaluate --final` only
+    text: Text | None = None                                                              # column names; None: inferred and announced
+    text_pair: Text | None = None
+    label: Text | None = None
+    kind: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
+    labels: Annotated[tuple[str, ...] | dict[str, str] | None, PlainValidator(_label_names)] = None
+    dev_frac: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    train_rows: Count | None = None
+    dev_rows: Count | None = None
+    delimiter: Annotated[str | None, PlainValidator(_delimiter)] = None
+    encoding: Text | None = None
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    normalise: Text | None = None
+
+    @field_validator("text_pair", "label")
+    @classmethod
+    def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
+        for other in ("text", "text_pair"):
+            if value is not None and other != info.field_name and info.data.get(other) == value:
+                _refuse(f"the column {shown(value)} is already data.{other}. Name another column.")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_of_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("kind") == "regression":
+            _refuse("a regression has numbers and no labels. Remove data.labels, or set another data.kind.")
+        return value
+
+    @field_validator("dev_frac")
+    @classmethod
+    def _only_without_dev(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("dev") is not None and value != 0.15:
+            _refuse("says how much of the train file becomes the dev set, but data.dev names a dev file. Remove one of the two.")
+        return value
+
+
+class TaskRecipe(_Section):
+    """One task: rows, model and losses."""
+
+    data: DataRecipe = DataRecipe()
+    pooling: Annotated[Technique | None, PlainValidator(partial(_technique, kind="pooling", default=None, optional=True))] = None    # None: the encoder's own
+    head: Annotated[Technique, PlainValidator(partial(_technique, kind="heads", default="linear", optional=False))] = Technique("linear")
+    losses: Annotated[dict[str, Term], PlainValidator(_losses)] = Field(default_factory=lambda: {"task": Term()})
+    metrics: Annotated[tuple[str, ...] | None, PlainValidator(_metric_names)] = None      # the first decides; None: the task's own
+    max_length: Annotated[int, Field(ge=8)] = 128                                         # tokens per row, special ones included
+    truncation: Literal["head", "tail", "head_tail"] = "head"
+    class_weights: Annotated[Literal["balanced"] | dict[str, float] | None, PlainValidator(_class_weights)] = None
+    sampling: Literal["balanced"] | None = None
+
+    @field_validator("class_weights", "sampling")
+    @classmethod
+    def _needs_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        data = info.data.get("data")
+        if value is None or data is None:
+            return value
+        if data.kind == "regression":
+            _refuse("a regression has no classes to balance. Remove it, or set another data.kind.")
+        if isinstance(value, dict) and data.labels is not None:
+            names = tuple(data.labels.values()) if isinstance(data.labels, dict) else data.labels
+            unknown = [((label,), f"no label called {shown(label)}. {did_you_mean(label, names)}") for label in value if label not in names]
+            if unknown:
+                raise _wrong(unknown)
+        return value
+
+
+class PlanRecipe(_Section):
+    """How it is trained. `settings` are those of the plan's own (a probe's epochs, say); in YAML they stand beside the others."""
+
+    name: Text = "fine_tune"
+    epochs: Count = 4
+    lr: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    batch_size: Count = 32
+    micro_batch: Count | None = None             # None: the whole batch at once
+    warmup_frac: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    curve: Annotated[Technique, PlainValidator(partial(_technique, kind="curves", default="linear", optional=False))] = Technique("linear")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    keep: Literal["last", "best"] = "last"
+    early_stopping: Count | None = None          # epochs without a better dev figure before it stops
+    settings: Annotated[dict[str, Any], BeforeValidator(lambda value: value)] = Field(default_factory=dict)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the plan's constructor wants: `catalogue.build("plans", recipe.plan.spec, tasks)`. A curve without settings is its bare name."""
+        curve = dict(self.curve) if self.curve.settings else self.curve.name
+        common = {key: curve if key == "curve" else getattr(self, key) for key in _PLAN_KEYS if key in catalogue.settings("plans", self.name)}
+        return {"name": self.name, **common, **self.settings}
+
+    @field_validator("name")
+    @classmethod
+    def _known_plan(cls, value: str) -> str:
+        known = catalogue.names("plans")
+        if value not in known:
+            _refuse(f"no plan called {shown(value)}. {did_you_mean(value, known)}")
+        return value
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _within_the_batch(cls, value: int | None, info: ValidationInfo) -> int | None:
+        batch_size = info.data.get("batch_size")
+        if value is not None and batch_size is not None and value > batch_size:
+            _refuse(f"expected at most plan.batch_size ({batch_size}), got {value}. Micro-batches are parts of a batch; they change memory and no result.")
+        return value
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("keep") == "last":
+            _refuse("it stops because the last epochs were not the best, but plan.keep is last, which would keep them. Add plan.keep: best, or remove it.")
+        return value
+
+
+class Recipe(_Section):
+    """A complete recipe; every setting has its value. `base` is the folder that relative paths start from; it is no part of what the recipe says."""
+
+    source: Text | None = None
+    claim: Text | None = None
+    expect: dict[str, float] = Field(default_factory=dict)        # "sst5.accuracy" → what the source reports
+    encoder: Text = "minilm"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    threads: Count | None = None                                  # None: all cores
+    tasks: dict[str, TaskRecipe]
+    plan: PlanRecipe = Field(default_factory=PlanRecipe)
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def base(self) -> Path:
+        return self._base
+
+    def path(self, given: str) -> Path:
+        """A path of this recipe as the operating system understands it."""
+        return self._base / Path(given).expanduser()
+
+
+_TASK_KEYS = tuple(TaskRecipe.model_fields)
+_PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
+_TOP_KEYS = (*(key for key in Recipe.model_fields if key not in ("tasks", "plan")), "task", "tasks", *_TASK_KEYS, "plan")
+_PATHS = ("train", "dev", "test")
+_WORDS = ("text", "text_pair", "label", "labels")      # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
+_EXAMPLES = {
+    "tasks": "{reviews: {data: {train: reviews.csv}}}", "data": "{train: reviews.csv, text: review, label: stars}", "plan": "{epochs: 4, lr: 5e-5}",
+    "expect": "{sst5.accuracy: 0.52}", "losses": "{task: cross_entropy}", "task": "rte",
+}
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ reading
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `key=value` overrides on top. Paths in the file start from its folder, paths in overrides from the working directory.
+
+    Raises RecipeError with every problem that was found.
+    """
+    text = _file_text(Path(path))
+    return _checked(read_yaml(text, str(path)), overrides, Path(path).absolute().parent)
+
+
+def recipe_from(mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, base: str | Path | None = None) -> Recipe:
+    """The recipe that a mapping (of mappings) describes. `base`: where its relative paths start, the working directory if None.
+
+    Raises RecipeError with every problem that was found.
+    """
+    return _checked(from_python(mapping), overrides, Path(base or ".").absolute())
+
+
+def recipe_for_file(path: str | Path, overrides: Sequence[str] = (), **data: Any) -> Recipe:
+    """The recipe that `encore train reviews.csv` stands for: one task, named after the file.
+
+    data: settings of DataRecipe (`text`, `label`, …); None is as good as not given. The path starts from the working directory.
+    """
+    name = re.sub(r"[^\w-]+", "_", "stdin" if str(path) == "-" else Path(path).stem).strip("_")[:64] or "task"
+    given = {key: value for key, value in data.items() if value is not None}
+    return recipe_from({"tasks": {name: {"data": {"train": os.fspath(path), **given}}}}, overrides)
+
+
+def _file_text(path: Path) -> str:
+    if path.is_dir():
+        raise RecipeError(f"{path}: expected a recipe file, got a folder. Name the .yaml file in it.")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent if path.parent.is_dir() else Path(".")
+        near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")), n=1, cutoff=0.5)
+        raise RecipeError(f"{path}: no such file. " + (f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path.")) from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x}). Save the file as UTF-8.") from None
+
+
+def _checked(document: Value, overrides: Sequence[str], base: Path) -> Recipe:
+    problems: list[str] = []
+    tree = _complete(document, overrides, base, problems)
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(plain(tree))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=True):
+            problems += _told(tree, detail)
+    if problems or recipe is None:
+        found = sorted(dict.fromkeys(problems), key=_line)
+        raise RecipeError(found if len(found) <= _MOST_SHOWN else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"])
+    recipe._base = base
+    return recipe
+
+
+_MOST_SHOWN = 20
+
+
+def _line(problem: str) -> int:
+    """Complaints in the order of the file, then those about overrides and about what Python handed over, in the order in which they were found."""
+    found = re.match(r"(?!override ).*?:(\d+)[: ]", problem)
+    return int(found[1]) if found else sys.maxsize
+
+
+def _complete(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Value:
+    """The document in the one form that Recipe has: sugar and shared settings moved into the tasks, overrides applied. Every value still knows its line."""
+    if document.data is None and not overrides:
+        problems.append(document.problem("the recipe is empty. A named task needs one line: `task: rte`."))
+        return _top({"tasks": Value({"task": Value({})})})
+    if document.data is not None and not isinstance(document.data, dict):
+        problems.append(document.problem(f"expected keys such as `task: rte`, got {shown(plain(document))}."))
+        return _top({"tasks": Value({"task": Value({})})})
+    top = dict(document.data or {})
+    assigned = [found for text in overrides if (found := _assignment(text, base, problems)) is not None]
+    for steps, value in assigned:
+        if steps in (("task",), ("tasks",)):
+            top[steps[0]] = value
+    top["tasks"] = tasks = _tasks(top, document, problems)
+    for steps, value in assigned:
+        if steps in (("task",), ("tasks",)):
+            continue
+        if steps[0] == "expect" and len(steps) > 1:
+            steps = ("expect", ".".join(steps[1:]))
+        if steps[0] in _TASK_KEYS:
+            for name, task in tasks.data.items():
+                tasks.data[name] = _with(task, steps, value)
+        elif steps[0] == "tasks" and steps[1] not in tasks.data:
+            problems.append(value.problem(f"no task called {shown(steps[1])}. {did_you_mean(steps[1], tuple(tasks.data))}"))
+        elif steps[0] == "tasks":
+            tasks.data[steps[1]] = _with(tasks.data[steps[1]], steps[2:], value)
+        else:
+            top = _with(Value(top), steps, value).data
+    for name, task in tasks.data.items():
+        if isinstance(task.data, dict):
+            tasks.data[name] = replace(task, data={key: _worded(entry) if key == "data" else entry for key, entry in task.data.items()})
+    if "plan" in top:
+        top["plan"] = _plan(top["plan"], problems)
+    if "expect" in top and top["expect"].data is None:
+        del top["expect"]
+    return _top(top, document)
+
+
+def _top(entries: dict[str, Value], document: Value | None = None) -> Value:
+    return Value(entries, document.where if document else "")
+
+
+def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value:
+    """Takes `task`, `tasks` and the shared task settings out of `top`: a mapping from each task to its own complete mapping."""
+    task, tasks = top.pop("task", None), top.pop("tasks", None)
+    shared = {key: top.pop(key) for key in _TASK_KEYS if key in top}
+    own: dict[str, Value] = {}
+    if task is not None and tasks is not None:
+        problems.append(task.problem("task and tasks are both given. Keep one: `task: rte` is short for `tasks: {rte: {}}`."))
+    if tasks is not None:
+        if isinstance(tasks.data, dict) and tasks.data:
+            own = dict(tasks.data)
+        else:
+            remedy = f"Write `task: {tasks.data}`." if isinstance(tasks.data, str) and tasks.data else f"Write tasks: {_EXAMPLES['tasks']}."
+            problems.append(tasks.problem(f"expected a mapping from task names to their settings, got {shown(plain(tasks))}. {remedy}"))
+    elif task is not None:
+        if isinstance(task.data, str) and task.data:
+            own = {task.data: Value({}, task.where, f"tasks.{task.data}")}
+        else:
+            problems.append(task.problem(f"expected the name of a task, such as rte, got {shown(plain(task))}."))
+    else:
+        problems.append(document.problem("no task. Add `task: rte` (a named task), or `tasks: {reviews: {data: {train: reviews.csv}}}`."))
+    if len(own) > 1:
+        where = tasks or document
+        problems.append(where.problem(
+            f"this version trains one task per recipe, got {len(own)} ({', '.join(own)}). Several tasks in one recipe would share one model; "
+            "to train them one by one, write one recipe for each."))
+    complete: dict[str, Value] = {}
+    for name, value in (own or {"task": Value({})}).items():
+        value = replace(value, data={}) if value.data is None else value
+        problems += [value.problem(message) for message in _unsafe(name, "task")]
+        if not isinstance(value.data, dict):
+            problems.append(value.problem(f"expected a mapping with the task's settings, got {shown(plain(value))}. Write {name}: {{}} for a named task."))
+            value = replace(value, data={})
+        entries = {**shared, **value.data}
+        if "data" in shared and "data" in value.data and isinstance(shared["data"].data, dict) and isinstance(value.data["data"].data, dict):
+            entries["data"] = replace(value.data["data"], data={**shared["data"].data, **value.data["data"].data})
+        complete[name] = replace(value, data=_without_empty(entries, ("data", "losses")))
+    return Value(complete, tasks.where if tasks else document.where, "tasks")
+
+
+def _without_empty(entries: dict[str, Value], keys: Sequence[str]) -> dict[str, Value]:
+    """`data:` with nothing behind it (all of it commented out, say) sets nothing."""
+    return {key: value for key, value in entries.items() if key not in keys or value.data is not None}
+
+
+def _worded(data: Value) -> Value:
+    """Column names and labels as text, as they were written: `labels: [01, 02]` are '01' and '02'."""
+    if not isinstance(data.data, dict):
+        return data
+    return replace(data, data={key: _as_text(entry) if key in _WORDS else entry for key, entry in data.data.items()})
+
+
+def _as_text(value: Value) -> Value:
+    if isinstance(value.data, dict):
+        return replace(value, data={key: _as_text(entry) for key, entry in value.data.items()})
+    if isinstance(value.data, tuple):
+        return replace(value, data=tuple(_as_text(item) for item in value.data))
+    if isinstance(value.data, (bool, int, float)):
+        return replace(value, data=value.text if value.text is not None else str(value.data).lower() if isinstance(value.data, bool) else str(value.data))
+    return value
+
+
+def _plan(plan: Value, problems: list[str]) -> Value:
+    """A plan's own settings, which stand beside the common ones, moved into `settings`; unknown ones stay where Recipe refuses them."""
+    if plan.data is None:
+        return replace(plan, data={})
+    if isinstance(plan.data, str):
+        return replace(plan, data={"name": plan})
+    if not isinstance(plan.data, dict):
+        return plan
+    entries, extra = dict(plan.data), [key for key in plan.data if key not in _PLAN_KEYS]
+    if "settings" in entries:                    # the Recipe's own field; in YAML these settings stand beside the others
+        problems.append(entries.pop("settings").problem("no such setting. Write the plan's own settings beside the others."))
+        plan = replace(plan, data=entries)
+    name = entries["name"].data if "name" in entries else PlanRecipe.model_fields["name"].default
+    if not extra or name not in catalogue.names("plans"):
+        return plan
+    accepted = {key: parameter for key, parameter in catalogue.settings("plans", name).items() if key not in _PLAN_KEYS}
+    settings = {key: entries.pop(key) for key in accepted if key in entries}
+    fitting, ill_typed = _typed("plans", name, {key: plain(value) for key, value in settings.items()})
+    problems += [settings[str(steps[0])].problem(message) for steps, message in ill_typed]
+    return replace(plan, data={**entries, "settings": from_python(fitting)} if fitting else entries)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------------- overrides
+
+def _assignment(text: str, base: Path, problems: list[str]) -> tuple[tuple[str, ...], Value] | None:
+    """`plan.lr=3e-5` → (("plan", "lr"), 0.00003 which knows that it is an override)."""
+    where = f"override {text if len(text) <= 80 else text[:77] + '…'}"
+    key, equals, written = text.partition("=")
+    key = key.strip()
+    if not equals or not key or key.startswith("-") or not all(key.split(".")):
+        example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
+        instead = f"{example[1].replace('-', '_')}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
+        problems.append(f"{where}: expected key=value, for example {instead}.")
+        return None
+    steps = tuple(key.split("."))
+    try:
+        if not is_text(written):
+            raise RecipeError(f"override {ascii(text)[:80]}: holds a character that cannot be written as UTF-8.")
+        # A lone punctuation mark (a delimiter, say) is itself; YAML would want quotes inside the shell's quotes.
+        verbatim = steps[-1] in ("source", "claim") or (len(written) == 1 and not written.isalnum() and written != "~")
+        value = Value(written, where, "", written) if verbatim else read_yaml(written, where, numbered=False)
+    except RecipeError as error:
+        problems.extend(error.problems)
+        return None
+    inner = steps[2:] if steps[0] == "tasks" else steps
+    if inner[:1] == ("data",) and len(inner) > 1 and inner[1] in _PATHS:
+        value = _from_here(value, base)
+    elif inner == ("data",) and isinstance(value.data, dict):
+        value = replace(value, data={key: _from_here(entry, base) if key in _PATHS else entry for key, entry in value.data.items()})
+    elif steps == ("encoder",) and isinstance(value.data, str) and Path(value.data).is_dir():
+        value = _from_here(value, base)
+    return steps, value
+
+
+def _from_here(value: Value, base: Path) -> Value:
+    """A path of the command line starts from the working directory; the recipe's paths start from `base`."""
+    if isinstance(value.data, dict):
+        return replace(value, data={key: _from_here(entry, base) for key, entry in value.data.items()})
+    if not isinstance(value.data, str) or not value.data or value.data == "-" or "://" in value.data:
+        return value
+    path = Path(value.data).expanduser().absolute()
+    return replace(value, data=path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path))
+
+
+def _with(tree: Value, steps: Sequence[str], value: Value) -> Value:
+    """`tree` with `value` at the end of `steps`. On the way, a technique's bare name becomes {name: …}, so that `head.dropout=0.2` works on `head: linear`."""
+    if not steps:
+        return value
+    entries = tree.data if isinstance(tree.data, dict) else {"name": tree} if isinstance(tree.data, str) else {}
+    below = entries.get(steps[0], Value(None, value.where))
+    return replace(tree, data={**entries, steps[0]: _with(below, steps[1:], value)})
+
+
+# --------------------------------------------------------------------------------------------------------------------------------------- complaints
+
+def _told(tree: Value, detail: Any) -> list[str]:
+    """One line per complaint of pydantic, at the line of the culprit."""
+    steps: tuple[str | int, ...] = detail["loc"]
+    if detail["type"] == "encore":
+        return [_located(tree, (*steps, *inner), message) for inner, message in detail["ctx"]["problems"]]
+    if detail["type"] == "extra_forbidden":
+        return [_located(tree, steps, _unknown(tree, steps))]
+    got = plain(list(walk(tree, steps))[-1])
+    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        key = next((step for step in reversed(steps) if isinstance(step, str)), "")
+        example = f" such as {_EXAMPLES[key]}" if key in _EXAMPLES else ""
+        return [_located(tree, steps, f"expected a mapping{example}, got {shown(got)}.")]
+    expected = _expected(steps)
+    return [_located(tree, steps, f"expected {expected}, got {shown(got)}.{_hint(got, expected)}")]
+
+
+def _located(tree: Value, steps: Sequence[str | int], message: str) -> str:
+    return list(walk(tree, steps))[-1].problem(message)
+
+
+def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
+    """What to say about a key that no section has, or not this one."""
+    key = str(steps[-1])
+    section = "" if len(steps) == 1 else "plan" if steps[0] == "plan" else "task" if len(steps) == 3 else "data"
+    known = {"": _TOP_KEYS, "plan": _PLAN_KEYS, "task": _TASK_KEYS, "data": tuple(DataRecipe.model_fields)}[section]
+    if section == "plan":
+        name = plain(tree.data["plan"]).get("name", "fine_tune")
+        if name in catalogue.names("plans"):
+            known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
+    word = key.strip().lower().replace("-", "_")
+    sections = {"plan.": _PLAN_KEYS, "data.": tuple(DataRecipe.model_fields), "": _TOP_KEYS}
+    outer, _, inner = word.rpartition(".")
+    if outer in ("plan", "data", "head", "pooling", "losses"):
+        return f"no such setting. Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
+    meant = _MEANT.get(word) or next((prefix + word for prefix, keys in sections.items() if word in keys), None)
+    if meant is None:
+        return f"no such setting. {did_you_mean(key, known)}"
+    return f"no such setting. Did you mean '{meant.removeprefix(section + '.')}'?"
+
+
+def _expected(steps: Sequence[str | int]) -> str:
+    """What the field at `steps` wants, in words, from its own annotation."""
+    annotation: Any = Recipe
+    for step in steps:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and step in annotation.model_fields:
+            field = annotation.model_fields[str(step)]
+            annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation  # type: ignore[assignment]
+        elif typing.get_origin(annotation) is dict:
+            annotation = typing.get_args(annotation)[1]
+    return describe(annotation)
+
+
+def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:
+    """A type in the words of somebody who edits a recipe.
+
+    >>> describe(Annotated[int, Field(ge=1)] | None)
+    'a whole number of at least 1 or null'
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        metadata = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
+        return describe(arguments[0], metadata)
+    if origin in (typing.Union, types.UnionType):
+        choices = sorted(arguments, key=lambda choice: choice is types.NoneType)
+        return " or ".join(describe(choice, bounds) for choice in choices)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
+    if annotation in (int, float):
+        limits = [f"{word} {getattr(bound, name):g}" for bound in bounds for name, word in _LIMITS.items() if getattr(bound, name, None) is not None]
+        kind = "a whole number" if annotation is int else "a number"
+        middle = " of " if limits and limits[0].startswith("at") else " "
+        return kind + (middle + " and ".join(limits) if limits else "")
+    if origin in (list, tuple, Sequence) or annotation in (list, tuple):
+        return "a list"
+    if origin in (dict, Mapping) or annotation in (dict, Mapping):
+        return "a mapping"
+    words = {bool: "true or false", str: "text", types.NoneType: "null", None: "null", Any: "a value"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def shown(value: Any) -> str:
+    """A value as the recipe's author would recognise it, in at most 60 characters.
+
+    >>> shown("five"), shown(None), shown([1, 2]), shown({"a": 1})
+    ("'five'", 'nothing', 'the list [1, 2]', 'the mapping {a: 1}')
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "an empty text" if not value else f"'{_cut(_printable(value))}'"
+    if isinstance(value, (list, tuple)):
+        return f"the list [{_cut(', '.join(_printable(str(item)) for item in value))}]" if value else "an empty list"
+    if isinstance(value, Mapping):
+        entries = ", ".join(f"{_printable(str(key))}: {_printable(str(entry))}" for key, entry in value.items())
+        return f"the mapping {{{_cut(entries)}}}" if value else "an empty mapping"
+    return _cut(_number(value))
+
+
+def _number(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:                           # Python refuses to print an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape", "replace").decode("ascii", "replace")
+
+
+def _hint(got: Any, expected: str) -> str:
+    """What to write instead, where that is plain."""
+    if isinstance(got, bool) and "or null" in expected and not got:
+        return " Write null to switch it off."
+    if isinstance(got, float) and "whole number" in expected and got.is_integer():
+        return f" Write {int(got)}."
+    if "one of" in expected or expected in ("balanced", "balanced or null"):
+        words = expected.removeprefix("one of ").removesuffix(" or null").split(", ")
+        word = str(got).lower()
+        near = _VALUES_MEANT.get(word) or next(iter(difflib.get_close_matches(word, words, n=1, cutoff=0.5)), None)
+        return f" Did you mean '{near}'?" if near in words else ""
+    if not isinstance(got, str):
+        return " Put it in quotes if it is text." if expected.startswith("text") and isinstance(got, (bool, int, float)) else ""
+    if expected == "true or false" and got.lower() in ("yes", "no", "on", "off", "y", "n"):
+        return f" Write {'true' if got.lower() in ('yes', 'on', 'y') else 'false'}."
+    if "null" in expected and got.lower() in ("none", "nan", "off", "no", "n/a"):
+        return " Write null."
+    if "number" in expected and re.fullmatch(r"[-+]?[0-9][0-9,_ ]*(\.[0-9]+)?", got):
+        return f" Write {re.sub('[,_ ]', '', got)}."
+    if "number" in expected and re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", got):
+        return f" Write {float(got.rstrip('% ')) / 100:g}."
+    return ""
+
+
+def _known(known: Sequence[str]) -> str:
+    return f"Known: {', '.join(sorted(known))}."
+
+
+def _settings_known(key: str, accepted: Mapping[str, Any]) -> str:
+    return did_you_mean(key, list(accepted)) if accepted else "It has none."
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ writing
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, every default written out, those of the techniques too (which imports their files); equal recipes give equal data.
+
+    Order is fixed: that of the fields here, of the constructor's parameters, of the alphabet for class weights and expectations, of the recipe for the rest.
+    """
+    return _resolved(recipe)
+
+
+def _resolved(value: Any, kind: str = "") -> Any:
+    if isinstance(value, PlanRecipe):
+        entries = {key: _resolved(getattr(value, key), "curves" if key == "curve" else "") for key in _PLAN_KEYS}
+        own = {key: parameter.default for key, parameter in catalogue.settings("plans", value.name).items() if key not in _PLAN_KEYS}
+        return {**entries, **_resolved({**own, **value.settings})}
+    if isinstance(value, BaseModel):
+        kinds = {"pooling": "pooling", "head": "heads"}
+        entries = {key: _resolved(getattr(value, key), kinds.get(key, "")) for key in type(value).model_fields}
+        return {key: dict(sorted(entry.items())) if key in ("class_weights", "expect") and isinstance(entry, dict) else entry for key, entry in entries.items()}
+    if isinstance(value, Term):
+        loss = _resolved(value.loss, "losses") if value.loss is not None else {"name": None}
+        return {"name": loss.pop("name"), "weight": value.weight, **loss}
+    if isinstance(value, Technique):
+        defaults = {key: parameter.default for key, parameter in _accepted(kind, value.name).items() if parameter.default is not inspect.Parameter.empty}
+        return {"name": value.name, **_resolved({**defaults, **value.settings})}
+    if isinstance(value, Mapping):
+        return {key: _resolved(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolved(item) for item in value]
+    return value
+
+
+def to_yaml(recipe: Recipe, *, short: bool = False) -> str:
+    """The recipe as YAML that loads back to the same recipe: all of it, or only what differs from the defaults (`short`)."""
+    return write_yaml(_short(recipe) if short else resolved(recipe))
+
+
+def _short(recipe: Recipe) -> dict[str, Any]:
+    data = _differing(recipe)
+    tasks = data.pop("tasks")
+    sugar = {"task": next(iter(tasks))} if len(tasks) == 1 and not next(iter(tasks.values())) else {"tasks": tasks}
+    plan = data.pop("plan", None)
+    return {**data, **sugar, **({"plan": plan} if plan else {})}
+
+
+def _differing(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        found: dict[str, Any] = {}
+        for key, field in type(value).model_fields.items():
+            entry = getattr(value, key)
+            if field.is_required() or entry != field.get_default(call_default_factory=True):
+                found[key] = _differing(entry)
+        return {**{key: entry for key, entry in found.items() if key != "settings"}, **found.get("settings", {})}
+    if isinstance(value, Term):
+        if value.weight == 1.0:
+            return None if value.loss is None else _differing(value.loss)
+        return {**(dict(value.loss) if value.loss else {}), "weight": value.weight}
+    if isinstance(value, Technique):
+        return dict(value) if value.settings else value.name
+    if isinstance(value, Mapping):
+        return {key: _differing(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_differing(item) for item in value]
+    return value
+
+
+def anchored(recipe: Recipe) -> Recipe:
+    """The same recipe with every data path absolute, so that it can be written into another folder."""
+    def absolute(path: str) -> str:
+        return path if path == "-" or "://" in path else str(recipe.path(path))
+
+    tasks = {}
+    for name, task in recipe.tasks.items():
+        data = task.data
+        dev = {key: absolute(path) for key, path in data.dev.items()} if isinstance(data.dev, dict) else absolute(data.dev) if data.dev else None
+        paths = {"train": absolute(data.train) if data.train else None, "dev": dev, "test": absolute(data.test) if data.test else None}
+        tasks[name] = task.model_copy(update={"data": data.model_copy(update=paths)})
+    return recipe.model_copy(update={"tasks": tasks})
