@@ -5,7 +5,7 @@ A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -43,7 +43,8 @@ class LabelSpace:
 class Tokens:
     """The real tokens of some rows, end to end.
 
-    ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits for the device.
+    ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
+    for the device.
     """
 
     ids: Tensor
@@ -68,12 +69,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one task. `ids` name each example for ever: (digest of its file, row in it)."""
+    """Rows of one task. (`digest`, `rows[i]`) names example i for ever: the sha256 of its file and its row there, from 0."""
 
     task: str
-    ids: tuple[tuple[str, int], ...]
+    digest: str
+    rows: np.ndarray
     tokens: Tokens
-    targets: Tensor | None                      # (rows,) int64 or float32; (rows, labels) float32 for multi-label or soft targets
+    targets: Tensor                             # (rows,) int64 or float32; (rows, labels) float32 for multi-label or soft targets
     weights: Tensor                             # (rows,) float32: class weights; 1 where none are asked for
 
 
@@ -91,7 +93,7 @@ class Output:
 
     scores: Tensor                              # (rows, n_scores) float32: logits, or the value for regression
     embeddings: tuple[Tensor, ...]              # one (rows, head width) per side
-    embedded: Tensor | None = None              # (tokens, width): where SMART re-enters
+    embedded: tuple[Tensor, ...] = ()           # one (tokens, width) per branch: where SMART re-enters
 
 
 @runtime_checkable
@@ -106,10 +108,15 @@ class Pooling(Protocol):
 
 
 class Loss(Protocol):
-    """(model, batch, output) → (sum, weight): the effective batch does not depend on the micro-batch."""
+    """(model, batch, output) → (sum, weight): the effective batch does not depend on the micro-batch.
+
+    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the whole batch before the rest has been seen.
+    """
 
     couples_rows: bool                          # True: the step must not split a batch
+    kinds: tuple[TaskKind, ...]                 # the kinds of task that this loss can be the term `task` of
 
+    def weight(self, batch: Batch) -> Tensor: ...
     def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]: ...
 
 
@@ -157,6 +164,3 @@ class EvalReport:
     is_best: bool = False
     is_last: bool = False                       # early stopping or the plan's end
 
-
-Settings = Mapping[str, Any]
-Names = Sequence[str]

@@ -42,7 +42,11 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
         """Every hidden state, or those that `layers` names (H[0] is the embedding output, -1 the last); the others are None."""
-        return self.run(self.embed(tokens).to(self.dtype), tokens, layers=layers)
+        return self.run(self.embedded(tokens), tokens, layers=layers)
+
+    def embedded(self, tokens: Tokens) -> Tensor:
+        """H[0]: (tokens, width) in the dtype of the matrix products."""
+        return self.embed(tokens).to(self.dtype)
 
     def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
         """Everything after the embeddings. `embedded`: (tokens, width)."""
@@ -68,6 +72,13 @@ class Frozen(nn.Module):
     def train(self, mode: bool = True) -> Frozen:
         return super().train(False)
 
-    @torch.no_grad()
     def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
-        return self.encoder(tokens, layers=layers)
+        return self.run(self.embedded(tokens), tokens, layers=layers)
+
+    @torch.no_grad()
+    def embedded(self, tokens: Tokens) -> Tensor:
+        return self.encoder.embedded(tokens)
+
+    @torch.no_grad()
+    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
+        return self.encoder.run(embedded, tokens, layers=layers)

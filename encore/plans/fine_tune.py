@@ -1,0 +1,27 @@
+"""Everything trains together from the first step: one phase.
+
+Source: Devlin et al. 2019; MaxPoolBERT §4 (METHODS §2).   Differs: none.
+"""
+
+from __future__ import annotations
+
+from encore import catalogue
+from encore.types import Phase
+
+__all__ = ["fine_tune"]
+
+
+def fine_tune(
+    tasks: tuple[str, ...],
+    *,
+    epochs: int = 4,
+    lr: float = 5e-5,
+    batch_size: int = 32,
+    curve: str = "linear",
+    warmup_frac: float = 0.1,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+) -> list[Phase]:
+    """One phase over all tasks; `clip_norm` None switches clipping off."""
+    shape = catalogue.build("curves", {"name": curve, "warmup_frac": warmup_frac})
+    return [Phase(tasks, epochs=epochs, lr=lr, batch_size=batch_size, curve=shape, weight_decay=weight_decay, clip_norm=clip_norm)]

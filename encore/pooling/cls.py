@@ -1,0 +1,29 @@
+"""The raw [CLS] state of the last layer.
+
+Source: MaxPoolBERT §3.1 (METHODS 1.1).   Differs: none: the pretrained pooler is not used at all.   Cost: none.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from encore import rows
+from encore.encoder.encoder import Shape
+from encore.types import Encoded
+
+__all__ = ["Cls"]
+
+
+class Cls(nn.Module):
+    layers = (-1,)
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.width = shape.width
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(rows, width) float32."""
+        return rows.first(encoded.states[-1], encoded.tokens).float()
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return self.reduce(encoded)

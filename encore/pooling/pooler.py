@@ -1,0 +1,36 @@
+"""BERT's own pooler: tanh of a dense layer on the [CLS] state, pretrained where the checkpoint has one.
+
+Source: Devlin et al. 2019; RTE §2.1, SerBERTus §3 (METHODS 1.2).   Differs: none.   Cost: width² + width parameters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from encore import rows
+from encore.encoder.encoder import Shape
+from encore.types import Encoded
+
+__all__ = ["Pooler"]
+
+
+class Pooler(nn.Module):
+    layers = (-1,)
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.width = shape.width
+        self.dense = nn.Linear(shape.width, shape.width)
+        if shape.pooler is None:                                # the checkpoint has none: BERT's own start
+            nn.init.normal_(self.dense.weight, std=0.02)
+            nn.init.zeros_(self.dense.bias)
+        else:
+            self.dense.load_state_dict(shape.pooler.state_dict())
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(rows, width) float32: the [CLS] state, before the dense layer."""
+        return rows.first(encoded.states[-1], encoded.tokens).float()
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return torch.tanh(self.dense(self.reduce(encoded)))
