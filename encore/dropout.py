@@ -95,7 +95,7 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return values
         (mask,), scale = keep([tuple(values.shape)], self.p, self.unit, values.shape[1])
-        return values * mask.to(values.device).to(values.dtype).mul_(scale)
+        return (values * mask.to(values.device).to(values.dtype)).mul_(scale)      # a mask times the scale would round the scale, in bf16 by 0.3 %
 
     def extra_repr(self) -> str:
         return f"p={self.p}, unit={self.unit}"

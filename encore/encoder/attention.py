@@ -38,11 +38,13 @@ def n_pairs(lengths: tuple[int, ...]) -> int:
 @dataclass(frozen=True)
 class _Group:
     """Rows of one padded length. `gather`: (rows * length,) token numbers, a padded place repeats its row's first token; None where the rows lie
-    end to end without padding. `scatter`: the places that hold real tokens; `bias`: (rows, 1, 1 | length, length) float32, 0 or -inf."""
+    end to end without padding. `scatter`: the places that hold real tokens; `bias`: (rows, 1, 1 | length, length) float32, 0 or -inf.
+    `pairs`: how many query-key pairs lie before each row, in the order of the batch."""
 
     n_rows: int
     length: int
     start: int
+    pairs: tuple[int, ...]
     gather: Tensor | None
     scatter: Tensor | None
     tokens: Tensor | None
@@ -58,9 +60,10 @@ def _groups(tokens: Tokens, window: int | None) -> list[_Group]:
 
 def _lay_out(tokens: Tokens, window: int | None) -> list[_Group]:
     device = tokens.ids.device
-    starts = [0]
+    starts, pairs = [0], [0]
     for length in tokens.lengths:
         starts.append(starts[-1] + length)
+        pairs.append(pairs[-1] + padded_length(length) ** 2)
     by_length: dict[int, list[int]] = {}
     for row, length in enumerate(tokens.lengths):
         by_length.setdefault(padded_length(length), []).append(row)
@@ -78,14 +81,15 @@ def _lay_out(tokens: Tokens, window: int | None) -> list[_Group]:
             # A padded query whose window holds no real key would be all -inf, hence NaN: it may look at itself, nobody reads it.
             itself = torch.eye(padded, dtype=torch.bool, device=device)
             bias = local if bias is None else (bias + local).masked_fill(itself, 0.0)
-        end_to_end = all(starts[row + 1] == starts[following] for row, following in zip(members, members[1:], strict=False))
+        before = tuple(pairs[row] for row in members)
+        end_to_end = members[-1] - members[0] == len(members) - 1
         if end_to_end and all(length == padded for length in lengths):
-            groups.append(_Group(len(members), padded, starts[members[0]], None, None, None, bias))
+            groups.append(_Group(len(members), padded, starts[members[0]], before, None, None, None, bias))
             continue
         first = torch.tensor([starts[row] for row in members]).unsqueeze(1)
         gather = torch.where(real, first + places, first).flatten()
         scatter = real.flatten().nonzero().squeeze(1)
-        groups.append(_Group(len(members), padded, starts[members[0]], gather.to(device), scatter.to(device), gather[scatter].to(device), bias))
+        groups.append(_Group(len(members), padded, starts[members[0]], before, gather.to(device), scatter.to(device), gather[scatter].to(device), bias))
     return groups
 
 
@@ -119,14 +123,15 @@ class _Attend(torch.autograd.Function):
         scale = (width // n_heads) ** -0.5
         masks, kept = None, 1.0
         if dropout > 0:
-            masks, kept = keep([(g.n_rows, n_heads, g.length, g.length) for g in groups], dropout, "pairs", n_heads)
+            (drawn,), kept = keep([(n_pairs(tokens.lengths) * n_heads,)], dropout, "pairs", n_heads)
+            masks = [_mask(drawn.to(q.device), group, n_heads) for group in groups]
         out = q.new_empty(q.shape)
         needs_grad = any(ctx.needs_input_grad[:3])
         weights: list[Tensor] = []
         for number, group in enumerate(groups):
             q_, k_, v_ = (_heads(x, group, n_heads) for x in (q, k, v))
             chances = _softmax(torch.bmm(q_, k_.transpose(1, 2)), scale, group, n_heads)
-            used = chances if masks is None else chances * masks[number].to(chances.device).view(chances.shape).to(chances.dtype)
+            used = chances if masks is None else chances * masks[number].to(chances.dtype)
             mixed = torch.bmm(used, v_)
             if kept != 1:
                 mixed *= kept
@@ -152,7 +157,7 @@ class _Attend(torch.autograd.Function):
             if masks is None:
                 grad_v = torch.bmm(chances.transpose(1, 2), grad_)
             else:
-                mask = masks[number].to(chances.device).view(chances.shape).to(chances.dtype)
+                mask = masks[number].to(chances.dtype)
                 grad_v = torch.bmm((chances * mask).transpose(1, 2), grad_)
                 grad_v *= kept
                 grad_used *= mask
@@ -161,6 +166,17 @@ class _Attend(torch.autograd.Function):
             for target, value in zip(grads, (torch.bmm(grad_scores, k_), torch.bmm(grad_scores.transpose(1, 2), q_), grad_v), strict=True):
                 _put(target, value, group, n_heads)
         return *grads, None, None, None, None
+
+
+def _mask(drawn: Tensor, group: _Group, n_heads: int) -> Tensor:
+    """(rows * heads, length, length) of one group, out of what was drawn for the rows in the order of the batch: so a micro-batch gets its own rows' part."""
+    size = n_heads * group.length**2
+    starts = [before * n_heads for before in group.pairs]
+    if starts[-1] - starts[0] == size * (group.n_rows - 1):
+        chosen = drawn[starts[0] : starts[-1] + size]
+    else:
+        chosen = torch.cat([drawn[start : start + size] for start in starts])
+    return chosen.view(group.n_rows * n_heads, group.length, group.length)
 
 
 def _softmax(scores: Tensor, scale: float, group: _Group, n_heads: int) -> Tensor:
