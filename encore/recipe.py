@@ -379,7 +379,7 @@ class DataRecipe(_Section):
     delimiter: Annotated[str | None, PlainValidator(_delimiter)] = None
     encoding: Text | None = None
     on_bad_row: Literal["fail", "skip"] = "fail"
-    normalise: Text | None = None
+    normalise: Literal["none", "minbert", "minbert_pair"] | None = None                   # None: the named task's own
 
     @field_validator("text_pair", "label")
     @classmethod
@@ -599,6 +599,7 @@ def _complete(document: Value, overrides: Sequence[str], base: Path, problems: l
     for steps, value in assigned:
         if steps in (("task",), ("tasks",)):
             top[steps[0]] = value
+    given = bool({"task", "tasks"} & top.keys())
     top["tasks"] = tasks = _tasks(top, document, problems)
     for steps, value in assigned:
         if steps in (("task",), ("tasks",)):
@@ -616,7 +617,10 @@ def _complete(document: Value, overrides: Sequence[str], base: Path, problems: l
             top = _with(Value(top), steps, value).data
     for name, task in tasks.data.items():
         if isinstance(task.data, dict):
-            tasks.data[name] = replace(task, data={key: _worded(entry) if key == "data" else entry for key, entry in task.data.items()})
+            task = replace(task, data={key: _worded(entry) if key == "data" else entry for key, entry in task.data.items()})
+            tasks.data[name] = task
+            if given:
+                problems += _unfounded(name, task)
     if "plan" in top:
         top["plan"] = _plan(top["plan"], problems)
     if "expect" in top and top["expect"].data is None:
@@ -643,7 +647,7 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value
             problems.append(tasks.problem(f"expected a mapping from task names to their settings, got {shown(plain(tasks))}. {remedy}"))
     elif task is not None:
         if isinstance(task.data, str) and task.data:
-            own = {task.data: Value({}, task.where, f"tasks.{task.data}")}
+            own = {task.data: Value({}, task.where, task.path)}
         else:
             problems.append(task.problem(f"expected the name of a task, such as rte, got {shown(plain(task))}."))
     else:
@@ -665,6 +669,25 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value
             entries["data"] = replace(value.data["data"], data={**shared["data"].data, **value.data["data"].data})
         complete[name] = replace(value, data=_without_empty(entries, ("data", "losses")))
     return Value(complete, tasks.where if tasks else document.where, "tasks")
+
+
+def _unfounded(name: str, task: Value) -> list[str]:
+    """A task without a train file is a named one: is there such a task, and can it be weighted by class?"""
+    data = task.data.get("data", Value({})).data
+    if not isinstance(data, dict) or ("train" in data and data["train"].data is not None) or _unsafe(name, "task"):
+        return []
+    from encore.data.tasks import find_task
+
+    label = data["label"] if "label" in data and isinstance(data["label"].data, str) else None
+    try:
+        named = find_task(name, label=label.data if label else None)
+    except RecipeError as error:
+        culprit = label if label and f"'{label.data}'" in error.problems[0] else task
+        return [culprit.problem(problem) for problem in error.problems]
+    if named.kind != "regression":
+        return []
+    balance = [task.data[key] for key in ("class_weights", "sampling") if key in task.data and task.data[key].data is not None]
+    return [value.problem(f"'{name}' is a regression, which has no classes to balance. Remove it.") for value in balance]
 
 
 def _without_empty(entries: dict[str, Value], keys: Sequence[str]) -> dict[str, Value]:
