@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from encore import rng
 from encore.encoder.encoder import Encoder, Frozen
+from encore.encoder.words import WordTable
 from encore.types import Output, Pooling, Tokens
 
-__all__ = ["Branch", "TaskModel", "predict_scores", "seeded", "unique_parameters"]
+__all__ = ["Branch", "TaskModel", "predict_scores", "seeded", "unique_parameters", "word_tables"]
 
 
 class Branch(nn.Module):
@@ -58,6 +59,11 @@ def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
                 seen.add(id(parameter))
                 found[f"{task}.{name}"] = parameter
     return found
+
+
+def word_tables(models: Iterable[nn.Module]) -> list[WordTable]:
+    """Every word table once, in the order of the models."""
+    return list({id(module): module for model in models for module in model.modules() if isinstance(module, WordTable)}.values())
 
 
 @contextlib.contextmanager

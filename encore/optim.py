@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from encore.encoder.words import WordTable
 from encore.types import Phase
 
 __all__ = ["adamw", "step"]
@@ -28,10 +29,10 @@ def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def step(optimiser: torch.optim.AdamW, *, lr: float, clip_norm: float | None) -> Tensor:
+def step(optimiser: torch.optim.AdamW, tables: Iterable[WordTable], *, lr: float, clip_norm: float | None) -> Tensor:
     """One update at rate `lr` (times each group's factor); returns the gradients' norm before clipping.
 
-    The fused kernel divides gradients by `grad_scale`, which saves a pass over all of them.
+    The fused kernel divides gradients by `grad_scale`, which saves a pass over all of them. `tables`: those whose rows outside training decay along.
     """
     gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -40,5 +41,9 @@ def step(optimiser: torch.optim.AdamW, *, lr: float, clip_norm: float | None) ->
     optimiser.grad_scale = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)      # type: ignore[attr-defined]
     optimiser.found_inf = None if clip_norm is None else torch.zeros_like(norm)                            # type: ignore[attr-defined]
     optimiser.step()
+    groups = {id(p): group for group in optimiser.param_groups for p in group["params"] if p.grad is not None}
+    for table in tables:
+        if table.table is not None and (group := groups.get(id(table.weight))) is not None:
+            table.decay *= 1 - group["lr"] * group["weight_decay"]
     optimiser.zero_grad(set_to_none=True)
     return norm

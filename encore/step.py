@@ -13,7 +13,7 @@ from torch import Tensor
 from encore import dropout, optim
 from encore.encoder.attention import n_pairs
 from encore.errors import TrainingError
-from encore.model import TaskModel
+from encore.model import TaskModel, word_tables
 from encore.types import Batch, Loss
 
 __all__ = ["Outcome", "take"]
@@ -63,7 +63,7 @@ def take(
     if not math.isfinite(value):
         broken = ", ".join(f"{name} = {term}" for name, term in terms.items() if not math.isfinite(term))
         raise TrainingError(f"step {step}: the loss is not finite ({broken}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
-    norm = float(optim.step(optimiser, lr=lr, clip_norm=clip_norm))
+    norm = float(optim.step(optimiser, word_tables([model]), lr=lr, clip_norm=clip_norm))
     if not math.isfinite(norm):
         raise TrainingError(f"step {step}: the gradient is not finite (loss {value:.4g}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
     return Outcome(value, terms, np.concatenate(scores), float(sum(batch.weights.sum() for batch in micro_batches)), norm)

@@ -18,7 +18,7 @@ from encore.data.batches import batches_of, collate, epoch_order, evaluation_bat
 from encore.data.tokenise import TokenStore
 from encore.errors import RecipeError
 from encore.encoder.encoder import Frozen
-from encore.model import TaskModel, predict_scores, unique_parameters
+from encore.model import TaskModel, predict_scores, unique_parameters, word_tables
 from encore.types import Batch, EvalReport, LabelSpace, Loss, Phase, StepReport
 
 __all__ = ["FitState", "Rows", "Stream", "fit", "higher_is_better", "score_rows"]
@@ -71,7 +71,7 @@ class FitState:
     def numbers(self) -> dict[str, Any]:
         """All that is not a tensor, ready for JSON. Floats survive JSON exactly."""
         plain = ("phase", "epoch", "batch", "step", "phase_step", "best", "waited", "finished", "sums")
-        return {name: getattr(self, name) for name in plain}
+        return {name: getattr(self, name) for name in plain} | {"decays": [table.decay for table in word_tables(self.models.values())]}
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters, optimiser state and the epoch's scores so far, by name. Aliases, not copies."""
@@ -84,10 +84,19 @@ class FitState:
                 found[f"seen/{task}"] = torch.from_numpy(np.concatenate(parts))
         return found
 
+    def narrow(self, streams: Mapping[str, Stream]) -> None:
+        """Make only those words trainable that occur in the training texts. To be called once, before the first step or `restore`."""
+        for table in word_tables(self.models.values()):
+            met = [np.unique(stream.train.store.ids) for task, stream in streams.items() if table in word_tables([self.models[task]])]
+            table.narrow(torch.from_numpy(np.unique(np.concatenate(met)).astype(np.int64)).to(table.weight.device))
+
     def restore(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], plan: Sequence[Phase]) -> None:
         """The way back from `numbers` and `tensors`."""
         for name, value in numbers.items():
-            setattr(self, name, value)
+            if name != "decays":
+                setattr(self, name, value)
+        for table, decay in zip(word_tables(self.models.values()), numbers["decays"], strict=True):
+            table.decay = decay
         parameters = unique_parameters(self.models)
         with torch.no_grad():
             for name, parameter in parameters.items():
@@ -118,7 +127,9 @@ def fit(
     `micro_batch`: rows computed at once (the result does not depend on it but for rounding). `patience`: stop after this many epochs without a better
     dev score, the mean over the tasks of their first metric on their first dev set. Raises TrainingError where the loss is not finite.
     """
-    state = state if state is not None else FitState(models)
+    if state is None:
+        state = FitState(models)
+        state.narrow(streams)
     for losses in (stream.losses for stream in streams.values()):
         coupled = [name for name, (_, loss) in losses.items() if loss.couples_rows]
         if coupled and micro_batch is not None:

@@ -15,6 +15,7 @@ from encore.dropout import Dropout
 from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, ResidualNorm
+from encore.encoder.words import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
 
@@ -27,7 +28,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         width = config["hidden_size"]
-        self.word = nn.Embedding(config["vocab_size"], width)
+        self.word = WordTable(config["vocab_size"], width)
         self.position = nn.Embedding(config["max_position_embeddings"], width)
         self.segment = nn.Embedding(config["type_vocab_size"], width)
         self.norm = LayerNorm(width, eps=config["layer_norm_eps"])

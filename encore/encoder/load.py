@@ -56,7 +56,7 @@ class Pretrained:
 
 def families() -> tuple[str, ...]:
     """The `model_type`s that Encore builds itself: one file each in this folder."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in {"attention", "encoder", "layers", "load"}))
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in {"attention", "encoder", "layers", "load", "words"}))
 
 
 def locate(name: str, *, base: Path | None = None) -> Source:

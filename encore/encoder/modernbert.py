@@ -15,6 +15,7 @@ from encore.dropout import Dropout
 from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
+from encore.encoder.words import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
 
@@ -28,7 +29,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.word = nn.Embedding(config["vocab_size"], config["hidden_size"])
+        self.word = WordTable(config["vocab_size"], config["hidden_size"])
         self.norm = _norm(config)
         self.dropout = Dropout(config["embedding_dropout"], "tokens")
 
