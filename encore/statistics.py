@@ -21,11 +21,22 @@ from encore.scores import checked, predictions
 from encore.types import LabelSpace, TaskKind
 
 __all__ = [
-    "Form", "Interval", "Metric", "MetricWarning", "Weighted", "additive", "bootstrap_interval", "confusion_counts", "correlation_sums", "mean_of", "metric",
-    "resampled", "undefined",
+    "Form",
+    "Interval",
+    "Metric",
+    "MetricWarning",
+    "Weighted",
+    "additive",
+    "bootstrap_interval",
+    "confusion_counts",
+    "correlation_sums",
+    "mean_of",
+    "metric",
+    "resampled",
+    "undefined",
 ]
 
-Form = Literal["percent", "coefficient", "amount"]      # 61.0 %, .280, 0.512
+Form = Literal["percent", "coefficient", "amount"]  # 61.0 %, .280, 0.512
 
 
 class MetricWarning(UserWarning):
@@ -61,11 +72,11 @@ class Metric(Protocol):
     """`metric(scores, targets, labels) → float`. Scores (rows, n_scores) are raw; fractions are returned, never percent."""
 
     __name__: str
-    title: str                                  # as a table prints it
-    kinds: tuple[TaskKind, ...]                 # the tasks it is for
+    title: str  # as a table prints it
+    kinds: tuple[TaskKind, ...]  # the tasks it is for
     form: Form
     higher_is_better: bool
-    weighted: Weigh | None                      # None: the bootstrap calls the metric once per resample
+    weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...
 
@@ -139,9 +150,7 @@ def confusion_counts(combine: Callable[[np.ndarray, np.ndarray, np.ndarray, np.n
             seen, kind_of_row = np.unique(predicted * n + targets, return_inverse=True)
             chosen, true = (sparse.csr_array((np.ones(len(seen)), ids, np.arange(len(seen) + 1)), shape=(len(seen), n)) for ids in divmod(seen, n))
         features = sparse.hstack([chosen.multiply(true), chosen, true], format="csr")
-        return additive(
-            features, lambda sums, n_rows: combine(sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows), kind_of_row.reshape(-1)
-        )
+        return additive(features, lambda sums, n_rows: combine(sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows), kind_of_row.reshape(-1))
 
     return weigh
 
@@ -171,7 +180,12 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval over examples: `level` of the metric's values on resamples of the rows (drawn with replacement) lie inside.
 
-    Equal arguments give equal intervals on every machine. Raises DataError and RecipeError as the metric does.
+    Equal arguments give equal intervals. Raises DataError and RecipeError as the metric does.
+
+    Percentile and not BCa, by a simulation (1,000 sets each, 1,000 resamples, nominal 95 %): from 100 rows on the percentile interval covers the truth in
+    92-96 % of sets for accuracy, F1, macro F1, MCC, Pearson and Spearman, BCa in 92-97 %. BCa gains at most two points (MCC .93 on 100 rows), needs the
+    jackknife of every metric, and fails where the percentile fails too: with 30 nearly faultless rows both cover 77 % (accuracy .95) or less (MCC .93: 58 %),
+    because resamples of faultless rows are faultless. Tables say so below 30 rows and where no row is wrong.
     """
     values = resampled(metric, scores, targets, labels, seed=seed, n_resamples=n_resamples)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

@@ -91,7 +91,7 @@ def test_twenty_thousand_rows_take_a_moment():
         start = time.process_time()
         bootstrap_interval(catalogue.find("metrics", name), scores, targets, labels, seed=0)
         slowest[name, labels.kind] = time.process_time() - start
-    assert max(slowest.values()) < 4, slowest      # 0.01 to 1.2 s on a quiet core
+    assert max(slowest.values()) < 4, slowest  # 0.01 to 1.2 s on a quiet core
 
 
 def test_degenerate_rows():

@@ -17,7 +17,7 @@ __all__ = ["lrap"]
 def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
     n_true = targets.sum(axis=1)
     precision = np.zeros(len(targets))
-    for name in range(labels.n_scores):                                      # one label at a time: (rows, labels), never (rows, labels, labels)
+    for name in range(labels.n_scores):  # one label at a time: (rows, labels), never (rows, labels, labels)
         as_high = scores >= scores[:, [name]]
         precision += targets[:, name] * (as_high & (targets == 1)).sum(axis=1) / as_high.sum(axis=1)
     return mean_of(np.where((n_true == 0) | (n_true == labels.n_scores), 1.0, precision / np.maximum(n_true, 1)))

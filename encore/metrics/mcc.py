@@ -26,5 +26,5 @@ def mcc(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """Matthews correlation coefficient; 0 where all predictions, or all targets, are one class."""
     predicted = predictions(scores, labels)
     if (predicted == predicted[0]).all() or (targets == targets[0]).all():
-        return 0.0                              # scikit-learn says the same, with a warning about the shape of its confusion matrix
+        return 0.0  # scikit-learn says the same, with a warning about the shape of its confusion matrix
     return matthews_corrcoef(targets, predicted)

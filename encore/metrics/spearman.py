@@ -30,11 +30,11 @@ def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> We
 def _centred_ranks(counts: np.ndarray, place: np.ndarray) -> np.ndarray:
     """(resamples, rows): each row's average rank in each resample, less the mean rank. place: (rows,) position of each row's value among the distinct ones."""
     order = np.argsort(place, kind="stable")
-    up_to = np.cumsum(counts[:, order], axis=1)                              # drawn rows up to each row
-    last = np.cumsum(np.bincount(place)) - 1                                 # the last row of each distinct value
-    through = up_to[:, last]                                                 # drawn rows with at most this value
+    up_to = np.cumsum(counts[:, order], axis=1)  # drawn rows up to each row
+    last = np.cumsum(np.bincount(place)) - 1  # the last row of each distinct value
+    through = up_to[:, last]  # drawn rows with at most this value
     before = np.hstack([np.zeros((len(counts), 1)), through[:, :-1]])
-    middle = (before + through - up_to[:, -1:]) / 2                          # (before + through + 1) / 2, less (rows + 1) / 2
+    middle = (before + through - up_to[:, -1:]) / 2  # (before + through + 1) / 2, less (rows + 1) / 2
     return middle[:, place]
 
 
