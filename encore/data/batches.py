@@ -23,7 +23,6 @@ def collate(stores: TokenStore | Sequence[TokenStore], rows: np.ndarray, device:
     rows: (rows,) integers. Positions start at 0 in every row; a family that counts otherwise adds its own offset.
     """
     sides = (stores,) if isinstance(stores, TokenStore) else tuple(stores)
-    rows = np.asarray(rows, dtype=np.int64)
     lengths = np.concatenate([side.lengths[rows] for side in sides])
     n_rows, n_tokens = len(lengths), int(lengths.sum())
     # One block of memory for everything, so that a GPU gets it in one copy.
@@ -34,14 +33,15 @@ def collate(stores: TokenStore | Sequence[TokenStore], rows: np.ndarray, device:
     begin = 0
     for side, own in enumerate(sides):
         count = lengths[side * len(rows) : (side + 1) * len(rows)]
-        index = take_runs(own.offsets[rows], count)
+        index = take_runs(own.offsets[:-1][rows], count)
         ids[begin : begin + len(index)] = own.ids[index]
         segments[begin : begin + len(index)] = own.segments[index]
         begin += len(index)
     np.subtract(np.arange(n_tokens), np.repeat(offsets[:-1], lengths), out=positions)
     block = torch.from_numpy(packed)
-    if torch.device(device).type != "cpu":
-        block = block.pin_memory().to(device, non_blocking=True)
+    if torch.device(device).type == "cuda":
+        block = block.pin_memory()
+    block = block.to(device, non_blocking=True)
     parts = block.split((n_tokens, n_tokens, n_tokens, n_rows + 1))
     return Tokens(ids=parts[0], segments=parts[1], positions=parts[2], offsets=parts[3], lengths=tuple(lengths.tolist()))
 

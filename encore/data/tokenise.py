@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from tokenizers import AddedToken, Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from encore.errors import DataError, RecipeError, did_you_mean
 
@@ -34,6 +34,7 @@ _HEAD_FRAC = {"head": Fraction(1), "tail": Fraction(0), "head_tail": Fraction(12
 _BLOCK_ROWS = 1024  # An Encoding takes about 100 bytes per token, so no more than one block of them exists at a time:
 _BLOCK_CHARACTERS = 1 << 20  # 30 MB, whatever the number and the length of the rows.
 _SHOWN = 20
+_NORMALISES = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}  # config → normaliser
 _WORDPIECE = ("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "Lxmert", "Retribert", "SqueezeBert")  # same pieces, same template
 
 
@@ -66,7 +67,6 @@ class TokenStore:
 
     def take(self, rows: np.ndarray) -> TokenStore:
         """The given rows in the given order; a row may occur more than once."""
-        rows = np.asarray(rows, dtype=np.int64)
         lengths = self.lengths[rows]
         index = take_runs(self.offsets[:-1][rows], lengths)
         return TokenStore(self.ids[index], self.segments[index], _offsets(lengths), self.cut[rows], self.max_length)
@@ -75,19 +75,24 @@ class TokenStore:
 class Tokeniser:
     """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file says.
 
-    `source` is a folder with tokenizer.json, or with only a BERT vocab.txt (and tokenizer_config.json, which says whether to lower-case), or a
-    tokenizer.json itself. Raises DataError. `backend` is the `tokenizers.Tokenizer`, for those who need words and offsets.
+    `source` is a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json itself. For BERT's WordPiece, what tokenizer_config.json
+    says of lower case, accents and Chinese characters decides, as in transformers, with which these encoders were trained. Raises DataError.
+    `backend` is the `tokenizers.Tokenizer`, for those who need words and offsets.
     """
 
     def __init__(self, source: str | Path) -> None:
         source = Path(source)
         file = source if source.is_file() else source / "tokenizer.json"
+        settings = _settings(file.parent)
         if file.is_file():
             self.backend = _from_json(file)
         elif (source / "vocab.txt").is_file():
-            self.backend = _from_vocabulary(source)
+            file = source / "vocab.txt"
+            self.backend = _from_vocabulary(file, settings)
         else:
             raise DataError(f"{source}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
+        if isinstance(self.backend.normalizer, normalizers.BertNormalizer):
+            _set_normaliser(self.backend.normalizer, settings, file.parent)
         self.backend.no_padding()
         self.backend.no_truncation()
         self._templates = {pair: _template(self.backend, pair, file) for pair in (False, True)}
@@ -107,9 +112,10 @@ class Tokeniser:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what determines the ids; the same before and after `save`, and whether padding was baked in or not."""
-        content = json.dumps(json.loads(self.backend.to_str()), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()
+        """sha256 of what determines the ids: the same before and after `save`, with padding baked in or not, from tokenizer.json or the same vocab.txt."""
+        content = json.loads(self.backend.to_str())
+        decisive = {part: content[part] for part in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "model")}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/tokenizer.json`, all of it or nothing, so that the folder tokenises without the encoder's own. Returns the file's path."""
@@ -139,11 +145,12 @@ def tokenise(tokeniser: Tokeniser, texts: Texts, pairs: Texts | None = None, *, 
         raise DataError(f"texts and pairs: expected one second text per row, got {len(texts)} texts and {len(pairs)} second texts.")
     budget = max_length - n_special
     blocks = [_assembled(tokeniser, first, second, budget, truncation) for first, second in _blocks(texts, pairs)]
-    ids, segments, lengths, cut = (np.concatenate([block[part] for block in blocks]) if blocks else np.empty(0) for part in range(4))
+    nothing = (np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, bool))
+    ids, segments, lengths, cut = (np.concatenate(parts) for parts in zip(nothing, *blocks, strict=True))
     if (lengths == 0).any():
         row = int(np.flatnonzero(lengths == 0)[0])
         raise DataError(f"text of row {row + 1}: gives no token at all, and this tokenizer adds no special ones. Remove such rows.")
-    return TokenStore(ids.astype(np.int32, copy=False), segments.astype(np.uint8, copy=False), _offsets(lengths), cut.astype(bool, copy=False), max_length)
+    return TokenStore(ids, segments, _offsets(lengths), cut, max_length)
 
 
 def shares(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
@@ -292,7 +299,7 @@ def _check_settings(max_length: int, truncation: str, n_special: int, *, n_texts
 def _template(backend: Tokenizer, pair: bool, file: Path) -> _Template:
     """Ask the tokenizer's post-processor what it puts where, with texts whose lengths tell them apart."""
     n_texts = 2 if pair else 1
-    piece = next((text for text in chain("aAx.1", backend.get_vocab()) if len(backend.encode(text, add_special_tokens=False)) > 0), None)
+    piece = next((text for text in _words(backend) if len(backend.encode(text, add_special_tokens=False)) > 0), None)
     if piece is None:
         raise DataError(f"{file}: gives no token for any word of its own vocabulary, so this is not a tokenizer that Encore can use.")
     texts = [" ".join([piece] * n_pieces) for n_pieces in (3, 2)[:n_texts]]
@@ -312,6 +319,11 @@ def _template(backend: Tokenizer, pair: bool, file: Path) -> _Template:
     )
 
 
+def _words(backend: Tokenizer) -> Iterator[str]:
+    yield from "aA.1"
+    yield from backend.get_vocab()  # a tokenizer may know none of these
+
+
 def _from_json(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
@@ -319,40 +331,54 @@ def _from_json(file: Path) -> Tokenizer:
         raise DataError(f"{file}: not a tokenizer that `tokenizers` can read ({_one_line(error)}). Save it again: tokenizer.save_pretrained(folder).") from None
 
 
-def _from_vocabulary(folder: Path) -> Tokenizer:
+def _settings(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{file}: not valid JSON ({_one_line(error)}). Copy it again.") from None
+    if not isinstance(settings, dict):
+        raise DataError(f"{file}: expected settings by name, got {type(settings).__name__}. Copy it again.")
+    return settings
+
+
+def _from_vocabulary(file: Path, settings: dict[str, Any]) -> Tokenizer:
     """BERT's WordPiece from vocab.txt, one piece per line."""
-    file, settings_file = folder / "vocab.txt", folder / "tokenizer_config.json"
     remedy = "Save it as tokenizer.json in an environment with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
     try:
-        settings: dict[str, Any] = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else {}
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except ValueError as error:  # of JSON and of UTF-8
-        raise DataError(f"{folder}: tokenizer_config.json or vocab.txt cannot be read ({_one_line(error)}). Copy both again.") from None
+        lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines(): pieces such as U+2028 end a line for it
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 ({_one_line(error)}). Copy it again.") from None
     family = str(settings.get("tokenizer_class") or "BertTokenizer")
     if family.removesuffix("Fast").removesuffix("Tokenizer") not in _WORDPIECE:
-        raise DataError(f"{settings_file}: tokenizer_class '{family}' is not BERT's WordPiece, and there is no tokenizer.json. {remedy}")
+        raise DataError(f"{file.parent}: tokenizer_class '{family}' is not BERT's WordPiece, and there is no tokenizer.json. {remedy}")
     vocabulary = {piece: number for number, piece in enumerate(lines[:-1] if lines[-1] == "" else lines)}
     names = {role: _content(settings.get(f"{role}_token"), f"[{role.upper()}]") for role in ("pad", "unk", "cls", "sep", "mask")}
     missing = [name for name in names.values() if name not in vocabulary]
     if missing:
         raise DataError(f"{file}: piece '{name}' is missing, so this is not BERT's vocabulary. {remedy}" for name in missing)
-    added = [folder / "added_tokens.json"] if (folder / "added_tokens.json").exists() else []
-    if added or any(_content(token, "") not in vocabulary for token in settings.get("added_tokens_decoder", {}).values()):
-        raise DataError(f"{added[0] if added else settings_file}: adds tokens to vocab.txt, and there is no tokenizer.json. {remedy}")
+    extra = settings.get("added_tokens_decoder", {}).values()
+    if (file.parent / "added_tokens.json").exists() or any(_content(token, "") not in vocabulary for token in extra):
+        raise DataError(f"{file.parent}: adds tokens to vocab.txt, and there is no tokenizer.json. {remedy}")
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"], max_input_chars_per_word=100))
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names.values()])
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-        strip_accents=settings.get("strip_accents"),
-        lowercase=settings.get("do_lower_case", True),
-    )
+    backend.normalizer = normalizers.BertNormalizer()  # cleans, lower-cases, strips accents; the caller applies the settings
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
     start, end = names["cls"], names["sep"]
     backend.post_processor = processors.TemplateProcessing(
         single=f"{start}:0 $A:0 {end}:0", pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1", special_tokens=[(name, vocabulary[name]) for name in (start, end)]
     )
     return backend
+
+
+def _set_normaliser(normaliser: normalizers.BertNormalizer, settings: dict[str, Any], folder: Path) -> None:
+    known = {key: settings[key] for key in _NORMALISES if key in settings}
+    wrong = [key for key, value in known.items() if not (isinstance(value, bool) or (value is None and key == "strip_accents"))]
+    if wrong:
+        raise DataError(f"{folder / 'tokenizer_config.json'} {key}: expected true or false, got {known[key]!r}. Correct it." for key in wrong)
+    for key, value in known.items():
+        setattr(normaliser, _NORMALISES[key], value)
 
 
 def _content(token: Any, otherwise: str) -> str:
