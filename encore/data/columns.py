@@ -22,15 +22,19 @@ _PAIRS = (
     ("text_a", "text_b"), ("text", "text_pair"), ("text1", "text2"), ("text_1", "text_2"),
     ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b"), ("sent1", "sent2"),
     ("question1", "question2"), ("question_1", "question_2"), ("question_a", "question_b"),
-    ("premise", "hypothesis"), ("question", "sentence"), ("question", "passage"), ("question", "answer"), ("query", "passage"), ("query", "document"), ("anchor", "positive"),
+    ("premise", "hypothesis"), ("anchor", "positive"), ("query", "passage"), ("query", "document"),
+    ("question", "sentence"), ("question", "passage"), ("question", "answer"),
 )  # fmt: skip
 _TEXTS = (
-    "text", "sentence", "review", "review_text", "review_body", "reviewtext", "comment", "comment_text", "content", "body", "message", "tweet", "document", "utterance", "post",
-    "description", "abstract", "question", "query", "headline", "summary", "title",
+    "text", "sentence", "review", "review_text", "review_body", "reviewtext", "comment", "comment_text", "content", "body", "message", "tweet", "document",
+    "utterance", "post", "description", "abstract", "question", "query", "headline", "summary", "title",
 )  # fmt: skip
-_LABELS = (                                     # the first group that has exactly one column in the table wins; two of one group are equals
+_LABELS = (  # the first group that has exactly one column in the table wins; two of one group are equals
     ("label", "labels"),
-    ("gold_label", "class", "target", "targets", "sentiment", "stars", "star_rating", "rating", "ratings", "score", "similarity", "is_duplicate", "duplicate", "same", "same_question", "y"),
+    (
+        "gold_label", "class", "target", "targets", "sentiment", "stars", "star_rating", "rating", "ratings", "score", "similarity", "y",
+        "is_duplicate", "duplicate", "same", "same_question",
+    ),
     ("category", "categories", "intent", "topic", "topics", "tags", "emotion", "emotions", "stance", "polarity"),
 )  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -45,7 +49,7 @@ _SKIP = "Fix the row, or pass --on-bad-row skip."
 class Columns:
     """Where the parts of an example stand in a table, and what its labels mean.
 
-    labels: the names in the order of the score columns; () for regression. cells: what a label cell may hold → index of its name. JSON-able but for `notes`' type.
+    labels: the names in the order of the score columns; () for regression. cells: what a label cell may hold → index of its name.
     """
 
     text: str
@@ -101,8 +105,8 @@ def infer_columns(
 ) -> Columns:
     """Find the columns that nobody named, and what the labels are.
 
-    `labels`: the names in the order wanted, or {what a cell holds: its name}. Raises DataError where a named column does not exist, where two columns are equally likely,
-    where the labels have one class only, or where nearly every row has a label of its own.
+    `labels`: the names in the order wanted, or {what a cell holds: its name}. Raises DataError where a named column does not exist, where two columns are equally
+    likely, where the labels have one class only, or where nearly every row has a label of its own.
     """
     names = table.columns.column_names
     options = {"--text": text, "--text-pair": text_pair, "--label": label}
@@ -117,6 +121,7 @@ def infer_columns(
     if missing:
         complain(missing)
     label_found, label_why = (label, "given") if label is not None else _find_label(table, [text, text_pair])
+    _require_header(table, label_found, label_why)
     text_found, pair_found, text_why = _find_texts(table, text, text_pair, label_found)
     found = with_labels(table, text=text_found, text_pair=pair_found, label=label_found, kind=kind, labels=labels)
     pair = f", text_pair = '{pair_found}'" if pair_found else ""
@@ -125,6 +130,15 @@ def infer_columns(
     if "given" not in (text_why, label_why) or unused:
         line += f"; not used: {', '.join(unused)}" if unused else ""
     return Columns(found.text, found.text_pair, found.label, found.kind, found.labels, found.ordered, found.cells, (line, *found.notes))
+
+
+def _require_header(table: Table, label: str, why: str) -> None:
+    """A column that is called what its own cells hold had its first row taken for its name."""
+    if why not in ("given", "by its name") and label in _words(table.columns[label]).words:
+        raise DataError(
+            f"{table.name}: the first line looks like a row, not like column names: '{label}' is also what the rows below hold. "
+            "Put the column names on top, such as: text,label"
+        )
 
 
 def _described(columns: Columns) -> str:
@@ -327,7 +341,7 @@ def _all_numbers(names: Sequence[str]) -> bool:
 def _are_mistakes(numbers: Mapping[str, int], others: Mapping[str, int]) -> bool:
     """Whether the few cells that are no numbers, in a column of numbers, are slips ('five' among 1–5) rather than classes ('unknown' among 0 and 1, often)."""
     n_others, n_numbers = sum(others.values()), sum(numbers.values())
-    if not n_others:
+    if not n_others or len(numbers) < 2:
         return False
     if n_others < 0.05 * (n_others + n_numbers):
         return True
@@ -489,9 +503,8 @@ def _multilabel(table: Table, columns: Columns, column: pa.ChunkedArray, *, is_l
         targets[row, [columns.cells[part] for part in parts if part in columns.cells]] = 1.0
         if unknown:
             targets[row] = 0.0
-            problems[row] = (
-                f"{place(table, row)} column '{columns.label}': expected any of {', '.join(columns.labels[:12])}{', …' if len(columns.labels) > 12 else ''}, got {unknown[0]!r}. {_SKIP}"
-            )
+            known = ", ".join(columns.labels[:12]) + (", …" if len(columns.labels) > 12 else "")
+            problems[row] = f"{place(table, row)} column '{columns.label}': expected any of {known}, got {unknown[0]!r}. {_SKIP}"
 
     if is_list:
         for row, items in enumerate(value for chunk in column.chunks for value in chunk.to_pylist()):

@@ -38,8 +38,8 @@ class Dataset:
     """Rows of one split.
 
     texts, pairs: (rows,) strings, normalised. targets: (rows,) int64 for classes, (rows, labels) float32 for multilabel, (rows,) float32 for regression; None
-    where there are none. rows: (rows,) int64, the row's number in its file: (digest, row) names an example for ever. lines: (rows,) its line, where the file has
-    lines. extra: further columns of the file by name, row by row.
+    where there are none. rows: (rows,) int64, the row's number in its file: (digest, row) names an example for ever. lines: (rows,) its line, where the file
+    has lines. extra: further columns of the file by name, row by row.
     """
 
     name: str
@@ -73,7 +73,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a task trains and is judged on. `metrics`: the first decides. `notes`: everything a table must say beside its figures. `test`: never opened by `load_task`."""
+    """What a task trains and is judged on.
+
+    metrics: the first decides. notes: everything a table must say beside its figures. test: never opened by `load_task`.
+    """
 
     name: str
     labels: LabelSpace
@@ -146,9 +149,9 @@ def load_task(
     if not parts:
         whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, group_by_text=group_by_text)
         notes.append(said)
-    notes += _class_notes(whole, columns)
     notes += [note for part in parts.values() for note in _overlap_note(whole, part)]
     train_set, said_train = _cut(whole, columns.kind, train_rows, seed, name)
+    notes += _class_notes(train_set, columns)
     cut = {key: _cut(part, columns.kind, dev_rows, seed, name) for key, part in parts.items()}
     notes += [said for said in (said_train, *(said for _, said in cut.values())) if said]
     return TaskData(
@@ -179,6 +182,8 @@ def open_test(data: TaskData, *, log: Callable[[str], None]) -> Dataset:
         data.test, data.columns, normalise=data.normalise, name="test", delimiter=data.delimiter, encoding=data.encoding, on_bad_row=data.on_bad_row
     )
     log(f"test file {shown(data.test)}: {len(dataset):,} rows, sha256 {dataset.digest}")
+    for note in (*dataset.notes, *_overlap_note(data.train, dataset)):
+        log(note)
     return dataset
 
 
@@ -213,22 +218,24 @@ def unlabelled(
     encoding: str | None = None,
     on_bad_row: OnBadRow = "fail",
 ) -> Dataset:
-    """Texts to predict, one row per row of the source, in its order: a file ("-": standard input), or texts (pairs of texts where the task has pairs) given directly.
+    """Texts to predict, one row per row of the source, in its order: a file ("-": standard input), or texts given directly (pairs where the task has pairs).
 
-    A blank text is a row like any other. A file with one column needs no header name that matches where the task has single texts.
+    A blank text is a row like any other. Where the task has single texts, a file with one column may call it as it likes (announced in `notes`).
     """
     if not isinstance(source, str | Path):
         return _given_texts(source, columns, normalise)
     table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
-    only = table.columns.column_names
-    if columns.text_pair is None and columns.text not in only and len(only) == 1:
-        columns = replace(columns, text=only[0])
+    names, notes = table.columns.column_names, table.notes
+    if columns.text_pair is None and columns.text not in names and len(names) == 1:
+        if " " in names[0]:
+            raise DataError(f"{table.name}: the first line ({names[0][:60]!r}) looks like a text, not like a column name. Put the name on top: {columns.text}")
+        columns, notes = replace(columns, text=names[0]), (*notes, f"column '{names[0]}' is taken for the text")
     missing = _missing(table, columns, label=False)
     if missing:
         complain(missing)
     texts = _texts(table, columns.text, normalise)
     pairs = None if columns.text_pair is None else _texts(table, columns.text_pair, normalise)
-    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, {}, table.notes)
+    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, {}, notes)
 
 
 def describe(data: TaskData) -> dict[str, Any]:
@@ -283,6 +290,9 @@ def _check_settings(
             for key, value in fixed.items()
             if value is not None
         ]
+    if isinstance(dev, Mapping):
+        problems += [f"data.dev.{key}: a dev set cannot be called '{key}'; choose another name" for key in dev if key in ("train", "test")]
+        problems += ["data.dev: expected one dev set or more, got none; leave it out to have one split off"] if not dev else []
     if not 0.0 < dev_frac < 1.0:
         problems.append(f"data.dev_frac: expected a number between 0 and 1, got {dev_frac}")
     for key, count in (("train_rows", train_rows), ("dev_rows", dev_rows)):
@@ -298,7 +308,7 @@ def _check_settings(
 
 def _resolver(base: Path | None) -> Callable[[str | Path], Path]:
     def resolve(path: str | Path) -> Path:
-        return Path(path) if str(path) == "-" or base is None else Path(base) / Path(path).expanduser()
+        return Path(path) if str(path) == "-" else Path(base or "") / Path(path).expanduser()
 
     return resolve
 

@@ -29,8 +29,8 @@ def cache_folder() -> Path:
 def download(file: str, *, sha256: str, repo: str, cache: Path | None = None, attempts: int = 3) -> Path:
     """The local path of `file` ("rte/train.parquet") from the data set `repo`; a copy in the cache with the right digest is used as it is.
 
-    The file comes into a folder of its own beside its place, is checked there, and moves into place in one step. A transfer that breaks off is tried again, `attempts` times in all.
-    Raises DataError: no such file, wrong digest, no answer, disk full.
+    The file comes into a folder of its own beside its place, is checked there, and moves into place in one step. A transfer that breaks off is tried again,
+    `attempts` times in all. Raises DataError: no such file, wrong digest, no answer, disk full.
     """
     place = (cache or cache_folder()) / "data" / file
     if place.is_file() and _digest(place) == sha256:
@@ -97,7 +97,8 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
         if attempt < attempts:
             time.sleep(0.2 * attempt)
     raise DataError(
-        f"{where}: the transfer from {endpoint} failed {attempts} times ({reason}). Nothing was kept; run the same command again, or set ENCORE_DATA to a folder that has the files."
+        f"{where}: the transfer from {endpoint} failed {attempts} times ({reason}). Nothing was kept; run the same command again, "
+        "or set ENCORE_DATA to a folder that has the files."
     )
 
 

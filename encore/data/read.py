@@ -46,8 +46,8 @@ _SKIP = "Fix the row, or pass --on-bad-row skip."
 class Table:
     """The rows of one file. csv cells are all strings ("01" stays "01"); jsonl and parquet keep their types.
 
-    digest: sha256 of the file's bytes, hex. lines: (rows,) int64, the 1-based line where each row starts; None for parquet. rows: (rows,) int64, the 0-based number
-    of each row in the file, counting the rows that were skipped, so that (digest, row) names an example for ever.
+    digest: sha256 of the file's bytes, hex. lines: (rows,) int64, the 1-based line where each row starts; None for parquet. rows: (rows,) int64, the 0-based
+    number of each row in the file, counting the rows that were skipped, so that (digest, row) names an example for ever.
     """
 
     path: Path
@@ -107,8 +107,8 @@ def skipped_note(name: str, problems: Sequence[str]) -> str:
 def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str | None = None, on_bad_row: OnBadRow = "fail") -> Table:
     """Read a csv, tsv, jsonl or parquet file ("-": standard input). `delimiter` and `encoding` are sniffed where None; what was found is in `notes`.
 
-    Raises DataError, one line per problem: no such file (with near names), a folder, an empty file, a header alone, columns that share a name, rows of the wrong
-    length, text that is not what its encoding says, NUL bytes, an archive or a spreadsheet (with the remedy), broken JSON, a damaged parquet file.
+    Raises DataError, one line per problem: no such file (with near names), a folder, an empty file, a header alone, columns that share a name, rows of the
+    wrong length, text that is not what its encoding says, NUL bytes, an archive or a spreadsheet (with the remedy), broken JSON, a damaged parquet file.
     """
     name = shown(path)
     data = _bytes_of(path, name)
@@ -118,10 +118,8 @@ def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str 
         parsed, lines = _parquet(data, name), None
     else:
         chosen, dropped = _encoding(data, encoding, name)
-        if form == "jsonl":
-            parsed = _jsonl(_text(data, chosen), name)
-        else:
-            parsed = _csv(data, chosen, name, _delimiter(delimiter), "\t" if form == "tsv" else ",")
+        usual = "\t" if form == "tsv" else ","
+        parsed = _jsonl(_text(data, chosen), name) if form == "jsonl" else _csv(data, chosen, name, _delimiter(delimiter), usual)
         parsed.notes += [
             f"encoding {chosen}{' (a guess: the file is not UTF-8; pass --encoding to say otherwise)' if chosen == 'cp1252' and encoding is None else ''}"
         ]
@@ -175,8 +173,7 @@ def _near(file: Path) -> str:
         entries = sorted(entry.name for entry in folder.iterdir())
     except OSError:
         return ""
-    near = difflib.get_close_matches(file.name, entries, n=3, cutoff=0.6)
-    near += [entry for entry in entries if entry not in near and Path(entry).stem == file.stem][:2]
+    near = [entry for entry in entries if Path(entry).stem == file.stem][:2] or difflib.get_close_matches(file.name, entries, n=2, cutoff=0.7)
     if near:
         return f" Did you mean {' or '.join(shown(folder / entry) for entry in near)}?"
     tables = [entry for entry in entries if Path(entry).suffix.lower() in _SUFFIXES]
@@ -459,7 +456,7 @@ def _quote_problem(name: str, start: int, end: int, error: str) -> str:
         return f'{name}:{start}: a quoted cell opens in this row and is never closed. Close it, or double the quotes inside a cell: "". {_SKIP}'
     if "expected after" in error:
         until = f" and closes on line {end}" if end > start else ""
-        return f'{name}:{start}: a quoted cell opens in this row{until} with more text after its closing quote. Double the quotes inside a quoted cell: "". {_SKIP}'
+        return f'{name}:{start}: a quoted cell opens in this row{until} with more text after its closing quote. Double the quotes inside the cell: "". {_SKIP}'
     return f"{name}:{start}: not a csv row ({error}). {_SKIP}"
 
 
@@ -490,7 +487,8 @@ def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others:
         raise DataError(
-            f"{name}:1: with delimiter {_say(delimiter)} there is one column, called '{header[0]}'. It looks separated by {_say(others[0])}: leave --delimiter out, or pass {_say(others[0])}."
+            f"{name}:1: with delimiter {_say(delimiter)} there is one column, called '{header[0]}'. It looks separated by {_say(others[0])}: "
+            f"leave --delimiter out, or pass {_say(others[0])}."
         )
     return header
 
@@ -507,7 +505,7 @@ def _jsonl(text: io.TextIOWrapper, name: str) -> _Parsed:
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_no_twice)
+            record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_no_twice)
             if not isinstance(record, dict):
                 raise ValueError(f'expected an object such as {{"text": …, "label": …}}, got {_short(line.strip())}')
             line.encode() if "\\ud" not in line.lower() else json.dumps(record, ensure_ascii=False).encode()
@@ -626,8 +624,8 @@ def _parquet(data: bytes, name: str) -> _Parsed:
 def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarray | pa.Array | pa.ChunkedArray], *, overwrite: bool = False) -> None:
     """Write columns as csv, tsv, jsonl or parquet, by suffix ("-": csv on standard output). The file appears whole or not at all.
 
-    Lists (multi-label) become `;`-separated cells in csv. Raises DataError where the file exists and `overwrite` is False, where its folder does not exist, where the suffix is
-    none of these, and where the disk is full.
+    Lists (multi-label) become `;`-separated cells in csv. Raises DataError where the file exists and `overwrite` is False, where its folder does not exist,
+    where the suffix is none of these, and where the disk is full.
     """
     table = pa.table({name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values) for name, values in columns.items()})
     if str(path) == "-":
@@ -673,13 +671,23 @@ def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarra
 def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     try:
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(_ShortEnds(text), delimiter=delimiter)
         writer.writerow(table.column_names)
         for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
             writer.writerows(zip(*(map(_cell, column.to_pylist()) for column in batch.columns), strict=True))
         text.flush()
     finally:
         text.detach()
+
+
+class _ShortEnds:
+    r"""Takes the csv module's rows and ends them with \n. The module quotes a cell that holds \r only where \r is part of its line end."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, row: str) -> int:
+        return self._text.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Any) -> Any:

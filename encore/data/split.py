@@ -21,8 +21,8 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of train and dev, each ascending; dev holds `frac` of the rows, as nearly as whole groups allow.
 
-    targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side (copies of a text). Every class with two groups or more is on both sides.
-    `purpose` names the stream, so that two tasks of one seed are split independently.
+    targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side (copies of a text). Every class with two groups or more is on
+    both sides. `purpose` names the stream, so that two tasks of one seed are split independently.
     """
     n_rows = len(targets)
     if not 0.0 < frac < 1.0:

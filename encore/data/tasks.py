@@ -106,7 +106,7 @@ NAMED: Mapping[str, NamedTask] = {
     ),
     "qqp": NamedTask(
         "qqp", _QQP, "binary", ("accuracy", "f1"), ("different", "duplicate"), "text_a", "text_b", source=_QQP_SOURCE,
-        official="not the GLUE split: dev is the CS224N 2023 quora-dev file (20,212 of other pairs than GLUE's 40,430), train is 51,995 Quora pairs from GLUE and CS224N train files; "
+        official="not the GLUE split: dev is the CS224N 2023 quora-dev file (20,212 rows; GLUE's has 40,430), train is 51,995 pairs from GLUE's and CS224N's; "
         "not comparable with published GLUE figures",
         notes=("overlap: the same files as quora; GLUE's dev and test pairs come from the same release, and some may be here",),
     ),
@@ -121,7 +121,8 @@ NAMED: Mapping[str, NamedTask] = {
         "multiclass", ("accuracy",), _NLI, "text_a", "text_b",
         source="dev_matched: tommccoy1/hans@7299f6f657; dev_mismatched: felipessalvatore/NLI_datasets@9551b739a8, jind11/TextFooler@6a56cb10f1; "
         "train: technion-cs-nlp/LLMsKnow@bee3ec5787, ZhengxiangShi/PowerfulPromptFT@b4ecdea060",
-        official="not the official train set: 19,635 of 392,702 rows; dev_matched is official; dev_mismatched is 915 of 9,832 rows (read its accuracy with an error of about three points)",
+        official="not the official train set: 19,635 of 392,702 rows; dev_matched is official; dev_mismatched is 915 of 9,832 rows "
+        "(read its accuracy with an error of about three points)",
         notes=(f"overlap: {_SAME_NLI}",),
     ),
     "qnli": NamedTask(
@@ -132,7 +133,8 @@ NAMED: Mapping[str, NamedTask] = {
             dev="284d52f97a245c9ec0beaf56effc11025e2c934ddd2cce20fb1a3b59f34c428e",
         ),
         "binary", ("accuracy",), ("entailment", "not_entailment"), "text_a", "text_b",
-        source=f"dev: {_BERT}; train: SJTUDuWei/Poisoned-Prompt-Tuning@9e3893eb70, infamous001/DATA-MOE-CARTOGRAPHY@41d2f83172, ZhengxiangShi/PowerfulPromptFT@b4ecdea060",
+        source=f"dev: {_BERT}; train: SJTUDuWei/Poisoned-Prompt-Tuning@9e3893eb70, infamous001/DATA-MOE-CARTOGRAPHY@41d2f83172, "
+        "ZhengxiangShi/PowerfulPromptFT@b4ecdea060",
         official="not the official train set: 23,537 of 104,743 rows, not a random draw (the first 10,475 official rows are all there); dev is official",
     ),
     "rte": NamedTask(
@@ -176,7 +178,7 @@ NAMED: Mapping[str, NamedTask] = {
     ),
     "quora": NamedTask(
         "qqp", _QQP, "binary", ("accuracy", "f1"), ("different", "duplicate"), "text_a", "text_b", normalise="minbert_pair", source=_QQP_SOURCE,
-        official="not the CS224N train file: 51,995 pairs (20,835 of CS224N's 141,506, the others from GLUE's train file); dev is the CS224N 2023 quora-dev file",
+        official="not the CS224N train file: 51,995 pairs (20,835 of CS224N's 141,506, the others from GLUE's train file); dev is the CS224N 2023 file",
         notes=("overlap: the same files as qqp",),
     ),
     "cfimdb": NamedTask(
@@ -239,7 +241,7 @@ def find_task(name: str, *, label: str | None = None) -> NamedTask:
     if label is None or label == task.label:
         return task
     if name == "imdb" and label == "stars":
-        note = "stars as five classes, (stars − 1) / 2 rounded down: 1, 2 → very negative; 3, 4 → negative; 7, 8 → positive; 9, 10 → very positive; neutral never occurs"
+        note = "five classes, (stars − 1) / 2 rounded down: 1, 2 → very negative; 3, 4 → negative; 7, 8 → positive; 9, 10 → very positive; none is neutral"
         return NamedTask(
             task.folder, task.files, "multiclass", ("accuracy", "macro_f1"), _FIVE, label="stars", ordered=True, normalise="minbert", cells=_LMRD,
             official=task.official, notes=(note, *task.notes), source=task.source,
@@ -278,14 +280,15 @@ def normalise_text(text: str, how: str | None) -> str:
 def read_split(name: str, task: NamedTask, split: str) -> Table:
     """The table of one split, its digest checked. Label cells are the ids of the file; triplets come as two labelled pairs each.
 
-    Looks in ENCORE_DATA, then ../shared/data beside the working directory and beside the repository, then the cache, then the data set that ENCORE_DATA_REPO names.
-    Raises DataError: found nowhere (with how to get it), wrong digest.
+    Looks in ENCORE_DATA, then ../shared/data seen from the working directory and from the repository, then the cache, then the data set that
+    ENCORE_DATA_REPO names. Raises DataError: found nowhere (with how to get it), wrong digest.
     """
     file, digest = task.files[split]
     table = read_table(_locate(name, file, digest))
     if table.digest != digest:
         raise DataError(
-            f"{table.name}: expected sha256 {digest}, got {table.digest}: not the file that task '{name}' was made for. Copy it again, or use it as your own data: data.train={table.name}"
+            f"{table.name}: expected sha256 {digest}, got {table.digest}: not the file that task '{name}' was made for. "
+            f"Copy it again, or use it as your own data: data.train={table.name}"
         )
     return _pairs(table, task) if task.negative is not None else table
 
