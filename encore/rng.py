@@ -11,7 +11,7 @@ __all__ = ["generator", "key"]
 
 def key(seed: int, *purpose: str | int) -> int:
     """A 128-bit number that names one stream. Equal arguments give equal numbers on every machine; `1` and `"1"` are different purposes."""
-    text = repr((int(seed), *purpose)).encode()
+    text = repr((int(seed), *(part if isinstance(part, str) else int(part) for part in purpose))).encode()      # numpy's 3 is written otherwise than 3
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
 
 

@@ -31,12 +31,33 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Statistics, gain and bias in float32; the result in the dtype of the input."""
+    """Statistics, gain, bias and their gradients in float32; the result in the dtype of the input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32 or x.device.type == "cpu":          # the processor's kernel takes bf16 input beside float32 weights
+        if x.dtype == torch.float32:
             return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        if x.device.type == "cpu":
+            return _HalfNorm.apply(x, self.weight, self.bias, self.eps)
         return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps).to(x.dtype)
+
+
+class _HalfNorm(torch.autograd.Function):
+    """The processor's kernel takes bf16 beside float32 weights, but its backward adds up the weights' gradients in bf16: 3 % off after 800 tokens, 30 %
+    after 4,000. So the way back takes float32, while only the bf16 input is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        out, mean, inverse_deviation = torch.native_layer_norm(x, weight.shape, weight, bias, eps)
+        ctx.save_for_backward(x, weight, bias, mean, inverse_deviation)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, inverse_deviation = ctx.saved_tensors
+        wanted = [*ctx.needs_input_grad[:2], bias is not None and ctx.needs_input_grad[2]]
+        grad_x, *others = torch.ops.aten.native_layer_norm_backward(grad.float(), x.float(), weight.shape, mean, inverse_deviation, weight, bias, wanted)
+        return None if grad_x is None else grad_x.to(x.dtype), *others, None
 
 
 class ResidualNorm(LayerNorm):
