@@ -27,7 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from encore import catalogue
 from encore.errors import RecipeError, did_you_mean
-from encore.yaml_lines import Value, from_python, is_text, plain, read_yaml, walk, write_yaml
+from encore.yaml_lines import Value, from_python, is_text, one_line, plain, read_yaml, walk, write_yaml
 
 __all__ = [
     "PROSE", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
@@ -84,6 +84,14 @@ _VALUES_MEANT = {
     "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "16": "bf16", "mixed": "bf16",
     "classification": "multiclass", "multi_class": "multiclass", "multi-class": "multiclass", "multi_label": "multilabel", "multi-label": "multilabel",
     "regress": "regression", "final": "last", "latest": "last", "right": "head", "left": "tail", "longest_first": "head", "middle": "head_tail",
+}
+
+_NAMES_MEANT = {
+    "acc": "accuracy", "matthews": "mcc", "matthews_correlation": "mcc", "matthews_corrcoef": "mcc", "f1_macro": "macro_f1", "f1_micro": "micro_f1",
+    "f1_score": "f1", "pearsonr": "pearson", "correlation": "pearson", "spearmanr": "spearman", "exact_match": "subset_accuracy", "logloss": "log_loss",
+    "ce": "cross_entropy", "crossentropy": "cross_entropy", "cross_entropy_loss": "cross_entropy", "softmax": "cross_entropy", "bce": "binary_cross_entropy",
+    "bce_with_logits": "binary_cross_entropy", "mse_loss": "mse", "l2": "mse", "mean_squared_error": "mse", "avg": "mean", "average": "mean",
+    "mean_pooling": "mean", "cls_token": "cls", "first": "cls", "finetune": "fine_tune", "fine-tune": "fine_tune", "classification": "linear",
 }
 
 _SINGULAR = {"pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan"}
@@ -163,18 +171,19 @@ def _chosen(value: Any, kind: str, default: str | None, problems: list[tuple[tup
         return None
     name = value.get("name", default)
     if not isinstance(name, str):
-        missing = f"no name: which {singular}?" if "name" not in value else f"expected the name of a {singular}, got {shown(name)}."
-        problems.append((("name",) if "name" in value else (), f"{missing} {_known(known)}"))
+        nameless = "name" not in value
+        missing = "no name beside the settings. Write {name: …, setting: …}." if nameless else f"expected the name of a {singular}, got {shown(name)}."
+        problems.append((() if nameless else ("name",), f"{missing} {_known(known)}"))
         return None
     if name not in known:
-        problems.append((("name",), f"no {singular} called {shown(name)}. {did_you_mean(name, known)}"))
+        problems.append((("name",), _no_such(kind, name)))
         return None
     settings = {key: setting for key, setting in value.items() if key != "name"}
     if settings:
         accepted = _accepted(kind, name)
         problems += [((key,), "the warm-up belongs to the plan. Write plan: {warmup_frac: …}.") for key in settings if (kind, key) == ("curves", "warmup_frac")]
         settings = {key: setting for key, setting in settings.items() if (kind, key) != ("curves", "warmup_frac")}
-        problems += [((key,), f"{singular} '{name}' has no setting {shown(key)}. {_settings_known(key, accepted)}") for key in settings if key not in accepted]
+        problems += [((key,), _no_setting(f"{singular} '{name}'", key, accepted)) for key in settings if key not in accepted]
         settings, ill_typed = _typed(kind, name, {key: settings[key] for key in accepted if key in settings})
         problems += ill_typed
     return Technique(name, settings)
@@ -274,7 +283,7 @@ def _metric_names(value: Any) -> tuple[str, ...] | None:
         if not isinstance(name, str):
             problems.append((steps, f"expected the name of a metric, got {shown(name)}. {_known(known)}"))
         elif name not in known:
-            problems.append((steps, f"no metric called {shown(name)}. {did_you_mean(name, known)}"))
+            problems.append((steps, _no_such("metrics", name)))
         elif name in given[:position]:
             problems.append((steps, f"'{name}' is listed twice. Keep one."))
     if problems:
@@ -459,9 +468,8 @@ class PlanRecipe(_Section):
     @field_validator("name")
     @classmethod
     def _known_plan(cls, value: str) -> str:
-        known = catalogue.names("plans")
-        if value not in known:
-            _refuse(f"no plan called {shown(value)}. {did_you_mean(value, known)}")
+        if value not in catalogue.names("plans"):
+            _refuse(_no_such("plans", value))
         return value
 
     @field_validator("micro_batch")
@@ -476,7 +484,7 @@ class PlanRecipe(_Section):
     @classmethod
     def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("keep") == "last":
-            _refuse("it stops because the last epochs were not the best, but plan.keep is last, which would keep them. Add plan.keep: best, or remove it.")
+            _refuse("training stops early because the last epochs were not the best, but keep: last would keep them. Add keep: best, or remove early_stopping.")
         return value
 
 
@@ -488,7 +496,7 @@ class Recipe(_Section):
     expect: dict[str, float] = Field(default_factory=dict)        # "sst5.accuracy" → what the source reports
     encoder: Text = "minilm"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42          # scikit-learn takes no more
     threads: Count | None = None                                  # None: all cores
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)
@@ -522,7 +530,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises RecipeError with every problem that was found.
     """
     text = _file_text(Path(path))
-    return _checked(read_yaml(text, str(path)), overrides, Path(path).absolute().parent)
+    problems: list[str] = []
+    return _checked(read_yaml(text, str(path), problems=problems), overrides, Path(path).absolute().parent, problems)
 
 
 def recipe_from(mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, base: str | Path | None = None) -> Recipe:
@@ -530,7 +539,8 @@ def recipe_from(mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, ba
 
     Raises RecipeError with every problem that was found.
     """
-    return _checked(from_python(mapping), overrides, Path(base or ".").absolute())
+    problems: list[str] = []
+    return _checked(from_python(mapping, problems), overrides, Path(base or ".").absolute(), problems)
 
 
 def recipe_for_file(path: str | Path, overrides: Sequence[str] = (), **data: Any) -> Recipe:
@@ -549,8 +559,9 @@ def _file_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        folder = path.parent if path.parent.is_dir() else Path(".")
-        near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")), n=1, cutoff=0.5)
+        if not path.parent.is_dir():
+            raise RecipeError(f"{path}: no such folder as '{path.parent}'. Check the path.") from None
+        near = difflib.get_close_matches(path.name, sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")), n=1, cutoff=0.5)
         raise RecipeError(f"{path}: no such file. " + (f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path.")) from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}).") from None
@@ -561,8 +572,8 @@ def _file_text(path: Path) -> str:
         raise RecipeError(f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x}). Save the file as UTF-8.") from None
 
 
-def _checked(document: Value, overrides: Sequence[str], base: Path) -> Recipe:
-    problems: list[str] = []
+def _checked(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Recipe:
+    """The recipe that a document describes; `problems` are those of reading it."""
     tree = _complete(document, overrides, base, problems)
     recipe = None
     try:
@@ -590,37 +601,39 @@ def _complete(document: Value, overrides: Sequence[str], base: Path, problems: l
     """The document in the one form that Recipe has: sugar and shared settings moved into the tasks, overrides applied. Every value still knows its line."""
     if document.data is None and not overrides:
         problems.append(document.problem("the recipe is empty. A named task needs one line: `task: rte`."))
-        return _top({"tasks": Value({"task": Value({})})})
+        return _top({"tasks": Value({})})
     if document.data is not None and not isinstance(document.data, dict):
-        problems.append(document.problem(f"expected keys such as `task: rte`, got {shown(plain(document))}."))
-        return _top({"tasks": Value({"task": Value({})})})
+        doubt = " Is this a data file?" if isinstance(document.data, str) else ""
+        problems.append(document.problem(f"expected keys such as `task: rte`, got {shown(plain(document))}.{doubt}"))
+        return _top({"tasks": Value({})})
     top = dict(document.data or {})
     assigned = [found for text in overrides if (found := _assignment(text, base, problems)) is not None]
     for steps, value in assigned:
         if steps in (("task",), ("tasks",)):
             top[steps[0]] = value
-    given = bool({"task", "tasks"} & top.keys())
-    top["tasks"] = tasks = _tasks(top, document, problems)
+    tasks, shared = _tasks(top, document, problems)
     for steps, value in assigned:
         if steps in (("task",), ("tasks",)):
             continue
         if steps[0] == "expect" and len(steps) > 1:
             steps = ("expect", ".".join(steps[1:]))
-        if steps[0] in _TASK_KEYS:
-            for name, task in tasks.data.items():
-                tasks.data[name] = _with(task, steps, value)
-        elif steps[0] == "tasks" and steps[1] not in tasks.data:
-            problems.append(value.problem(f"no task called {shown(steps[1])}. {did_you_mean(steps[1], tuple(tasks.data))}"))
-        elif steps[0] == "tasks":
-            tasks.data[steps[1]] = _with(tasks.data[steps[1]], steps[2:], value)
-        else:
+        if steps[0] == "task":
+            problems.append(value.problem(f"a task's name has no settings. Write {'.'.join(steps[1:])}=…"))
+        elif steps[0] in _TASK_KEYS:
+            tasks = {name: _with(task, steps, value) for name, task in tasks.items()}
+        elif steps[0] != "tasks":
             top = _with(Value(top), steps, value).data
-    for name, task in tasks.data.items():
+        elif steps[1] in tasks:
+            name, *inner = steps[1:]
+            own = replace(value, data={**shared, **value.data}) if not inner and isinstance(value.data, dict) else value
+            tasks[name] = _with(tasks[name], inner, own)
+        elif _NO_TASK not in tasks:
+            problems.append(value.problem(f"no task called {shown(steps[1])}. {did_you_mean(steps[1], tuple(tasks))}"))
+    for name, task in tasks.items():
         if isinstance(task.data, dict):
-            task = replace(task, data={key: _worded(entry) if key == "data" else entry for key, entry in task.data.items()})
-            tasks.data[name] = task
-            if given:
-                problems += _unfounded(name, task)
+            tasks[name] = task = replace(task, data=_without_empty(task.data))
+            problems += _unfounded(name, task) if name != _NO_TASK else []
+    top["tasks"] = Value(tasks, document.where, "tasks")
     if "plan" in top:
         top["plan"] = _plan(top["plan"], problems)
     if "expect" in top and top["expect"].data is None:
@@ -632,8 +645,11 @@ def _top(entries: dict[str, Value], document: Value | None = None) -> Value:
     return Value(entries, document.where if document else "")
 
 
-def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value:
-    """Takes `task`, `tasks` and the shared task settings out of `top`: a mapping from each task to its own complete mapping."""
+_NO_TASK = "?"                                   # stands for the task that is missing, so that the other settings are checked all the same
+
+
+def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Takes `task`, `tasks` and the shared task settings out of `top`: each task's own complete mapping, and the shared settings."""
     task, tasks = top.pop("task", None), top.pop("tasks", None)
     shared = {key: top.pop(key) for key in _TASK_KEYS if key in top}
     own: dict[str, Value] = {}
@@ -643,8 +659,9 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value
         if isinstance(tasks.data, dict) and tasks.data:
             own = dict(tasks.data)
         else:
-            remedy = f"Write `task: {tasks.data}`." if isinstance(tasks.data, str) and tasks.data else f"Write tasks: {_EXAMPLES['tasks']}."
-            problems.append(tasks.problem(f"expected a mapping from task names to their settings, got {shown(plain(tasks))}. {remedy}"))
+            (name,) = tasks.data if isinstance(tasks.data, tuple) and len(tasks.data) == 1 else (tasks,)
+            remedy = f"`task: {name.data}`" if isinstance(name.data, str) and name.data else f"tasks: {_EXAMPLES['tasks']}"
+            problems.append(tasks.problem(f"expected a mapping from task names to their settings, got {shown(plain(tasks))}. Write {remedy}."))
     elif task is not None:
         if isinstance(task.data, str) and task.data:
             own = {task.data: Value({}, task.where, task.path)}
@@ -658,17 +675,16 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> Value
             f"this version trains one task per recipe, got {len(own)} ({', '.join(own)}). Several tasks in one recipe would share one model; "
             "to train them one by one, write one recipe for each."))
     complete: dict[str, Value] = {}
-    for name, value in (own or {"task": Value({})}).items():
-        value = replace(value, data={}) if value.data is None else value
+    for name, value in own.items():
         problems += [value.problem(message) for message in _unsafe(name, "task")]
-        if not isinstance(value.data, dict):
+        if value.data is not None and not isinstance(value.data, dict):
             problems.append(value.problem(f"expected a mapping with the task's settings, got {shown(plain(value))}. Write {name}: {{}} for a named task."))
-            value = replace(value, data={})
-        entries = {**shared, **value.data}
-        if "data" in shared and "data" in value.data and isinstance(shared["data"].data, dict) and isinstance(value.data["data"].data, dict):
-            entries["data"] = replace(value.data["data"], data={**shared["data"].data, **value.data["data"].data})
-        complete[name] = replace(value, data=_without_empty(entries, ("data", "losses")))
-    return Value(complete, tasks.where if tasks else document.where, "tasks")
+        settings = value.data if isinstance(value.data, dict) else {}
+        entries = {**shared, **settings}
+        if "data" in shared and "data" in settings and isinstance(shared["data"].data, dict) and isinstance(settings["data"].data, dict):
+            entries["data"] = replace(settings["data"], data={**shared["data"].data, **settings["data"].data})
+        complete[name] = replace(value, data=entries)
+    return complete or {_NO_TASK: Value(shared)}, shared
 
 
 def _unfounded(name: str, task: Value) -> list[str]:
@@ -690,9 +706,9 @@ def _unfounded(name: str, task: Value) -> list[str]:
     return [value.problem(f"'{name}' is a regression, which has no classes to balance. Remove it.") for value in balance]
 
 
-def _without_empty(entries: dict[str, Value], keys: Sequence[str]) -> dict[str, Value]:
-    """`data:` with nothing behind it (all of it commented out, say) sets nothing."""
-    return {key: value for key, value in entries.items() if key not in keys or value.data is not None}
+def _without_empty(entries: dict[str, Value]) -> dict[str, Value]:
+    """`data:` with nothing behind it (all of it commented out, say) sets nothing; column names and labels become text."""
+    return {key: _worded(value) if key == "data" else value for key, value in entries.items() if key not in ("data", "losses") or value.data is not None}
 
 
 def _worded(data: Value) -> Value:
@@ -738,18 +754,18 @@ def _plan(plan: Value, problems: list[str]) -> Value:
 
 def _assignment(text: str, base: Path, problems: list[str]) -> tuple[tuple[str, ...], Value] | None:
     """`plan.lr=3e-5` → (("plan", "lr"), 0.00003 which knows that it is an override)."""
-    where = f"override {text if len(text) <= 80 else text[:77] + '…'}"
+    where = one_line(f"override {text if len(text) <= 80 else text[:77] + '…'}")
     key, equals, written = text.partition("=")
     key = key.strip()
     if not equals or not key or key.startswith("-") or not all(key.split(".")):
         example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
-        instead = f"{example[1].replace('-', '_')}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
+        instead = f"{_meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
         problems.append(f"{where}: expected key=value, for example {instead}.")
         return None
     steps = tuple(key.split("."))
     try:
         if not is_text(written):
-            raise RecipeError(f"override {ascii(text)[:80]}: holds a character that cannot be written as UTF-8.")
+            raise RecipeError(f"{where}: holds a character that cannot be written as UTF-8.")
         # A lone punctuation mark (a delimiter, say) is itself; YAML would want quotes inside the shell's quotes.
         verbatim = steps[-1] in ("source", "claim") or (len(written) == 1 and not written.isalnum() and written != "~")
         value = Value(written, where, "", written) if verbatim else read_yaml(written, where, numbered=False)
@@ -800,6 +816,8 @@ def _told(tree: Value, detail: Any) -> list[str]:
         example = f" such as {_EXAMPLES[key]}" if key in _EXAMPLES else ""
         return [_located(tree, steps, f"expected a mapping{example}, got {shown(got)}.")]
     expected = _expected(steps)
+    if steps[0] == "expect" and isinstance(got, dict) and got:
+        return [_located(tree, steps, f"expected a number, got {shown(got)}. Write {steps[1]}.{next(iter(got))}: …")]
     return [_located(tree, steps, f"expected {expected}, got {shown(got)}.{_hint(got, expected)}")]
 
 
@@ -816,15 +834,24 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
         name = plain(tree.data["plan"]).get("name", "fine_tune")
         if name in catalogue.names("plans"):
             known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
-    word = key.strip().lower().replace("-", "_")
-    sections = {"plan.": _PLAN_KEYS, "data.": tuple(DataRecipe.model_fields), "": _TOP_KEYS}
+    word = _word(key)
     outer, _, inner = word.rpartition(".")
     if outer in ("plan", "data", "head", "pooling", "losses"):
         return f"no such setting. Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
-    meant = _MEANT.get(word) or next((prefix + word for prefix, keys in sections.items() if word in keys), None)
+    meant = _meant(key)
     if meant is None:
         return f"no such setting. {did_you_mean(key, known)}"
     return f"no such setting. Did you mean '{meant.removeprefix(section + '.')}'?"
+
+
+def _word(key: str) -> str:
+    return key.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _meant(key: str) -> str | None:
+    """The full name of the setting that somebody means who writes `key`."""
+    sections = {"": _TOP_KEYS, "plan.": _PLAN_KEYS, "data.": tuple(DataRecipe.model_fields)}
+    return _MEANT.get(_word(key)) or next((section + _word(key) for section, keys in sections.items() if _word(key) in keys), None)
 
 
 def _expected(steps: Sequence[str | int]) -> str:
@@ -855,7 +882,7 @@ def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
     if annotation in (int, float):
-        limits = [f"{word} {getattr(bound, name):g}" for bound in bounds for name, word in _LIMITS.items() if getattr(bound, name, None) is not None]
+        limits = [f"{word} {_number(getattr(bound, name))}" for bound in bounds for name, word in _LIMITS.items() if getattr(bound, name, None) is not None]
         kind = "a whole number" if annotation is int else "a number"
         middle = " of " if limits and limits[0].startswith("at") else " "
         return kind + (middle + " and ".join(limits) if limits else "")
@@ -881,11 +908,11 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return "an empty text" if not value else f"'{_cut(_printable(value))}'"
+        return "an empty text" if not value else f"'{_cut(one_line(value))}'"
     if isinstance(value, (list, tuple)):
-        return f"the list [{_cut(', '.join(_printable(str(item)) for item in value))}]" if value else "an empty list"
+        return f"the list [{_cut(', '.join(one_line(str(item)) for item in value))}]" if value else "an empty list"
     if isinstance(value, Mapping):
-        entries = ", ".join(f"{_printable(str(key))}: {_printable(str(entry))}" for key, entry in value.items())
+        entries = ", ".join(f"{one_line(str(key))}: {one_line(str(entry))}" for key, entry in value.items())
         return f"the mapping {{{_cut(entries)}}}" if value else "an empty mapping"
     return _cut(_number(value))
 
@@ -899,10 +926,6 @@ def _number(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape", "replace").decode("ascii", "replace")
 
 
 def _hint(got: Any, expected: str) -> str:
@@ -933,8 +956,15 @@ def _known(known: Sequence[str]) -> str:
     return f"Known: {', '.join(sorted(known))}."
 
 
-def _settings_known(key: str, accepted: Mapping[str, Any]) -> str:
-    return did_you_mean(key, list(accepted)) if accepted else "It has none."
+def _no_such(kind: str, name: str) -> str:
+    known = catalogue.names(kind)
+    meant = _NAMES_MEANT.get(name.lower())
+    suggestion = f"Did you mean '{meant}'? {_known(known)}" if meant in known else did_you_mean(name, known)
+    return f"no {_SINGULAR[kind]} called {shown(name)}. {suggestion}"
+
+
+def _no_setting(technique: str, key: str, accepted: Mapping[str, Any]) -> str:
+    return f"{technique} has no setting {shown(key)}. {did_you_mean(key, list(accepted))}" if accepted else f"{technique} takes no settings, got {shown(key)}."
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ writing

@@ -17,7 +17,7 @@ import yaml
 
 from encore.errors import RecipeError
 
-__all__ = ["Value", "from_python", "is_text", "plain", "read_yaml", "walk", "write_yaml"]
+__all__ = ["Value", "from_python", "is_text", "one_line", "plain", "read_yaml", "walk", "write_yaml"]
 
 _MAX_DEPTH = 20                                  # a recipe is four levels deep; the parser itself would recurse without end
 _MAX_CHARACTERS = 200_000
@@ -49,21 +49,23 @@ class Value:
     def problem(self, message: str) -> str:
         """One line of an error: where, which setting, what is wrong with it."""
         place = " ".join(part for part in (self.where, self.path) if part)
-        return f"{place or 'recipe'}: {message}"
+        return one_line(f"{place or 'recipe'}: {message}")
 
-    def child(self, key: str, data: Any) -> Value:
-        """A value that stands below this one, on the same line."""
-        return Value(data, self.where, join(self.path, key))
+
+def one_line(text: str) -> str:
+    """The text with everything that does not print (line breaks, say) escaped."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
 
 
 def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def read_yaml(text: str, where: str, *, numbered: bool = True) -> Value:
+def read_yaml(text: str, where: str, *, numbered: bool = True, problems: list[str] | None = None) -> Value:
     """The document in `text`. `where` names it in complaints: a file name, to which the line is added if `numbered`.
 
-    Raises RecipeError: syntax (one line), or all repeated keys, foreign tags and numbers that are not finite, together.
+    problems: takes what is wrong and does not stop the reader (repeated keys, foreign tags, numbers that are not finite); such values are left out.
+    Raises RecipeError: syntax (one line), and the others, all together, if `problems` is None.
     """
     if len(text) > _MAX_CHARACTERS:
         raise RecipeError(f"{where}: {len(text):,} characters are too long for a recipe (at most {_MAX_CHARACTERS:,}). Is this a data file?")
@@ -77,7 +79,8 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> Value:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeError(f"{_at(where, line, numbered)}: the character U+{_code(error.character):04X} is not allowed in YAML. Remove it.") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        unclosed = str(error.context).startswith(("while parsing a flow", "while scanning a quoted", "while scanning a simple key"))
+        mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark      # where it opened, not where the text ran out
         line = mark.line + 1 if mark else 1
         raise RecipeError(f"{_at(where, line, numbered)}: {_syntax(error, text, line)}") from None
     except RecursionError:
@@ -85,10 +88,12 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> Value:
     if node is None:
         return Value(None, _at(where, 1, numbered))
     reader = _Reader(where, numbered)
-    value = reader.value(node, "", node.start_mark.line + 1, 0)
-    if reader.problems:
+    value = reader.value(node, "", node.start_mark.line + 1)
+    if reader.problems and problems is None:
         raise RecipeError(dict.fromkeys(reader.problems))
-    return value
+    if problems is not None:
+        problems += reader.problems
+    return value or Value(None, _at(where, 1, numbered))
 
 
 class _Loader(yaml.SafeLoader):
@@ -127,9 +132,16 @@ _Dumper.add_representer(str, lambda dumper, value: dumper.represent_scalar("tag:
 _Dumper.add_representer(float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", repr(value)))
 
 
+class _Document(dict[str, Any]):
+    """The top of a document: one key per line, however few there are."""
+
+
+_Dumper.add_representer(_Document, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=False))
+
+
 def write_yaml(data: Mapping[str, Any]) -> str:
     """YAML text of plain data, keys in the given order; `read_yaml` gives the same data back."""
-    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return yaml.dump(_Document(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
 class _Reader:
@@ -138,27 +150,28 @@ class _Reader:
     def __init__(self, where: str, numbered: bool) -> None:
         self.where, self.numbered, self.problems = where, numbered, list[str]()
 
-    def value(self, node: yaml.Node, path: str, line: int, depth: int) -> Value:
+    def value(self, node: yaml.Node, path: str, line: int) -> Value | None:
         here = Value(None, _at(self.where, line, self.numbered), path)
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
         if isinstance(node, yaml.MappingNode) and tag == "map":
-            return replace(here, data=self.entries(node, path, depth))
+            return replace(here, data=self.entries(node, path))
         if isinstance(node, yaml.SequenceNode) and tag == "seq":
-            return replace(here, data=tuple(self.value(item, path, item.start_mark.line + 1, depth + 1) for item in node.value))
+            items = [self.value(item, path, item.start_mark.line + 1) for item in node.value]
+            return replace(here, data=tuple(item for item in items if item is not None))
         if isinstance(node, yaml.ScalarNode) and tag in _SCALARS:
             try:
                 data = _SCALARS[tag](node.value)
             except (ValueError, OverflowError):
                 self.problems.append(here.problem(f"'{_short(node.value)}' cannot be read as {_ARTICLES[tag]}."))
-                return here
+                return None
             if isinstance(data, float) and not math.isfinite(data):
                 self.problems.append(here.problem(f"expected a finite number, got {_short(node.value)}."))
-                return here
+                return None
             return replace(here, data=data, text=node.value)
         self.problems.append(here.problem(f"the tag '{node.tag}' is not allowed in a recipe. Write the plain value."))
-        return here
+        return None
 
-    def entries(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Value]:
+    def entries(self, node: yaml.MappingNode, path: str) -> dict[str, Value]:
         found: dict[str, Value] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
@@ -168,12 +181,14 @@ class _Reader:
                 self.problems.append(here.problem("a key must be a single word, not a list or a mapping. Quote the text if braces belong to it."))
                 continue
             key = key_node.value
-            if key in found:
+            if key in lines:
                 first = f" (first on line {lines[key]})" if self.numbered else ""
                 self.problems.append(here.problem(f"the key '{_short(key)}' is given twice{first}. Keep one."))
                 continue
             lines[key] = line
-            found[key] = self.value(value_node, join(path, key), line, depth + 1)
+            value = self.value(value_node, join(path, key), line)
+            if value is not None:
+                found[key] = value
         return found
 
 
@@ -204,7 +219,7 @@ def _code(character: str | bytes | int) -> int:
 
 
 def _short(text: str) -> str:
-    text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    text = one_line(text)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -225,9 +240,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
         return "the indentation does not fit the lines above. Keys of one level start in the same column."
     if "expected a single document" in str(error.context):
         return "a second document ('---') starts here. One file holds one recipe."
-    if "expected ',' or" in problem or "while parsing a flow" in str(error.context):
-        bracket = "}" if "mapping" in str(error.context) or "'}'" in problem else "]"
-        return f"a list or mapping in brackets is not closed before this, or lacks a comma. Expected ',' or '{bracket}'."
+    if "while parsing a flow" in str(error.context):
+        opened, closed = "{}" if "mapping" in str(error.context) else "[]"
+        return f"a '{opened}' is not closed by '{closed}', or a comma between its entries is missing."
     if "unexpected end of stream" in problem or "quoted scalar" in str(error.context):
         return "a quoted text is not closed. Add the missing quote."
     if "cannot start any token" in problem:
@@ -236,34 +251,39 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     return f"not valid YAML ({' '.join(problem.split())}). Check the indentation and the quotes around here."
 
 
-def from_python(data: Any, path: str = "", where: str = "") -> Value:
+def from_python(data: Any, problems: list[str] | None = None) -> Value:
     """Values of what Python handed over: mappings, lists, tuples, text, numbers, paths; numpy scalars count as numbers.
 
-    Raises RecipeError with all values that a recipe cannot hold.
+    problems: takes what a recipe cannot hold; such values are left out. Raises RecipeError with all of them if it is None.
     """
-    problems: list[str] = []
-    value = _from_python(data, path, where, problems, 0)
-    if problems:
-        raise RecipeError(problems)
-    return value
+    found: list[str] = []
+    value = _from_python(data, "", found, 0)
+    if found and problems is None:
+        raise RecipeError(found)
+    if problems is not None:
+        problems += found
+    return value or Value(None)
 
 
-def _from_python(data: Any, path: str, where: str, problems: list[str], depth: int) -> Value:
-    here = Value(None, where, path)
+def _from_python(data: Any, path: str, problems: list[str], depth: int) -> Value | None:
+    here = Value(None, "", path)
     if depth > _MAX_DEPTH:
         problems.append(here.problem(f"nested too deeply for a recipe (at most {_MAX_DEPTH} levels)."))
-        return here
+        return None
     if isinstance(data, Mapping):
-        found: dict[str, Value] = {}
+        entries: dict[str, Value] = {}
         for key, entry in data.items():
             word = key if isinstance(key, str) else _word(key)
             if word is None or not is_text(word):
                 problems.append(here.problem(f"a key must be text, got {_short(repr(key))}."))
-            elif word in found:
+            elif word in entries:
                 problems.append(here.problem(f"the key '{_short(word)}' is given twice (as text and as a number). Keep one."))
-            else:
-                found[word] = _from_python(entry, join(path, word), where, problems, depth + 1)
-        return replace(here, data=found)
+            elif (value := _from_python(entry, join(path, word), problems, depth + 1)) is not None:
+                entries[word] = value
+        return replace(here, data=entries)
+    if isinstance(data, (list, tuple)):
+        items = [_from_python(item, path, problems, depth + 1) for item in data]
+        return replace(here, data=tuple(item for item in items if item is not None))
     if isinstance(data, os.PathLike):
         data = os.fspath(data)
     if getattr(data, "shape", None) == () and hasattr(data, "item"):
@@ -278,11 +298,9 @@ def _from_python(data: Any, path: str, where: str, problems: list[str], depth: i
         if math.isfinite(data):
             return replace(here, data=float(data))
         problems.append(here.problem(f"expected a finite number, got {data}."))
-    elif isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
-        return replace(here, data=tuple(_from_python(item, path, where, problems, depth + 1) for item in data))
     else:
         problems.append(here.problem(f"a recipe holds text, numbers, lists and mappings, got {type(data).__name__}."))
-    return here
+    return None
 
 
 def _word(key: Any) -> str | None:

@@ -71,14 +71,17 @@ def test_build_hands_over_what_is_given_and_what_is_set(folder: Path) -> None:
     assert spec == {"name": "odd", "rate": 0.1}
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: catalogue.names("head"), "no kind of technique called 'head'. Did you mean 'heads'? Known: curves, heads, losses, metrics, plans, pooling."),
-    (lambda: catalogue.find("heads", "evn"), "no head called 'evn'. Did you mean 'even'? Known: even, odd."),
-    (lambda: catalogue.find("heads", "__init__"), "no head called '__init__'. Known: even, odd."),
-    (lambda: catalogue.find("heads", "_private"), "no head called '_private'. Known: even, odd."),
-    (lambda: catalogue.find("heads", "../heads/odd"), "no head called '../heads/odd'. Did you mean 'odd'? Known: even, odd."),
-    (lambda: catalogue.build("heads", {"name": "odd", "dept": 1}, 7), "head 'odd' has no setting 'dept'. Did you mean 'depth'? Known: depth, rate."),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: catalogue.names("head"), "no kind of technique called 'head'. Did you mean 'heads'? Known: curves, heads, losses, metrics, plans, pooling."),
+        (lambda: catalogue.find("heads", "evn"), "no head called 'evn'. Did you mean 'even'? Known: even, odd."),
+        (lambda: catalogue.find("heads", "__init__"), "no head called '__init__'. Known: even, odd."),
+        (lambda: catalogue.find("heads", "_private"), "no head called '_private'. Known: even, odd."),
+        (lambda: catalogue.find("heads", "../heads/odd"), "no head called '../heads/odd'. Known: even, odd."),
+        (lambda: catalogue.build("heads", {"name": "odd", "dept": 1}, 7), "head 'odd' has no setting 'dept'. Did you mean 'depth'? Known: depth, rate."),
+    ],
+)
 def test_mistakes_are_told_with_a_suggestion(folder: Path, call: object, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         call()  # type: ignore[operator]
@@ -93,8 +96,17 @@ def test_all_unknown_settings_are_told_at_once(folder: Path) -> None:
 
 def test_the_real_catalogue_has_the_kinds_and_techniques_of_the_first_issue() -> None:
     assert set(EVERY) >= {
-        ("pooling", "cls"), ("pooling", "mean"), ("pooling", "pooler"), ("heads", "linear"), ("losses", "cross_entropy"), ("losses", "binary_cross_entropy"),
-        ("losses", "mse"), ("curves", "linear"), ("plans", "fine_tune"), ("metrics", "accuracy"), ("metrics", "pearson"),
+        ("pooling", "cls"),
+        ("pooling", "mean"),
+        ("pooling", "pooler"),
+        ("heads", "linear"),
+        ("losses", "cross_entropy"),
+        ("losses", "binary_cross_entropy"),
+        ("losses", "mse"),
+        ("curves", "linear"),
+        ("plans", "fine_tune"),
+        ("metrics", "accuracy"),
+        ("metrics", "pearson"),
     }
 
 
@@ -104,7 +116,7 @@ def test_every_technique_is_one_file_with_one_public_name(kind: str, name: str) 
     assert callable(found)
     assert inspect.getmodule(found).__name__ == f"encore.{kind}.{name}"
     for key, parameter in catalogue.settings(kind, name).items():
-        assert parameter.default is not inspect.Parameter.empty, f"{kind}/{name}: the setting '{key}' needs a default, so that the bare name is a complete choice"
+        assert parameter.default is not inspect.Parameter.empty, f"{kind}/{name}: '{key}' needs a default: the bare name is a complete choice"
         assert key != "name", f"{kind}/{name}: 'name' is the technique's own name in a recipe"
         assert kind != "losses" or key != "weight", f"{kind}/{name}: 'weight' is the term's own in a recipe"
     doc = sys.modules[f"encore.{kind}.{name}"].__doc__
