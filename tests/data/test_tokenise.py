@@ -436,6 +436,13 @@ def test_a_folder_that_holds_no_tokenizer(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_piece_may_look_like_the_end_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\u2028\n\x85\nword\n".encode())
+    tokeniser = Tokeniser(tmp_path)
+    assert tokeniser.vocab_size == 8
+    assert tokenise(tokeniser, ["word"], None, max_length=9, truncation="head").ids.tolist() == [2, 7, 3]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
