@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -105,8 +106,8 @@ def infer_columns(
 ) -> Columns:
     """Find the columns that nobody named, and what the labels are.
 
-    `labels`: the names in the order wanted, or {what a cell holds: its name}. Raises DataError where a named column does not exist, where two columns are equally
-    likely, where the labels have one class only, or where nearly every row has a label of its own.
+    `labels`: the names in the order wanted, or {what a cell holds: its name}. Raises DataError where a named column does not exist, where two columns are
+    equally likely, where the labels have one class only, or where nearly every row has a label of its own.
     """
     names = table.columns.column_names
     options = {"--text": text, "--text-pair": text_pair, "--label": label}
@@ -285,7 +286,7 @@ def with_labels(
         return Columns(text, text_pair, label, "regression")
     numbers = {word: count for word, count in present.items() if _NUMBER.fullmatch(word) and math.isfinite(float(word))}
     others = {word: count for word, count in present.items() if word not in numbers}
-    if numbers and _are_mistakes(numbers, others):
+    if numbers and others and (pa.types.is_floating(column.type) or _are_mistakes(numbers, others)):
         present = numbers
     is_numeric = present is numbers or not others
     if is_numeric and kind is None:
@@ -341,7 +342,7 @@ def _all_numbers(names: Sequence[str]) -> bool:
 def _are_mistakes(numbers: Mapping[str, int], others: Mapping[str, int]) -> bool:
     """Whether the few cells that are no numbers, in a column of numbers, are slips ('five' among 1–5) rather than classes ('unknown' among 0 and 1, often)."""
     n_others, n_numbers = sum(others.values()), sum(numbers.values())
-    if not n_others or len(numbers) < 2:
+    if len(numbers) < 2:
         return False
     if n_others < 0.05 * (n_others + n_numbers):
         return True
@@ -407,15 +408,17 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _is_split(column: pa.ChunkedArray) -> bool:
-    """Whether the cells are lists of labels: ';'-separated words that recur, or JSON lists."""
+    """Whether the cells are lists of labels: JSON lists, or ';'-separated words most of which occur in other cells too (a sentence's halves do not)."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return False
-    found = _words(column)
-    several = [word for word in found.words if ";" in word or _json_list(word) is not None]
-    if not several:
-        return False
-    counts = _part_counts(column)
-    return max(map(len, counts), default=0) <= 60 and len(counts) < max(0.5 * len(column), 8)
+    words = _words(column).words
+    if any(_json_list(word) is not None for word in words):
+        return True
+    parts_of = [_parts(word) for word in words if word]
+    in_lists = {part for parts in parts_of if len(parts) > 1 for part in parts}
+    n_cells = Counter(part for parts in parts_of for part in set(parts))
+    shared = sum(n_cells[part] > 1 for part in in_lists)
+    return bool(in_lists) and max(map(len, n_cells)) <= 60 and shared >= 0.5 * len(in_lists)
 
 
 def _json_list(cell: str) -> list[str] | None:
@@ -480,7 +483,7 @@ def _value(word: str, columns: Columns) -> float:
 def _complaint(word: str, columns: Columns) -> str | None:
     got = repr(word) if word else "nothing (the cell is empty)"
     if columns.kind == "regression":
-        fine = _NUMBER.fullmatch(word) and math.isfinite(np.float32(float(word)))
+        fine = _NUMBER.fullmatch(word) and abs(float(word)) <= float(np.finfo(np.float32).max)
         return None if fine else f"expected a finite number, got {got}"
     if word in columns.cells or _whole(word) in columns.cells:
         return None

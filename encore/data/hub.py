@@ -7,6 +7,7 @@ There is no default repository: these sets are put together from several sources
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from encore.errors import DataError
 __all__ = ["cache_folder", "download"]
 
 _STALE_SECONDS = 24 * 3600
+_PAUSE_SECONDS = 0.5
 
 
 def cache_folder() -> Path:
@@ -72,30 +74,26 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
     reason = ""
     for attempt in range(1, attempts + 1):
         try:
-            with _quiet():
+            with _quiet():  # forced: without it, huggingface_hub asks a server that is down for most of a minute before it says so
                 return Path(hf_hub_download(repo, file, repo_type="dataset", endpoint=endpoint, local_dir=folder / str(attempt), force_download=True))
-        except HFValidationError:
-            raise DataError(f"{where}: not a repository name; expected ENCORE_DATA_REPO=owner/name.") from None
-        except OfflineModeIsEnabled:
-            raise DataError(
-                f"{where}: HF_HUB_OFFLINE is set, so nothing is downloaded. Unset it, or put the files in the folder that ENCORE_DATA names."
-            ) from None
-        except GatedRepoError:
-            raise DataError(f"{where}: access is restricted. Ask for access on its page, and set HF_TOKEN.") from None
-        except RepositoryNotFoundError:
-            raise DataError(f"{where}: no such data set at {endpoint} (or it is private). Check ENCORE_DATA_REPO and HF_ENDPOINT.") from None
-        except LocalEntryNotFoundError as error:  # an EntryNotFoundError by descent: it says that the server gave no answer
-            reason = _first_line(error.__cause__ or error)
-        except EntryNotFoundError:
-            raise DataError(f"{where}: the data set has no such file. Check ENCORE_DATA_REPO; it must be laid out as NAME/SPLIT.parquet.") from None
-        except OSError as error:
-            if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError) and error.strerror:
-                raise DataError(f"{where}: could not be written ({error.strerror}). Nothing was kept.") from None
-            reason = _first_line(error)
-        except Exception as error:  # the HTTP library's own errors; it changed twice in two years, so none is named here
-            reason = _first_line(error)
+        except Exception as error:  # the HTTP library's own errors too; it changed twice in two years, so none is named here
+            causes = _causes(error)
+        if any(isinstance(cause, HFValidationError) for cause in causes):
+            raise DataError(f"{where}: not a repository name; expected ENCORE_DATA_REPO=owner/name.")
+        if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+            raise DataError(f"{where}: HF_HUB_OFFLINE is set. Unset it, or put the files in the folder that ENCORE_DATA names.")
+        if any(isinstance(cause, GatedRepoError) for cause in causes):
+            raise DataError(f"{where}: access is restricted. Ask for access on the data set's page, and set HF_TOKEN.")
+        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            raise DataError(f"{where}: no such data set at {endpoint} (or it is private). Check ENCORE_DATA_REPO and HF_ENDPOINT.")
+        if any(isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+            raise DataError(f"{where}: the data set has no such file. Check ENCORE_DATA_REPO; it must be laid out as NAME/SPLIT.parquet.")
+        full = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)), None)
+        if full is not None:
+            raise DataError(f"{where}: could not be written ({full.strerror}). Nothing was kept.")
+        reason = _first_line(causes[-1])
         if attempt < attempts:
-            time.sleep(0.2 * attempt)
+            time.sleep(_PAUSE_SECONDS * attempt)
     raise DataError(
         f"{where}: the transfer from {endpoint} failed {attempts} times ({reason}). Nothing was kept; run the same command again, "
         "or set ENCORE_DATA to a folder that has the files."
@@ -119,6 +117,14 @@ def _quiet():  # type: ignore[no-untyped-def]
         logger.setLevel(level)
         if not were_off:
             enable_progress_bars()
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, outermost first."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and cause not in causes:
+        causes.append(cause)
+    return causes
 
 
 def _first_line(error: BaseException) -> str:

@@ -293,15 +293,21 @@ def read_split(name: str, task: NamedTask, split: str) -> Table:
     return _pairs(table, task) if task.negative is not None else table
 
 
-def _locate(name: str, file: str, digest: str) -> Path:
+def _folders() -> list[Path]:
+    """Where the files of named tasks may be, in the order of the search."""
     asked = os.environ.get("ENCORE_DATA")
     if asked and not Path(asked).is_dir():
-        raise DataError(f"ENCORE_DATA={asked}: no such folder. Set it to the folder that holds {file}, or unset it.")
+        raise DataError(f"ENCORE_DATA={asked}: no such folder. Set it to the folder that holds the data sets (rte/train.parquet, …), or unset it.")
     repository = Path(__file__).resolve().parents[2]
     folders = [Path(asked)] if asked else []
     folders += [Path.cwd().parent / "shared" / "data"]
     folders += [repository.parent / "shared" / "data"] if (repository / "pyproject.toml").is_file() else []
-    for folder in dict.fromkeys(folders):
+    return list(dict.fromkeys(folders))
+
+
+def _locate(name: str, file: str, digest: str) -> Path:
+    folders = _folders()
+    for folder in folders:
         if (folder / file).is_file():
             return folder / file
     cached = cache_folder() / "data" / file
@@ -310,9 +316,9 @@ def _locate(name: str, file: str, digest: str) -> Path:
         return download(file, sha256=digest, repo=repo)
     if cached.is_file():
         return cached
-    looked = ", ".join(dict.fromkeys(str(shown(folder)) for folder in folders))
+    looked = ", ".join(shown(folder) for folder in (*folders, cache_folder() / "data"))
     raise DataError(
-        f"task '{name}': {file} is not on this machine (looked in {looked} and the cache). Set ENCORE_DATA to a folder that holds it, "
+        f"task '{name}': {file} is not on this machine (looked in {looked}). Set ENCORE_DATA to a folder that holds it, "
         "or ENCORE_DATA_REPO to a Hugging Face data set that does."
     )
 

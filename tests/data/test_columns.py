@@ -1,0 +1,258 @@
+# ruff: noqa: E501 — a message stands on one line here, as it does on the screen
+"""Which column is what: found where it is clear, asked for where it is not; and label cells that are wrong, row by row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encore.data.columns import Columns, infer_columns, naturally, read_targets
+from encore.data.read import Table, read_table
+from encore.errors import DataError
+
+SKIP = "Fix the row, or pass --on-bad-row skip."
+TEXTS = ["good, all in all", "bad it was", "so so I think", "very good indeed", "not my thing", "would buy again"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def table_of(columns: Mapping[str, Sequence[Any]]) -> Table:
+    """As a parquet file would give it."""
+    pq.write_table(pa.table(dict(columns)), "t.parquet")
+    return read_table("t.parquet")
+
+
+def cells(label: Sequence[Any], **more: Sequence[Any]) -> Table:
+    """As a csv file would give it: every cell a string."""
+    columns = {"text": [f"{TEXTS[row % 6]} {row}" for row in range(len(label))], "label": [str(value) for value in label], **more}
+    lines = [",".join(columns), *(",".join(f'"{cell}"' for cell in row) for row in zip(*columns.values(), strict=True))]
+    Path("t.csv").write_text("\n".join(lines) + "\n")
+    return read_table("t.csv")
+
+
+def complaint(table: Table, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        infer_columns(table, **options)
+    return str(caught.value)
+
+
+def targets_of(table: Table, **options: Any) -> tuple[list[Any], list[str], Columns]:
+    columns = infer_columns(table, **options)
+    targets, problems = read_targets(table, columns)
+    return targets.tolist(), list(problems.values()), columns
+
+
+# ------------------------------------------------------------------------------------------------ which column
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("text", "label"), ("text", None, "label")),
+        (("Review Text", "Stars"), ("Review Text", None, "Stars")),
+        (("id", "sentence1", "sentence2", "gold_label"), ("sentence1", "sentence2", "gold_label")),
+        (("question1", "question2", "is_duplicate"), ("question1", "question2", "is_duplicate")),
+        (("premise", "hypothesis", "label"), ("premise", "hypothesis", "label")),
+        (("title", "text", "label"), ("text", None, "label")),
+        (("text", "stars", "category", "region"), ("text", None, "stars")),
+        (("label", "text"), ("text", None, "label")),
+    ],
+)
+def test_columns_are_found_by_name(names: tuple[str, ...], found: tuple[str, str | None, str]) -> None:
+    columns = infer_columns(table_of({name: TEXTS if name not in ("label", "Stars", "gold_label", "is_duplicate", "stars", "category", "region") else [1, 2, 1, 2, 1, 2] for name in names}))
+    assert (columns.text, columns.text_pair, columns.label) == found
+    assert f"text = '{found[0]}'" in columns.notes[0]
+    assert f"label = '{found[2]}'" in columns.notes[0]
+
+
+def test_columns_are_found_by_what_they_hold() -> None:
+    table = table_of({"id": range(6), "was": TEXTS, "art": ["x", "y", "x", "y", "x", "y"]})
+    columns = infer_columns(table)
+    assert (columns.text, columns.label, columns.labels) == ("was", "art", ("x", "y"))
+    assert "the only column with few different values" in columns.notes[0]
+
+
+def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
+    two_labels = table_of({"text": TEXTS, "same": ["no", "yes"] * 3, "similarity": [0.0, 1.5, 2.0, 3.0, 4.0, 5.0]})
+    assert complaint(two_labels) == "t.parquet: several columns could hold the label: 'same' (no, yes), 'similarity' (0.0, 1.5, 2.0, 3.0, …). Say which: --label NAME"
+    assert infer_columns(two_labels, label="same").kind == "binary"
+    assert infer_columns(two_labels, label="similarity").kind == "regression"
+    two_texts = table_of({"left side": TEXTS, "right side": TEXTS, "label": ["no", "yes"] * 3})
+    assert complaint(two_texts) == "t.parquet: several columns could hold the text: 'left side', 'right side'. Say which: --text NAME (and --text-pair NAME for a pair of texts)"
+    assert infer_columns(two_texts, text="left side", text_pair="right side").text_pair == "right side"
+
+
+def test_a_column_that_is_not_there_gets_a_suggestion_all_at_once() -> None:
+    table = table_of({"text": TEXTS, "stars": [1, 2, 3, 1, 2, 3]})
+    assert complaint(table, text="txt", label="star").splitlines() == [
+        "t.parquet: no column 'txt' (--text). Did you mean 'text'? Known: stars, text.",
+        "t.parquet: no column 'star' (--label). Did you mean 'stars'? Known: stars, text.",
+    ]
+    assert complaint(table, text="text", label="text") == "t.parquet: --text text, --label text: one column cannot serve twice."
+    assert complaint(table, text="stars", label="text") == "t.parquet: column 'stars' holds int64, expected text. Name another column with --text or --text-pair."
+
+
+def test_a_file_without_a_header_is_recognised() -> None:
+    Path("t.csv").write_text("so good it was,pos\nbad it was,neg\nvery good,pos\nawful thing,neg\n")
+    assert complaint(read_table("t.csv")) == (
+        "t.csv: the first line looks like a row, not like column names: 'pos' is also what the rows below hold. Put the column names on top, such as: text,label"
+    )
+
+
+def test_no_label_at_all() -> None:
+    assert "no column looks like a label (columns: text). Say which: --label NAME" in complaint(table_of({"text": TEXTS}))
+    assert "no column of texts besides the label 'label'" in complaint(table_of({"label": [1, 2, 1], "n": [1, 2, 3]}))
+
+
+# ------------------------------------------------------------------------------------------------ which kind
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "names", "ordered"),
+    [
+        (["1", "2", "10", "9", "1", "2"], "multiclass", ("1", "2", "9", "10"), True),
+        (["no", "yes", "yes", "no"], "binary", ("no", "yes"), False),
+        (["yes", "no", "unknown"] * 4, "multiclass", ("no", "unknown", "yes"), False),
+        (["0", "1", "unsure", "unsure"] * 4, "multiclass", ("0", "1", "unsure"), False),
+        (["0.5", "1", "2", "3"], "regression", (), False),
+        (["1.0", "2.0", "1.0", "1"], "binary", ("1", "2"), True),
+        (["v10", "v9", "v9", "v1"], "multiclass", ("v1", "v9", "v10"), False),
+        (["01", "02", "01", "02"], "binary", ("01", "02"), True),
+        (list(range(30)), "regression", (), False),
+        (["-1", "0", "1", "-1"], "multiclass", ("-1", "0", "1"), True),
+        (["a;b", "b", "a", "", "b;c;a", "c"], "multilabel", ("a", "b", "c"), False),
+    ],
+)
+def test_the_kind_follows_from_the_cells(label: list[Any], kind: str, names: tuple[str, ...], ordered: bool) -> None:
+    columns = infer_columns(cells(label))
+    assert (columns.kind, columns.labels, columns.ordered) == (kind, names, ordered)
+    assert (columns.space.kind, columns.space.names, columns.space.ordered) == (kind, names, ordered)
+
+
+def test_the_kind_follows_from_types() -> None:
+    assert infer_columns(table_of({"text": TEXTS, "label": [0, 1, 2, 0, 1, 2]})).labels == ("0", "1", "2")
+    assert infer_columns(table_of({"text": TEXTS, "label": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]})).labels == ("0", "1", "2")
+    assert infer_columns(table_of({"text": TEXTS, "label": [0.0, 1.5, 2.0, 0.0, 1.0, 2.0]})).kind == "regression"
+    assert infer_columns(table_of({"text": TEXTS, "label": [True, False] * 3})).labels == ("false", "true")
+    assert infer_columns(table_of({"text": TEXTS, "label": [["b"], ["a", "b"], [], ["a"], ["c"], ["a"]]})).kind == "multilabel"
+    dictionary = pa.array(["x", "y"] * 3).dictionary_encode()
+    assert infer_columns(table_of({"text": TEXTS, "label": dictionary})).labels == ("x", "y")
+
+
+def test_given_kinds_and_names_are_obeyed() -> None:
+    assert infer_columns(cells(range(30)), kind="multiclass").labels == tuple(map(str, range(30)))
+    assert infer_columns(cells([1, 2, 1, 2]), kind="regression").kind == "regression"
+    assert infer_columns(cells(["b", "a", "b"]), labels=["b", "a"]).labels == ("b", "a")
+    targets, problems, columns = targets_of(cells([0, 1, 2, 1]), labels={"0": "bad", "1": "so so", "2": "good"})
+    assert (targets, problems, columns.labels) == ([0, 1, 2, 1], [], ("bad", "so so", "good"))
+    targets, _, columns = targets_of(cells([1, 2, 4, 5]), labels={"1": "bad", "2": "bad", "4": "good", "5": "good"})
+    assert (targets, columns.kind) == ([0, 0, 1, 1], "binary")
+    assert complaint(cells([1, 2, 3]), kind="binary") == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, or merge labels with labels={cell: name}."
+    assert complaint(cells([1, 2, 3]), labels=["1", "1"]) == "labels: '1' is listed twice."
+
+
+def test_one_class_and_no_class_and_a_class_per_row() -> None:
+    assert complaint(cells(["a", "a", "a"])) == "t.csv: column 'label' holds one class only (a); expected two or more. Add rows of another class, or name another column with --label."
+    assert complaint(cells(["", "", ""])) == "t.csv: column 'label' is empty in every row."
+    assert complaint(cells([f"id-{row}" for row in range(40)])) == "t.csv: column 'label' has 40 different values in 40 rows: that is an id or free text, not a label. Say which column is: --label NAME"
+
+
+def test_odd_labels_are_announced() -> None:
+    notes = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"])).notes
+    assert "'label': 'Yes' (1 rows) and 'yes' (2 rows) differ only in capitals and are kept apart" in notes
+    assert "'label': 2 labels occur in one row only ('postive', 'Yes')" in notes
+
+
+@given(st.lists(st.integers(-50, 50), unique=True, min_size=1))
+def test_numbers_sort_as_numbers(numbers: list[int]) -> None:
+    assert naturally([str(number) for number in numbers]) == [str(number) for number in sorted(numbers)]
+
+
+@given(st.lists(st.text(max_size=6), unique=True))
+def test_any_words_have_one_order(words: list[str]) -> None:
+    assert naturally(words) == naturally(list(reversed(words)))
+
+
+# ------------------------------------------------------------------------------------------------ wrong cells
+
+
+@pytest.mark.parametrize("n_rows", [6, 20, 200, 2000])
+def test_five_among_one_to_five_is_a_bad_row(n_rows: int) -> None:
+    label = [str(row % 5 + 1) for row in range(n_rows)]
+    label.insert(3, "five")
+    targets, problems, columns = targets_of(cells(label))
+    assert columns.labels == ("1", "2", "3", "4", "5")
+    assert problems == [f"t.csv:5 column 'label': expected one of 1, 2, 3, 4, 5, got 'five'. {SKIP}"]
+    assert targets == [0, 1, 2, 0, *(row % 5 for row in range(3, n_rows))]
+
+
+def test_an_empty_label_is_a_bad_row() -> None:
+    _, problems, columns = targets_of(cells(["a", "b", "", "a", " "]))
+    assert columns.labels == ("a", "b")
+    assert problems == [f"t.csv:{line} column 'label': expected one of a, b, got nothing (the cell is empty). {SKIP}" for line in (4, 6)]
+    table = table_of({"text": TEXTS, "label": ["a", None, "b", "a", "b", "a"]})
+    assert targets_of(table)[1] == [f"t.parquet row 2 column 'label': expected one of a, b, got nothing (the cell is empty). {SKIP}"]
+
+
+def test_regression_wants_finite_numbers() -> None:
+    label = ["0.5", "1e0", "nan", "inf", "-inf", "1e99", "x", "", " 2.5 ", "+3", "-.5", "4."] + ["1.25"] * 40
+    targets, problems, columns = targets_of(cells(label))
+    assert columns.kind == "regression"
+    assert [problem.split("got ")[1] for problem in problems] == [f"{got}. {SKIP}" for got in ("'nan'", "'inf'", "'-inf'", "'1e99'", "'x'", "nothing (the cell is empty)")]
+    assert problems[0] == f"t.csv:4 column 'label': expected a finite number, got 'nan'. {SKIP}"
+    assert targets[:2] + targets[8:12] == [0.5, 1.0, 2.5, 3.0, -0.5, 4.0]
+    table = table_of({"text": TEXTS, "label": [0.5, math.nan, math.inf, 1.0, None, 2.0]})
+    assert len(targets_of(table)[1]) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=30))
+def test_regression_targets_are_the_numbers(values: list[float]) -> None:
+    table = Table(Path("t"), pa.table({"text": ["a b"] * len(values), "label": [repr(value) for value in values]}), "", None, np.arange(len(values)), (), "t")
+    targets, problems = read_targets(table, Columns("text", None, "label", "regression"))
+    assert problems == {}
+    assert targets.dtype == np.float32
+    assert targets.tolist() == values
+
+
+def test_multilabel_from_cells_and_lists() -> None:
+    expected = [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1]]
+    targets, problems, columns = targets_of(cells(["a; b", "b", "", "c;a;"] + ["a;b", "b"] * 4))
+    assert (columns.kind, columns.labels, problems) == ("multilabel", ("a", "b", "c"), [])
+    assert targets[:4] == expected
+    lists = [["a", "b"], ["b"], [], ["c", "a"]]
+    assert targets_of(table_of({"text": TEXTS[:4], "label": lists}))[0] == expected
+    assert targets_of(table_of({"text": TEXTS[:4], "label": [[*items, None] for items in lists]}))[0] == expected
+    Path("t.jsonl").write_text("\n".join(json.dumps({"text": text, "label": items}) for text, items in zip(TEXTS, lists, strict=False)))
+    assert targets_of(read_table("t.jsonl"))[0] == expected
+    as_json = Table(Path("t"), pa.table({"text": TEXTS[:4] * 3, "label": [json.dumps(items) for items in lists] * 3}), "", None, np.arange(12), (), "t")
+    assert targets_of(as_json)[0][:4] == expected
+    assert targets_of(cells(["a", "b"] * 4), kind="multilabel")[0][:2] == [[1, 0], [0, 1]]
+
+
+def test_multilabel_cells_that_are_wrong() -> None:
+    table = cells(["a;b", "b;d", "x"])
+    targets, problems = read_targets(table, Columns("text", None, "label", "multilabel", ("a", "b"), False, {"a": 0, "b": 1}))
+    assert list(problems.values()) == [f"t.csv:{line} column 'label': expected any of a, b, got {got!r}. {SKIP}" for line, got in ((3, "d"), (4, "x"))]
+    assert targets.tolist() == [[1, 1], [0, 0], [0, 0]]
+    null = table_of({"text": TEXTS[:3], "label": [["a"], None, ["b"]]})
+    assert targets_of(null)[1] == [f"t.parquet row 2 column 'label': expected a list of labels (it may be empty), got nothing. {SKIP}"]
+    assert "that is multilabel, not binary" in complaint(null, kind="binary")
+
+
+def test_a_sentence_with_a_semicolon_is_no_list_of_labels() -> None:
+    columns = infer_columns(cells(["fine", "not; really, ever", "fine", "no"] * 3))
+    assert columns.labels == ("fine", "no", "not; really, ever")
