@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from encore import files
 from encore.errors import DataError, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -115,20 +115,15 @@ class Tokeniser:
         """sha256 of what determines the ids: the same before and after `save`, with padding baked in or not, from tokenizer.json or the same vocab.txt."""
         content = json.loads(self.backend.to_str())
         decisive = {part: content[part] for part in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "model")}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(files.canonical(decisive)).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
-        """Write `folder/tokenizer.json`, all of it or nothing, so that the folder tokenises without the encoder's own. Returns the file's path."""
+        """Write `folder/tokenizer.json`, all of it or nothing, so that the folder tokenises without the encoder's own. Returns the file's path.
+
+        Raises TrainingError where the disk does not take it.
+        """
         file = Path(folder) / "tokenizer.json"
-        half = file.with_name(f".tokenizer.json.{os.getpid()}")
-        try:
-            with half.open("w", encoding="utf-8", newline="\n") as out:
-                out.write(self.backend.to_str(pretty=True))
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(half, file)
-        finally:
-            half.unlink(missing_ok=True)
+        files.write(file, self.backend.to_str(pretty=True).encode())
         return file
 
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from encore.data import tokenise as module
 from encore.data.tokenise import Tokeniser, TokenStore, kept, shares, take_runs, tokenise
-from encore.errors import DataError, RecipeError
+from encore.errors import DataError, RecipeError, TrainingError
 
 HOSTILE = [
     "",
@@ -363,7 +363,7 @@ def test_nothing_half_written_when_saving_fails(bert: Tokeniser, tmp_path: Path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TrainingError, match="No space left"):
         bert.save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]
     assert (tmp_path / "tokenizer.json").read_text() == "the old one"
