@@ -5,6 +5,7 @@ Consumers log, prune and save; leaving the generator stops training. `FitState` 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from encore.data.tokenise import TokenStore
 from encore.errors import RecipeError
 from encore.encoder.encoder import Frozen
 from encore.model import TaskModel, predict_scores, unique_parameters, word_tables
+from encore.statistics import MetricWarning
 from encore.types import Batch, EvalReport, LabelSpace, Loss, Phase, StepReport
 
 __all__ = ["FitState", "Rows", "Stream", "fit", "higher_is_better", "score_rows"]
@@ -231,7 +233,9 @@ def higher_is_better(metric: str) -> bool:
 
 
 def _metrics(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    return {name: float(catalogue.find("metrics", name)(scores, targets, stream.labels)) for name in stream.metrics}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)              # a constant output early on is no news; the final figures say so
+        return {name: float(catalogue.find("metrics", name)(scores, targets, stream.labels)) for name in stream.metrics}
 
 
 def _deciding(stream: Stream, sets: Mapping[str, Mapping[str, float]]) -> float:

@@ -5,6 +5,9 @@ Source: Devlin et al. 2019; MaxPoolBERT §4 (METHODS §2).   Differs: none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from encore import catalogue
 from encore.types import Phase
 
@@ -17,11 +20,12 @@ def fine_tune(
     epochs: int = 4,
     lr: float = 5e-5,
     batch_size: int = 32,
-    curve: str = "linear",
+    curve: str | Mapping[str, Any] = "linear",
     warmup_frac: float = 0.1,
     weight_decay: float = 0.01,
     clip_norm: float | None = 1.0,
 ) -> list[Phase]:
     """One phase over all tasks; `clip_norm` None switches clipping off."""
-    shape = catalogue.build("curves", {"name": curve, "warmup_frac": warmup_frac})
+    chosen = {"name": curve} if isinstance(curve, str) else dict(curve)
+    shape = catalogue.build("curves", {"warmup_frac": warmup_frac, **chosen})
     return [Phase(tasks, epochs=epochs, lr=lr, batch_size=batch_size, curve=shape, weight_decay=weight_decay, clip_norm=clip_norm)]

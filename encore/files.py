@@ -1,0 +1,118 @@
+"""Files appear whole or not at all: temporary file, fsync, rename. Folders of files carry a manifest of sha256 digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from encore.errors import TrainingError
+
+__all__ = ["MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "write", "write_json", "write_manifest", "wrong_files"]
+
+MANIFEST = "manifest.json"
+
+
+def write(path: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
+    """Bytes, or what a function writes into the open file. Raises TrainingError where the disk does not take it."""
+    with explained(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def canonical(value: Any) -> bytes:
+    """JSON in one form only: what hashes are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, files: list[Path]) -> None:
+    """Name and digest of each file, relative to the folder."""
+    write_json(folder / MANIFEST, {str(file.relative_to(folder)): sha256(file) for file in sorted(files)})
+
+
+def wrong_files(folder: Path) -> list[str]:
+    """Files of the manifest that are missing or changed; the manifest itself where it cannot be read."""
+    try:
+        entries = read_json(folder / MANIFEST)
+    except (OSError, ValueError):
+        return [MANIFEST]
+    return [name for name, digest in entries.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+
+
+@contextlib.contextmanager
+def commit_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder to fill; at the end its files are synced, it gets its manifest, and it is renamed to `target`, which must not exist."""
+    with explained(target):
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        try:
+            yield temporary
+            files = [file for file in temporary.rglob("*") if file.is_file()]
+            write_manifest(temporary, files)
+            for file in files:
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+                file.chmod(0o644)
+            _sync_folder(temporary)
+            temporary.chmod(0o755)
+            os.rename(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def remove(folder: Path) -> None:
+    """A folder that nobody needs any more, or that a killed process left half written. Renamed first, so that it is never seen half removed."""
+    if folder.exists():
+        gone = folder.parent / f".{folder.name}.gone"
+        shutil.rmtree(gone, ignore_errors=True)
+        os.rename(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another folder with --runs; the same command resumes.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,127 @@
+"""A trained run, loaded: texts in, labels and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from encore import catalogue, files
+from encore.data.columns import Columns
+from encore.data.dataset import Dataset, labelled, unlabelled
+from encore.data.tokenise import Tokeniser
+from encore.encoder import load as encoders
+from encore.errors import DataError, RecipeError, did_you_mean
+from encore.model import Branch, TaskModel
+from encore.prepare import tokenise_set
+from encore.scores import predictions, probabilities
+from encore.train import Rows, score_rows
+from encore.types import LabelSpace
+
+__all__ = ["LoadedTask", "Model", "Prediction", "load"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one example. `label`: its name, a tuple of names for multi-label, the value for regression.
+    `probabilities`: label name → probability; empty for regression."""
+
+    label: str | tuple[str, ...] | float
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """One task of a run."""
+
+    name: str
+    labels: LabelSpace
+    columns: Columns
+    normalise: str | None
+    metrics: tuple[str, ...]
+    max_length: int
+    truncation: str
+    model: TaskModel
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run that is ready to predict. `folder`: where it came from."""
+
+    folder: Path
+    tokeniser: Tokeniser
+    tasks: Mapping[str, LoadedTask]
+    seed: int
+
+    def task(self, name: str | None = None) -> LoadedTask:
+        """The named task, or the only one. Raises RecipeError."""
+        if name is None and len(self.tasks) == 1:
+            return next(iter(self.tasks.values()))
+        if name not in self.tasks:
+            problem = "several tasks in this run; name one" if name is None else f"no task called '{name}' in this run"
+            raise RecipeError(f"{self.folder}: {problem}. {did_you_mean(name or '', list(self.tasks))}")
+        return self.tasks[name]
+
+    def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None) -> list[Prediction]:
+        """One prediction per text (or pair of texts), in their order. Raises DataError for what is not a text."""
+        chosen = self.task(task)
+        if len(texts) == 0:
+            return []
+        scores = self.scores(unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name)
+        return named_predictions(scores, chosen.labels)
+
+    def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
+        """(rows, n_scores) float32 raw scores, in the order of the rows."""
+        chosen = self.task(task)
+        store = tokenise_set(dataset, self.tokeniser, max_length=chosen.max_length, truncation=chosen.truncation)
+        rows = Rows(store, np.zeros(len(dataset), np.int64), dataset.digest, dataset.rows, np.ones(len(dataset), np.float32))
+        return score_rows(chosen.model, rows, chosen.labels)
+
+    def read(self, path: str | Path, *, task: str | None = None, with_labels: bool = False, keep: Sequence[str] = (), **reading: Any) -> Dataset:
+        """A file read as this task's training file was. `reading`: delimiter, encoding, on_bad_row."""
+        chosen = self.task(task)
+        if with_labels:
+            return labelled(path, chosen.columns, normalise=chosen.normalise, keep=keep, **reading)
+        return unlabelled(path, chosen.columns, normalise=chosen.normalise, **reading)
+
+
+def named_predictions(scores: np.ndarray, labels: LabelSpace) -> list[Prediction]:
+    """Scores (rows, n_scores) → predictions with the labels' own names."""
+    predicted = predictions(scores, labels)
+    if labels.kind == "regression":
+        return [Prediction(float(value), {}) for value in predicted]
+    chances = [dict(zip(labels.names, map(float, row), strict=True)) for row in probabilities(scores, labels)]
+    if labels.kind == "multilabel":
+        return [Prediction(tuple(name for name, on in zip(labels.names, row, strict=True) if on), found) for row, found in zip(predicted, chances, strict=True)]
+    return [Prediction(labels.names[number], found) for number, found in zip(predicted, chances, strict=True)]
+
+
+def load(run: str | Path) -> Model:
+    """A run folder, complete or not, as long as it has a model. Raises DataError where it has none or where its files were changed."""
+    folder = Path(run)
+    where = folder / "model"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
+    if not where.is_dir():
+        raise DataError(f"{folder}: has no model yet. Give the command that started it once more; it resumes.")
+    wrong = files.wrong_files(where)
+    if wrong:
+        raise DataError(f"{where / name}: missing, or not as the run wrote it. Remove the folder {folder} and run it again." for name in wrong)
+    assembly, config = files.read_json(where / "model.json"), files.read_json(where / "config.json")
+    weights = safetensors.torch.load_file(where / "weights.safetensors")
+    tasks = {}
+    for name, spec in assembly["tasks"].items():
+        labels = LabelSpace(spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"])
+        encoder = encoders.build(config)
+        encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
+        pooling = catalogue.build("pooling", spec["pooling"], encoders.shape_of(encoder, config))
+        model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", spec["head"], pooling.width, labels.n_scores))
+        encoders.fill(model, {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}, where / "weights.safetensors")
+        columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
+        tasks[name] = LoadedTask(name, labels, columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], model.eval())
+    return Model(folder, Tokeniser(where), tasks, assembly["seed"])

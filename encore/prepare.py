@@ -1,0 +1,200 @@
+"""From a recipe to everything that `fit` needs: rows, tokens, models, and the name of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from encore import catalogue
+from encore.data.dataset import Dataset, TaskData, load_task
+from encore.data.tokenise import Tokeniser, TokenStore, tokenise
+from encore.encoder import load
+from encore.errors import EncoreError, RecipeError
+from encore.evaluate import metrics_named
+from encore.files import canonical
+from encore.model import Branch, TaskModel, seeded
+from encore.recipe import PROSE, Recipe, TaskRecipe, resolved
+from encore.train import Rows, Stream
+from encore.types import LabelSpace, Loss
+
+if TYPE_CHECKING:
+    from encore.types import Phase
+
+__all__ = ["RESULTS_VERSION", "Prepared", "build_models", "cores", "losses_of", "precision_of", "prepare", "tokenise_set"]
+
+RESULTS_VERSION = 1                                     # raised by hand when the same recipe gives other bits
+
+_TASK_LOSS = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "mse"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could start now. `cut`: task → split → (rows cut, rows) by the maximum length."""
+
+    recipe: Recipe
+    data: Mapping[str, TaskData]
+    streams: Mapping[str, Stream]
+    source: load.Source
+    tokeniser: Tokeniser
+    precision: str
+    threads: int
+    device: str
+    plan: list[Phase]
+    poolings: Mapping[str, Mapping[str, Any]]
+    cut: Mapping[str, Mapping[str, tuple[int, int]]]
+    identity: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run folder's name: the task's name for people, and a hash of all that determines the run's bits."""
+        return f"{'+'.join(self.data)}-{hashlib.sha256(canonical(self.identity)).hexdigest()[:10]}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every table must say."""
+        said = [note for data in self.data.values() for note in data.notes]
+        for task, splits in self.cut.items():
+            length = self.recipe.tasks[task].max_length
+            said += [f"{split}: {n:,} of {of:,} rows cut to {length} tokens ({self.recipe.tasks[task].truncation})" for split, (n, of) in splits.items() if n]
+        return tuple(said)
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read, check and tokenise; no weights are loaded. Raises RecipeError or DataError with all problems that were found."""
+    problems: list[EncoreError] = []
+    data: dict[str, TaskData] = {}
+    for name, task in recipe.tasks.items():
+        try:
+            data[name] = load_task(name, metrics=task.metrics, seed=recipe.seed, base=recipe.base, **task.data.model_dump())
+        except EncoreError as error:
+            problems.append(error)
+    source = None
+    try:
+        source = load.locate(recipe.encoder, base=recipe.base)
+    except EncoreError as error:
+        problems.append(error)
+    if problems or source is None:
+        raise type(problems[0])([line for error in problems for line in error.problems])
+
+    tokeniser = Tokeniser(source.folder)
+    longest = source.config.get("max_position_embeddings", 512)
+    streams, cut, poolings = {}, {}, {}
+    for name, task in recipe.tasks.items():
+        if task.max_length > longest:
+            raise RecipeError(f"tasks.{name}.max_length: encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less.")
+        metrics_named(data[name].metrics, data[name].labels.kind)
+        streams[name] = _stream(data[name], task, tokeniser)
+        sets = {"train": streams[name].train, **streams[name].dev}
+        cut[name] = {split: (rows.store.n_cut, len(rows)) for split, rows in sets.items()}
+        poolings[name] = dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
+    precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
+    plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+    identity = _identity(recipe, data, source, poolings, precision, threads, device)
+    return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, cut, identity)
+
+
+def build_models(prepared: Prepared) -> dict[str, TaskModel]:
+    """Load the encoder and build each task's model around it. New weights are drawn from the recipe's seed."""
+    models = {}
+    for name, data in prepared.data.items():
+        pretrained = load.load(prepared.source)
+        pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
+        with seeded(prepared.recipe.seed, "initialisation", name, "pooling"):
+            pooling = catalogue.build("pooling", prepared.poolings[name], pretrained.shape)
+        with seeded(prepared.recipe.seed, "initialisation", name, "head"):
+            head = catalogue.build("heads", prepared.recipe.tasks[name].head, pooling.width, data.labels.n_scores)
+        models[name] = TaskModel([Branch(pretrained.encoder, pooling)], head).to(prepared.device)
+    return models
+
+
+def tokenise_set(dataset: Dataset, tokeniser: Tokeniser, *, max_length: int, truncation: str) -> TokenStore:
+    return tokenise(tokeniser, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation)    # type: ignore[arg-type]
+
+
+def losses_of(task: TaskRecipe, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
+    """The loss terms by name. A term without a loss gets the one of the task's kind; raises RecipeError where a chosen one does not fit it."""
+    terms = {}
+    for name, term in task.losses.items():
+        spec = term.loss if term.loss is not None else _TASK_LOSS[labels.kind]
+        loss = catalogue.build("losses", spec, labels)
+        if labels.kind not in loss.kinds:
+            raise RecipeError(f"losses.{name}: '{term.loss.name if term.loss else spec}' does not fit a {labels.kind} task, which needs '{_TASK_LOSS[labels.kind]}'.")
+        terms[name] = (term.weight, loss)
+    return terms
+
+
+def precision_of(asked: str) -> str:
+    """bf16 where the processor or GPU multiplies bf16 matrices itself, fp32 elsewhere; or what was asked for."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capability = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bf16" if capability.get("avx512_bf16") or capability.get("amx_bf16") or capability.get("bf16") else "fp32"
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser) -> Stream:
+    def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
+        store = tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)
+        assert dataset.targets is not None
+        return Rows(store, dataset.targets, dataset.digest, dataset.rows, np.ones(len(dataset), np.float32) if weights is None else weights)
+
+    per_class = _class_weights(data, task)
+    targets = data.train.targets
+    weights = None if per_class is None or targets is None else per_class[targets].astype(np.float32)
+    chances = None
+    if task.sampling == "balanced":
+        if targets is None or data.labels.kind not in ("binary", "multiclass"):
+            raise RecipeError(f"tasks.{data.name}.sampling: balanced sampling needs one class per row; this is a {data.labels.kind} task. Remove it.")
+        counts = np.bincount(targets, minlength=data.labels.n_scores)
+        chances = 1 / counts[targets] / np.count_nonzero(counts)
+    return Stream(
+        data.name, data.labels, rows(data.train, weights), {name: rows(part) for name, part in data.dev.items()}, data.metrics, losses_of(task, data.labels), chances
+    )
+
+
+def _class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
+    """(classes,) by the labels' order, with mean 1 over the training rows where balanced."""
+    if task.class_weights is None:
+        return None
+    where = f"tasks.{data.name}.class_weights"
+    if data.labels.kind not in ("binary", "multiclass"):
+        raise RecipeError(f"{where}: class weights need one class per row; this is a {data.labels.kind} task. Remove them.")
+    if task.class_weights == "balanced":
+        counts = np.bincount(data.train.targets, minlength=data.labels.n_scores)                  # type: ignore[arg-type]
+        return len(data.train) / np.maximum(counts, 1) / np.count_nonzero(counts)
+    unknown = [name for name in task.class_weights if name not in data.labels.names]
+    if unknown:
+        raise RecipeError(f"{where}: no label called '{name}'. Known: {', '.join(data.labels.names)}." for name in unknown)
+    return np.array([task.class_weights.get(name, 1.0) for name in data.labels.names])
+
+
+def _identity(
+    recipe: Recipe, data: Mapping[str, TaskData], source: load.Source, poolings: Mapping[str, Any], precision: str, threads: int, device: str
+) -> dict[str, Any]:
+    """What determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not count."""
+    settings = {key: value for key, value in resolved(recipe).items() if key not in PROSE}
+    for name, task in settings["tasks"].items():
+        files = {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
+        task["data"] |= files
+        task["pooling"] = dict(poolings[name])
+        task["labels"] = list(data[name].labels.names)
+    return settings | {
+        "encoder": source.digest,
+        "precision": precision,
+        "threads": threads,
+        "device": device,
+        "results_version": RESULTS_VERSION,
+    }
+

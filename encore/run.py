@@ -1,0 +1,350 @@
+"""A run is a folder named by the hash of what determines it. The same recipe again resumes it, or finds it complete.
+
+    recipe.yaml, resolved.json       the recipe with every default, and what the name is a hash of
+    environment.json, cost.json      machine and versions; seconds, tokens per second, memory (no part of the results)
+    data.json                        files, digests, rows, label counts, notes
+    steps.jsonl, metrics.jsonl       every step; every epoch
+    predictions/TASK/SPLIT-EPOCH.parquet    digest and row of each example, raw scores, label
+    model/                           weights, encoder configuration, tokenizer, how to put them together
+    results.json                     metrics with intervals beside the baselines; written last but for the manifest
+    manifest.json                    sha256 of every result file: there is one when, and only when, the run is complete
+    checkpoint/                      while it trains: all that is needed to go on, bit for bit
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import torch
+
+from encore import baselines, files
+from encore.data.dataset import describe
+from encore.errors import DataError, TrainingError
+from encore.evaluate import Estimate, evaluate
+from encore.model import TaskModel
+from encore.prepare import Prepared, build_models
+from encore.recipe import to_yaml
+from encore.train import FitState, fit
+from encore.types import EvalReport, StepReport
+
+__all__ = ["MODEL", "Result", "execute", "read_result", "scores_at"]
+
+MODEL = "model"                                  # the trained model's name beside the baselines
+Watcher = Callable[[StepReport | EvalReport], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. `metrics`: task → dev set → "model" | a baseline's name → metric → estimate."""
+
+    folder: Path
+    metrics: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
+    epoch: int                                  # the one that is reported and kept
+    epochs: int
+    keep: str
+    notes: tuple[str, ...]
+    seconds: float
+    tokens_per_second: float
+    already_complete: bool = False
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints. `metrics.dev` is metric → value; with several dev sets the others stand beside "dev" under their own names."""
+        sets: dict[str, Any] = {}
+        for task in self.metrics.values():
+            for number, (split, rows) in enumerate(task.items()):
+                name = "dev" if number == 0 else split
+                sets[name] = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
+                sets[f"{name}_interval"] = {metric: [estimate.low, estimate.high] for metric, estimate in rows[MODEL].items()}
+        return {"run": str(self.folder), "metrics": sets, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
+
+
+def execute(prepared: Prepared, runs: Path, *, watch: Watcher | None = None, checkpoint_seconds: float = 60.0, checkpoint_steps: int | None = None) -> Result:
+    """Train, evaluate and save; or go on where a killed run stopped; or read the result that is there.
+
+    A checkpoint is written at the end of each epoch, and every `checkpoint_seconds` or `checkpoint_steps`. Raises TrainingError where training cannot go on,
+    DataError where the folder holds a damaged run.
+    """
+    folder = runs / prepared.name
+    if (folder / files.MANIFEST).exists():
+        return _complete(folder)
+    with _locked(folder):
+        if (folder / files.MANIFEST).exists():                  # another process finished it while this one waited for nothing
+            return _complete(folder)
+        before = torch.get_num_threads()
+        torch.set_num_threads(prepared.threads)
+        try:
+            return _train(prepared, folder, watch, checkpoint_seconds, checkpoint_steps)
+        finally:
+            torch.set_num_threads(before)
+
+
+def read_result(folder: Path) -> Result:
+    """The result of a complete run. Raises DataError where there is none or where files were changed."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
+    if not (folder / "results.json").exists() or not (folder / files.MANIFEST).exists():
+        raise DataError(f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that started it once more; it resumes.")
+    wrong = files.wrong_files(folder)
+    if wrong:
+        raise DataError(f"{folder / name}: missing, or not as the run wrote it. Remove the folder and run it again." for name in wrong)
+    stored, cost = files.read_json(folder / "results.json"), files.read_json(folder / "cost.json")
+    metrics = {
+        task: {split: {who: {name: _estimate(value) for name, value in found.items()} for who, found in rows.items()} for split, rows in sets.items()}
+        for task, sets in stored["metrics"].items()
+    }
+    kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
+    return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=cost["seconds"], tokens_per_second=cost["tokens_per_second"])
+
+
+def scores_at(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
+    """(rows, n_scores) float32: the raw scores that a run kept of one epoch."""
+    table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
+    return np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
+
+
+def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> Result:
+    recipe = prepared.recipe
+    started = time.monotonic()
+    files.write(folder / "recipe.yaml", to_yaml(recipe).encode())
+    files.write_json(folder / "resolved.json", prepared.identity)
+    files.write_json(folder / "environment.json", _environment(prepared))
+    files.write_json(folder / "data.json", {task: describe(data) for task, data in prepared.data.items()})
+    models = build_models(prepared)
+    state = FitState(models)
+    state.narrow(prepared.streams)
+    log = _Log(folder, state)
+    log.resume(prepared)
+    saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
+    rate = _Rate()
+    for report in fit(models, prepared.plan, prepared.streams, seed=recipe.seed, micro_batch=recipe.plan.micro_batch, patience=recipe.plan.early_stopping, state=state):
+        rate.see(report)
+        log.see(report, prepared, keep=recipe.plan.keep)
+        if watch is not None:
+            watch(report)
+        # Saving takes at most a twentieth of the time, however large the model and however slow the disk.
+        due = time.monotonic() - saved_at > max(checkpoint_seconds, 20 * save_cost)
+        if isinstance(report, EvalReport) or due or (checkpoint_steps is not None and state.step - saved_step >= checkpoint_steps):
+            begun = time.monotonic()
+            log.checkpoint()
+            saved_at, saved_step, save_cost = time.monotonic(), state.step, time.monotonic() - begun
+    result = log.finish(prepared, seconds=log.seconds_before + time.monotonic() - started, tokens_per_second=rate.tokens_per_second)
+    files.remove(folder / "checkpoint")
+    return result
+
+
+class _Log:
+    """The consumer of `fit` that writes the run folder. What it holds in memory is saved with each checkpoint, so that files of an interrupted run are cut
+    back to the checkpoint before training goes on."""
+
+    def __init__(self, folder: Path, state: FitState) -> None:
+        self.folder, self.state = folder, state
+        self.epochs: list[dict[str, Any]] = []
+        self.steps: list[bytes] = []
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+        self.kept_epoch = 0
+
+    def resume(self, prepared: Prepared) -> None:
+        """Load the newest checkpoint that is whole; without one, start from nothing."""
+        where = self.folder / "checkpoint"
+        where.mkdir(exist_ok=True)
+        for left in [*where.glob(".*"), *self.folder.glob(".*")]:
+            files.remove(left) if left.is_dir() else left.unlink()
+        for saved in sorted(where.iterdir(), reverse=True):
+            if files.wrong_files(saved):
+                continue
+            numbers = files.read_json(saved / "state.json")
+            self.state.restore(numbers["state"], safetensors.torch.load_file(saved / "tensors.safetensors"), prepared.plan)
+            self.epochs, self.seconds_before, self.kept_epoch = numbers["epochs"], numbers["seconds"], numbers["kept_epoch"]
+            break
+        log = self.folder / "steps.jsonl"
+        lines = log.read_bytes().splitlines(keepends=True)[: self.state.step] if log.exists() and self.state.step else []
+        files.write(log, b"".join(lines))
+        self._write_epochs()
+
+    def see(self, report: StepReport | EvalReport, prepared: Prepared, *, keep: str) -> None:
+        if isinstance(report, StepReport):
+            line = {"step": report.step, "epoch": report.epoch, "task": report.task, "loss": report.loss, "terms": dict(report.terms)}
+            line |= {"lr": report.lr, "grad_norm": report.grad_norm, "rows": report.n_rows, "tokens": report.n_tokens}
+            self.steps.append(json.dumps(line).encode() + b"\n")
+            return
+        for task, sets in report.scores.items():
+            where = self.folder / "predictions" / task
+            where.mkdir(parents=True, exist_ok=True)
+            for split, scores in sets.items():
+                rows = prepared.streams[task].dev[split]
+                files.write(where / f"{split}-{report.epoch}.parquet", lambda file, table=_table(rows, scores): pq.write_table(table, file, compression="zstd"))
+        record = {"epoch": report.epoch, "step": report.step, "train": report.train, "dev": report.dev, "selected": report.selected, "is_best": report.is_best}
+        self.epochs.append(record)
+        self._write_epochs()
+        if report.is_best if keep == "best" else report.is_last:
+            self.kept_epoch = report.epoch
+            _save_model(self.folder / "model", prepared, self.state.models)
+
+    def checkpoint(self) -> None:
+        """All or nothing; the checkpoint before it goes when this one is on the disk."""
+        if self.steps:
+            with files.explained(self.folder / "steps.jsonl"), (self.folder / "steps.jsonl").open("ab") as file:
+                file.write(b"".join(self.steps))
+                file.flush()
+                os.fsync(file.fileno())
+            self.steps = []
+        target = self.folder / "checkpoint" / f"step-{self.state.step:09d}-epoch-{self.state.epoch:05d}"
+        if target.exists():
+            return
+        numbers = {"state": self.state.numbers(), "epochs": self.epochs, "seconds": self.seconds_before + time.monotonic() - self.started, "kept_epoch": self.kept_epoch}
+        with files.commit_folder(target) as being_written:
+            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in self.state.tensors().items()}, being_written / "tensors.safetensors")
+            (being_written / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
+        for older in target.parent.iterdir():
+            if older != target:
+                files.remove(older)
+
+    def finish(self, prepared: Prepared, *, seconds: float, tokens_per_second: float) -> Result:
+        """Final metrics and baselines of the kept epoch, then the manifest, which makes the run complete."""
+        seed = prepared.recipe.seed
+        metrics: dict[str, Any] = {}
+        notes = list(prepared.notes)
+        for task, stream in prepared.streams.items():
+            data = prepared.data[task]
+            simple = baselines.fit_tfidf(data.train.texts, data.train.pairs, stream.train.targets, data.labels, seed=seed)
+            notes += simple.notes
+            metrics[task] = {}
+            for split, rows in stream.dev.items():
+                constant = baselines.majority(stream.train.targets, rows, data.labels)
+                candidates = {
+                    MODEL: scores_at(self.folder, task, split, self.kept_epoch),
+                    constant.name: constant.scores,
+                    simple.name: simple.scores(data.dev[split].texts, data.dev[split].pairs),
+                }
+                metrics[task][split] = {
+                    who: {name: asdict(value) for name, value in evaluate(scores, rows.targets, data.labels, data.metrics, seed).items()}
+                    for who, scores in candidates.items()
+                }
+        results = {"metrics": metrics, "epoch": self.kept_epoch, "epochs": self.state.epoch, "keep": prepared.recipe.plan.keep, "notes": notes}
+        files.write_json(self.folder / "results.json", results)
+        files.write_json(self.folder / "cost.json", {"seconds": seconds, "tokens_per_second": tokens_per_second, "peak_memory_bytes": _peak_memory()})
+        kept = ["recipe.yaml", "resolved.json", "data.json", "steps.jsonl", "metrics.jsonl", "results.json"]
+        held = [self.folder / name for name in kept]
+        held += [file for inside in ("predictions", "model") for file in (self.folder / inside).rglob("*") if file.is_file()]
+        files.write_manifest(self.folder, held)
+        return read_result(self.folder)
+
+    def _write_epochs(self) -> None:
+        files.write(self.folder / "metrics.jsonl", b"".join(json.dumps(record).encode() + b"\n" for record in self.epochs))
+
+
+def _save_model(folder: Path, prepared: Prepared, models: Mapping[str, TaskModel]) -> None:
+    """Everything that `encore.load` needs, in a folder that replaces the one there was."""
+    aside = folder.parent / ".model.new"
+    files.remove(aside)
+    with files.commit_folder(aside) as being_written:
+        state = {f"{task}.{name}": tensor.contiguous().cpu() for task, model in models.items() for name, tensor in model.state_dict().items()}
+        safetensors.torch.save_file(state, being_written / "weights.safetensors")
+        prepared.tokeniser.save(being_written)
+        (being_written / "config.json").write_text(json.dumps(dict(prepared.source.config), indent=2) + "\n", encoding="utf-8")
+        (being_written / "model.json").write_text(json.dumps(_assembly(prepared), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.remove(folder)
+    os.rename(aside, folder)
+
+
+def _assembly(prepared: Prepared) -> dict[str, Any]:
+    tasks = {}
+    for name, data in prepared.data.items():
+        recipe = prepared.recipe.tasks[name]
+        tasks[name] = {
+            "labels": asdict(data.labels),
+            "columns": asdict(data.columns),
+            "normalise": data.normalise,
+            "metrics": list(data.metrics),
+            "pooling": dict(prepared.poolings[name]),
+            "head": dict(recipe.head),
+            "max_length": recipe.max_length,
+            "truncation": recipe.truncation,
+        }
+    return {"encoder": prepared.recipe.encoder, "encoder_digest": prepared.source.digest, "precision": prepared.precision, "seed": prepared.recipe.seed, "tasks": tasks}
+
+
+def _table(rows: Any, scores: np.ndarray) -> pa.Table:
+    targets = rows.targets.tolist()
+    return pa.table({
+        "digest": pa.array([rows.digest] * len(rows)).dictionary_encode(),
+        "row": pa.array(rows.numbers),
+        "scores": pa.array(scores.tolist(), pa.list_(pa.float32())),
+        "label": pa.array(targets),
+    })
+
+
+class _Rate:
+    """Real tokens per second of training steps alone; what lies between epochs does not count."""
+
+    def __init__(self) -> None:
+        self.tokens, self.seconds, self.last = 0, 0.0, time.monotonic()
+
+    def see(self, report: StepReport | EvalReport) -> None:
+        now = time.monotonic()
+        if isinstance(report, StepReport):
+            self.tokens += report.n_tokens
+            self.seconds += now - self.last
+        self.last = now
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def _environment(prepared: Prepared) -> dict[str, Any]:
+    names = ("torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "scipy", "pyarrow")
+    return {
+        "encore": metadata.version("encore-nlp"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()) if hasattr(torch.cpu, "get_capabilities") else platform.processor(),
+        "device": torch.cuda.get_device_name() if prepared.device == "cuda" else "cpu",
+        "threads": prepared.threads,
+        "precision": prepared.precision,
+        "command": sys.argv,
+        "packages": {name: metadata.version(name) for name in names},
+    }
+
+
+def _peak_memory() -> int:
+    """Bytes; the kernel counts in KiB on Linux and in bytes on macOS."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _estimate(stored: Mapping[str, Any]) -> Estimate:
+    return Estimate(stored["value"], stored["low"], stored["high"], tuple(stored["notes"]))
+
+
+def _complete(folder: Path) -> Result:
+    return replace(read_result(folder), already_complete=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process per run. The kernel lets go of the lock when a process dies, however it dies."""
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(f"{folder}: another process is training this run. Wait for it, or stop it; the same command then resumes.") from None
+        yield
