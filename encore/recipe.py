@@ -14,352 +14,28 @@ import inspect
 import os
 import re
 import sys
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, TypeAdapter, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
 from encore import catalogue
+from encore import recipe_fields as fields
 from encore.errors import RecipeError, did_you_mean
+from encore.recipe_fields import Technique, Term, accepted_settings, refuse, refuse_all, typed_settings, unsafe
+from encore.recipe_words import MEANT, SYNONYMS, describe, no_such, remedy, shown
 from encore.yaml_lines import Value, from_python, is_text, one_line, plain, read_yaml, walk, write_yaml
 
 __all__ = [
-    "PROSE", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
+    "PROSE", "SYNONYMS", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
     "anchored", "load_recipe", "recipe_for_file", "recipe_from", "resolved", "to_yaml",
 ]
 
 PROSE = ("source", "claim", "expect")            # keys that say something about a run and change none of its bits
-
-# What people type who come from elsewhere → the setting that they mean. A key that exists in another section is found without this table.
-SYNONYMS = {
-    "encoder": "backbone base_model checkpoint model model_id model_name model_name_or_path model_path pretrained pretrained_model",
-    "precision": "amp autocast bf16 dtype fp16 fp32 half mixed_precision torch_dtype",
-    "seed": "random_seed random_state rng_seed seeds",
-    "threads": "cpu_threads n_threads num_threads",
-    "task": "dataset dataset_name task_name",
-    "source": "paper reference",
-    "expect": "expected targets_metrics",
-    "pooling": "aggregation pool pooler pooling_mode",
-    "head": "classifier heads",
-    "losses": "criterion loss loss_fn objective",
-    "metrics": "eval_metrics metric metric_for_best_model scores",
-    "max_length": "block_size max_len max_seq_len max_seq_length max_tokens maximum_length maxlen model_max_length seq_len sequence_length",
-    "truncation": "truncate truncation_side truncation_strategy",
-    "class_weights": "class_weight label_weights weights",
-    "sampling": "balance balanced oversample sampler",
-    "head.dropout": "classifier_dropout dropout dropout_prob dropout_rate head_dropout hidden_dropout p_dropout",
-    "data.train": "train_data train_dataset train_file train_path training training_file",
-    "data.dev": "dev_file dev_path eval_file eval_path val valid validation validation_file",
-    "data.test": "test_data test_file test_path",
-    "data.text": "inputs sentence sentence1 text_a text_column text_col texts",
-    "data.text_pair": "pair sentence2 text2 text_b text_pair_column",
-    "data.label": "label_col label_column target target_column targets y",
-    "data.labels": "class_names classes id2label label_names",
-    "data.kind": "problem_type task_kind task_type type",
-    "data.dev_frac": "dev_size test_size val_frac val_size validation_frac validation_split",
-    "data.train_rows": "max_train_samples max_train_rows n_train train_samples",
-    "data.dev_rows": "dev_samples max_dev_rows max_eval_samples n_dev",
-    "data.delimiter": "delim sep separator",
-    "plan.epochs": "epoch max_epochs n_epochs num_epochs num_train_epochs",
-    "plan.lr": "learn_rate learning_rate learningrate lr_rate max_lr rate",
-    "plan.batch_size": "batch batchsize bs bsz per_device_train_batch_size train_batch_size",
-    "plan.micro_batch": "gradient_accumulation_steps micro_batch_size microbatch",
-    "plan.warmup_frac": "warm_up warmup warmup_fraction warmup_proportion warmup_ratio warmup_steps",
-    "plan.curve": "lr_schedule lr_scheduler lr_scheduler_type schedule scheduler",
-    "plan.weight_decay": "decay l2 wd weightdecay",
-    "plan.clip_norm": "clip clip_grad_norm gradient_clip_val grad_clip max_grad_norm",
-    "plan.keep": "load_best_model_at_end save_best",
-    "plan.early_stopping": "early_stop early_stopping_patience patience",
-}
-_MEANT = {word: setting for setting, words in SYNONYMS.items() for word in words.split()}
-
-# Words that people put where one of ours is expected.
-_VALUES_MEANT = {
-    "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "16": "bf16", "mixed": "bf16",
-    "classification": "multiclass", "multi_class": "multiclass", "multi-class": "multiclass", "multi_label": "multilabel", "multi-label": "multilabel",
-    "regress": "regression", "final": "last", "latest": "last", "right": "head", "left": "tail", "longest_first": "head", "middle": "head_tail",
-}
-
-_NAMES_MEANT = {
-    "acc": "accuracy", "matthews": "mcc", "matthews_correlation": "mcc", "matthews_corrcoef": "mcc", "f1_macro": "macro_f1", "f1_micro": "micro_f1",
-    "f1_score": "f1", "pearsonr": "pearson", "correlation": "pearson", "spearmanr": "spearman", "exact_match": "subset_accuracy", "logloss": "log_loss",
-    "ce": "cross_entropy", "crossentropy": "cross_entropy", "cross_entropy_loss": "cross_entropy", "softmax": "cross_entropy", "bce": "binary_cross_entropy",
-    "bce_with_logits": "binary_cross_entropy", "mse_loss": "mse", "l2": "mse", "mean_squared_error": "mse", "avg": "mean", "average": "mean",
-    "mean_pooling": "mean", "cls_token": "cls", "first": "cls", "finetune": "fine_tune", "fine-tune": "fine_tune", "classification": "linear",
-}
-
-_SINGULAR = {"pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan"}
-_SAFE_NAME = re.compile(r"[\w-]{1,64}")          # names of tasks, losses and dev sets become folder names and parts of dotted paths
-_UNIT = {"dropout": (0.0, 1.0)}                  # settings that are probabilities wherever they occur: [low, high)
-
-
-# --------------------------------------------------------------------------------------------------------------------------- techniques and terms
-
-class Technique(Mapping[str, Any]):
-    """A chosen technique: `{"name": "linear", "dropout": 0.1}`, as a mapping that nothing can change. `catalogue.build` takes it as it is."""
-
-    __slots__ = ("_entries",)
-    _entries: dict[str, Any]
-
-    def __init__(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
-        object.__setattr__(self, "_entries", {"name": name, **(settings or {})})
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a Technique is frozen: {name} cannot be set")
-
-    @property
-    def name(self) -> str:
-        return self._entries["name"]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the recipe sets; the technique's own defaults are not in here."""
-        return {key: value for key, value in self._entries.items() if key != "name"}
-
-    def __getitem__(self, key: str) -> Any:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __repr__(self) -> str:
-        return f"Technique({dict(self._entries)})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Technique, (self.name, self.settings)
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of the loss. `loss` None: the kind of the task decides (cross-entropy; binary cross-entropy per label; squared error)."""
-
-    loss: Technique | None = None
-    weight: float = 1.0
-
-
-def _wrong(problems: Sequence[tuple[tuple[str | int, ...], str]]) -> PydanticCustomError:
-    """Several complaints from one validator, each with the keys that lead from the validated field to the culprit."""
-    return PydanticCustomError("encore", "{text}", {"text": "; ".join(message for _, message in problems), "problems": [list(problem) for problem in problems]})  # type: ignore[arg-type]
-
-
-def _technique(value: Any, kind: str, default: str | None, optional: bool) -> Technique | None:
-    if isinstance(value, Technique) or (value is None and optional):
-        return value
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    found = _chosen(value, kind, default, problems)
-    if problems or found is None:
-        raise _wrong(problems)
-    return found
-
-
-def _chosen(value: Any, kind: str, default: str | None, problems: list[tuple[tuple[str | int, ...], str]]) -> Technique | None:
-    """`name` or `{name: …, setting: …}` → Technique. Imports the technique's file only if there are settings to check."""
-    singular, known = _SINGULAR[kind], catalogue.names(kind)
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, dict):
-        problems.append(((), f"expected the name of a {singular}, or {{name: …, setting: …}}, got {shown(value)}. {_known(known)}"))
-        return None
-    name = value.get("name", default)
-    if not isinstance(name, str):
-        nameless = "name" not in value
-        missing = "no name beside the settings. Write {name: …, setting: …}." if nameless else f"expected the name of a {singular}, got {shown(name)}."
-        problems.append((() if nameless else ("name",), f"{missing} {_known(known)}"))
-        return None
-    if name not in known:
-        problems.append((("name",), _no_such(kind, name)))
-        return None
-    settings = {key: setting for key, setting in value.items() if key != "name"}
-    if settings:
-        accepted = _accepted(kind, name)
-        problems += [((key,), "the warm-up belongs to the plan. Write plan: {warmup_frac: …}.") for key in settings if (kind, key) == ("curves", "warmup_frac")]
-        settings = {key: setting for key, setting in settings.items() if (kind, key) != ("curves", "warmup_frac")}
-        problems += [((key,), _no_setting(f"{singular} '{name}'", key, accepted)) for key in settings if key not in accepted]
-        settings, ill_typed = _typed(kind, name, {key: settings[key] for key in accepted if key in settings})
-        problems += ill_typed
-    return Technique(name, settings)
-
-
-def _accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """What a recipe may set on a technique. A curve's warm-up is the plan's: a setting exists once."""
-    return {key: parameter for key, parameter in catalogue.settings(kind, name).items() if (kind, key) != ("curves", "warmup_frac")}
-
-
-def _typed(kind: str, name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[tuple[str | int, ...], str]]]:
-    """Settings as the annotations of the constructor's parameters want them (0 is 0.0 for a float), and complaints about those that do not fit.
-
-    A setting whose name promises a range (`dropout`) is held to it here, where the line is known; the constructor sees to the others.
-    """
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    fitting: dict[str, Any] = {}
-    technique, accepted = catalogue.find(kind, name), catalogue.settings(kind, name)
-    namespace = vars(sys.modules[technique.__module__])
-    for key, value in settings.items():
-        expected = describe(Any)
-        try:
-            annotation = _evaluated(accepted[key].annotation, namespace)
-            expected = describe(annotation)
-            adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
-            fitting[key] = adapter.validate_python(_as_tuples(value, annotation))
-        except ValidationError:
-            problems.append(((key,), f"expected {expected}, got {shown(value)}.{_hint(value, expected)}"))
-            continue
-        low_high = _UNIT.get(key)
-        if low_high and isinstance(value, (int, float)) and not low_high[0] <= value < low_high[1]:
-            problems.append(((key,), f"expected a number of at least 0 and below 1, got {shown(value)}."))
-    return fitting, problems
-
-
-def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
-    """The type that an annotation names. One whose name exists only for the type checker is not checked here: the constructor sees the value anyway."""
-    if not isinstance(annotation, str):
-        return Any if annotation is inspect.Parameter.empty else annotation
-    try:
-        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": annotation}), globalns=namespace, include_extras=True)["it"]
-    except (NameError, TypeError, SyntaxError):
-        return Any
-
-
-def _as_tuples(value: Any, annotation: Any) -> Any:
-    """YAML knows lists only; a constructor may want a tuple."""
-    if isinstance(value, list) and "tuple" in str(annotation):
-        return tuple(_as_tuples(item, annotation) for item in value)
-    return value
-
-
-def _losses(value: Any) -> dict[str, Term]:
-    if not isinstance(value, dict):
-        raise _wrong([((), f"expected a mapping from a name of your own to a loss, such as {{task: cross_entropy}}, got {shown(value)}.")])
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    terms: dict[str, Term] = {}
-    if not value:
-        problems.append(((), "expected at least one loss, got none. Write {task: null}, and the kind of the task decides."))
-    for name, spec in value.items():
-        inner: list[tuple[tuple[str | int, ...], str]] = []
-        if isinstance(spec, Term):
-            terms[name] = spec
-            continue
-        problems += [((name,), message) for message in _unsafe(name, "loss term")]
-        weight: Any = 1.0
-        if isinstance(spec, dict):
-            spec = dict(spec)
-            weight = spec.pop("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-                inner.append((("weight",), f"expected a number of at least 0, got {shown(weight)}."))
-                weight = 1.0
-            if spec.get("name") is None:
-                which = _known(catalogue.names("losses"))
-                inner += [((key,), f"a setting needs the loss that it belongs to. Write {{name: …, {key}: …}}. {which}") for key in spec if key != "name"]
-                spec = None
-        loss = None if spec is None else _chosen(spec, "losses", None, inner)
-        problems += [((name, *steps), message) for steps, message in inner]
-        terms[name] = Term(loss, float(weight))
-    if problems:
-        raise _wrong(problems)
-    return terms
-
-
-# ---------------------------------------------------------------------------------------------------------------------------------- simple values
-
-def _metric_names(value: Any) -> tuple[str, ...] | None:
-    if value is None or isinstance(value, tuple):
-        return value
-    given = [value] if isinstance(value, str) else value
-    known = catalogue.names("metrics")
-    if not isinstance(given, list) or not given:
-        raise _wrong([((), f"expected a metric or a list of metrics, of which the first decides, got {shown(value)}. {_known(known)}")])
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    for position, name in enumerate(given):
-        steps = (position,) if isinstance(value, list) else ()
-        if not isinstance(name, str):
-            problems.append((steps, f"expected the name of a metric, got {shown(name)}. {_known(known)}"))
-        elif name not in known:
-            problems.append((steps, _no_such("metrics", name)))
-        elif name in given[:position]:
-            problems.append((steps, f"'{name}' is listed twice. Keep one."))
-    if problems:
-        raise _wrong(problems)
-    return tuple(given)
-
-
-def _dev_sets(value: Any) -> str | dict[str, str] | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    if not isinstance(value, dict) or not value:
-        raise _wrong([((), f"expected a file, or several named ones such as {{matched: a.csv, mismatched: b.csv}}, got {shown(value)}.")])
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    for name, path in value.items():
-        problems += [((name,), message) for message in _unsafe(name, "dev set")]
-        if name in ("train", "test"):
-            problems.append(((name,), f"a dev set cannot be called '{name}'. Give it another name."))
-        if not isinstance(path, str) or not path:
-            problems.append(((name,), f"expected a file, got {shown(path)}."))
-    if problems:
-        raise _wrong(problems)
-    return value
-
-
-def _label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:
-    if value is None or isinstance(value, tuple):
-        return value
-    cells = list(value) if isinstance(value, dict) else value
-    if not isinstance(cells, list):
-        raise _wrong([((), f"expected a list of label names, or a mapping from what the file says to a name, got {shown(value)}.")])
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    if len(cells) < 2 and not isinstance(value, dict):
-        problems.append(((), f"expected at least two labels, got {len(cells)}."))
-    if isinstance(value, dict) and len(value) < 2:
-        problems.append(((), f"expected at least two labels, got {len(value)}."))
-    named = list(value.items()) if isinstance(value, dict) else list(enumerate(cells))
-    for step, name in named:
-        if not isinstance(name, str) or not name:
-            problems.append(((step,), f"expected the name of a label, got {shown(name)}. Put it in quotes if that is its name."))
-        elif isinstance(value, list) and name in cells[:step]:
-            problems.append(((step,), f"the label '{name}' is listed twice. Keep one."))
-    if problems:
-        raise _wrong(problems)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _class_weights(value: Any) -> Literal["balanced"] | dict[str, float] | None:
-    if value is None or value == "balanced":
-        return value
-    if not isinstance(value, dict) or not value:
-        raise _wrong([((), f"expected balanced, or a weight per label name such as {{negative: 1, positive: 2.5}}, got {shown(value)}.")])
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    for label, weight in value.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
-            problems.append(((label,), f"expected a number above 0, got {shown(weight)}."))
-    if problems:
-        raise _wrong(problems)
-    return {label: float(weight) for label, weight in value.items()}
-
-
-def _delimiter(value: Any) -> str | None:
-    value = {"\\t": "\t", "tab": "\t"}.get(value, value) if isinstance(value, str) else value
-    if value is not None and (not isinstance(value, str) or len(value) != 1):
-        raise _wrong([((), f"expected one character, or tab, got {shown(value)}.")])
-    return value
-
-
-def _unsafe(name: str, what: str) -> list[str]:
-    if _SAFE_NAME.fullmatch(name):
-        return []
-    return [f"the name of a {what} consists of at most 64 letters, digits, '_' and '-', got {shown(name)}."]
-
-
-def _refuse(message: str) -> typing.NoReturn:
-    raise _wrong([((), message)])
-
 
 # -------------------------------------------------------------------------------------------------------------------------------------- the recipe
 
@@ -375,17 +51,17 @@ class DataRecipe(_Section):
     """Where the rows come from. Nothing set: the named task that the task's name stands for. Paths are relative to the recipe's folder."""
 
     train: Text | None = None
-    dev: Annotated[str | dict[str, str] | None, PlainValidator(_dev_sets)] = None       # None: a part of the train file
+    dev: Annotated[str | dict[str, str] | None, PlainValidator(fields.dev_sets)] = None       # None: a part of the train file
     test: Text | None = None                                                              # opened by `evaluate --final` only
     text: Text | None = None                                                              # column names; None: inferred and announced
     text_pair: Text | None = None
     label: Text | None = None
     kind: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
-    labels: Annotated[tuple[str, ...] | dict[str, str] | None, PlainValidator(_label_names)] = None
+    labels: Annotated[tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.label_names)] = None
     dev_frac: Annotated[float, Field(gt=0, lt=1)] = 0.15
     train_rows: Count | None = None
     dev_rows: Count | None = None
-    delimiter: Annotated[str | None, PlainValidator(_delimiter)] = None
+    delimiter: Annotated[str | None, PlainValidator(fields.delimiter)] = None
     encoding: Text | None = None
     on_bad_row: Literal["fail", "skip"] = "fail"
     normalise: Literal["none", "minbert", "minbert_pair"] | None = None                   # None: the named task's own
@@ -395,21 +71,21 @@ class DataRecipe(_Section):
     def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
         for other in ("text", "text_pair"):
             if value is not None and other != info.field_name and info.data.get(other) == value:
-                _refuse(f"the column {shown(value)} is already data.{other}. Name another column.")
+                refuse(f"the column {shown(value)} is already data.{other}. Name another column.")
         return value
 
     @field_validator("labels")
     @classmethod
     def _labels_of_classes(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("kind") == "regression":
-            _refuse("a regression has numbers and no labels. Remove data.labels, or set another data.kind.")
+            refuse("a regression has numbers and no labels. Remove data.labels, or set another data.kind.")
         return value
 
     @field_validator("dev_frac")
     @classmethod
     def _only_without_dev(cls, value: float, info: ValidationInfo) -> float:
         if info.data.get("dev") is not None and value != 0.15:
-            _refuse("says how much of the train file becomes the dev set, but data.dev names a dev file. Remove one of the two.")
+            refuse("says how much of the train file becomes the dev set, but data.dev names a dev file. Remove one of the two.")
         return value
 
 
@@ -417,13 +93,13 @@ class TaskRecipe(_Section):
     """One task: rows, model and losses."""
 
     data: DataRecipe = DataRecipe()
-    pooling: Annotated[Technique | None, PlainValidator(partial(_technique, kind="pooling", default=None, optional=True))] = None    # None: the encoder's own
-    head: Annotated[Technique, PlainValidator(partial(_technique, kind="heads", default="linear", optional=False))] = Technique("linear")
-    losses: Annotated[dict[str, Term], PlainValidator(_losses)] = Field(default_factory=lambda: {"task": Term()})
-    metrics: Annotated[tuple[str, ...] | None, PlainValidator(_metric_names)] = None      # the first decides; None: the task's own
+    pooling: Annotated[Technique | None, PlainValidator(partial(fields.technique, kind="pooling", default=None, optional=True))] = None  # None: the encoder's
+    head: Annotated[Technique, PlainValidator(partial(fields.technique, kind="heads", default="linear", optional=False))] = Technique("linear")
+    losses: Annotated[dict[str, Term], PlainValidator(fields.loss_terms)] = Field(default_factory=lambda: {"task": Term()})
+    metrics: Annotated[tuple[str, ...] | None, PlainValidator(fields.metric_names)] = None      # the first decides; None: the task's own
     max_length: Annotated[int, Field(ge=8)] = 128                                         # tokens per row, special ones included
     truncation: Literal["head", "tail", "head_tail"] = "head"
-    class_weights: Annotated[Literal["balanced"] | dict[str, float] | None, PlainValidator(_class_weights)] = None
+    class_weights: Annotated[Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.class_weights)] = None
     sampling: Literal["balanced"] | None = None
 
     @field_validator("class_weights", "sampling")
@@ -433,12 +109,12 @@ class TaskRecipe(_Section):
         if value is None or data is None:
             return value
         if data.kind == "regression":
-            _refuse("a regression has no classes to balance. Remove it, or set another data.kind.")
+            refuse("a regression has no classes to balance. Remove it, or set another data.kind.")
         if isinstance(value, dict) and data.labels is not None:
             names = tuple(data.labels.values()) if isinstance(data.labels, dict) else data.labels
             unknown = [((label,), f"no label called {shown(label)}. {did_you_mean(label, names)}") for label in value if label not in names]
             if unknown:
-                raise _wrong(unknown)
+                raise refuse_all(unknown)
         return value
 
 
@@ -451,7 +127,7 @@ class PlanRecipe(_Section):
     batch_size: Count = 32
     micro_batch: Count | None = None             # None: the whole batch at once
     warmup_frac: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    curve: Annotated[Technique, PlainValidator(partial(_technique, kind="curves", default="linear", optional=False))] = Technique("linear")
+    curve: Annotated[Technique, PlainValidator(partial(fields.technique, kind="curves", default="linear", optional=False))] = Technique("linear")
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     keep: Literal["last", "best"] = "last"
@@ -469,7 +145,7 @@ class PlanRecipe(_Section):
     @classmethod
     def _known_plan(cls, value: str) -> str:
         if value not in catalogue.names("plans"):
-            _refuse(_no_such("plans", value))
+            refuse(no_such("plans", value))
         return value
 
     @field_validator("micro_batch")
@@ -477,14 +153,14 @@ class PlanRecipe(_Section):
     def _within_the_batch(cls, value: int | None, info: ValidationInfo) -> int | None:
         batch_size = info.data.get("batch_size")
         if value is not None and batch_size is not None and value > batch_size:
-            _refuse(f"expected at most plan.batch_size ({batch_size}), got {value}. Micro-batches are parts of a batch; they change memory and no result.")
+            refuse(f"expected at most plan.batch_size ({batch_size}), got {value}. Micro-batches are parts of a batch; they change memory and no result.")
         return value
 
     @field_validator("early_stopping")
     @classmethod
     def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("keep") == "last":
-            _refuse("training stops early because the last epochs were not the best, but keep: last would keep them. Add keep: best, or remove early_stopping.")
+            refuse("training stops early because the last epochs were not the best, but keep: last would keep them. Add keep: best, or remove early_stopping.")
         return value
 
 
@@ -676,7 +352,7 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> tuple
             "to train them one by one, write one recipe for each."))
     complete: dict[str, Value] = {}
     for name, value in own.items():
-        problems += [value.problem(message) for message in _unsafe(name, "task")]
+        problems += [value.problem(message) for message in unsafe(name, "task")]
         if value.data is not None and not isinstance(value.data, dict):
             problems.append(value.problem(f"expected a mapping with the task's settings, got {shown(plain(value))}. Write {name}: {{}} for a named task."))
         settings = value.data if isinstance(value.data, dict) else {}
@@ -690,7 +366,7 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> tuple
 def _unfounded(name: str, task: Value) -> list[str]:
     """A task without a train file is a named one: is there such a task, and can it be weighted by class?"""
     data = task.data.get("data", Value({})).data
-    if not isinstance(data, dict) or ("train" in data and data["train"].data is not None) or _unsafe(name, "task"):
+    if not isinstance(data, dict) or ("train" in data and data["train"].data is not None) or unsafe(name, "task"):
         return []
     from encore.data.tasks import find_task
 
@@ -745,7 +421,7 @@ def _plan(plan: Value, problems: list[str]) -> Value:
         return plan
     accepted = {key: parameter for key, parameter in catalogue.settings("plans", name).items() if key not in _PLAN_KEYS}
     settings = {key: entries.pop(key) for key in accepted if key in entries}
-    fitting, ill_typed = _typed("plans", name, {key: plain(value) for key, value in settings.items()})
+    fitting, ill_typed = typed_settings("plans", name, {key: plain(value) for key, value in settings.items()})
     problems += [settings[str(steps[0])].problem(message) for steps, message in ill_typed]
     return replace(plan, data={**entries, "settings": from_python(fitting)} if fitting else entries)
 
@@ -818,7 +494,7 @@ def _told(tree: Value, detail: Any) -> list[str]:
     expected = _expected(steps)
     if steps[0] == "expect" and isinstance(got, dict) and got:
         return [_located(tree, steps, f"expected a number, got {shown(got)}. Write {steps[1]}.{next(iter(got))}: …")]
-    return [_located(tree, steps, f"expected {expected}, got {shown(got)}.{_hint(got, expected)}")]
+    return [_located(tree, steps, f"expected {expected}, got {shown(got)}.{remedy(got, expected)}")]
 
 
 def _located(tree: Value, steps: Sequence[str | int], message: str) -> str:
@@ -851,7 +527,7 @@ def _word(key: str) -> str:
 def _meant(key: str) -> str | None:
     """The full name of the setting that somebody means who writes `key`."""
     sections = {"": _TOP_KEYS, "plan.": _PLAN_KEYS, "data.": tuple(DataRecipe.model_fields)}
-    return _MEANT.get(_word(key)) or next((section + _word(key) for section, keys in sections.items() if _word(key) in keys), None)
+    return MEANT.get(_word(key)) or next((section + _word(key) for section, keys in sections.items() if _word(key) in keys), None)
 
 
 def _expected(steps: Sequence[str | int]) -> str:
@@ -864,107 +540,6 @@ def _expected(steps: Sequence[str | int]) -> str:
         elif typing.get_origin(annotation) is dict:
             annotation = typing.get_args(annotation)[1]
     return describe(annotation)
-
-
-def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:
-    """A type in the words of somebody who edits a recipe.
-
-    >>> describe(Annotated[int, Field(ge=1)] | None)
-    'a whole number of at least 1 or null'
-    """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        metadata = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
-        return describe(arguments[0], metadata)
-    if origin in (typing.Union, types.UnionType):
-        choices = sorted(arguments, key=lambda choice: choice is types.NoneType)
-        return " or ".join(describe(choice, bounds) for choice in choices)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
-    if annotation in (int, float):
-        limits = [f"{word} {_number(getattr(bound, name))}" for bound in bounds for name, word in _LIMITS.items() if getattr(bound, name, None) is not None]
-        kind = "a whole number" if annotation is int else "a number"
-        middle = " of " if limits and limits[0].startswith("at") else " "
-        return kind + (middle + " and ".join(limits) if limits else "")
-    if origin in (list, tuple, Sequence) or annotation in (list, tuple):
-        return "a list"
-    if origin in (dict, Mapping) or annotation in (dict, Mapping):
-        return "a mapping"
-    words = {bool: "true or false", str: "text", types.NoneType: "null", None: "null", Any: "a value"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-
-
-def shown(value: Any) -> str:
-    """A value as the recipe's author would recognise it, in at most 60 characters.
-
-    >>> shown("five"), shown(None), shown([1, 2]), shown({"a": 1})
-    ("'five'", 'nothing', 'the list [1, 2]', 'the mapping {a: 1}')
-    """
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return "an empty text" if not value else f"'{_cut(one_line(value))}'"
-    if isinstance(value, (list, tuple)):
-        return f"the list [{_cut(', '.join(one_line(str(item)) for item in value))}]" if value else "an empty list"
-    if isinstance(value, Mapping):
-        entries = ", ".join(f"{one_line(str(key))}: {one_line(str(entry))}" for key, entry in value.items())
-        return f"the mapping {{{_cut(entries)}}}" if value else "an empty mapping"
-    return _cut(_number(value))
-
-
-def _number(value: Any) -> str:
-    try:
-        return str(value)
-    except ValueError:                           # Python refuses to print an integer of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _hint(got: Any, expected: str) -> str:
-    """What to write instead, where that is plain."""
-    if isinstance(got, bool) and "or null" in expected and not got:
-        return " Write null to switch it off."
-    if isinstance(got, float) and "whole number" in expected and got.is_integer():
-        return f" Write {int(got)}."
-    if "one of" in expected or expected in ("balanced", "balanced or null"):
-        words = expected.removeprefix("one of ").removesuffix(" or null").split(", ")
-        word = str(got).lower()
-        near = _VALUES_MEANT.get(word) or next(iter(difflib.get_close_matches(word, words, n=1, cutoff=0.5)), None)
-        return f" Did you mean '{near}'?" if near in words else ""
-    if not isinstance(got, str):
-        return " Put it in quotes if it is text." if expected.startswith("text") and isinstance(got, (bool, int, float)) else ""
-    if expected == "true or false" and got.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f" Write {'true' if got.lower() in ('yes', 'on', 'y') else 'false'}."
-    if "null" in expected and got.lower() in ("none", "nan", "off", "no", "n/a"):
-        return " Write null."
-    if "number" in expected and re.fullmatch(r"[-+]?[0-9][0-9,_ ]*(\.[0-9]+)?", got):
-        return f" Write {re.sub('[,_ ]', '', got)}."
-    if "number" in expected and re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", got):
-        return f" Write {float(got.rstrip('% ')) / 100:g}."
-    return ""
-
-
-def _known(known: Sequence[str]) -> str:
-    return f"Known: {', '.join(sorted(known))}."
-
-
-def _no_such(kind: str, name: str) -> str:
-    known = catalogue.names(kind)
-    meant = _NAMES_MEANT.get(name.lower())
-    suggestion = f"Did you mean '{meant}'? {_known(known)}" if meant in known else did_you_mean(name, known)
-    return f"no {_SINGULAR[kind]} called {shown(name)}. {suggestion}"
-
-
-def _no_setting(technique: str, key: str, accepted: Mapping[str, Any]) -> str:
-    return f"{technique} has no setting {shown(key)}. {did_you_mean(key, list(accepted))}" if accepted else f"{technique} takes no settings, got {shown(key)}."
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ writing
@@ -990,7 +565,8 @@ def _resolved(value: Any, kind: str = "") -> Any:
         loss = _resolved(value.loss, "losses") if value.loss is not None else {"name": None}
         return {"name": loss.pop("name"), "weight": value.weight, **loss}
     if isinstance(value, Technique):
-        defaults = {key: parameter.default for key, parameter in _accepted(kind, value.name).items() if parameter.default is not inspect.Parameter.empty}
+        accepted = accepted_settings(kind, value.name)
+        defaults = {key: parameter.default for key, parameter in accepted.items() if parameter.default is not inspect.Parameter.empty}
         return {"name": value.name, **_resolved({**defaults, **value.settings})}
     if isinstance(value, Mapping):
         return {key: _resolved(entry) for key, entry in value.items()}

@@ -21,6 +21,7 @@ __all__ = ["Value", "from_python", "is_text", "one_line", "plain", "read_yaml", 
 
 _MAX_DEPTH = 20                                  # a recipe is four levels deep; the parser itself would recurse without end
 _MAX_CHARACTERS = 200_000
+_BACKSLASH = "a backslash in double quotes starts an escape, and this is none. Put text with backslashes in single quotes."
 
 # The core schema, YAML 1.2.2 §10.3.2: tag, pattern of the plain words that have it, their first letters.
 _CORE_SCHEMA = (
@@ -69,12 +70,10 @@ def read_yaml(text: str, where: str, *, numbered: bool = True, problems: list[st
     """
     if len(text) > _MAX_CHARACTERS:
         raise RecipeError(f"{where}: {len(text):,} characters are too long for a recipe (at most {_MAX_CHARACTERS:,}). Is this a data file?")
+    loader = None
     try:
         loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
+        node = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeError(f"{_at(where, line, numbered)}: the character U+{_code(error.character):04X} is not allowed in YAML. Remove it.") from None
@@ -83,6 +82,9 @@ def read_yaml(text: str, where: str, *, numbered: bool = True, problems: list[st
         mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark      # where it opened, not where the text ran out
         line = mark.line + 1 if mark else 1
         raise RecipeError(f"{_at(where, line, numbered)}: {_syntax(error, text, line)}") from None
+    except (ValueError, OverflowError):          # "\U00110000": PyYAML hands the number to chr()
+        line = loader.line + 1 if loader else 1
+        raise RecipeError(f"{_at(where, line, numbered)}: {_BACKSLASH}") from None
     except RecursionError:
         raise RecipeError(f"{where}: nested too deeply for a recipe (at most {_MAX_DEPTH} levels).") from None
     if node is None:
@@ -167,6 +169,9 @@ class _Reader:
             if isinstance(data, float) and not math.isfinite(data):
                 self.problems.append(here.problem(f"expected a finite number, got {_short(node.value)}."))
                 return None
+            if not is_text(node.value):
+                self.problems.append(here.problem(f"{_short(ascii(node.value))} holds a character that cannot be written as UTF-8."))
+                return None
             return replace(here, data=data, text=node.value)
         self.problems.append(here.problem(f"the tag '{node.tag}' is not allowed in a recipe. Write the plain value."))
         return None
@@ -181,6 +186,9 @@ class _Reader:
                 self.problems.append(here.problem("a key must be a single word, not a list or a mapping. Quote the text if braces belong to it."))
                 continue
             key = key_node.value
+            if not is_text(key):
+                self.problems.append(here.problem(f"the key {_short(ascii(key))} holds a character that cannot be written as UTF-8."))
+                continue
             if key in lines:
                 first = f" (first on line {lines[key]})" if self.numbered else ""
                 self.problems.append(here.problem(f"the key '{_short(key)}' is given twice{first}. Keep one."))
@@ -230,6 +238,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     shown = lines[line - 1] if line <= len(lines) else ""
     if "allowed in a recipe" in problem:
         return f"{problem}."
+    if "escape" in problem or "double-quoted" in str(error.context):
+        return _BACKSLASH
     if r"'\t'" in problem or "\t" in shown[: len(shown) - len(shown.lstrip())]:
         return "a tab where YAML needs spaces. Indent with spaces."
     if "mapping values are not allowed" in problem:

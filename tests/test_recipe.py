@@ -261,7 +261,8 @@ def test_a_plan_is_built_from_its_own_spec() -> None:
 
 def test_reading_a_recipe_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from encore.recipe import recipe_from; recipe_from({'tasks': {'a': {'data': {'train': 'a.csv'}, 'pooling': 'mean', 'losses': {'task': 'mse'}, "
+        "import sys; from encore.recipe import recipe_from; recipe_from({'tasks': {'a': {'data': {'train': 'a.csv'}, 'pooling': 'mean', "
+        "'losses': {'task': 'mse'}, "
         "'metrics': 'f1'}}, 'plan': {'curve': 'linear'}}); print(sorted({'torch', 'numpy', 'pyarrow', 'sklearn', 'tokenizers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(encore.__file__).parents[1]).stdout == "[]\n"
@@ -354,8 +355,8 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(odd: None, write:
     assert resolved(load_recipe(write(to_yaml(recipe)))) == resolved(recipe)
     assert problems_of(lambda: load_recipe(write("task: rte\nplan: {name: odd, probe_epochs: x, prob_lr: 1}"))) == (
         "recipe.yaml:2 plan.probe_epochs: expected a whole number, got 'x'.",
-        "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: batch_size, clip_norm, curve, early_stopping, epochs, keep, lr, micro_batch, "
-        "name, probe_epochs, probe_lr, warmup_frac, weight_decay.",
+        "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: batch_size, clip_norm, curve, early_stopping, epochs, keep, lr, "
+        "micro_batch, name, probe_epochs, probe_lr, warmup_frac, weight_decay.",
     )
 
 
