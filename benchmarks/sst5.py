@@ -1,0 +1,158 @@
+"""The same job for everyone: MiniLM on all of SST-5, batch 32, length 128, AdamW, lr 5e-5, 4 epochs, dropout on, one thread.
+
+For us a generator of steps; for transformers its own Trainer with its own sampler and collator, on texts tokenised ahead, with logging, saving and
+evaluation off.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encore.errors import EncoreError
+from encore.types import StepReport
+
+__all__ = ["HF_WAYS", "Texts", "fitting", "flop_per_token", "model_for", "one_thread", "precision_dtype", "read", "tokenised", "trainer"]
+
+SEED, LR, BATCH, MAX_LENGTH, EPOCHS, N_LABELS = 7, 5e-5, 32, 128, 4, 5
+HF_WAYS = ("padded to 128", "dynamic padding", "grouped by length")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """texts: (rows,) strings; labels: (rows,) int64; folder: the encoder's files, which transformers reads as well."""
+
+    texts: list[str]
+    labels: np.ndarray
+    folder: Path
+
+
+def one_thread() -> None:
+    """Before torch is imported: one thread for every library, and no talk with a hub."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def read() -> Texts:
+    """The rows, from ENCORE_DATA or ../shared/data. Leaves the program with one clear line where they, or the encoder, are missing."""
+    from encore.data.dataset import load_task
+    from encore.encoder.load import locate
+
+    try:
+        train = load_task("sst5", seed=SEED).train
+        folder = locate("minilm").folder
+    except EncoreError as error:
+        sys.exit(str(error))
+    assert train.targets is not None
+    return Texts(train.texts.to_pylist(), train.targets, folder)
+
+
+def precision_dtype(precision: str) -> Any:
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def tokenised(data: Texts) -> Any:
+    from encore.data.tokenise import Tokeniser, tokenise
+
+    return tokenise(Tokeniser(data.folder), data.texts, None, max_length=MAX_LENGTH, truncation="head")
+
+
+def model_for(precision: str) -> Any:
+    """Our MiniLM with its pooler and a linear head."""
+    from encore import catalogue
+    from encore.encoder.load import load, locate
+    from encore.model import Branch, TaskModel, seeded
+
+    pretrained = load(locate("minilm"))
+    pretrained.encoder.dtype = precision_dtype(precision)
+    with seeded(SEED, "initialisation"):
+        pooling = catalogue.build("pooling", "pooler", pretrained.shape)
+        head = catalogue.build("heads", "linear", pooling.width, N_LABELS)
+    return TaskModel([Branch(pretrained.encoder, pooling)], head)
+
+
+def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
+    """Our training, one report per step."""
+    from encore import catalogue
+    from encore.plans.fine_tune import fine_tune
+    from encore.train import Rows, Stream, fit
+    from encore.types import LabelSpace
+
+    store = tokenised(data)
+    labels = LabelSpace("multiclass", tuple("12345"))
+    rows = Rows(store, data.labels, "sst5", np.arange(len(store)), np.ones(len(store), np.float32))
+    stream = Stream("sst5", labels, rows, {}, ("accuracy",), {"task": (1.0, catalogue.build("losses", "cross_entropy", labels))})
+    plan = fine_tune(("sst5",), epochs=EPOCHS, lr=LR, batch_size=BATCH)
+    for report in fit({"sst5": model_for(precision)}, plan, {"sst5": stream}, seed=SEED):
+        if isinstance(report, StepReport):
+            yield report
+
+
+def trainer(data: Texts, way: str, precision: str, *, callbacks: list[Any], max_length: int = MAX_LENGTH, max_steps: int = -1) -> Any:
+    """transformers' Trainer for the same job. `way`: one of HF_WAYS."""
+    import transformers
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+        default_data_collator,
+    )
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    tokeniser = AutoTokenizer.from_pretrained(data.folder)
+    padded = way == "padded to 128"
+    encoded = tokeniser(data.texts, truncation=True, max_length=max_length, padding="max_length" if padded else False)
+    rows = [{**{key: encoded[key][row] for key in encoded}, "labels": int(label)} for row, label in enumerate(data.labels)]
+    transformers.set_seed(SEED)
+    model = AutoModelForSequenceClassification.from_pretrained(data.folder, num_labels=N_LABELS)
+    with tempfile.TemporaryDirectory() as scratch:  # the constructor makes the folder; with saving off nothing is ever put there
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            learning_rate=LR,
+            weight_decay=0.01,
+            warmup_steps=0.1,  # a fraction, since transformers 5
+            num_train_epochs=EPOCHS,
+            max_steps=max_steps,
+            per_device_train_batch_size=BATCH,
+            train_sampling_strategy="group_by_length" if way == "grouped by length" else "random",
+            bf16=precision == "bf16",
+            use_cpu=True,
+            seed=SEED,
+            dataloader_num_workers=0,
+            dataloader_pin_memory=False,
+            logging_strategy="no",
+            save_strategy="no",
+            eval_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        collator = default_data_collator if padded else DataCollatorWithPadding(tokeniser)
+        found = Trainer(model, arguments, train_dataset=rows, data_collator=collator, processing_class=tokeniser, callbacks=callbacks)
+    found.remove_callback(PrinterCallback)
+    return found
+
+
+def flop_per_token(model: Any, lengths: np.ndarray) -> float:
+    """Of one training step (three products per weight: forward, gradient of the input, gradient of the weight), attention included."""
+    from torch import nn
+
+    encoder = model.branches[0].encoder
+    weights = sum(layer.weight.numel() for layer in encoder.blocks.modules() if isinstance(layer, nn.Linear))
+    width = encoder.blocks[0].qkv.in_features
+    pairs = float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())
+    return 6 * weights + 3 * encoder.n_layers * 4 * width * pairs
