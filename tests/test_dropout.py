@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from encore.dropout import Dropout, Place, drawing, keep, rounded
+from encore.dropout import Dropout, Place, _Stream, drawing, keep, rounded
 
 
 def dropped(p: float, rows: int, width: int, *, seed: int = 3, step: int = 1, place: Place | None = None, sites: int = 1) -> list[torch.Tensor]:
@@ -123,8 +123,17 @@ def test_a_block_inside_a_block_leaves_the_outer_stream_where_it_was() -> None:
 
 def test_bytes_are_uniform() -> None:
     """Chi-square over all 256 values of a million bytes: the threshold on a byte is only as good as the bytes."""
-    from encore.dropout import _Stream
-
     counts = np.bincount(_Stream(5, 9, Place()).bytes(17, 2**20), minlength=256)
     expected = 2**20 / 256
     assert ((counts - expected) ** 2 / expected).sum() < 255 + 5 * math.sqrt(2 * 255)
+
+
+def test_sites_and_steps_share_no_bytes_even_shifted() -> None:
+    """Of 4 × 4096 words of 64 random bits, no two are equal unless the streams overlap."""
+    words = []
+    for step in (1, 2):
+        stream = _Stream(5, step, Place())
+        for _ in range(2):
+            words.append(stream.bytes(0, 8 * 4096).view(np.uint64))
+            stream.site += 1
+    assert len(np.unique(np.concatenate(words))) == 4 * 4096

