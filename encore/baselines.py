@@ -26,10 +26,11 @@ __all__ = ["Baseline", "Tfidf", "fit_tfidf", "majority", "tfidf"]
 # A word is a run of letters and digits; in scripts that put no blanks between words (Thai, Chinese, Japanese) every character counts as one.
 _UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
-_MAX_CHARS = 30_000_000  # of training text: 100,000 rows of 300 characters; about 25 s and 500 MB where texts are long, far less where they are short
+_MAX_CHARS = 30_000_000  # of training text: 100,000 rows of 300 characters; about 10 s and 250 MB, for pairs twice that
 _MAX_TEXT = 10_000  # characters read of one text
 _MAX_WEIGHTS = 1_000_000  # features x classes: the optimiser keeps about 25 such vectors in float64
 _MAX_FEATURES = 50_000
+_BUCKETS = 2**20  # words are hashed: a dictionary of all word pairs of long texts takes a gigabyte, of which 50,000 entries are used
 _ROWS_AT_ONCE = 2_048
 
 
@@ -64,12 +65,24 @@ def _prior(targets: np.ndarray, labels: LabelSpace) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Vectoriser:
+    """Texts → TF-IDF rows of length 1. kept: (features,) the buckets that are features."""
+
+    hasher: Any
+    kept: np.ndarray
+    weigher: Any
+
+    def transform(self, texts: list[str]) -> sparse.csr_array:
+        return self.weigher.transform(self.hasher.transform(texts)[:, self.kept], copy=False)
+
+
+@dataclass(frozen=True)
 class Tfidf:
     """TF-IDF features and the linear models on them, fitted; `scores` works on any rows."""
 
     name: str
     labels: LabelSpace
-    vectoriser: Any  # None: the training texts hold no word
+    vectoriser: _Vectoriser | None  # None: the training texts hold no word
     models: tuple[Any, ...]  # one; one per label for multi-label; None where a label never varies
     prior: np.ndarray
     notes: tuple[str, ...] = ()
@@ -122,7 +135,6 @@ def fit_tfidf(texts: Texts, pairs: Texts | None, targets: np.ndarray, labels: La
     `notes` says so.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
     targets = np.asarray(targets)
     name = "TF-IDF + ridge" if labels.kind == "regression" else "TF-IDF + logistic"
@@ -131,27 +143,33 @@ def fit_tfidf(texts: Texts, pairs: Texts | None, targets: np.ndarray, labels: La
     if len(rows) < len(texts):
         targets = targets[rows]
         texts, pairs = _taken(texts, rows), None if pairs is None else _taken(pairs, rows)
-    left = _all_strings(texts)
-    right = None if pairs is None else _all_strings(pairs)
-    blocks = 1 if right is None else 4
-    vectoriser = TfidfVectorizer(
-        token_pattern=_WORD,
-        ngram_range=(1, 2) if right is None else (1, 1),
-        sublinear_tf=True,
-        max_features=max(1, min(_MAX_FEATURES, _MAX_WEIGHTS // (blocks * labels.n_scores))),
-        dtype=np.float32,
-    )
-    try:
-        vectors = vectoriser.fit_transform(left + (right or []))
-    except ValueError:  # scikit-learn's "empty vocabulary"
+    blocks = 1 if pairs is None else 4
+    n_features = max(1, min(_MAX_FEATURES, _MAX_WEIGHTS // (blocks * labels.n_scores)))
+    vectoriser, vectors = _vectorised([texts] if pairs is None else [texts, pairs], n_words=2 if pairs is None else 1, n_features=n_features)
+    if vectoriser is None:
         return Tfidf(name, labels, None, (), prior, (*notes, f"{name}: no word in the training texts; same as the majority"))
-    features = _features(vectors, None) if right is None else _features(vectors[: len(left)], vectors[len(left) :])
-    del vectors, left, right
+    features = _features(vectors, None) if pairs is None else _features(vectors[: len(texts)], vectors[len(texts) :])
+    del vectors
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline 0.1 points short of its optimum is still the baseline
         columns = targets.T if labels.kind == "multilabel" else [targets]
         models = tuple(_fitted(features, column, labels) for column in columns)
     return Tfidf(name, labels, vectoriser, models, prior, notes)
+
+
+def _vectorised(sides: Sequence[Texts], *, n_words: int, n_features: int) -> tuple[_Vectoriser | None, sparse.csr_array]:
+    """A vectoriser of the commonest n_features words (and runs of up to n_words of them), with the vectors of all texts, one side below the other."""
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+    hasher = HashingVectorizer(token_pattern=_WORD, ngram_range=(1, n_words), n_features=_BUCKETS, alternate_sign=False, norm=None, dtype=np.float32)
+    counts = hasher.transform(text for side in sides for part, _ in _chunks(side, None) for text in part)
+    n_texts_with = np.bincount(counts.indices, minlength=_BUCKETS)
+    kept = np.sort(np.argsort(-n_texts_with, kind="stable")[: min(n_features, np.count_nonzero(n_texts_with))])
+    if not len(kept):
+        return None, counts
+    counts = counts[:, kept]
+    weigher = TfidfTransformer(sublinear_tf=True)
+    return _Vectoriser(hasher, kept, weigher), weigher.fit(counts).transform(counts, copy=False)
 
 
 def _fitted(features: sparse.csr_array, targets: np.ndarray, labels: LabelSpace) -> Any:
@@ -200,10 +218,6 @@ def _chunks(texts: Texts, pairs: Texts | None) -> Iterator[tuple[list[str], list
     for start in range(0, len(texts), _ROWS_AT_ONCE):
         stop = start + _ROWS_AT_ONCE
         yield _strings(texts[start:stop]), None if pairs is None else _strings(pairs[start:stop])
-
-
-def _all_strings(texts: Texts) -> list[str]:
-    return [text for part, _ in _chunks(texts, None) for text in part]
 
 
 def _strings(texts: Any) -> list[str]:
