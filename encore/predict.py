@@ -23,7 +23,7 @@ from encore.scores import predictions, probabilities
 from encore.train import Rows, score_rows
 from encore.types import LabelSpace
 
-__all__ = ["LoadedTask", "Model", "Prediction", "load"]
+__all__ = ["LoadedTask", "Model", "Prediction", "columns_of", "load", "named_predictions"]
 
 
 @dataclass(frozen=True)
@@ -125,3 +125,15 @@ def load(run: str | Path) -> Model:
         columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
         tasks[name] = LoadedTask(name, labels, columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], model.eval())
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])
+
+
+def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:
+    """Scores as the columns of a table: `prediction`, then `p(NAME)` for each label; multi-label predictions are lists of names."""
+    import pyarrow as pa
+
+    said = [one.label for one in named_predictions(scores, labels)]
+    if labels.kind == "regression":
+        return {"prediction": pa.array(said, pa.float64())}
+    chances = probabilities(scores, labels)
+    kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
+    return {"prediction": pa.array(said, kind)} | {f"p({name})": chances[:, column] for column, name in enumerate(labels.names)}

@@ -95,7 +95,13 @@ def prepare(recipe: Recipe) -> Prepared:
         poolings[name] = dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
-    identity = _identity(recipe, data, source, poolings, precision, threads, device)
+    identity = _identity(recipe, data, source, poolings) | {
+        "tokeniser": tokeniser.digest,
+        "precision": precision,
+        "threads": threads,
+        "device": device,
+        "results_version": RESULTS_VERSION,
+    }
     return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, cut, identity)
 
 
@@ -180,21 +186,11 @@ def _class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
     return np.array([task.class_weights.get(name, 1.0) for name in data.labels.names])
 
 
-def _identity(
-    recipe: Recipe, data: Mapping[str, TaskData], source: load.Source, poolings: Mapping[str, Any], precision: str, threads: int, device: str
-) -> dict[str, Any]:
-    """What determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not count."""
+def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source, poolings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe says that determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not."""
     settings = {key: value for key, value in resolved(recipe).items() if key not in PROSE}
     for name, task in settings["tasks"].items():
-        files = {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
-        task["data"] |= files
+        task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
         task["pooling"] = dict(poolings[name])
         task["labels"] = list(data[name].labels.names)
-    return settings | {
-        "encoder": source.digest,
-        "precision": precision,
-        "threads": threads,
-        "device": device,
-        "results_version": RESULTS_VERSION,
-    }
-
+    return settings | {"encoder": source.digest}

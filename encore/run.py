@@ -39,7 +39,7 @@ from encore.errors import DataError, TrainingError
 from encore.evaluate import Estimate, evaluate
 from encore.model import TaskModel
 from encore.prepare import Prepared, build_models
-from encore.recipe import to_yaml
+from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit
 from encore.types import EvalReport, StepReport
 
@@ -121,7 +121,7 @@ def scores_at(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
 def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> Result:
     recipe = prepared.recipe
     started = time.monotonic()
-    files.write(folder / "recipe.yaml", to_yaml(recipe).encode())
+    files.write(folder / "recipe.yaml", to_yaml(anchored(recipe)).encode())
     files.write_json(folder / "resolved.json", prepared.identity)
     files.write_json(folder / "environment.json", _environment(prepared))
     files.write_json(folder / "data.json", {task: describe(data) for task, data in prepared.data.items()})
