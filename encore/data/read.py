@@ -314,8 +314,8 @@ def _line_at(data: bytes, offset: int, encoding: str) -> int:
 def _is_western(data: bytes) -> bool:
     """Whether bytes that are not UTF-8 can only be Windows-1252 (or Latin-1, of which it is a superset for text).
 
-    Not if a byte is unassigned there; not if there are proper UTF-8 sequences too (a UTF-8 file with damage); not if most letters lie outside ASCII (Cyrillic,
-    Greek, …) or come in pairs of high bytes (Chinese, Japanese, Korean).
+    Not if a byte is unassigned there; not if there are proper UTF-8 sequences too (a UTF-8 file with damage, or two files in one); not if the high bytes stand
+    in runs, as Cyrillic, Greek or Chinese words do: in the languages that Windows-1252 is for, accented letters are scattered among plain ones.
     """
     array = np.frombuffer(data, dtype=np.uint8)
     high = array >= 0x80
@@ -323,10 +323,8 @@ def _is_western(data: bytes) -> bool:
         return False
     n_high = int(high.sum())
     n_proper = sum(map(len, re.findall(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", data)))
-    ascii_letters = int((((array | 0x20) >= ord("a")) & ((array | 0x20) <= ord("z"))).sum())
-    high_letters = int((array >= 0xC0).sum())
-    paired = int((high[1:] & high[:-1]).sum()) * 2
-    return n_proper * 10 <= n_high and high_letters * 3 <= ascii_letters and paired * 2 <= n_high
+    n_neighbours = int((high[1:] & high[:-1]).sum())
+    return n_proper * 10 <= n_high and n_neighbours * 4 <= n_high
 
 
 def _text(data: bytes, encoding: str) -> io.TextIOWrapper:

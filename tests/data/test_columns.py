@@ -199,6 +199,13 @@ def test_five_among_one_to_five_is_a_bad_row(n_rows: int) -> None:
     assert targets == [0, 1, 2, 0, *(row % 5 for row in range(3, n_rows))]
 
 
+def test_a_rare_word_among_numbers_is_a_bad_row_and_a_frequent_one_a_class() -> None:
+    few = ["0", "1"] * 100 + ["maybe"] * 3
+    assert infer_columns(cells(few)).labels == ("0", "1")
+    assert len(targets_of(cells(few))[1]) == 3
+    assert infer_columns(cells(["0", "1"] * 20 + ["maybe"] * 3)).labels == ("0", "1", "maybe")
+
+
 def test_an_empty_label_is_a_bad_row() -> None:
     _, problems, columns = targets_of(cells(["a", "b", "", "a", " "]))
     assert columns.labels == ("a", "b")

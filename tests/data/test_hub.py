@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.deaths = 0
         self.status: int | None = None
+        self.failures = 0
         self.requests: list[str] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -59,9 +60,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(f"{self.command} {self.path}")
         prefix = f"/datasets/{REPO}/resolve/main/"
         data = self.server.files.get(self.path.removeprefix(prefix)) if self.path.startswith(prefix) else None
-        if self.server.status is not None or data is None:
-            self.send_response(self.server.status or 404)
-            if self.server.status is None:
+        status = 503 if self.server.failures else self.server.status
+        self.server.failures = max(self.server.failures - 1, 0)
+        if status is not None or data is None:
+            self.send_response(status or 404)
+            if status is None:
                 self.send_header("X-Error-Code", "EntryNotFound" if self.path.startswith(f"/datasets/{REPO}/") else "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -150,6 +153,12 @@ def test_a_transfer_that_dies_half_way_is_tried_again(deaths: int, server: Serve
     assert download("rte/train.parquet", sha256=DIGEST, repo=REPO).read_bytes() == CONTENT
     assert server.deaths == 0
     assert kept(tmp_path) == ["data/rte/train.parquet"]
+
+
+def test_a_server_that_is_busy_at_first_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.failures = 1
+    assert download("rte/train.parquet", sha256=DIGEST, repo=REPO).read_bytes() == CONTENT
+    assert server.failures == 0
 
 
 def test_a_server_that_always_dies_gives_one_line_and_leaves_nothing(server: Server, tmp_path: Path) -> None:

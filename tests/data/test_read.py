@@ -265,6 +265,22 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     assert read_table("t.csv", encoding="latin-1").columns["text"].to_pylist() == ["fein", "schön"]
 
 
+def test_two_encodings_in_one_file_are_not_guessed_at(here: Path) -> None:
+    latin, utf8 = "é à ü ", "é à ü "
+    Path("t.csv").write_bytes(b"text,label\n" + (latin * 3).encode("latin-1") + utf8.encode() + b",a\n")
+    assert complaint("t.csv").startswith("t.csv:2: not UTF-8: byte 0xE9 at offset 11.")
+    Path("t.csv").write_bytes(b"text,label\n" + (latin * 3).encode("latin-1") + b",a\n")
+    assert read_table("t.csv").columns["text"].to_pylist() == [latin * 3]
+
+
+def test_the_offset_of_a_bad_byte_is_exact_in_a_long_file(here: Path) -> None:
+    """The file is decoded a MiB at a time; here a character lies across the first seam and the bad byte after it."""
+    data = b"text,label\n" + b"x" * (2**20 - 12) + "é".encode() + b"," + b"y" * 50 + b"\xff\n"
+    assert data[2**20 - 1 :].startswith("é".encode())
+    Path("t.csv").write_bytes(data)
+    assert f"byte 0xFF at offset {data.index(0xFF):,}." in complaint("t.csv")
+
+
 def test_a_truncated_parquet_file(here: Path) -> None:
     Path("t.parquet").write_bytes(parquet({"text": ["a"] * 100})[:-20])
     assert complaint("t.parquet").startswith("t.parquet: a damaged parquet file (")

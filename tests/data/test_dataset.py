@@ -1,0 +1,360 @@
+# ruff: noqa: E501 — a message stands on one line here, as it does on the screen
+"""From files to a task's rows: splits, cuts, several dev sets, a test file that stays closed, and all complaints at once."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from encore.data.columns import Columns
+from encore.data.dataset import describe, labelled, load_task, open_test, unlabelled
+from encore.errors import DataError, RecipeError
+
+SKIP = "Fix the row, or pass --on-bad-row skip."
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, rows: Sequence[Sequence[Any]], header: Sequence[str] = ("text", "label")) -> str:
+    with open(name, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return name
+
+
+def reviews(name: str = "reviews.csv", n_rows: int = 100, word: str = "review") -> str:
+    return write(name, [(f"{word} number {row}", row % 5 + 1) for row in range(n_rows)])
+
+
+def complaints(name: str = "reviews", **options: Any) -> list[str]:
+    with pytest.raises((DataError, RecipeError)) as caught:
+        load_task(name, **{"seed": 42, **options})
+    return list(caught.value.problems)
+
+
+# ------------------------------------------------------------------------------------------------ splits
+
+
+def test_a_part_of_the_train_file_serves_as_dev_and_says_so() -> None:
+    data = load_task("reviews", train=reviews(), seed=42)
+    train, dev = data.train, data.dev["dev"]
+    assert (len(train), len(dev), train.name, dev.name) == (85, 15, "train", "dev")
+    assert sorted([*train.rows.tolist(), *dev.rows.tolist()]) == list(range(100))
+    assert dev.targets is not None
+    assert np.bincount(dev.targets).tolist() == [3] * 5
+    assert train.digest == dev.digest
+    for part in (train, dev):
+        assert part.lines is not None
+        assert np.array_equal(part.lines, part.rows + 2)
+        assert part.texts.to_pylist() == [f"review number {row}" for row in part.rows]
+        assert part.targets is not None
+        assert np.array_equal(part.targets, part.rows % 5)
+    assert "dev: 15 of the 100 rows of reviews.csv (15%, stratified, seed 42)" in data.notes
+    assert "reviews.csv: 100 rows, delimiter ',', encoding utf-8" in data.notes
+    assert data.metrics == ("accuracy", "macro_f1")
+
+
+def test_the_split_depends_on_seed_and_name_only() -> None:
+    file = reviews()
+    first = load_task("reviews", train=file, seed=42).dev["dev"].rows
+    assert np.array_equal(first, load_task("reviews", train=file, seed=42, train_rows=20).dev["dev"].rows)
+    assert not np.array_equal(first, load_task("reviews", train=file, seed=43).dev["dev"].rows)
+
+
+def test_copies_of_a_text_stay_on_one_side() -> None:
+    file = write("copies.csv", [(f"text {row % 40}", "ab"[row % 2]) for row in range(120)])
+    data = load_task("copies", train=file, seed=42)
+    assert not set(data.train.texts.to_pylist()) & set(data.dev["dev"].texts.to_pylist())
+    assert any("80 rows with the text of another kept on its side" in note for note in data.notes)
+    assert not any("also occur in the train set" in note for note in data.notes)
+
+
+def test_a_pair_is_a_copy_only_if_both_texts_are() -> None:
+    header = ("text_a", "text_b", "label")
+    file = write("pairs.csv", [("same question", f"answer {row}", "ab"[row % 2]) for row in range(40)], header)
+    data = load_task("pairs", train=file, seed=42)
+    assert len(data.dev["dev"]) == 6
+    assert data.train.pairs is not None
+
+
+def test_multilabel_and_regression_are_split_stratified_too() -> None:
+    labels = ["a", "b;a", "", "c", "b"]
+    data = load_task("tags", train=write("tags.csv", [(f"text {row}", labels[row % 5]) for row in range(100)]), seed=42)
+    assert data.metrics == ("micro_f1", "macro_f1")
+    assert data.dev["dev"].targets is not None
+    assert data.dev["dev"].targets.sum(axis=0).tolist() == [6, 6, 3]
+    data = load_task("scores", train=write("scores.csv", [(f"text {row}", row / 7) for row in range(100)]), seed=42)
+    assert data.metrics == ("pearson", "spearman")
+    assert any("by tenths of the value" in note for note in data.notes)
+
+
+def test_cuts_are_stratified_noted_and_made_after_the_split() -> None:
+    file = reviews()
+    data = load_task("reviews", train=file, train_rows=20, dev_rows=10, seed=42)
+    assert data.train.targets is not None
+    assert np.bincount(data.train.targets).tolist() == [4] * 5
+    assert "train cut to 20 of 85 rows (stratified, seed 42)" in data.notes
+    assert "dev cut to 10 of 15 rows (stratified, seed 42)" in data.notes
+    more = load_task("reviews", train=file, train_rows=1000, seed=42)
+    assert "train: 1,000 rows asked for, all 85 used" in more.notes
+
+
+def test_several_named_dev_sets_in_their_order() -> None:
+    reviews("b.csv", 10, "other")
+    reviews("a.csv", 20, "another")
+    data = load_task("reviews", train=reviews(), dev={"books": "b.csv", "aprons": "a.csv"}, seed=42)
+    assert [(key, part.name, len(part)) for key, part in data.dev.items()] == [("books", "books", 10), ("aprons", "aprons", 20)]
+    assert len(data.train) == 100
+    assert list(describe(data)["splits"]) == ["train", "books", "aprons"]
+
+
+def test_rows_of_dev_that_occur_in_train_are_counted() -> None:
+    write("dev.csv", [("review number 3", 4), ("review number 4", 1), ("new", 2)])
+    data = load_task("reviews", train=reviews(), dev="dev.csv", seed=42)
+    assert "dev: 2 of 3 rows also occur in the train set" in data.notes
+    header = ("text_a", "text_b", "label")
+    write("p.csv", [("q", f"a{row}", "xy"[row % 2]) for row in range(9)], header)
+    write("d.csv", [("q", "a3", "x"), ("q", "new", "y"), ("a3", "q", "y")], header)
+    assert "dev: 1 of 3 rows also occur in the train set" in load_task("p", train="p.csv", dev="d.csv", seed=42).notes
+
+
+def test_relative_paths_stand_in_the_base_folder(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    reviews("recipes/r.csv")
+    assert len(load_task("r", train="r.csv", base=tmp_path / "recipes", seed=42).train) == 85
+
+
+# ------------------------------------------------------------------------------------------------ mistakes
+
+
+def test_five_among_one_to_five() -> None:
+    rows: list[tuple[str, Any]] = [(f"review number {row}", row % 5 + 1) for row in range(200)]
+    rows[116] = ("very nice", "five")
+    file = write("reviews.csv", rows, ("text", "stars"))
+    assert complaints(train=file) == ["reviews.csv:118 column 'stars': expected one of 1, 2, 3, 4, 5, got 'five'. Fix the row, or pass --on-bad-row skip."]
+    data = load_task("reviews", train=file, on_bad_row="skip", seed=42)
+    assert len(data.train) + len(data.dev["dev"]) == 199
+    assert 116 not in [*data.train.rows.tolist(), *data.dev["dev"].rows.tolist()]
+    assert "reviews.csv: 1 bad row skipped (reviews.csv:118 column 'stars': expected one of 1, 2, 3, 4, 5, got 'five')" in data.notes
+
+
+def test_blank_texts() -> None:
+    file = write("r.csv", [("good", "a"), ("  ", "b"), ("bad", "b"), ("", "a"), ("well", "a")])
+    assert complaints(train=file) == [f"r.csv:{line} column 'text': the text is blank. {SKIP}" for line in (3, 5)]
+    pairs = write("p.csv", [("a", "b", "x"), ("c", " ", "y"), ("e", "f", "y")], ("text_a", "text_b", "label"))
+    assert complaints(train=pairs) == [f"p.csv:3 column 'text_b': the text is blank. {SKIP}"]
+
+
+def test_the_dev_file_lacks_the_label_or_the_text() -> None:
+    write("dev.csv", [("x", "y")], ("txt", "lable"))
+    assert complaints(train=reviews(), dev="dev.csv") == [
+        "dev.csv: no column 'text' (the text). Did you mean 'txt'? Known: lable, txt.",
+        "dev.csv: no column 'label' (the label). Did you mean 'lable'? Known: lable, txt.",
+    ]
+
+
+def test_labels_of_dev_that_train_does_not_have() -> None:
+    write("dev.csv", [("x", 3), ("y", 6), ("z", 0)])
+    assert complaints(train=reviews(), dev="dev.csv") == [f"dev.csv:{line} column 'label': expected one of 1, 2, 3, 4, 5, got '{got}'. {SKIP}" for line, got in ((3, 6), (4, 0))]
+    data = load_task("reviews", train=reviews(), dev="dev.csv", on_bad_row="skip", seed=42)
+    assert len(data.dev["dev"]) == 1
+    assert load_task("reviews", train=reviews(), dev="dev.csv", labels=list("0123456"), seed=42).labels.names == tuple("0123456")
+
+
+def test_all_that_is_wrong_with_all_files_is_said_at_once() -> None:
+    write("train.csv", [("a", 1), ("b", 2), ("", 1), ("c", "five"), *((f"d{row}", row % 2 + 1) for row in range(40))])
+    write("one.csv", [("x", 9)])
+    Path("two.csv").write_text("text,label\nx,1,2\ny\n")
+    found = complaints(train="train.csv", dev={"one": "one.csv", "two": "two.csv", "three": "three.csv"})
+    assert [problem.split(": ")[0].split(" column")[0] for problem in found] == ["two.csv:2", "two.csv:3", "three.csv", "train.csv:4", "train.csv:5", "one.csv:2"]
+
+
+def test_a_dev_file_that_is_wrong_is_named_even_where_train_cannot_be_read() -> None:
+    Path("dev.csv").write_text("text,label\nx,1,2\n")
+    assert [problem.split(":")[0] for problem in complaints(train="trian.csv", dev="dev.csv")] == ["trian.csv", "dev.csv"]
+
+
+def test_the_same_file_twice_and_reserved_names() -> None:
+    file = reviews()
+    assert any("two of data.train and data.dev are the same file" in problem for problem in complaints(train=file, dev=file))
+    reviews("b.csv", 10)
+    assert any("a dev set cannot be called 'test'" in problem for problem in complaints(train=file, dev={"test": "b.csv"}))
+
+
+def test_every_row_bad_is_an_error_even_with_skip() -> None:
+    write("r.csv", [(" ", "a"), (" ", "b")])
+    assert complaints(train="r.csv", on_bad_row="skip")[0] == "r.csv: every row is bad; nothing is left to use."
+
+
+def test_one_text_only_cannot_be_split() -> None:
+    write("r.csv", [("same", "ab"[row % 2]) for row in range(10)])
+    assert "all 10 rows hold the same text" in complaints(train="r.csv")[0]
+
+
+# ------------------------------------------------------------------------------------------------ the test file
+
+
+def test_the_test_file_is_never_opened_by_load_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, test = reviews(), reviews("secret.csv", 10, "secret")
+    opened: list[str] = []
+
+    def spy(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and watching:
+            opened.append(str(arguments[0]))
+
+    watching = True
+    sys.addaudithook(spy)
+    try:
+        data = load_task("reviews", train=file, test=test, seed=42)
+        assert any(name.endswith("reviews.csv") for name in opened)
+        assert not any("secret" in name for name in opened)
+        log: list[str] = []
+        dataset = open_test(data, log=log.append)
+        assert any("secret" in name for name in opened)
+    finally:
+        watching = False
+    assert (len(dataset), dataset.name) == (10, "test")
+    assert log == ["test file secret.csv is opened", f"test file secret.csv: 10 rows, sha256 {dataset.digest}"]
+    assert describe(data)["test"] == "secret.csv"
+
+
+def test_a_test_file_that_is_missing_or_also_train_or_dev() -> None:
+    file = reviews()
+    reviews("dev.csv", 10, "other")
+    os.link("dev.csv", "link.csv")
+    assert complaints(train=file, test="none.csv")[0].startswith("none.csv: no such file (data.test).")
+    assert complaints(train=file, test=file) == ["reviews.csv: the test file is also the train file. Give the test rows a file of their own."]
+    assert complaints(train=file, dev="dev.csv", test="link.csv") == ["link.csv: the test file is also the dev file. Give the test rows a file of their own."]
+    with pytest.raises(DataError, match=r"task 'reviews' has no test file. Name one: data.test=FILE"):
+        open_test(load_task("reviews", train=file, seed=42), log=print)
+
+
+def test_test_rows_that_occur_in_train_are_logged() -> None:
+    reviews("test.csv", 101)
+    data = load_task("reviews", train=reviews(), test="test.csv", seed=42)
+    log: list[str] = []
+    open_test(data, log=log.append)
+    assert log[-1] == "test: 85 of 101 rows also occur in the train set"
+
+
+# ------------------------------------------------------------------------------------------------ evaluation and prediction
+
+
+COLUMNS = Columns("text", None, "label", "binary", ("no", "yes"), False, {"no": 0, "yes": 1})
+PAIR = Columns("a", "b", "label", "binary", ("no", "yes"), False, {"no": 0, "yes": 1})
+
+
+def test_a_labelled_file_with_a_column_to_slice_by() -> None:
+    write("new.csv", [("x", "no", "north"), ("", "yes", "south"), ("z", "yes", "west")], ("text", "label", "region"))
+    with pytest.raises(DataError, match=r"new.csv:3 column 'text': the text is blank"):
+        labelled("new.csv", COLUMNS)
+    dataset = labelled("new.csv", COLUMNS, on_bad_row="skip", keep=["region"])
+    assert dataset.extra["region"].to_pylist() == ["north", "west"]
+    assert dataset.rows.tolist() == [0, 2]
+    assert dataset.notes[-1].startswith("new.csv: 1 bad row skipped")
+    with pytest.raises(DataError, match=r"new.csv: no column 'regoin' \(asked for\). Did you mean 'region'?"):
+        labelled("new.csv", COLUMNS, keep=["regoin"])
+
+
+def test_texts_to_predict_come_row_by_row_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("new.csv", [(1, "B "), (2, ""), (3, "A")], ("id", "text"))
+    dataset = unlabelled("new.csv", COLUMNS, normalise="minbert")
+    assert (dataset.texts.to_pylist(), dataset.targets, dataset.rows.tolist()) == (["b", "", "a"], None, [0, 1, 2])
+    assert unlabelled(["One", "", "two"], COLUMNS).texts.to_pylist() == ["One", "", "two"]
+    assert unlabelled([], COLUMNS).texts.to_pylist() == []
+    assert unlabelled([("x", "y"), ["z", "w"]], PAIR).pairs.to_pylist() == ["y", "w"]  # type: ignore[union-attr]
+    write("only.csv", [("x",), ("y",)], ("review",))
+    only = unlabelled("only.csv", COLUMNS)
+    assert only.texts.to_pylist() == ["x", "y"]
+    assert "column 'review' is taken for the text" in only.notes
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text\nhello\n")))
+    assert unlabelled("-", COLUMNS).texts.to_pylist() == ["hello"]
+
+
+def test_texts_to_predict_that_are_wrong() -> None:
+    Path("new.csv").write_text("A text without a header\nanother one\n")
+    with pytest.raises(DataError, match=r"looks like a text, not like a column name\. Put the name on top: text"):
+        unlabelled("new.csv", COLUMNS)
+    with pytest.raises(DataError) as caught:
+        unlabelled(["x", None, 3], COLUMNS)  # type: ignore[list-item]
+    assert caught.value.problems == ("text 1: expected a string, got NoneType", "text 2: expected a string, got int")
+    with pytest.raises(DataError, match=r"text 0: expected a pair of texts"):
+        unlabelled(["x"], PAIR)
+    with pytest.raises(DataError, match=r"half of a surrogate pair"):
+        unlabelled(["\ud800"], COLUMNS)
+    write("pair.csv", [("x", "y")], ("a", "c"))
+    with pytest.raises(DataError, match=r"pair.csv: no column 'b' \(the second text\)"):
+        unlabelled("pair.csv", PAIR)
+
+
+def test_the_description_is_json_and_tells_rows_and_labels() -> None:
+    data = load_task("reviews", train=reviews(), seed=42)
+    summary = json.loads(json.dumps(describe(data)))
+    assert summary["splits"]["train"] == {"path": "reviews.csv", "sha256": data.train.digest, "rows": 85, "label_counts": dict.fromkeys("12345", 17)}
+    assert (summary["labels"], summary["columns"]["label"]) == (list("12345"), "label")
+    scores = describe(load_task("scores", train=write("scores.csv", [(f"text {row}", row / 4) for row in range(50)]), seed=42))
+    assert set(scores["splits"]["dev"]) == {"path", "sha256", "rows", "range", "mean"}
+    tags = describe(load_task("tags", train=write("tags.csv", [(f"text {row}", ["a;b", "b"][row % 2]) for row in range(40)]), seed=42))
+    assert tags["splits"]["train"]["label_counts"] == {"a": 17, "b": 34}
+
+
+def test_rows_are_taken_in_the_order_asked() -> None:
+    data = load_task("reviews", train=reviews(), seed=42).train
+    some = data.take([4, 0, 4])
+    assert some.texts.to_pylist() == [data.texts[index].as_py() for index in (4, 0, 4)]
+    assert some.rows.tolist() == data.rows[[4, 0, 4]].tolist()
+    assert isinstance(some.texts, pa.ChunkedArray)
+    assert len(data.take([])) == 0
+
+
+def test_no_file_is_left_open_or_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = reviews()
+    real = builtins.open
+
+    def read_only(name: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        assert "w" not in mode
+        assert "a" not in mode
+        return real(name, mode, *rest, **more)
+
+    monkeypatch.setattr(builtins, "open", read_only)
+    load_task("reviews", train=file, seed=42)
+    assert os.listdir(".") == ["reviews.csv"]
+
+
+def test_a_hundred_thousand_rows_load_in_little_memory() -> None:
+    """26 MB of reviews, split and described: seconds, and a small multiple of the file."""
+    write("big.csv", [(f'No. {row}: "{"good, not great " * 15}"', row % 5 + 1) for row in range(100_000)])
+    code = (
+        "import resource\nfrom encore.data.dataset import describe, load_task\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ndata = load_task('big', train='big.csv', seed=42)\ndescribe(data)\n"
+        "print(len(data.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, resource.getrusage(resource.RUSAGE_SELF).ru_utime)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    n_rows, kilobytes, seconds = done.stdout.split()
+    assert int(n_rows) == 85_000
+    assert int(kilobytes) < 300_000
+    assert float(seconds) < 15
+
+
+def test_torch_is_not_imported() -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = "import sys, encore.data.dataset; print('torch' in sys.modules, 'huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert done.stdout.split() == ["False", "False"]
