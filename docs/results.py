@@ -1,0 +1,118 @@
+"""docs/results.md, generated from the JSON files in docs/results/, which benchmarks and studies wrote. Nothing in it is typed.
+
+    python docs/results.py            writes docs/results.md
+    python docs/results.py --check    says whether it is up to date (exit code 1: it is not)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+TITLES = {"accuracy": "accuracy", "mcc": "MCC", "pearson": "Pearson r", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman ρ"}
+PERCENT = {"accuracy", "f1", "macro_f1"}
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def figure(metric: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if metric in PERCENT else f"{value:.3f}"
+
+
+def first_light(found: dict[str, Any]) -> str:
+    """Five tasks beside HF Trainer, then the tasks with several seeds."""
+    cells = found["cells"]
+    several = [task for task in dict.fromkeys(cell["task"] for cell in cells) if sum(cell["task"] == task for cell in cells) > 1]
+    rows = []
+    for cell in (cell for cell in cells if cell["seed"] == 42):
+        (sets,) = cell["results"]["metrics"].values()
+        dev = next(iter(sets.values()))
+        metric, expected = re.findall(r"\.(\w+): ([\d.]+)", cell["expect"])[0]
+        ours = dev["model"][metric]
+        baselines = [figure(metric, dev[name][metric]["value"]) for name in dev if name != "model"]
+        seconds = re.findall(r"(\d+) s on", cell["source"])[0]
+        rows.append([
+            cell["task"], TITLES[metric], f"{figure(metric, ours['value'])} [{figure(metric, ours['low'])}, {figure(metric, ours['high'])}]",
+            figure(metric, float(expected)), *baselines, f"{cell['cost']['seconds']:.0f}", seconds,
+        ])
+    text = "## First light: five tasks, one seed each\n\n"
+    machine = cells[0]["environment"]
+    text += (
+        f"MiniLM, `pooler`, head dropout .1, 4 epochs, lr 5e-5, batch 32, length 128, {machine['precision']}, seed 42; dev sets, last epoch; [95 % bootstrap interval over "
+        f"the rows]. Ours: one thread per run, two runs at a time on two cores ({machine['processor']}); seconds are the whole run with its evaluations, checkpoints and baselines. "
+        "HF Trainer: the figures given for the same encoder and settings, on two busy cores of another day, so the seconds are not a benchmark (that is below).\n\n"
+    )
+    text += table(["task", "metric", "Encore", "HF Trainer", "majority / mean", "TF-IDF", "Encore, s", "HF, s"], rows)
+    if several:
+        text += "\n## Several seeds\n\nMean ± sample standard deviation over seeds (ddof 1); dev sets, last epoch.\n\n"
+        rows = []
+        for task in several:
+            of_task = [cell for cell in cells if cell["task"] == task]
+            metric = re.findall(r"\.(\w+):", of_task[0]["expect"])[0]
+            values = [next(iter(next(iter(cell["results"]["metrics"].values())).values()))["model"][metric]["value"] for cell in of_task]
+            mean, sd = statistics.mean(values), statistics.stdev(values)
+            spread = f"{100 * mean:.1f} ± {100 * sd:.1f} %" if metric in PERCENT else f"{mean:.3f} ± {sd:.3f}"
+            rows.append([task, TITLES[metric], str(len(values)), spread, figure(metric, max(values)), ", ".join(figure(metric, value) for value in values)])
+        text += table(["task", "metric", "seeds", "mean ± sd", "max", "each"], rows)
+    notes = sorted({note for cell in cells for note in cell["results"]["notes"]})
+    return text + "\n" + "".join(f"* {note}\n" for note in notes) + f"\nRuns: {', '.join(cell['run'] for cell in cells)}.\n"
+
+
+def train_throughput(found: dict[str, Any]) -> str:
+    rows = []
+    for name, variant in sorted(found["variants"].items(), key=lambda item: item[1]["tokens_per_second"]["median"]):
+        ratios = [f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" for ratio in variant["ratio"].values()]
+        rows.append([name, f"{variant['tokens_per_second']['median']:,.0f}", *ratios, f"{100 * variant['of_gemm']['median']:.0f} %"])
+    against = list(next(iter(found["variants"].values()))["ratio"])
+    text = "## Training throughput\n\nFull SST-5, MiniLM, batch 32, one thread, all variants interleaved in one process; real tokens per second; median [lowest, highest] over rounds. "
+    text += f"The machine's matrix products in between: {found['gemm_gflops']['fp32']:.0f} GFLOP/s in fp32, {found['gemm_gflops']['bf16']:.0f} in bf16. "
+    text += "`python benchmarks/train_throughput.py`\n\n"
+    text += table(["variant", "tokens/s", *(f"× {name}" for name in against), "of the GEMM rate"], rows)
+    return text + goals(found)
+
+
+def tokenise(found: dict[str, Any]) -> str:
+    rows = [[name, f"{variant['sentences_per_second']:,.0f}"] for name, variant in found["variants"].items()]
+    return "## Tokenising\n\nSST-5's sentences on one core, processor time. `python benchmarks/tokenise.py`\n\n" + table(["variant", "sentences/s"], rows) + goals(found)
+
+
+def goals(found: dict[str, Any]) -> str:
+    return "".join(f"\nGoal {goal['must']} against {goal['against']}: {'met' if goal['met'] else 'NOT MET'} ({goal['median']:.2f}).\n" for goal in found.get("goals", []))
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "first_light": first_light,
+    "train_throughput": train_throughput,
+    "tokenise": tokenise,
+}
+
+
+def render() -> str:
+    text = "# Results\n\nGenerated from `docs/results/*.json` by `python docs/results.py`; do not edit.\n"
+    for name, section in SECTIONS.items():
+        file = HERE / "results" / f"{name}.json"
+        if file.exists():
+            text += "\n" + section(json.loads(file.read_text(encoding="utf-8")))
+    return text
+
+
+def main() -> None:
+    target = HERE / "results.md"
+    if "--check" in sys.argv:
+        if target.read_text(encoding="utf-8") != render():
+            raise SystemExit("docs/results.md is not what docs/results/*.json give. Run: python docs/results.py")
+        return
+    target.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
