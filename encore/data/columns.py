@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from encore.data.read import Table, complain, place
-from encore.errors import DataError, did_you_mean
+from encore.errors import did_you_mean
 from encore.types import LabelSpace, TaskKind
 
 __all__ = ["Columns", "infer_columns", "naturally", "read_targets", "with_labels"]
@@ -136,9 +136,11 @@ def infer_columns(
 def _require_header(table: Table, label: str, why: str) -> None:
     """A column that is called what its own cells hold had its first row taken for its name."""
     if why not in ("given", "by its name") and label in _words(table.columns[label]).words:
-        raise DataError(
-            f"{table.name}: the first line looks like a row, not like column names: '{label}' is also what the rows below hold. "
-            "Put the column names on top, such as: text,label"
+        complain(
+            [
+                f"{table.name}: the first line looks like a row, not like column names: '{label}' is also what the rows below hold. "
+                "Put the column names on top, such as: text,label"
+            ]
         )
 
 
@@ -165,10 +167,12 @@ def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
         return pool[0], "the only column with few different values"
     if pool:
         choices = ", ".join(f"'{name}' ({_sample(table, name)})" for name in pool[:6])
-        raise DataError(f"{table.name}: several columns could hold the label: {choices}. Say which: --label NAME")
-    raise DataError(
-        f"{table.name}: no column looks like a label (columns: {', '.join(table.columns.column_names[:12])}). Say which: --label NAME. "
-        "The first line of the file must hold the column names, such as: text,label"
+        complain([f"{table.name}: several columns could hold the label: {choices}. Say which: --label NAME"])
+    complain(
+        [
+            f"{table.name}: no column looks like a label (columns: {', '.join(table.columns.column_names[:12])}). Say which: --label NAME. "
+            "The first line of the file must hold the column names, such as: text,label"
+        ]
     )
 
 
@@ -192,10 +196,12 @@ def _find_texts(table: Table, text: str | None, pair: str | None, label: str) ->
         return wordy[0], pair, "the only column of texts"
     if wordy:
         choices = ", ".join(f"'{name}'" for name in wordy[:8])
-        raise DataError(f"{table.name}: several columns could hold the text: {choices}. Say which: --text NAME (and --text-pair NAME for a pair of texts)")
-    raise DataError(
-        f"{table.name}: no column of texts besides the label '{label}' (columns: {', '.join(table.columns.column_names[:12])}). Say which: --text NAME. "
-        "The first line of the file must hold the column names, such as: text,label"
+        complain([f"{table.name}: several columns could hold the text: {choices}. Say which: --text NAME (and --text-pair NAME for a pair of texts)"])
+    complain(
+        [
+            f"{table.name}: no column of texts besides the label '{label}' (columns: {', '.join(table.columns.column_names[:12])}). Say which: --text NAME. "
+            "The first line of the file must hold the column names, such as: text,label"
+        ]
     )
 
 
@@ -258,7 +264,7 @@ def with_labels(
     column = table.columns[label]
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     if pa.types.is_nested(column.type) and not is_list:
-        raise DataError(f"{where} holds {column.type}, expected words, numbers, or lists of words.")
+        complain([f"{where} holds {column.type}, expected words, numbers, or lists of words."])
     notes: list[str] = []
     if kind == "multilabel" or (kind is None and (is_list or _is_split(column))):
         counts = _part_counts(column)
@@ -268,10 +274,10 @@ def with_labels(
         else:
             names, cells = _given(labels)
         if len(names) < 2:
-            raise DataError(f"{where}: expected two labels or more, got {', '.join(names) or 'none'}. Separate the labels of a cell with ';'.")
+            complain([f"{where}: expected two labels or more, got {', '.join(names) or 'none'}. Separate the labels of a cell with ';'."])
         return Columns(text, text_pair, label, "multilabel", names, False, cells)
     if is_list:
-        raise DataError(f"{where} holds lists: that is multilabel, not {kind}. Leave the kind out, or give one value per row.")
+        complain([f"{where} holds lists: that is multilabel, not {kind}. Leave the kind out, or give one value per row."])
     found = _words(column)
     if labels is not None:
         names, cells = _given(labels)
@@ -281,7 +287,7 @@ def with_labels(
     counts_by_word = dict(zip(words, found.counts.tolist(), strict=True))
     present = {word: count for word, count in counts_by_word.items() if word and count}
     if not present:
-        raise DataError(f"{where} is empty in every row.")
+        complain([f"{where} is empty in every row."])
     if kind == "regression":
         return Columns(text, text_pair, label, "regression")
     numbers = {word: count for word, count in present.items() if _NUMBER.fullmatch(word) and math.isfinite(float(word))}
@@ -301,8 +307,8 @@ def with_labels(
     names = tuple(naturally(list(present)))
     n_rows = sum(present.values())
     if kind is None and len(names) > 20 and len(names) > 0.5 * n_rows:
-        raise DataError(
-            f"{where} has {len(names):,} different values in {n_rows:,} rows: that is an id or free text, not a label. Say which column is: --label NAME"
+        complain(
+            [f"{where} has {len(names):,} different values in {n_rows:,} rows: that is an id or free text, not a label. Say which column is: --label NAME"]
         )
     chosen = _class_kind(where, names, kind)
     notes += _odd_labels(label, present)
@@ -311,12 +317,10 @@ def with_labels(
 
 def _class_kind(where: str, names: Sequence[str], kind: TaskKind | None) -> TaskKind:
     if len(names) < 2:
-        raise DataError(
-            f"{where} holds one class only ({', '.join(names)}); expected two or more. Add rows of another class, or name another column with --label."
-        )
+        complain([f"{where} holds one class only ({', '.join(names)}); expected two or more. Add rows of another class, or name another column with --label."])
     if kind == "binary" and len(names) != 2:
-        raise DataError(
-            f"{where}: binary has two labels, got {len(names)}: {', '.join(names[:12])}. Leave the kind out, or merge labels with labels={{cell: name}}."
+        complain(
+            [f"{where}: binary has two labels, got {len(names)}: {', '.join(names[:12])}. Leave the kind out, or merge labels with labels={{cell: name}}."]
         )
     return "multiclass" if kind == "multiclass" or len(names) > 2 else "binary"
 
@@ -331,7 +335,7 @@ def _given(labels: Sequence[str] | Mapping[str, str]) -> tuple[tuple[str, ...], 
     names = tuple(str(name) for name in labels)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"labels: '{name}' is listed twice." for name in twice)
+        complain([f"labels: '{name}' is listed twice." for name in twice])
     return names, {name: index for index, name in enumerate(names)}
 
 
@@ -459,7 +463,7 @@ def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray, dict[int, 
     column = table.columns[columns.label]
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     if is_list and columns.kind != "multilabel":
-        raise DataError(f"{table.name}: column '{columns.label}' holds lists; expected one value per row, as the training labels are.")
+        complain([f"{table.name}: column '{columns.label}' holds lists; expected one value per row, as the training labels are."])
     if columns.kind == "multilabel":
         return _multilabel(table, columns, column, is_list=is_list)
     found = _words(column)

@@ -176,7 +176,7 @@ def open_test(data: TaskData, *, log: Callable[[str], None]) -> Dataset:
     Raises DataError where the task has none, or where the file is wrong.
     """
     if data.test is None:
-        raise DataError(f"task '{data.name}' has no test file. Name one: data.test=FILE")
+        complain([f"task '{data.name}' has no test file. Name one: data.test=FILE"])
     log(f"test file {shown(data.test)} is opened")
     dataset = labelled(
         data.test, data.columns, normalise=data.normalise, name="test", delimiter=data.delimiter, encoding=data.encoding, on_bad_row=data.on_bad_row
@@ -228,7 +228,7 @@ def unlabelled(
     names, notes = table.columns.column_names, table.notes
     if columns.text_pair is None and columns.text not in names and len(names) == 1:
         if " " in names[0]:
-            raise DataError(f"{table.name}: the first line ({names[0][:60]!r}) looks like a text, not like a column name. Put the name on top: {columns.text}")
+            complain([f"{table.name}: the first line ({names[0][:60]!r}) looks like a text, not like a column name. Put the name on top: {columns.text}"])
         columns, notes = replace(columns, text=names[0]), (*notes, f"column '{names[0]}' is taken for the text")
     missing = _missing(table, columns, label=False)
     if missing:
@@ -323,12 +323,10 @@ def _named_paths(dev: Any, place_of: Callable[[str | Path], Path]) -> dict[str, 
 
 def _check_test(test: Path, others: Sequence[Path]) -> None:
     if not test.is_file():
-        raise DataError(f"{shown(test)}: no such file (data.test). It is checked now, and opened by `encore evaluate --final` only.")
+        complain([f"{shown(test)}: no such file (data.test). It is checked now, and opened by `encore evaluate --final` only."])
     same = [other for other in others if other.exists() and os.path.samefile(test, other)]
     if same:
-        raise DataError(
-            f"{shown(test)}: the test file is also the {'dev' if same[-1] is not others[0] else 'train'} file. Give the test rows a file of their own."
-        )
+        complain([f"{shown(test)}: the test file is also the {'dev' if same[-1] is not others[0] else 'train'} file. Give the test rows a file of their own."])
 
 
 # ---------------------------------------------------------------------------------------------------------------- tables to datasets
@@ -440,7 +438,7 @@ def _texts(table: Table, name: str, normalise: str | None) -> pa.ChunkedArray:
     if pa.types.is_null(column.type):
         column = column.cast(pa.string())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        raise DataError(f"{table.name}: column '{name}' holds {column.type}, expected text. Name another column with --text or --text-pair.")
+        complain([f"{table.name}: column '{name}' holds {column.type}, expected text. Name another column with --text or --text-pair."])
     if column.null_count:
         column = pc.fill_null(column, "")
     return _normalised(column, normalise)
@@ -479,9 +477,7 @@ def _given_texts(source: Sequence[Any], columns: Columns, normalise: str | None)
 def _split_off(whole: Dataset, columns: Columns, frac: float, seed: int, name: str, *, group_by_text: bool) -> tuple[Dataset, Dataset, str]:
     groups = _copies(whole, by_text=group_by_text)
     if groups.max() == 0:
-        raise DataError(
-            f"{shown(whole.path)}: all {len(whole)} rows hold the same text; there is nothing to split off as a dev set. Give a dev file: data.dev=FILE"
-        )
+        complain([f"{shown(whole.path)}: all {len(whole)} rows hold the same text; there is nothing to split off as a dev set. Give a dev file: data.dev=FILE"])
     assert whole.targets is not None
     train, dev = splitting.stratified_split(whole.targets, columns.kind, frac, seed, groups, purpose=name)
     n_copies = len(groups) - int(groups.max()) - 1

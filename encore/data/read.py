@@ -39,6 +39,7 @@ _CHUNK_ROWS = 8192
 _DELIMITERS = (",", "\t", ";", "|")
 _DELIMITER_WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _SKIP = "Fix the row, or pass --on-bad-row skip."
 
 
@@ -74,8 +75,8 @@ class _Parsed:
 
 
 def complain(problems: Sequence[str]) -> NoReturn:
-    """Raise a DataError with all problems, the first 20 in full."""
-    kept = list(problems[:_MOST_PROBLEMS])
+    """Raise a DataError with all problems, the first 20 in full; a line end inside a name becomes a blank, so that each problem stays one line."""
+    kept = [_LINE_ENDS.sub(" ", problem) for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
         kept.append(f"… and {len(problems) - _MOST_PROBLEMS:,} more")
     raise DataError(kept)
@@ -139,23 +140,23 @@ def _bytes_of(path: str | Path, name: str) -> bytes:
     if str(path) == "-":
         data = sys.stdin.buffer.read()
         if not data.strip():
-            raise DataError("standard input: empty; expected a header line and rows, or JSON lines.")
+            complain(["standard input: empty; expected a header line and rows, or JSON lines."])
         return data
     file = Path(path)
     if file.is_dir():
         tables = sorted(entry.name for entry in file.iterdir() if entry.suffix.lower() in _SUFFIXES)
         inside = f" It holds {', '.join(tables[:5])}{', …' if len(tables) > 5 else ''}: name one of them." if tables else ""
-        raise DataError(f"{name}: this is a folder; expected a csv, tsv, jsonl or parquet file.{inside}")
+        complain([f"{name}: this is a folder; expected a csv, tsv, jsonl or parquet file.{inside}"])
     if not file.exists():
-        raise DataError(f"{name}: no such file.{_near(file)}")
+        complain([f"{name}: no such file.{_near(file)}"])
     if not file.is_file():
-        raise DataError(f"{name}: not a plain file; write it to disk, or pass '-' and pipe it in.")
+        complain([f"{name}: not a plain file; write it to disk, or pass '-' and pipe it in."])
     try:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}).") from None
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise DataError(f"{name}: the file is empty; expected a header line and at least two rows.")
+        complain([f"{name}: the file is empty; expected a header line and at least two rows."])
     return data
 
 
@@ -187,21 +188,21 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
     suffix = Path(path).suffix.lower()
     foreign = _foreign(data, suffix)
     if foreign:
-        raise DataError(f"{name}: {foreign}")
+        complain([f"{name}: {foreign}"])
     if data.startswith(b"PAR1"):
         if str(path) != "-" and _SUFFIXES.get(suffix) != "parquet":
-            raise DataError(f"{name}: this is a parquet file; rename it to end in .parquet.")
+            complain([f"{name}: this is a parquet file; rename it to end in .parquet."])
         return "parquet"
     if str(path) == "-":
         return "jsonl" if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
     if suffix not in _SUFFIXES:
         what = f"files that end in '{suffix}' are not read" if suffix else "the name has no ending"
-        raise DataError(f"{name}: {what}; expected .csv, .tsv, .jsonl or .parquet. Rename the file after what it holds.")
+        complain([f"{name}: {what}; expected .csv, .tsv, .jsonl or .parquet. Rename the file after what it holds."])
     form = _SUFFIXES[suffix]
     if form == "parquet":
-        raise DataError(f"{name}: not a parquet file (it does not begin with 'PAR1'). Write it again, or rename it after what it holds (.csv, .tsv, .jsonl).")
+        complain([f"{name}: not a parquet file (it does not begin with 'PAR1'). Write it again, or rename it after what it holds (.csv, .tsv, .jsonl)."])
     if form == "jsonl" and data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        raise DataError(f"{name}: one JSON array; expected one object per line. Convert it: jq -c '.[]' {Path(path).name} > {Path(path).stem}.jsonl")
+        complain([f"{name}: one JSON array; expected one object per line. Convert it: jq -c '.[]' {Path(path).name} > {Path(path).stem}.jsonl"])
     return form
 
 
@@ -242,11 +243,11 @@ def _encoding(data: bytes, asked: str | None, name: str) -> tuple[str, bool]:
         except LookupError:
             raise DataError(f"{name}: no encoding called '{asked}'. Known, among others: utf-8, cp1252, latin-1, utf-16, gb18030, shift_jis.") from None
         if not getattr(codec, "_is_text_encoding", True):
-            raise DataError(f"{name}: '{asked}' is no text encoding. Known, among others: utf-8, cp1252, latin-1, utf-16, gb18030, shift_jis.")
+            complain([f"{name}: '{asked}' is no text encoding. Known, among others: utf-8, cp1252, latin-1, utf-16, gb18030, shift_jis."])
         wrong = _first_undecodable(data, asked)
         if wrong is not None:
-            raise DataError(
-                f"{name}:{_line_at(data, wrong, asked)}: not {asked}: byte 0x{data[wrong]:02X} at offset {wrong:,}. Leave --encoding out to have it found."
+            complain(
+                [f"{name}:{_line_at(data, wrong, asked)}: not {asked}: byte 0x{data[wrong]:02X} at offset {wrong:,}. Leave --encoding out to have it found."]
             )
         _refuse_nul(data, asked, name)
         return asked, data.startswith(codecs.BOM_UTF8) and codec.name.startswith("utf-8")
@@ -264,9 +265,11 @@ def _encoding(data: bytes, asked: str | None, name: str) -> tuple[str, bool]:
         if chosen == "utf-8" and marked is None and _is_western(data):
             chosen = "cp1252"
         else:
-            raise DataError(
-                f"{name}:{_line_at(data, wrong, chosen)}: not {chosen.upper()}: byte 0x{data[wrong]:02X} at offset {wrong:,}. "
-                "Save the file as UTF-8, or pass --encoding (cp1252, latin-1, utf-16, gb18030, …)."
+            complain(
+                [
+                    f"{name}:{_line_at(data, wrong, chosen)}: not {chosen.upper()}: byte 0x{data[wrong]:02X} at offset {wrong:,}. "
+                    "Save the file as UTF-8, or pass --encoding (cp1252, latin-1, utf-16, gb18030, …)."
+                ]
             )
     _refuse_nul(data, chosen, name)
     return chosen, marked is not None
@@ -275,7 +278,7 @@ def _encoding(data: bytes, asked: str | None, name: str) -> tuple[str, bool]:
 def _refuse_nul(data: bytes, encoding: str, name: str) -> None:
     at = -1 if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16", "utf32")) else data.find(b"\0")
     if at >= 0:
-        raise DataError(f"{name}:{_line_at(data, at, encoding)}: a NUL byte at offset {at:,}: this is not a text file, or it is damaged. Write it again.")
+        complain([f"{name}:{_line_at(data, at, encoding)}: a NUL byte at offset {at:,}: this is not a text file, or it is damaged. Write it again."])
 
 
 def _wide(data: bytes) -> str | None:
@@ -343,7 +346,7 @@ def _delimiter(asked: str | None) -> str | None:
         return None
     chosen = _DELIMITER_WORDS.get(asked.lower(), asked)
     if len(chosen) != 1 or chosen in '"\r\n':
-        raise DataError(f"delimiter '{asked}': expected one character, or tab, comma, semicolon, pipe.")
+        complain([f"delimiter '{asked}': expected one character, or tab, comma, semicolon, pipe."])
     return chosen
 
 
@@ -445,7 +448,7 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
     flush()
     parsed.columns = pa.Table.from_batches(chunks, schema=schema)
     if not chunks and not parsed.problems:
-        raise DataError(f"{name}: a header line ({', '.join(header)}) and no rows.")
+        complain([f"{name}: a header line ({', '.join(header)}) and no rows."])
     return parsed
 
 
@@ -474,19 +477,23 @@ def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]
     except csv.Error:
         raise DataError(f"{name}:1: the header line has a quote that is not closed. Expected column names, such as: text,label") from None
     if header is None:
-        raise DataError(f"{name}: the file is empty; expected a header line and at least two rows.")
-    header = [cell.strip() or f"column_{number}" for number, cell in enumerate(header, 1)]
+        complain([f"{name}: the file is empty; expected a header line and at least two rows."])
+    header = [" ".join(cell.split()) or f"column_{number}" for number, cell in enumerate(header, 1)]
     twice = sorted({cell for cell in header if header.count(cell) > 1})
     if twice:
-        raise DataError(
-            f"{name}:1: {header.count(word)} columns are called '{word}'; every column needs a name of its own. Rename them in the header line."
-            for word in twice
+        complain(
+            [
+                f"{name}:1: {header.count(word)} columns are called '{word}'; every column needs a name of its own. Rename them in the header line."
+                for word in twice
+            ]
         )
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others:
-        raise DataError(
-            f"{name}:1: with delimiter {_say(delimiter)} there is one column, called '{header[0]}'. It looks separated by {_say(others[0])}: "
-            f"leave --delimiter out, or pass {_say(others[0])}."
+        complain(
+            [
+                f"{name}:1: with delimiter {_say(delimiter)} there is one column, called '{header[0]}'. It looks separated by {_say(others[0])}: "
+                f"leave --delimiter out, or pass {_say(others[0])}."
+            ]
         )
     return header
 
@@ -526,7 +533,7 @@ def _jsonl(text: io.TextIOWrapper, name: str) -> _Parsed:
     if block:
         chunks.append(_json_block(block))
     if not chunks and not parsed.problems:
-        raise DataError(f"{name}: the file holds no rows; expected one JSON object per line.")
+        complain([f"{name}: the file holds no rows; expected one JSON object per line."])
     parsed.columns = _joined(chunks) if chunks else pa.table({})
     return parsed
 
@@ -609,10 +616,10 @@ def _parquet(data: bytes, name: str) -> _Parsed:
         reason = str(error).splitlines()[0][:120]
         raise DataError(f"{name}: a damaged parquet file ({reason}). Copy or write it again.") from None
     if not columns.num_rows:
-        raise DataError(f"{name}: the columns {_some(columns.column_names)} and no rows.")
+        complain([f"{name}: the columns {_some(columns.column_names)} and no rows."])
     twice = sorted({word for word in columns.column_names if columns.column_names.count(word) > 1})
     if twice:
-        raise DataError(f"{name}: more than one column is called '{word}'; every column needs a name of its own." for word in twice)
+        complain([f"{name}: more than one column is called '{word}'; every column needs a name of its own." for word in twice])
     return _Parsed(columns, [], list(range(columns.num_rows)))
 
 
@@ -639,13 +646,13 @@ def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarra
         ".parquet": lambda rows, out: pq.write_table(rows, out, compression="zstd"),
     }
     if file.suffix.lower() not in writers:
-        raise DataError(f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a name that ends in .csv, .tsv, .jsonl or .parquet.")
+        complain([f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a name that ends in .csv, .tsv, .jsonl or .parquet."])
     if file.is_dir():
-        raise DataError(f"{name}: this is a folder; name a file in it, such as {shown(file / 'predictions.csv')}.")
+        complain([f"{name}: this is a folder; name a file in it, such as {shown(file / 'predictions.csv')}."])
     if file.exists() and not overwrite:
-        raise DataError(f"{name}: exists already and is left as it is. Remove it, or name another file.")
+        complain([f"{name}: exists already and is left as it is. Remove it, or name another file."])
     if not file.parent.is_dir():
-        raise DataError(f"{name}: the folder {shown(file.parent)} does not exist. Make it first: mkdir -p {shown(file.parent)}")
+        complain([f"{name}: the folder {shown(file.parent)} does not exist. Make it first: mkdir -p {shown(file.parent)}"])
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
     except OSError as error:

@@ -57,6 +57,10 @@ def _pick(targets: np.ndarray, kind: TaskKind, members: np.ndarray, n: int, rng:
         first = np.full(len(sizes), -1, dtype=np.int64)
         first[members[::-1]] = classes[::-1]  # a group stands where its first row stands
         picked = _per_class(first, sizes, n, rng, both_sides=both_sides)
+    if both_sides and picked.all():  # no side is empty; a single group is train's
+        picked[rng.integers(len(sizes))] = False
+    elif both_sides and not picked.any() and len(sizes) > 1:
+        picked[rng.integers(len(sizes))] = True
     return picked[members]
 
 
@@ -86,8 +90,6 @@ def _per_class(classes: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Ge
                 picked[group] = True
                 left -= int(sizes[group])
                 spare -= 1
-    if both_sides and not picked.any():
-        picked[rng.integers(len(sizes))] = len(sizes) > 1
     return picked
 
 
