@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -36,18 +36,25 @@ def n_pairs(lengths: tuple[int, ...]) -> int:
 
 
 @dataclass(frozen=True)
+class _Padding:
+    """`gather`: (rows * length,) token numbers, a padded place repeats its row's first token. `scatter`: the places that hold real tokens; `tokens`:
+    the numbers of those tokens."""
+
+    gather: Tensor
+    scatter: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
 class _Group:
-    """Rows of one padded length. `gather`: (rows * length,) token numbers, a padded place repeats its row's first token; None where the rows lie
-    end to end without padding. `scatter`: the places that hold real tokens; `bias`: (rows, 1, 1 | length, length) float32, 0 or -inf.
-    `pairs`: how many query-key pairs lie before each row, in the order of the batch."""
+    """Rows of one padded length. `start`: the first row's first token; `pairs`: how many query-key pairs lie before each row, in the order of the
+    batch; `padding`: None where the rows lie end to end without any; `bias`: (rows | 1, 1, length | 1, length) float32, 0 or -inf."""
 
     n_rows: int
     length: int
     start: int
     pairs: tuple[int, ...]
-    gather: Tensor | None
-    scatter: Tensor | None
-    tokens: Tensor | None
+    padding: _Padding | None
     bias: Tensor | None
 
 
@@ -84,12 +91,13 @@ def _lay_out(tokens: Tokens, window: int | None) -> list[_Group]:
         before = tuple(pairs[row] for row in members)
         end_to_end = members[-1] - members[0] == len(members) - 1
         if end_to_end and all(length == padded for length in lengths):
-            groups.append(_Group(len(members), padded, starts[members[0]], before, None, None, None, bias))
+            groups.append(_Group(len(members), padded, starts[members[0]], before, None, bias))
             continue
         first = torch.tensor([starts[row] for row in members]).unsqueeze(1)
         gather = torch.where(real, first + places, first).flatten()
         scatter = real.flatten().nonzero().squeeze(1)
-        groups.append(_Group(len(members), padded, starts[members[0]], before, gather.to(device), scatter.to(device), gather[scatter].to(device), bias))
+        padding = _Padding(gather.to(device), scatter.to(device), gather[scatter].to(device))
+        groups.append(_Group(len(members), padded, starts[members[0]], before, padding, bias))
     return groups
 
 
@@ -98,7 +106,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, tokens: Tokens, *, n_heads: int, win
 
     q, k, v: (tokens, width); returns (tokens, width) in their dtype. `window`: a token sees those at most window // 2 away. `dropout`: on the weights.
     """
-    if q.is_cuda and dropout == 0 and q.dtype != torch.float32:
+    if q.is_cuda and dropout == 0 and q.dtype != torch.float32 and q.shape[1] // n_heads % 8 == 0:
         return _varlen(q, k, v, tokens, n_heads, window)
     return _Attend.apply(q, k, v, tokens, n_heads, window, dropout)
 
@@ -110,7 +118,8 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, tokens: Tokens, n_heads: int, windo
     q, k, v = (x.reshape(x.shape[0], n_heads, -1) for x in (q, k, v))
     offsets, longest = tokens.offsets.to(torch.int32), max(tokens.lengths)
     side = -1 if window is None else window // 2
-    return varlen_attn(q, k, v, offsets, offsets, longest, longest, window_size=(side, side)).flatten(1)
+    mixed = varlen_attn(q, k, v, offsets, offsets, longest, longest, window_size=(side, side))
+    return cast(Tensor, mixed).flatten(1)
 
 
 class _Attend(torch.autograd.Function):
@@ -189,20 +198,20 @@ def _softmax(scores: Tensor, scale: float, group: _Group, n_heads: int) -> Tenso
 
 def _heads(x: Tensor, group: _Group, n_heads: int, *, pad_zero: bool = False) -> Tensor:
     """(tokens, width) → (rows * heads, length, width / heads) of one group. Padded places repeat a real token unless they must be zero."""
-    if group.gather is None:
+    if group.padding is None:
         rows = x[group.start : group.start + group.n_rows * group.length]
     elif pad_zero:
         rows = x.new_zeros(group.n_rows * group.length, x.shape[1])
-        rows.index_copy_(0, group.scatter, x.index_select(0, group.tokens))
+        rows.index_copy_(0, group.padding.scatter, x.index_select(0, group.padding.tokens))
     else:
-        rows = x.index_select(0, group.gather)
+        rows = x.index_select(0, group.padding.gather)
     return rows.reshape(group.n_rows, group.length, n_heads, -1).transpose(1, 2).reshape(group.n_rows * n_heads, group.length, -1)
 
 
 def _put(out: Tensor, x: Tensor, group: _Group, n_heads: int) -> None:
     """The way back: (rows * heads, length, width / heads) into the group's tokens of `out`."""
     rows = x.view(group.n_rows, n_heads, group.length, -1).transpose(1, 2).reshape(group.n_rows * group.length, -1)
-    if group.gather is None:
+    if group.padding is None:
         out[group.start : group.start + rows.shape[0]] = rows
     else:
-        out.index_copy_(0, group.tokens, rows.index_select(0, group.scatter))
+        out.index_copy_(0, group.padding.tokens, rows.index_select(0, group.padding.scatter))

