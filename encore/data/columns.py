@@ -135,7 +135,7 @@ def infer_columns(
 
 def _require_header(table: Table, label: str, why: str) -> None:
     """A column that is called what its own cells hold had its first row taken for its name."""
-    if why not in ("given", "by its name") and label in _words(table.columns[label]).words:
+    if why not in ("given", "by its name") and _is_text(table, label) and label in _words(table.columns[label]).words:
         complain(
             [
                 f"{table.name}: the first line looks like a row, not like column names: '{label}' is also what the rows below hold. "
@@ -218,7 +218,18 @@ def _require_text(table: Table, names: Sequence[str | None]) -> None:
 
 def _is_text(table: Table, name: str) -> bool:
     kind = table.columns[name].type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_label_type(kind: pa.DataType) -> bool:
+    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return plain or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
+
+
+def _require_label(table: Table, name: str) -> None:
+    kind = table.columns[name].type
+    if not _is_label_type(kind):
+        complain([f"{table.name}: column '{name}' holds {kind}, expected words, numbers, or lists of words. Name another column with --label."])
 
 
 def _looks_wordy(table: Table, name: str) -> bool:
@@ -229,9 +240,11 @@ def _looks_wordy(table: Table, name: str) -> bool:
 def _looks_categorical(table: Table, name: str) -> bool:
     """Few different values that recur, short ones: no id, no text."""
     column = table.columns[name]
+    if not _is_label_type(column.type):
+        return False
     if pa.types.is_list(column.type):
         return True
-    if pa.types.is_nested(column.type) or _plain(name) in ("id", "idx", "index", "guid", "column_1"):
+    if _plain(name) in ("id", "idx", "index", "guid", "column_1"):
         return False
     n_distinct = pc.count_distinct(column).as_py()
     if pa.types.is_floating(column.type):
@@ -262,9 +275,8 @@ def with_labels(
     """The columns as named, with the kind of task and the label names read from the label column."""
     where = f"{table.name}: column '{label}'"
     column = table.columns[label]
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if pa.types.is_nested(column.type) and not is_list:
-        complain([f"{where} holds {column.type}, expected words, numbers, or lists of words."])
+    _require_label(table, label)
+    is_list = pa.types.is_list(column.type)
     notes: list[str] = []
     if kind == "multilabel" or (kind is None and (is_list or _is_split(column))):
         counts = _part_counts(column)
@@ -387,9 +399,6 @@ def _odd_labels(label: str, counts: Mapping[str, int]) -> list[str]:
 def _words(column: pa.ChunkedArray) -> _Words:
     """Distinct label words, blanks around them dropped. Whole floats are written as whole numbers."""
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
     if pa.types.is_floating(kind):
         values = column.cast(pa.float64()).combine_chunks()
         encoded = pc.dictionary_encode(values)
@@ -442,7 +451,7 @@ def _parts(cell: str) -> list[str]:
 
 def _part_counts(column: pa.ChunkedArray) -> dict[str, int]:
     counts: dict[str, int] = {}
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if pa.types.is_list(column.type):
         items = _words(pc.list_flatten(column))
         return {word: count for word, count in zip(items.words, items.counts.tolist(), strict=True) if word}
     found = _words(column)
@@ -461,7 +470,8 @@ def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray, dict[int, 
     Targets: (rows,) int64 for classes, (rows, labels) float32 of 0 and 1 for multilabel, (rows,) float32 for regression; a wrong row holds 0.
     """
     column = table.columns[columns.label]
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    _require_label(table, columns.label)
+    is_list = pa.types.is_list(column.type)
     if is_list and columns.kind != "multilabel":
         complain([f"{table.name}: column '{columns.label}' holds lists; expected one value per row, as the training labels are."])
     if columns.kind == "multilabel":

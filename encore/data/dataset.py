@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from encore.data import split as splitting
 from encore.data import tasks
 from encore.data.columns import Columns, infer_columns, read_targets
-from encore.data.read import OnBadRow, Table, complain, place, read_table, shown, skipped_note
+from encore.data.read import OnBadRow, Table, complain, one_line, place, read_table, shown, skipped_note
 from encore.errors import DataError, EncoreError, RecipeError, did_you_mean
 from encore.types import LabelSpace, TaskKind
 
@@ -75,7 +75,8 @@ class Dataset:
 class TaskData:
     """What a task trains and is judged on.
 
-    metrics: the first decides. notes: everything a table must say beside its figures. test: never opened by `load_task`.
+    metrics: the first decides. notes: everything that was inferred, decided or noticed, to be said before training. caveats: those notes that qualify the
+    figures, which every table repeats. test: never opened by `load_task`.
     """
 
     name: str
@@ -90,6 +91,7 @@ class TaskData:
     delimiter: str | None = None
     encoding: str | None = None
     on_bad_row: OnBadRow = "fail"
+    caveats: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------------------------- loading
@@ -132,35 +134,39 @@ def load_task(
         columns = _columns_of(named)
         how = named.normalise if normalise is None else normalise
         parts, notes = _named_parts(name, named, columns, how, on_bad_row)
+        caveats = [named.official] if isinstance(named.official, str) else []
         chosen = tuple(metrics or named.metrics)
         group_by_text = named.negative is not None
     else:
         how = normalise
         columns, parts, notes = _file_parts(place_of(train), _named_paths(dev, place_of), test_file, text, text_pair, label, kind, labels, how, reading)
         chosen = tuple(metrics or _METRICS[columns.kind])
+        caveats = []
         group_by_text = False
+        notes += _conflict_note(parts["train"], columns.kind)
     if test_file is not None:
         _check_test(test_file, [Path(part.path) for part in parts.values()])
     if how not in (None, "none"):
         notes.append(
             f"texts normalised: {how} ({'lower case, outer blanks dropped' if how == 'minbert' else 'lower case, blanks as the CS224N pair files have them'})"
         )
+    caveats += [note for part in parts.values() for note in part.notes]
     whole = parts.pop("train")
     if not parts:
         whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, group_by_text=group_by_text)
-        notes.append(said)
-    notes += [note for part in parts.values() for note in _overlap_note(whole, part)]
+        caveats.append(said)
+    caveats += [note for part in parts.values() for note in _overlap_note(whole, part)]
     train_set, said_train = _cut(whole, columns.kind, train_rows, seed, name)
-    notes += _class_notes(train_set, columns)
+    caveats += _class_notes(train_set, columns)
     cut = {key: _cut(part, columns.kind, dev_rows, seed, name) for key, part in parts.items()}
-    notes += [said for said in (said_train, *(said for _, said in cut.values())) if said]
+    caveats += [said for said in (said_train, *(said for _, said in cut.values())) if said]
     return TaskData(
         name,
         columns.space,
         train_set,
         {key: part for key, (part, _) in cut.items()},
         chosen,
-        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(map(one_line, [*notes, *caveats]))),
         test_file,
         columns,
         how,
@@ -217,10 +223,12 @@ def unlabelled(
     delimiter: str | None = None,
     encoding: str | None = None,
     on_bad_row: OnBadRow = "fail",
+    keep_all: bool = False,
 ) -> Dataset:
     """Texts to predict, one row per row of the source, in its order: a file ("-": standard input), or texts given directly (pairs where the task has pairs).
 
     A blank text is a row like any other. Where the task has single texts, a file with one column may call it as it likes (announced in `notes`).
+    `keep_all`: every column of the file is in `extra`.
     """
     if not isinstance(source, str | Path):
         return _given_texts(source, columns, normalise)
@@ -235,7 +243,8 @@ def unlabelled(
         complain(missing)
     texts = _texts(table, columns.text, normalise)
     pairs = None if columns.text_pair is None else _texts(table, columns.text_pair, normalise)
-    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, {}, notes)
+    extra = {name: table.columns[name] for name in names} if keep_all else {}
+    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, extra, notes)
 
 
 def describe(data: TaskData) -> dict[str, Any]:
@@ -394,8 +403,8 @@ def _file_parts(
         problems.append(f"{shown(train)}: two of data.train and data.dev are the same file. Leave data.dev out: a part of the train file serves then.")
     if problems or columns is None:
         complain(problems)
-    notes = [f"{table.name}: {len(table):,} rows, {', '.join(table.notes)}" if table.notes else f"{table.name}: {len(table):,} rows" for table in read.values()]
-    return columns, parts, [*notes, *columns.notes, *(note for part in parts.values() for note in part.notes)]
+    notes = [", ".join([f"{table.name}: {len(table):,} rows", *(note for note in table.notes if note != table.skipped)]) for table in read.values()]
+    return columns, parts, [*notes, *columns.notes]
 
 
 def _missing(table: Table, columns: Columns, *, label: bool = True, keep: Sequence[str] = ()) -> list[str]:
@@ -433,10 +442,6 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
 
 def _texts(table: Table, name: str, normalise: str | None) -> pa.ChunkedArray:
     column = table.columns[name]
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.string())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         complain([f"{table.name}: column '{name}' holds {column.type}, expected text. Name another column with --text or --text-pair."])
     if column.null_count:
@@ -516,6 +521,16 @@ def _class_notes(train: Dataset, columns: Columns) -> list[str]:
     counts = train.targets.sum(axis=0) if columns.kind == "multilabel" else np.bincount(train.targets, minlength=len(columns.labels))
     absent = [name for name, count in zip(columns.labels, counts.tolist(), strict=True) if not count]
     return [f"no training row has the label{'s' if len(absent) > 1 else ''} {', '.join(absent)}"] if absent else []
+
+
+def _conflict_note(train: Dataset, kind: TaskKind) -> list[str]:
+    """How many texts the labels disagree on: no model can be right on all their rows."""
+    if kind in ("regression", "multilabel") or train.targets is None:
+        return []
+    codes = _copies(train)
+    seen = np.unique(np.stack([codes, train.targets], axis=1), axis=0)[:, 0]
+    n_texts = int((np.bincount(seen) > 1).sum())
+    return [f"{n_texts:,} text{'s occur' if n_texts > 1 else ' occurs'} in {shown(train.path)} with different labels"] if n_texts else []
 
 
 def _overlap_note(train: Dataset, part: Dataset) -> list[str]:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from encore.errors import DataError
 
-__all__ = ["OnBadRow", "Table", "complain", "place", "read_table", "shown", "skipped_note", "write_rows"]
+__all__ = ["OnBadRow", "Table", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
 
 OnBadRow = Literal["fail", "skip"]
 
@@ -75,11 +75,16 @@ class _Parsed:
 
 
 def complain(problems: Sequence[str]) -> NoReturn:
-    """Raise a DataError with all problems, the first 20 in full; a line end inside a name becomes a blank, so that each problem stays one line."""
-    kept = [_LINE_ENDS.sub(" ", problem) for problem in problems[:_MOST_PROBLEMS]]
+    """Raise a DataError with all problems, the first 20 in full, one line each."""
+    kept = [one_line(problem) for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
         kept.append(f"… and {len(problems) - _MOST_PROBLEMS:,} more")
     raise DataError(kept)
+
+
+def one_line(text: str) -> str:
+    """A message as one line: a line end in the name of a label or column becomes a blank."""
+    return _LINE_ENDS.sub(" ", text)
 
 
 def shown(path: str | Path) -> str:
@@ -102,7 +107,7 @@ def skipped_note(name: str, problems: Sequence[str]) -> str:
     """What a run says of the rows that `on_bad_row: skip` dropped: how many, and the first reasons in full."""
     first = "; ".join(problem.replace(f" {_SKIP}", "").rstrip(".") for problem in problems[:3])
     more = f"; … and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    return f"{name}: {len(problems):,} bad row{'s' if len(problems) > 1 else ''} skipped ({first}{more})"
+    return one_line(f"{name}: {len(problems):,} bad row{'s' if len(problems) > 1 else ''} skipped ({first}{more})")
 
 
 def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str | None = None, on_bad_row: OnBadRow = "fail") -> Table:
@@ -130,7 +135,8 @@ def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str 
         complain(parsed.problems)
     if parsed.problems:
         parsed.notes.append(skipped_note(name, parsed.problems))
-    return Table(Path(path), parsed.columns, digest, lines, np.asarray(parsed.rows, dtype=np.int64), tuple(parsed.notes), name)
+    skipped = parsed.notes[-1] if parsed.problems else ""
+    return Table(Path(path), parsed.columns, digest, lines, np.asarray(parsed.rows, dtype=np.int64), tuple(parsed.notes), name, skipped)
 
 
 # ---------------------------------------------------------------------------------------------------------------- the file itself
@@ -620,7 +626,26 @@ def _parquet(data: bytes, name: str) -> _Parsed:
     twice = sorted({word for word in columns.column_names if columns.column_names.count(word) > 1})
     if twice:
         complain([f"{name}: more than one column is called '{word}'; every column needs a name of its own." for word in twice])
+    for index, column in enumerate(columns.columns):
+        kind = _usual_type(column.type)
+        if kind != column.type:
+            columns = columns.set_column(index, columns.column_names[index], column.cast(kind))
     return _Parsed(columns, [], list(range(columns.num_rows)))
+
+
+def _usual_type(kind: pa.DataType) -> pa.DataType:
+    """Types that hold the same values in another arrangement are read as the plain one, so that nobody downstream meets more than one of each."""
+    if pa.types.is_dictionary(kind):
+        return _usual_type(kind.value_type)
+    if pa.types.is_null(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = _usual_type(kind.value_type)
+        plain = pa.types.is_string(item) or pa.types.is_large_string(item) or pa.types.is_integer(item) or pa.types.is_boolean(item)
+        return pa.list_(pa.string()) if plain else pa.list_(item)
+    return kind
 
 
 # ---------------------------------------------------------------------------------------------------------------- writing

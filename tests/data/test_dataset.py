@@ -11,15 +11,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from encore.data.columns import Columns
-from encore.data.dataset import describe, labelled, load_task, open_test, unlabelled
+from encore.data.dataset import TaskData, describe, labelled, load_task, open_test, unlabelled
 from encore.errors import DataError, RecipeError
 
 SKIP = "Fix the row, or pass --on-bad-row skip."
@@ -83,6 +87,12 @@ def test_copies_of_a_text_stay_on_one_side() -> None:
     assert not set(data.train.texts.to_pylist()) & set(data.dev["dev"].texts.to_pylist())
     assert any("80 rows with the text of another kept on its side" in note for note in data.notes)
     assert not any("also occur in the train set" in note for note in data.notes)
+
+
+def test_texts_with_two_labels_are_counted() -> None:
+    file = write("r.csv", [("one", "a"), ("one", "b"), ("two", "b"), ("two", "b"), ("three", "a")])
+    assert "1 text occurs in r.csv with different labels" in load_task("r", train=file, seed=42).notes
+    assert not any("different labels" in note for note in load_task("reviews", train=reviews(), seed=42).notes)
 
 
 def test_a_pair_is_a_copy_only_if_both_texts_are() -> None:
@@ -358,3 +368,105 @@ def test_torch_is_not_imported() -> None:
     code = "import sys, encore.data.dataset; print('torch' in sys.modules, 'huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)})
     assert done.stdout.split() == ["False", "False"]
+
+
+# ------------------------------------------------------------------------------------------------ anything at all
+
+
+CELLS = st.one_of(
+    st.sampled_from(["", " ", "1", "2", "3", "5", "five", "1.0", "0.5", "nan", "inf", "1e400", "-1", "yes", "no", "Yes", "a;b", "b;c", ";", '["a"]', "[]", "[", "ok", "x\ny"]),
+    st.text(alphabet='ab ;,"\n[]1.é', max_size=6),
+)
+HEADS = st.sampled_from(["text", "label", "text_b", "stars", "sentence", "id", "x", "two\nlines", ""])
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "label": st.sampled_from(["label", "x", "stars"]),
+        "text": st.sampled_from(["text", "x"]),
+        "text_pair": st.sampled_from(["text_b", "x"]),
+        "kind": st.sampled_from(["binary", "multiclass", "multilabel", "regression"]),
+        "labels": st.sampled_from([["yes", "no"], {"1": "one", "2": "two"}, ["a", "b", "c"]]),
+        "on_bad_row": st.sampled_from(["fail", "skip"]),
+        "train_rows": st.integers(2, 9),
+        "normalise": st.sampled_from(["minbert", "minbert_pair"]),
+        "dev_frac": st.floats(0.05, 0.95),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(heads=st.lists(HEADS, min_size=1, max_size=4, unique=True), n_rows=st.integers(0, 12), options=OPTIONS, with_dev=st.booleans(), data=st.data())
+def test_any_table_gives_a_task_or_complaints(heads: list[str], n_rows: int, options: dict[str, Any], with_dev: bool, data: st.DataObject) -> None:
+    tables = [[[data.draw(CELLS) for _ in heads] for _ in range(n_rows)] for _ in range(2)]
+    write("train.csv", tables[0], heads)
+    write("dev.csv", tables[1], heads)
+    try:
+        task = load_task("train", train="train.csv", dev="dev.csv" if with_dev else None, seed=1, **options)
+    except (DataError, RecipeError) as error:
+        wrong = [problem for problem in error.problems if not problem or "\n" in problem]
+        assert not wrong
+        return
+    check(task)
+
+
+def check(task: TaskData) -> None:
+    """What every task promises."""
+    assert task.metrics
+    assert all("\n" not in note for note in task.notes)
+    json.dumps(describe(task))
+    for part in (task.train, *task.dev.values()):
+        assert len(part) == len(part.rows) == len(part.targets) > 0  # type: ignore[arg-type]
+        assert part.targets is not None
+        assert np.isfinite(part.targets).all()
+        assert all(text.strip() for text in part.texts.to_pylist())
+        kind = task.labels.kind
+        shape, dtype = {"regression": ((), np.float32), "multilabel": ((len(task.labels.names),), np.float32)}.get(kind, ((), np.int64))
+        assert part.targets.shape[1:] == shape
+        assert part.targets.dtype == dtype
+        if kind in ("binary", "multiclass"):
+            assert part.targets.min() >= 0
+            assert part.targets.max() < len(task.labels.names)
+
+
+TYPES: list[Any] = [pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.binary(), pa.null(), pa.int8(), pa.uint64(), pa.float16(), pa.bool_(), pa.date32()]
+TYPES += [pa.timestamp("us"), pa.duration("s"), pa.decimal128(5, 2), pa.list_(pa.string()), pa.list_(pa.int64()), pa.large_list(pa.string()), pa.list_(pa.list_(pa.string()))]
+TYPES += [pa.struct([("a", pa.string())]), pa.map_(pa.string(), pa.int64()), pa.string_view(), pa.time32("s"), pa.list_(pa.string(), 2)]
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=str)
+@pytest.mark.parametrize("nulls", [False, True])
+def test_any_type_of_parquet_column_gives_a_task_or_complaints(kind: pa.DataType, nulls: bool) -> None:
+    def value(row: int) -> Any:
+        if nulls and row == 3:
+            return None
+        if pa.types.is_null(kind):
+            return None
+        if pa.types.is_fixed_size_list(kind):
+            return ["a", "b"]
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            item = kind.value_type
+            return [["a"]] * (row % 2) if pa.types.is_list(item) else list(range(row % 3)) if pa.types.is_integer(item) else ["a", "b"][: row % 3]
+        if pa.types.is_struct(kind):
+            return {"a": "x"}
+        if pa.types.is_map(kind):
+            return [("a", 1)]
+        if pa.types.is_binary(kind):
+            return [b"\xff", b"a"][row % 2]
+        if pa.types.is_boolean(kind):
+            return bool(row % 2)
+        if pa.types.is_temporal(kind) and not pa.types.is_duration(kind) and not pa.types.is_time(kind):
+            return datetime(2024, 1, row % 2 + 1)
+        if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return row % 2
+        return "ab"[row % 2]
+
+    values = pa.array([value(row) for row in range(20)], kind if not pa.types.is_dictionary(kind) else pa.string())
+    values = values.dictionary_encode() if pa.types.is_dictionary(kind) else values
+    for columns in ({"text": [f"text {row}" for row in range(20)], "label": values}, {"text": values, "label": ["a", "b"] * 10}, {"x": [f"text {row}" for row in range(20)], "y z": values}):
+        pq.write_table(pa.table(columns), "t.parquet")
+        for on_bad_row in ("fail", "skip"):
+            try:
+                check(load_task("t", train="t.parquet", on_bad_row=on_bad_row, seed=1))
+            except (DataError, RecipeError) as error:
+                wrong = [problem for problem in error.problems if not problem or "\n" in problem]
+                assert not wrong
