@@ -107,7 +107,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another folder with --runs; the same command resumes.") from error
+        remedy = "Free some space or choose another folder with --runs; the same command resumes."
+        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}). {remedy}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class TaskModel(nn.Module):
     def __init__(self, branches: Sequence[Branch], head: nn.Module, *, n_sides: int = 1) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
-        self.head = head
+        self.head: Any = head                   # nn.Module says that its attributes are tensors or modules; a head has `embed` and `score`
         self.n_sides = n_sides
 
     def forward(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None) -> Output:

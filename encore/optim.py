@@ -43,7 +43,7 @@ def step(optimiser: torch.optim.AdamW, tables: Iterable[WordTable], *, lr: float
     optimiser.step()
     groups = {id(p): group for group in optimiser.param_groups for p in group["params"] if p.grad is not None}
     for table in tables:
-        if table.table is not None and (group := groups.get(id(table.weight))) is not None:
-            table.decay *= 1 - group["lr"] * group["weight_decay"]
+        if table.table is not None and (own := groups.get(id(table.weight))) is not None:
+            table.decay *= 1 - own["lr"] * own["weight_decay"]
     optimiser.zero_grad(set_to_none=True)
     return norm

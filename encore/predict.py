@@ -62,7 +62,7 @@ class Model:
         """The named task, or the only one. Raises RecipeError."""
         if name is None and len(self.tasks) == 1:
             return next(iter(self.tasks.values()))
-        if name not in self.tasks:
+        if name is None or name not in self.tasks:
             problem = "several tasks in this run; name one" if name is None else f"no task called '{name}' in this run"
             raise RecipeError(f"{self.folder}: {problem}. {did_you_mean(name or '', list(self.tasks))}")
         return self.tasks[name]
@@ -121,7 +121,8 @@ def load(run: str | Path) -> Model:
         encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
         pooling = catalogue.build("pooling", spec["pooling"], encoders.shape_of(encoder, config))
         model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", spec["head"], pooling.width, labels.n_scores))
-        encoders.fill(model, {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}, where / "weights.safetensors")
+        own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+        encoders.fill(model, own, where / "weights.safetensors")
         columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
         tasks[name] = LoadedTask(name, labels, columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], model.eval())
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])

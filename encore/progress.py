@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from encore.types import EvalReport, StepReport
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from encore.types import Phase
 
 __all__ = ["Watch"]
 
@@ -85,5 +83,5 @@ def _epoch_words(report: EvalReport) -> str:
     return "  |  ".join(words) + ("  *" if report.is_best else "")
 
 
-def _figures(found: dict[str, float] | object, but: Sequence[str] = ()) -> str:
-    return "".join(f"  {name} {value:.3f}" for name, value in dict(found).items() if name not in but)      # type: ignore[call-overload]
+def _figures(found: Mapping[str, float], but: Sequence[str] = ()) -> str:
+    return "".join(f"  {name} {value:.3f}" for name, value in found.items() if name not in but)

@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_s
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
     rate = _Rate()
-    for report in fit(models, prepared.plan, prepared.streams, seed=recipe.seed, micro_batch=recipe.plan.micro_batch, patience=recipe.plan.early_stopping, state=state):
+    micro_batch, patience = recipe.plan.micro_batch, recipe.plan.early_stopping
+    for report in fit(models, prepared.plan, prepared.streams, seed=recipe.seed, micro_batch=micro_batch, patience=patience, state=state):
         rate.see(report)
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:
@@ -189,7 +191,7 @@ class _Log:
             where.mkdir(parents=True, exist_ok=True)
             for split, scores in sets.items():
                 rows = prepared.streams[task].dev[split]
-                files.write(where / f"{split}-{report.epoch}.parquet", lambda file, table=_table(rows, scores): pq.write_table(table, file, compression="zstd"))
+                files.write(where / f"{split}-{report.epoch}.parquet", partial(pq.write_table, _table(rows, scores), compression="zstd"))
         record = {"epoch": report.epoch, "step": report.step, "train": report.train, "dev": report.dev, "selected": report.selected, "is_best": report.is_best}
         self.epochs.append(record)
         self._write_epochs()
@@ -208,7 +210,8 @@ class _Log:
         target = self.folder / "checkpoint" / f"step-{self.state.step:09d}-epoch-{self.state.epoch:05d}"
         if target.exists():
             return
-        numbers = {"state": self.state.numbers(), "epochs": self.epochs, "seconds": self.seconds_before + time.monotonic() - self.started, "kept_epoch": self.kept_epoch}
+        seconds = self.seconds_before + time.monotonic() - self.started
+        numbers = {"state": self.state.numbers(), "epochs": self.epochs, "seconds": seconds, "kept_epoch": self.kept_epoch}
         with files.commit_folder(target) as being_written:
             safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in self.state.tensors().items()}, being_written / "tensors.safetensors")
             (being_written / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
@@ -278,7 +281,8 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
             "max_length": recipe.max_length,
             "truncation": recipe.truncation,
         }
-    return {"encoder": prepared.recipe.encoder, "encoder_digest": prepared.source.digest, "precision": prepared.precision, "seed": prepared.recipe.seed, "tasks": tasks}
+    whole = prepared.recipe
+    return {"encoder": whole.encoder, "encoder_digest": prepared.source.digest, "precision": prepared.precision, "seed": whole.seed, "tasks": tasks}
 
 
 def _table(rows: Any, scores: np.ndarray) -> pa.Table:

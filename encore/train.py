@@ -17,8 +17,8 @@ from torch import Tensor
 from encore import catalogue, optim, rng, step
 from encore.data.batches import batches_of, collate, epoch_order, evaluation_batches
 from encore.data.tokenise import TokenStore
-from encore.errors import RecipeError
 from encore.encoder.encoder import Frozen
+from encore.errors import RecipeError
 from encore.model import TaskModel, predict_scores, unique_parameters, word_tables
 from encore.statistics import MetricWarning
 from encore.types import Batch, EvalReport, LabelSpace, Loss, Phase, StepReport

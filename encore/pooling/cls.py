@@ -23,7 +23,9 @@ class Cls(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        return rows.first(encoded.states[-1], encoded.tokens).float()
+        state = encoded.states[-1]
+        assert state is not None
+        return rows.first(state, encoded.tokens).float()
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)

@@ -23,7 +23,9 @@ class Mean(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        return rows.mean(encoded.states[-1], encoded.tokens)
+        state = encoded.states[-1]
+        assert state is not None
+        return rows.mean(state, encoded.tokens)
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)

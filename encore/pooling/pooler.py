@@ -30,7 +30,9 @@ class Pooler(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32: the [CLS] state, before the dense layer."""
-        return rows.first(encoded.states[-1], encoded.tokens).float()
+        state = encoded.states[-1]
+        assert state is not None
+        return rows.first(state, encoded.tokens).float()
 
     def forward(self, encoded: Encoded) -> Tensor:
         return torch.tanh(self.dense(self.reduce(encoded)))
