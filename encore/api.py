@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from encore.errors import RecipeError
 from encore.predict import load
-from encore.prepare import prepare
+from encore.prepare import Prepared, objections, prepare
 from encore.recipe import Recipe, load_recipe, recipe_for_file, recipe_from
 from encore.run import Result, Watcher, execute
 
-__all__ = ["fit", "load", "recipe_of"]
+__all__ = ["fit", "load", "prepared_from", "recipe_of"]
 
 
 def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Recipe:
@@ -27,6 +28,18 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
     return recipe_from({"task": str(what)}, overrides)
 
 
+def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:
+    """The run that `what` stands for, read and checked. A wrong recipe's files and encoder are checked all the same: everything is said in one go."""
+    try:
+        recipe = recipe_of(what, overrides, **data)
+    except RecipeError as error:
+        if error.rest is None:
+            raise
+        more = [line for line in objections(error.rest) if not any(line in told for told in error.problems)]
+        raise RecipeError([*error.problems, *more]) from None
+    return prepare(recipe)
+
+
 def fit(what: str | Path | Mapping[str, Any] | Recipe, *overrides: str, runs: str | Path = "runs", watch: Watcher | None = None, **data: Any) -> Result:
     """Train, or resume, or find the run complete.
 
@@ -36,4 +49,4 @@ def fit(what: str | Path | Mapping[str, Any] | Recipe, *overrides: str, runs: st
     what: a recipe (file, mapping or object), a data file, or a named task such as "rte". overrides: `key=value`, as on the command line.
     watch: called with every StepReport and EvalReport. Raises RecipeError, DataError or TrainingError.
     """
-    return execute(prepare(recipe_of(what, overrides, **data)), Path(runs), watch=watch)
+    return execute(prepared_from(what, overrides, **data), Path(runs), watch=watch)

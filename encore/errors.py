@@ -7,10 +7,12 @@ The command line prints `error.problems`, one line each, and leaves with `error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean"]
+__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean"]
+
+Result = TypeVar("Result")
 
 
 class EncoreError(Exception):
@@ -24,9 +26,10 @@ class EncoreError(Exception):
 
 
 class RecipeError(EncoreError):
-    """The command, the recipe or a constructor's settings are wrong."""
+    """The command, the recipe or a constructor's settings are wrong. `rest`: what remains of a recipe without them, so that the rest can be checked too."""
 
     exit_code = 2
+    rest: Any = None
 
 
 class DataError(EncoreError):
@@ -39,6 +42,37 @@ class TrainingError(EncoreError):
     """Training started and could not go on (loss not finite, disk full, run folder damaged)."""
 
     exit_code = 4
+
+
+class Complaints:
+    """Collects the errors of several checks, so that all of them are raised as one.
+
+    >>> complaints = Complaints()
+    >>> complaints.of(did_you_mean, "x", known=["y"])
+    'Known: y.'
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[EncoreError] = []
+
+    def of(self, check: Callable[..., Result], *given: Any, **named: Any) -> Result | None:
+        """What `check(*given, **named)` returns; None where it raises, which is kept."""
+        try:
+            return check(*given, **named)
+        except EncoreError as error:
+            self.errors.append(error)
+            return None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Those about the recipe first; each once."""
+        ordered = sorted(self.errors, key=lambda error: error.exit_code)
+        return tuple(dict.fromkeys(line for error in ordered for line in error.problems))
+
+    def raise_any(self) -> None:
+        """Raise what was collected, as a RecipeError if any of it is one."""
+        if self.errors:
+            raise type(min(self.errors, key=lambda error: error.exit_code))(self.lines)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

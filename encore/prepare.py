@@ -15,7 +15,7 @@ from encore import catalogue
 from encore.data.dataset import Dataset, TaskData, load_task
 from encore.data.tokenise import Tokeniser, TokenStore, tokenise
 from encore.encoder import load
-from encore.errors import EncoreError, RecipeError
+from encore.errors import Complaints, DataError, RecipeError
 from encore.evaluate import metrics_named
 from encore.files import canonical
 from encore.model import Branch, TaskModel, seeded
@@ -26,7 +26,7 @@ from encore.types import LabelSpace, Loss
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["RESULTS_VERSION", "Prepared", "build_models", "cores", "losses_of", "precision_of", "prepare", "tokenise_set"]
+__all__ = ["RESULTS_VERSION", "Prepared", "build_models", "cores", "losses_of", "objections", "precision_of", "prepare", "tokenise_set"]
 
 RESULTS_VERSION = 1                                     # raised by hand when the same recipe gives other bits
 
@@ -57,8 +57,8 @@ class Prepared:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What every table must say."""
-        said = [note for data in self.data.values() for note in data.notes]
+        """What every table must say: all that qualifies its figures."""
+        said = [note for data in self.data.values() for note in data.caveats]
         for task, splits in self.cut.items():
             length = self.recipe.tasks[task].max_length
             said += [f"{split}: {n:,} of {of:,} rows cut to {length} tokens ({self.recipe.tasks[task].truncation})" for split, (n, of) in splits.items() if n]
@@ -67,32 +67,16 @@ class Prepared:
 
 def prepare(recipe: Recipe) -> Prepared:
     """Read, check and tokenise; no weights are loaded. Raises RecipeError or DataError with all problems that were found."""
-    problems: list[EncoreError] = []
-    data: dict[str, TaskData] = {}
-    for name, task in recipe.tasks.items():
-        try:
-            data[name] = load_task(name, metrics=task.metrics, seed=recipe.seed, base=recipe.base, **task.data.model_dump())
-        except EncoreError as error:
-            problems.append(error)
-    source = None
-    try:
-        source = load.locate(recipe.encoder, base=recipe.base)
-    except EncoreError as error:
-        problems.append(error)
-    if problems or source is None:
-        raise type(problems[0])([line for error in problems for line in error.problems])
+    complaints = Complaints()
+    data, source = _found(recipe, complaints)
+    complaints.raise_any()
+    assert source is not None
 
     tokeniser = Tokeniser(source.folder)
-    longest = source.config.get("max_position_embeddings", 512)
-    streams, cut, poolings = {}, {}, {}
-    for name, task in recipe.tasks.items():
-        if task.max_length > longest:
-            raise RecipeError(f"tasks.{name}.max_length: encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less.")
-        metrics_named(data[name].metrics, data[name].labels.kind)
-        streams[name] = _stream(data[name], task, tokeniser)
-        sets = {"train": streams[name].train, **streams[name].dev}
-        cut[name] = {split: (rows.store.n_cut, len(rows)) for split, rows in sets.items()}
-        poolings[name] = dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
+    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, tokeniser, source))}
+    complaints.raise_any()
+    cut = {name: {split: (rows.store.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
+    poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
     identity = _identity(recipe, data, source, poolings) | {
@@ -103,6 +87,48 @@ def prepare(recipe: Recipe) -> Prepared:
         "results_version": RESULTS_VERSION,
     }
     return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, cut, identity)
+
+
+def objections(recipe: Recipe) -> tuple[str, ...]:
+    """What files and encoder hold against a recipe, or against what is left of one with mistakes. Nothing is tokenised."""
+    complaints = Complaints()
+    _found(recipe, complaints)
+    return complaints.lines
+
+
+def _found(recipe: Recipe, complaints: Complaints) -> tuple[dict[str, TaskData], load.Source | None]:
+    """The rows and the encoder that a recipe names, with everything checked that needs no tokens."""
+    source = complaints.of(load.locate, recipe.encoder, base=recipe.base)
+    if source is not None:
+        complaints.of(_check_shapes, recipe, source)
+    data = {}
+    for name, task in recipe.tasks.items():
+        found = complaints.of(load_task, name, metrics=task.metrics, seed=recipe.seed, base=recipe.base, **task.data.model_dump())
+        if found is not None:
+            data[name] = found
+            complaints.of(metrics_named, found.metrics, found.labels.kind)
+            for check in (_class_weights, _chances):
+                complaints.of(check, found, task)
+            complaints.of(losses_of, task, found.labels)
+    return data, source
+
+
+def _check_shapes(recipe: Recipe, source: load.Source) -> None:
+    try:
+        encoder = load.build(source.config)
+    except DataError as error:
+        raise DataError(f"encoder '{recipe.encoder}': {problem}" for problem in error.problems) from None
+    complaints = Complaints()
+    longest = source.config.get("max_position_embeddings", 512)
+    for name, task in recipe.tasks.items():
+        complaints.of(catalogue.build, "pooling", _pooling(task, source), load.shape_of(encoder, source.config))
+        if task.max_length > longest:
+            complaints.errors.append(RecipeError(f"max_length: encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less."))
+    complaints.raise_any()
+
+
+def _pooling(task: TaskRecipe, source: load.Source) -> dict[str, Any]:
+    return dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
 
 
 def build_models(prepared: Prepared) -> dict[str, TaskModel]:
@@ -150,31 +176,40 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser) -> Stream:
+def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source) -> Stream:
     def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
         store = tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)
+        if store.ids.max(initial=0) >= source.config["vocab_size"]:
+            raise DataError(
+                f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {source.config['vocab_size']}. "
+                "The two belong to different encoders; save the right tokenizer into that folder."
+            )
         assert dataset.targets is not None
         return Rows(store, dataset.targets, dataset.digest, dataset.rows, np.ones(len(dataset), np.float32) if weights is None else weights)
 
     per_class = _class_weights(data, task)
     targets = data.train.targets
     weights = None if per_class is None or targets is None else per_class[targets].astype(np.float32)
-    chances = None
-    if task.sampling == "balanced":
-        if targets is None or data.labels.kind not in ("binary", "multiclass"):
-            raise RecipeError(f"tasks.{data.name}.sampling: balanced sampling needs one class per row; this is a {data.labels.kind} task. Remove it.")
-        counts = np.bincount(targets, minlength=data.labels.n_scores)
-        chances = 1 / counts[targets] / np.count_nonzero(counts)
-    return Stream(
-        data.name, data.labels, rows(data.train, weights), {name: rows(part) for name, part in data.dev.items()}, data.metrics, losses_of(task, data.labels), chances
-    )
+    train, dev = rows(data.train, weights), {name: rows(part) for name, part in data.dev.items()}
+    return Stream(data.name, data.labels, train, dev, data.metrics, losses_of(task, data.labels), _chances(data, task))
+
+
+def _chances(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
+    """(rows,) probabilities with which training rows are drawn, every class as often as any other; None: each row once per epoch."""
+    if task.sampling != "balanced":
+        return None
+    targets = data.train.targets
+    if targets is None or data.labels.kind not in ("binary", "multiclass"):
+        raise RecipeError(f"sampling: balanced sampling needs one class per row; this is a {data.labels.kind} task. Remove it.")
+    counts = np.bincount(targets, minlength=data.labels.n_scores)
+    return 1 / counts[targets] / np.count_nonzero(counts)
 
 
 def _class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
     """(classes,) by the labels' order, with mean 1 over the training rows where balanced."""
     if task.class_weights is None:
         return None
-    where = f"tasks.{data.name}.class_weights"
+    where = "class_weights"
     if data.labels.kind not in ("binary", "multiclass"):
         raise RecipeError(f"{where}: class weights need one class per row; this is a {data.labels.kind} task. Remove them.")
     if task.class_weights == "balanced":

@@ -251,15 +251,38 @@ def _file_text(path: Path) -> str:
 def _checked(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Recipe:
     """The recipe that a document describes; `problems` are those of reading it."""
     tree = _complete(document, overrides, base, problems)
-    recipe = None
+    recipe, culprits = None, []
     try:
         recipe = Recipe.model_validate(plain(tree))
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=True):
             problems += _told(tree, detail)
+            culprits.append(detail["loc"])
     if problems or recipe is None:
         found = sorted(dict.fromkeys(problems), key=_line)
-        raise RecipeError(found if len(found) <= _MOST_SHOWN else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"])
+        refusal = RecipeError(found if len(found) <= _MOST_SHOWN else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"])
+        refusal.rest = _without(plain(tree), culprits, base)
+        raise refusal
+    recipe._base = base
+    return recipe
+
+
+def _without(tree: dict[str, Any], culprits: Sequence[tuple[str | int, ...]], base: Path) -> Recipe | None:
+    """The recipe without the settings that are wrong, so that its files and its encoder can be checked in the same go. A task whose data settings are among
+    them is left out: what would be read without them is not what was meant. None where too little is left."""
+    if any(steps[0] == "encoder" for steps in culprits):
+        return None
+    for steps in [*culprits, ("tasks", _NO_TASK)]:
+        end = 2 if steps[0] == "tasks" and steps[2:3] == ("data",) else len(steps)
+        inner: Any = tree
+        for step in steps[: end - 1]:
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(steps[end - 1], None)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError:
+        return None
     recipe._base = base
     return recipe
 

@@ -5,6 +5,7 @@ Texts stay in pyarrow arrays: 100,000 reviews cost their bytes, not 100,000 Pyth
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -376,17 +377,25 @@ def _file_parts(
     """The columns, the train part and the dev parts of the user's files; all that is wrong with any of them is raised together."""
     problems: list[str] = []
     read: dict[str, Table] = {}
+    partly = set()
     for key, path in {"train": train, **dev}.items():
         try:
             read[key] = read_table(path, **reading)
         except DataError as error:
             problems += error.problems
+            if reading["on_bad_row"] == "fail" and str(path) != "-":
+                with contextlib.suppress(DataError):  # the rows that can be read are checked too, so that nobody repairs a file twice
+                    read[key] = read_table(path, **{**reading, "on_bad_row": "skip"})
+                    partly.add(key)
     columns: Columns | None = None
     if "train" in read:
         try:
             columns = infer_columns(read["train"], text=text, text_pair=text_pair, label=label, kind=kind, labels=labels)
         except EncoreError as error:
-            problems += error.problems
+            # Of a file of which only some rows could be read, no more is said than what its header says.
+            header = read["train"].columns.column_names
+            if "train" not in partly or any(name not in header for name in (text, text_pair, label) if name is not None):
+                problems += error.problems
     parts: dict[str, Dataset] = {}
     if columns is not None:
         for key, table in read.items():
@@ -428,7 +437,8 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
             for row in np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(values), "").to_numpy()).tolist():
                 problems.setdefault(row, f"{place(table, row)} column '{column}': the text is blank. {_SKIP}")
     extra = {word: table.columns[word] for word in keep}
-    dataset = Dataset(name, texts, pairs, targets, table.rows, table.digest, str(table.path), table.lines, extra)
+    notes = (table.skipped,) if table.skipped else ()
+    dataset = Dataset(name, texts, pairs, targets, table.rows, table.digest, str(table.path), table.lines, extra, notes)
     if not problems:
         return dataset, []
     listed = [problems[row] for row in sorted(problems)]
@@ -437,7 +447,7 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
     good = np.setdiff1d(np.arange(len(dataset)), np.fromiter(problems, dtype=np.int64))
     if not len(good):
         return dataset, [f"{table.name}: every row is bad; nothing is left to use.", *listed]
-    return replace(dataset.take(good), notes=(skipped_note(table.name, listed),)), []
+    return replace(dataset.take(good), notes=(*notes, skipped_note(table.name, listed))), []
 
 
 def _texts(table: Table, name: str, normalise: str | None) -> pa.ChunkedArray:

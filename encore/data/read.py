@@ -58,6 +58,7 @@ class Table:
     rows: np.ndarray
     notes: tuple[str, ...] = ()
     name: str = ""  # the path as a message prints it
+    skipped: str = ""  # the one of the notes that says which rows could not be read
 
     def __len__(self) -> int:
         return self.columns.num_rows
