@@ -1,6 +1,6 @@
 """Binary cross-entropy, one decision per label, averaged over the labels.
 
-Source: METHODS §4.1.   Differs: none.   Needs: targets (rows, labels) in [0, 1].
+Source: SerBERTus §3 (METHODS §4.1).   Differs: several labels per row, where the paper has one.   Needs: targets (rows, labels) in [0, 1].
 """
 
 from __future__ import annotations

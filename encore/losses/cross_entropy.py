@@ -1,6 +1,6 @@
 """Cross-entropy over classes.
 
-Source: METHODS §1.   Differs: none.   Needs: one score per label (a binary task has two).
+Source: Devlin et al. 2019 (METHODS §1).   Differs: none.   Needs: one score per label (a binary task has two).
 """
 
 from __future__ import annotations

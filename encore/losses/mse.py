@@ -1,6 +1,6 @@
 """Squared error on the labels' own scale.
 
-Source: METHODS §1, 4.1.   Differs: none.
+Source: SerBERTus §3 (METHODS §1, 4.1).   Differs: none.
 """
 
 from __future__ import annotations

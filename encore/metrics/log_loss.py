@@ -1,6 +1,6 @@
 """Log loss: the mean of −log p(truth), in nats; over rows and labels for multi-label tasks. Lower is better.
 
-Taken from the scores with scipy's log-softmax and log-sigmoid: scikit-learn's clips probabilities at 2e-16, which hides how wrong a sure mistake is.
+Source: scipy, log_softmax and log_expit.   Differs: scikit-learn's log_loss clips probabilities at 2e-16, which hides how wrong a sure mistake is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Label-ranking average precision: for each true label of a row, the share of true ones among the labels scored at least as high; averaged.
 
-Needs no threshold, so it shows what a multi-label model knows even where it predicts nothing. Rows with no label, or with all, count 1 (scikit-learn's rule).
+Source: scikit-learn, label_ranking_average_precision_score.   Differs: none: rows with no label, or with all, count 1. No threshold is involved, so it shows
+what a multi-label model knows even where it predicts nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Mean absolute error, in the unit of the targets. Lower is better."""
+"""Mean absolute error, in the unit of the targets. Lower is better.
+
+Source: scikit-learn, mean_absolute_error.   Differs: none.
+"""
 
 from __future__ import annotations
 

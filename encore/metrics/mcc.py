@@ -1,6 +1,6 @@
 """Matthews correlation of two or more classes; 0 where its denominator is 0.
 
-Source: METHODS 8.7; for more than two classes Gorodkin 2004, as in scikit-learn.
+Source: Gorodkin 2004; scikit-learn, matthews_corrcoef (METHODS 8.7).   Differs: none.
 """
 
 from __future__ import annotations

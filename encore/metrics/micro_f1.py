@@ -1,4 +1,7 @@
-"""Micro F1: F1 of all decisions pooled. For single-label tasks it equals the accuracy."""
+"""Micro F1: F1 of all decisions pooled. For single-label tasks it equals the accuracy.
+
+Source: scikit-learn, f1_score.   Differs: none.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pearson's r mapped to [0, 1]: (1 + r) / 2, as GEN and ADF average it with accuracies.
+"""Pearson's r mapped to [0, 1]: (1 + r) / 2, to be averaged with accuracies.
 
-Source: METHODS 8.7. Overall scores made with it are not comparable with those made with r itself.
+Source: minBERT generalization, AdapterFusion (METHODS 8.7).   Differs: none; overall scores made with it are not comparable with those made with r itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Pearson correlation of values and targets; 0, with a warning, where either is constant."""
+"""Pearson correlation of values and targets; 0, with a warning, where either is constant.
+
+Source: scipy, pearsonr (METHODS 8.7).   Differs: scipy's r of a constant is NaN.
+"""
 
 from __future__ import annotations
 

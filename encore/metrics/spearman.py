@@ -1,7 +1,6 @@
 """Spearman correlation with average ranks; 0, with a warning, where values or targets are constant.
 
-Its bootstrap ranks every resample anew, without sorting: in the order of the whole set, the average rank of a value is the number of drawn rows before it
-plus half of those that share it.
+Source: scipy, spearmanr (METHODS 8.7).   Differs: scipy's correlation of a constant is NaN.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ __all__ = ["spearman"]
 
 
 def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
+    """Ranks every resample anew, without sorting: in the order of the whole set, a value's average rank is the number of drawn rows before it plus half of
+    those that share it."""
     places = [np.unique(values, return_inverse=True)[1] for values in (scores[:, 0], targets)]
 
     def value(counts: np.ndarray) -> np.ndarray:
