@@ -172,11 +172,7 @@ def _near(file: Path) -> str:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder != file.parent:
-        return (
-            f" The folder {shown(file.parent)} does not exist either (working directory: {Path.cwd()})."
-            if not file.parent.is_absolute()
-            else f" The folder {file.parent} does not exist."
-        )
+        return f" The folder {shown(file.parent)} does not exist either."
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
     except OSError:
@@ -518,7 +514,7 @@ def _jsonl(text: io.TextIOWrapper, name: str) -> _Parsed:
             continue
         try:
             record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_no_twice)
-            if not isinstance(record, dict):
+            if not isinstance(record, dict) or not record:
                 raise ValueError(f'expected an object such as {{"text": …, "label": …}}, got {_short(line.strip())}')
             line.encode() if "\\ud" not in line.lower() else json.dumps(record, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:

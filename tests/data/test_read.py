@@ -223,6 +223,7 @@ MISTAKES = {
     "a JSON array": ("t.json", b'[{"text": "a"}]', "t.json: one JSON array; expected one object per line. Convert it: jq -c '.[]' t.json > t.jsonl"),
     "broken JSON": ("t.jsonl", b'{"text": "a"}\n{"text": "b"\n', f"t.jsonl:2: not JSON (Expecting ',' delimiter at column 13): '{{\"text\": \"b\"'. {SKIP}"),
     "a JSON line that is no object": ("t.jsonl", b'{"text": "a"}\n["b"]\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'["b"]\'. {SKIP}'),
+    "an object without keys": ("t.jsonl", b'{"text": "a"}\n{}\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'{{}}\'. {SKIP}'),
     "a JSON key twice": ("t.jsonl", b'{"text": "a", "text": "b"}\n', f"t.jsonl:1: the key 'text' occurs twice in one object. {SKIP}"),
     "half a surrogate pair": ("t.jsonl", b'{"text": "\\ud83d"}\n', f"t.jsonl:1: half of a surrogate pair (\\ud800–\\udfff), which is no character. {SKIP}"),
     "a web page": ("t.csv", b"<!DOCTYPE html>\n<p>Not found", "t.csv: this is a web page, not a table: the download gave an HTML page instead of the file."),
