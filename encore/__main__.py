@@ -1,6 +1,22 @@
-"""`python -m encore` is the command `encore`."""
+"""The command `encore`, which is also `python -m encore`."""
 
-from encore.cli import main
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """What `encore.cli.main` does, and quiet also when it is interrupted before that is imported."""
+    try:
+        from encore.cli import main as run
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    run()
+
 
 if __name__ == "__main__":
     main()

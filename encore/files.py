@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from encore.errors import TrainingError
 
-__all__ = ["MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "write", "write_json", "write_manifest", "wrong_files"]
+__all__ = ["MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest", "wrong_files"]
 
 MANIFEST = "manifest.json"
 
@@ -68,6 +68,8 @@ def wrong_files(folder: Path) -> list[str]:
         entries = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return [MANIFEST]
+    if not isinstance(entries, dict):
+        return [MANIFEST]
     return [name for name, digest in entries.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
 
 
@@ -100,6 +102,15 @@ def remove(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         os.rename(folder, gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written or half removed, here and in the folders below."""
+    for left in [path for path in folder.rglob(".*") if path.suffix in (".part", ".gone", ".new")]:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

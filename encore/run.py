@@ -99,18 +99,23 @@ def read_result(folder: Path) -> Result:
     """The result of a complete run. Raises DataError where there is none or where files were changed."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
-    if not (folder / "results.json").exists() or not (folder / files.MANIFEST).exists():
+    if not (folder / files.MANIFEST).exists():
         raise DataError(f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that started it once more; it resumes.")
     wrong = files.wrong_files(folder)
     if wrong:
         raise DataError(f"{folder / name}: missing, or not as the run wrote it. Remove the folder and run it again." for name in wrong)
-    stored, cost = files.read_json(folder / "results.json"), files.read_json(folder / "cost.json")
+    stored = files.read_json(folder / "results.json")
+    try:
+        cost = files.read_json(folder / "cost.json")            # no part of the results, so nothing vouches for it
+        seconds, tokens_per_second = float(cost["seconds"]), float(cost["tokens_per_second"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise DataError(f"{folder / 'cost.json'}: missing, or not as the run wrote it. Remove the folder and run it again.") from None
     metrics = {
         task: {split: {who: {name: _estimate(value) for name, value in found.items()} for who, found in rows.items()} for split, rows in sets.items()}
         for task, sets in stored["metrics"].items()
     }
     kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
-    return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=cost["seconds"], tokens_per_second=cost["tokens_per_second"])
+    return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=seconds, tokens_per_second=tokens_per_second)
 
 
 def scores_at(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
@@ -129,10 +134,10 @@ def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_s
     models = build_models(prepared)
     state = FitState(models)
     state.narrow(prepared.streams)
-    log = _Log(folder, state)
+    rate = _Rate()
+    log = _Log(folder, state, rate)
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
-    rate = _Rate()
     micro_batch, patience = recipe.plan.micro_batch, recipe.plan.early_stopping
     for report in fit(models, prepared.plan, prepared.streams, seed=recipe.seed, micro_batch=micro_batch, patience=patience, state=state):
         rate.see(report)
@@ -154,8 +159,8 @@ class _Log:
     """The consumer of `fit` that writes the run folder. What it holds in memory is saved with each checkpoint, so that files of an interrupted run are cut
     back to the checkpoint before training goes on."""
 
-    def __init__(self, folder: Path, state: FitState) -> None:
-        self.folder, self.state = folder, state
+    def __init__(self, folder: Path, state: FitState, rate: _Rate) -> None:
+        self.folder, self.state, self.rate = folder, state, rate
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[bytes] = []
         self.seconds_before = 0.0
@@ -163,17 +168,18 @@ class _Log:
         self.kept_epoch = 0
 
     def resume(self, prepared: Prepared) -> None:
-        """Load the newest checkpoint that is whole; without one, start from nothing."""
+        """Load the newest checkpoint that is whole; without one, start from nothing. A damaged one goes, or it would stand where the next is to be saved."""
+        files.sweep(self.folder)
         where = self.folder / "checkpoint"
         where.mkdir(exist_ok=True)
-        for left in [*where.glob(".*"), *self.folder.glob(".*")]:
-            files.remove(left) if left.is_dir() else left.unlink()
         for saved in sorted(where.iterdir(), reverse=True):
             if files.wrong_files(saved):
+                files.remove(saved)
                 continue
             numbers = files.read_json(saved / "state.json")
             self.state.restore(numbers["state"], safetensors.torch.load_file(saved / "tensors.safetensors"), prepared.plan)
             self.epochs, self.seconds_before, self.kept_epoch = numbers["epochs"], numbers["seconds"], numbers["kept_epoch"]
+            self.rate.tokens, self.rate.seconds = numbers["rate"]
             break
         log = self.folder / "steps.jsonl"
         lines = log.read_bytes().splitlines(keepends=True)[: self.state.step] if log.exists() and self.state.step else []
@@ -212,6 +218,7 @@ class _Log:
             return
         seconds = self.seconds_before + time.monotonic() - self.started
         numbers = {"state": self.state.numbers(), "epochs": self.epochs, "seconds": seconds, "kept_epoch": self.kept_epoch}
+        numbers["rate"] = [self.rate.tokens, self.rate.seconds]
         with files.commit_folder(target) as being_written:
             safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in self.state.tensors().items()}, being_written / "tensors.safetensors")
             (being_written / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
@@ -338,7 +345,13 @@ def _estimate(stored: Mapping[str, Any]) -> Estimate:
 
 
 def _complete(folder: Path) -> Result:
-    return replace(read_result(folder), already_complete=True)
+    result = read_result(folder)
+    if (folder / "checkpoint").exists() or (folder / ".checkpoint.gone").exists():
+        # Killed between its manifest and its last line. Where the lock is taken, that process is just about to clear up itself.
+        with contextlib.suppress(TrainingError, OSError), _locked(folder):
+            files.remove(folder / "checkpoint")
+            files.sweep(folder)
+    return replace(result, already_complete=True)
 
 
 @contextlib.contextmanager
@@ -346,7 +359,8 @@ def _locked(folder: Path) -> Iterator[None]:
     """One process per run. The kernel lets go of the lock when a process dies, however it dies."""
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
+        file = (folder / "lock").open("a")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -111,7 +111,7 @@ class FitState:
                 state = {key: tensors[f"optimiser/{name}/{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq") if f"optimiser/{name}/{key}" in tensors}
                 if state:
                     self.optimiser.state[parameter] = state
-        self.seen = {name.removeprefix("seen/"): [value.numpy()] for name, value in tensors.items() if name.startswith("seen/")}
+        self.seen = {task: [tensors[f"seen/{task}"].numpy()] if f"seen/{task}" in tensors else [] for task in self.sums}
 
 
 def fit(
