@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from encore.data import tasks
 from encore.errors import RecipeError
 from encore.predict import load
 from encore.prepare import Prepared, objections, prepare
@@ -16,16 +19,30 @@ __all__ = ["fit", "load", "prepared_from", "recipe_of"]
 
 
 def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Recipe:
-    """A recipe from a recipe file, a data file, the name of a task, or a mapping. `data`: column names and the like for a data file."""
+    """A recipe from a recipe file, a data file, the name of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …)."""
+    given = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in data.items() if value is not None}
     if isinstance(what, Recipe):
+        if overrides or given:
+            raise RecipeError(f"{', '.join([*overrides, *given])}: a Recipe is complete; change it with its own fields, or give its file or mapping.")
         return what
+    if not isinstance(what, Mapping) and _is_data_file(what):
+        return recipe_for_file(what, overrides, **given)
+    # Of a recipe and of a named task these are settings like any other; what follows them wins. JSON is YAML that needs no guessing.
+    overrides = (*(f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()), *overrides)
     if isinstance(what, Mapping):
         return recipe_from(what, overrides)
-    if Path(what).suffix.lower() in {".yaml", ".yml"}:
+    if Path(what).suffix.lower() in _RECIPES:
         return load_recipe(what, overrides)
-    if Path(what).suffix or "/" in str(what) or str(what) == "-":
-        return recipe_for_file(what, overrides, **data)
     return recipe_from({"task": str(what)}, overrides)
+
+
+_RECIPES = (".yaml", ".yml")
+
+
+def _is_data_file(what: str | Path) -> bool:
+    if Path(what).suffix.lower() in _RECIPES or str(what) in tasks.names():
+        return False
+    return isinstance(what, Path) or bool(Path(what).suffix) or "/" in what or what == "-" or Path(what).exists()
 
 
 def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:

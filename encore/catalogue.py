@@ -6,6 +6,7 @@ the settings of a recipe. A constructor's keyword parameters are the technique's
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from encore.errors import RecipeError, did_you_mean
 
-__all__ = ["build", "find", "kinds", "names", "settings"]
+__all__ = ["about", "build", "find", "kinds", "names", "settings"]
 
 _HERE = Path(__file__).parent
 _KINDS = ("curves", "heads", "losses", "metrics", "plans", "pooling")
@@ -30,6 +31,12 @@ def names(kind: str) -> tuple[str, ...]:
     if kind not in _KINDS:
         raise RecipeError(f"no kind of technique called '{kind}'. {did_you_mean(kind, _KINDS)}")
     return tuple(sorted(path.stem for path in (_HERE / kind).glob("[a-z]*.py")))
+
+
+def about(kind: str, name: str) -> str:
+    """The first sentence of a technique's file. Imports nothing."""
+    docstring = ast.get_docstring(ast.parse((_HERE / kind / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
 def find(kind: str, name: str) -> Any:

@@ -259,8 +259,8 @@ def _coefficient(value: float) -> str:
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
-def results_table(dev_scores: Sequence[DevScores], *, title: str = "", notes: Sequence[str] = ()) -> Listing:
-    """One line per dev set and metric, one column per predictor; footnotes say all that a figure alone would hide."""
+def results_table(dev_scores: Sequence[DevScores], *, title: str = "", notes: Sequence[str] = (), what: str = "dev set") -> Listing:
+    """One line per set of rows and metric, one column per predictor; footnotes say all that a figure alone would hide. what: a set is (a dev set, a file)."""
     names = list(dict.fromkeys(name for each in dev_scores for name in each.columns))
     rows = []
     footnotes = list(notes)
@@ -275,8 +275,8 @@ def results_table(dev_scores: Sequence[DevScores], *, title: str = "", notes: Se
             cells = [figure(estimates[name], metric.form) if name in estimates else "–" for name in names]
             rows.append((each.dev if line == 0 else "", f"{each.n_rows:,}" if line == 0 else "", metric.title, *cells))
             footnotes += _remarks(each.dev, metric, estimates)
-    footnotes.append("[low, high]: 95 % bootstrap interval over the rows of the dev set.")
-    return Listing(title, ("dev set", "rows", "metric", *names), tuple(rows), _footnotes(footnotes), frozenset({1, *range(3, 3 + len(names))}))
+    footnotes.append(f"[low, high]: 95 % bootstrap interval over the rows of the {what}.")
+    return Listing(title, (what, "rows", "metric", *names), tuple(rows), _footnotes(footnotes), frozenset({1, *range(3, 3 + len(names))}))
 
 
 def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from encore import catalogue, files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset, labelled, unlabelled
+from encore.data.read import shown
 from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
@@ -23,7 +24,7 @@ from encore.scores import predictions, probabilities
 from encore.train import Rows, score_rows
 from encore.types import LabelSpace
 
-__all__ = ["LoadedTask", "Model", "Prediction", "columns_of", "load", "named_predictions"]
+__all__ = ["LoadedTask", "Model", "Prediction", "columns_of", "load", "named_predictions", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,15 @@ class Model:
         rows = Rows(store, np.zeros(len(dataset), np.int64), dataset.digest, dataset.rows, np.ones(len(dataset), np.float32))
         return score_rows(chosen.model, rows, chosen.labels)
 
-    def read(self, path: str | Path, *, task: str | None = None, with_labels: bool = False, keep: Sequence[str] = (), **reading: Any) -> Dataset:
-        """A file read as this task's training file was. `reading`: delimiter, encoding, on_bad_row."""
+    def read(
+        self, path: str | Path, *, task: str | None = None, with_labels: bool = False, keep: Sequence[str] = (), keep_all: bool = False, **reading: Any
+    ) -> Dataset:
+        """A file read as this task's training file was. keep: further columns that `extra` is to hold, of labelled rows; keep_all: all of them, of
+        unlabelled ones. reading: delimiter, encoding, on_bad_row."""
         chosen = self.task(task)
         if with_labels:
             return labelled(path, chosen.columns, normalise=chosen.normalise, keep=keep, **reading)
-        return unlabelled(path, chosen.columns, normalise=chosen.normalise, **reading)
+        return unlabelled(path, chosen.columns, normalise=chosen.normalise, keep_all=keep_all, **reading)
 
 
 def named_predictions(scores: np.ndarray, labels: LabelSpace) -> list[Prediction]:
@@ -138,3 +142,12 @@ def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:
     chances = probabilities(scores, labels)
     kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
     return {"prediction": pa.array(said, kind)} | {f"p({name})": chances[:, column] for column, name in enumerate(labels.names)}
+
+
+def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the input (in `dataset.extra`), then those of the predictions. Raises DataError where both have one of the same name."""
+    twice = [name for name in columns if name in dataset.extra]
+    if twice:
+        named = f"column{'s' if len(twice) > 1 else ''} {', '.join(twice)}"
+        raise DataError(f"{shown(dataset.path)}: has {named}, which --with-input would write a second time. Rename them, or leave --with-input out.")
+    return {**dataset.extra, **columns}

@@ -32,7 +32,7 @@ from encore.yaml_lines import Value, from_python, is_text, one_line, plain, read
 
 __all__ = [
     "PROSE", "SYNONYMS", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
-    "anchored", "load_recipe", "recipe_for_file", "recipe_from", "resolved", "to_yaml",
+    "anchored", "load_recipe", "meant", "recipe_for_file", "recipe_from", "resolved", "to_yaml",
 ]
 
 PROSE = ("source", "claim", "expect")            # keys that say something about a run and change none of its bits
@@ -458,7 +458,7 @@ def _assignment(text: str, base: Path, problems: list[str]) -> tuple[tuple[str, 
     key = key.strip()
     if not equals or not key or key.startswith("-") or not all(key.split(".")):
         example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
-        instead = f"{_meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
+        instead = f"{meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
         problems.append(f"{where}: expected key=value, for example {instead}.")
         return None
     steps = tuple(key.split("."))
@@ -537,18 +537,22 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
     outer, _, inner = word.rpartition(".")
     if outer in ("plan", "data", "head", "pooling", "losses"):
         return f"no such setting. Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
-    meant = _meant(key)
-    if meant is None:
+    setting = meant(key)
+    if setting is None:
         return f"no such setting. {did_you_mean(key, known)}"
-    return f"no such setting. Did you mean '{meant.removeprefix(section + '.')}'?"
+    return f"no such setting. Did you mean '{setting.removeprefix(section + '.')}'?"
 
 
 def _word(key: str) -> str:
     return key.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _meant(key: str) -> str | None:
-    """The full name of the setting that somebody means who writes `key`."""
+def meant(key: str) -> str | None:
+    """The full name of the setting that somebody means who writes `key`, None where there is no telling.
+
+    >>> meant("learning_rate"), meant("lr"), meant("colour")
+    ('plan.lr', 'plan.lr', None)
+    """
     sections = {"": _TOP_KEYS, "plan.": _PLAN_KEYS, "data.": tuple(DataRecipe.model_fields)}
     return MEANT.get(_word(key)) or next((section + _word(key) for section, keys in sections.items() if _word(key) in keys), None)
 

@@ -65,13 +65,12 @@ class Result:
     already_complete: bool = False
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints. `metrics.dev` is metric → value; with several dev sets the others stand beside "dev" under their own names."""
+        """What `--json` prints: these four keys and no others. `metrics.dev` is metric → value on the dev set that decides; further dev sets stand beside it
+        under their own names. Intervals, baselines and notes are in RUN/results.json, which `encore ls --json` prints too."""
         sets: dict[str, Any] = {}
         for task in self.metrics.values():
             for number, (split, rows) in enumerate(task.items()):
-                name = "dev" if number == 0 else split
-                sets[name] = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
-                sets[f"{name}_interval"] = {metric: [estimate.low, estimate.high] for metric, estimate in rows[MODEL].items()}
+                sets["dev" if number == 0 else split if split != "dev" else "dev_2"] = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
         return {"run": str(self.folder), "metrics": sets, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
 
 

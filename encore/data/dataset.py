@@ -177,16 +177,16 @@ def load_task(
     )
 
 
-def open_test(data: TaskData, *, log: Callable[[str], None]) -> Dataset:
-    """Read the test file: the only place that does. What is opened is logged, with its digest, before anything is computed from it.
+def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str] = ()) -> Dataset:
+    """Read the test file: the only place that does. What is opened is logged, with its digest, before anything is computed from it. `keep`: as for `labelled`.
 
     Raises DataError where the task has none, or where the file is wrong.
     """
     if data.test is None:
-        complain([f"task '{data.name}' has no test file. Name one: data.test=FILE"])
+        complain([f"task '{data.name}' has no test file. Name one when training: --test FILE"])
     log(f"test file {shown(data.test)} is opened")
     dataset = labelled(
-        data.test, data.columns, normalise=data.normalise, name="test", delimiter=data.delimiter, encoding=data.encoding, on_bad_row=data.on_bad_row
+        data.test, data.columns, normalise=data.normalise, name="test", delimiter=data.delimiter, encoding=data.encoding, on_bad_row=data.on_bad_row, keep=keep
     )
     log(f"test file {shown(data.test)}: {len(dataset):,} rows, sha256 {dataset.digest}")
     for note in (*dataset.notes, *_overlap_note(data.train, dataset)):

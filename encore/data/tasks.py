@@ -14,7 +14,7 @@ from encore.data.read import Table, read_table, shown
 from encore.errors import DataError, RecipeError, did_you_mean
 from encore.types import TaskKind
 
-__all__ = ["NAMED", "NORMALISATIONS", "NamedTask", "find_task", "names", "normalise_text", "read_split"]
+__all__ = ["NAMED", "NORMALISATIONS", "NamedTask", "find_task", "names", "normalise_text", "read_split", "whereabouts"]
 
 
 @dataclass(frozen=True)
@@ -316,11 +316,23 @@ def _locate(name: str, file: str, digest: str) -> Path:
         return download(file, sha256=digest, repo=repo)
     if cached.is_file():
         return cached
-    looked = ", ".join(shown(folder) for folder in (*folders, cache_folder() / "data"))
+    asked = f"ENCORE_DATA ({shown(folders[0])})" if os.environ.get("ENCORE_DATA") else "ENCORE_DATA (not set)"
+    cache = str(cache_folder() / "data").replace(str(Path.home()), "~", 1)
     raise DataError(
-        f"task '{name}': {file} is not on this machine (looked in {looked}). Set ENCORE_DATA to a folder that holds it, "
+        f"task '{name}': {file} is not on this machine (looked in {asked}, ../shared/data, {cache}). Set ENCORE_DATA to a folder that holds it, "
         "or ENCORE_DATA_REPO to a Hugging Face data set that does."
     )
+
+
+def whereabouts(name: str) -> str:
+    """Where the files of a named task are, in a word: "here", "in the cache", "to download" or "not here". Their digests are checked when they are read."""
+    files = [file for file, _ in NAMED[name].files.values()]
+    folders = _folders()
+    if all(any((folder / file).is_file() for folder in folders) for file in files):
+        return "here"
+    if all((cache_folder() / "data" / file).is_file() for file in files):
+        return "in the cache"
+    return "to download" if os.environ.get("ENCORE_DATA_REPO") else "not here"
 
 
 def _pairs(table: Table, task: NamedTask) -> Table:

@@ -1,0 +1,181 @@
+"""What the command line says: announcements before training, the dry run, results, and what is wrong with a command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encore.data.read import shown
+from encore.errors import did_you_mean
+from encore.recipe import meant, resolved
+from encore.yaml_lines import write_yaml
+
+if TYPE_CHECKING:
+    from encore.estimate import Cost
+    from encore.evaluate import Listing
+    from encore.prepare import Prepared
+    from encore.run import Result
+
+__all__ = ["announcements", "dry_run_lines", "dry_run_object", "extent", "last_line", "result_tables", "run_line", "usage_problem"]
+
+
+def announcements(prepared: Prepared) -> list[str]:
+    """Everything that was inferred or decided, before anything is spent on it."""
+    several = len(prepared.data) > 1
+    lines = []
+    for task, data in prepared.data.items():
+        prefix = f"{task}: " if several else ""
+        why = f" ({prepared.source.why})" if prepared.recipe.tasks[task].pooling is None else ""
+        lines += [f"{prefix}{note}" for note in data.notes]
+        lines.append(f"{prefix}encoder {prepared.recipe.encoder}, pooling {prepared.poolings[task]['name']}{why}")
+        lines.append(f"{prefix}{_cut(prepared, task)}")
+    threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
+    return [*lines, f"{prepared.precision} on {prepared.device}, {threads}; seed {prepared.recipe.seed}"]
+
+
+def _cut(prepared: Prepared, task: str) -> str:
+    settings = prepared.recipe.tasks[task]
+    cut = [f"{n:,} of {of:,} {split} rows" for split, (n, of) in prepared.cut[task].items() if n]
+    if not cut:
+        return f"no row is longer than {settings.max_length} tokens"
+    return f"cut to {settings.max_length} tokens ({settings.truncation}): {', '.join(cut)}"
+
+
+def run_line(folder: Path) -> str:
+    """Which run this is, and whether there is something of it already."""
+    if (folder / "manifest.json").exists():
+        return f"run {folder}: complete already"
+    steps = (folder / "steps.jsonl").read_bytes().count(b"\n") if (folder / "steps.jsonl").exists() else 0
+    return f"run {folder}: goes on after step {steps:,}" if steps else f"run {folder}"
+
+
+def extent(prepared: Prepared) -> dict[str, int]:
+    """Epochs and optimiser steps of the whole run."""
+    steps = sum(-(-len(prepared.streams[task].train) // phase.batch_size) * phase.epochs for phase in prepared.plan for task in phase.tasks)
+    return {"epochs": sum(phase.epochs for phase in prepared.plan), "steps": steps}
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ dry run
+
+def filled_in(prepared: Prepared) -> dict[str, Any]:
+    """The recipe as plain data with what was inferred in the place of what was left open, and without what stays empty."""
+    settings = resolved(prepared.recipe)
+    settings |= {"precision": prepared.precision, "threads": prepared.threads}
+    for name, task in settings["tasks"].items():
+        data, columns = prepared.data[name], prepared.data[name].columns
+        if task["data"]["train"] is not None:
+            task["data"] |= {"text": columns.text, "text_pair": columns.text_pair, "label": columns.label, "kind": columns.kind}
+            if columns.labels and task["data"]["labels"] is None:
+                task["data"]["labels"] = list(columns.labels)
+        task |= {"pooling": dict(prepared.poolings[name]), "metrics": list(data.metrics)}
+        task["losses"] = {term: {**spec, "name": spec["name"] or prepared.task_loss(name)} for term, spec in task["losses"].items()}
+    return _short(settings)
+
+
+def _short(value: Any) -> Any:
+    """Without nulls and empty mappings; `{name: x}` is x, and a weight of 1 goes without saying."""
+    if isinstance(value, Mapping):
+        entries = {key: _short(entry) for key, entry in value.items() if entry is not None and entry != {} and not (key == "weight" and entry == 1)}
+        return entries["name"] if set(entries) == {"name"} else {key: entry for key, entry in entries.items() if entry != {}}
+    return [_short(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def dry_run_lines(prepared: Prepared, cost: Cost) -> list[str]:
+    """A recipe that loads, and as its comments what it would come to."""
+    lines = [write_yaml(filled_in(prepared)).rstrip()]
+    for task, data in prepared.data.items():
+        rows = ", ".join(f"{len(part):,} {name}" for name, part in {"train": data.train, **data.dev}.items())
+        lines += [f"# {task}: {rows} rows; {_cut(prepared, task)}"]
+    lines.append(f"# {cost.parameters:,} parameters, {cost.trained:,} of them trained; {cost.steps:,} steps, {cost.tokens_per_epoch:,} tokens per epoch")
+    lines.append(f"# takes about {duration(cost.seconds)} and {cost.memory_bytes / 1e9:.1f} GB on this machine as busy as it is now (within a factor of two)")
+    return lines
+
+
+def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "run": str(folder),
+        "recipe": filled_in(prepared),
+        "rows": {task: {name: len(part) for name, part in {"train": data.train, **data.dev}.items()} for task, data in prepared.data.items()},
+        "cut": {task: {split: n for split, (n, _) in splits.items()} for task, splits in prepared.cut.items()},
+        "notes": list(prepared.notes),
+        "parameters": cost.parameters,
+        "parameters_trained": cost.trained,
+        "steps": cost.steps,
+        "tokens_per_epoch": cost.tokens_per_epoch,
+        "estimated_seconds": cost.seconds,
+        "estimated_memory_bytes": cost.memory_bytes,
+    }
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(7.2), duration(600), duration(9000)
+    ('7 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ results
+
+def result_tables(result: Result, prepared: Prepared) -> list[Listing]:
+    """One table per task: the model beside the baselines, and what qualifies the figures."""
+    from encore.evaluate import DevScores, results_table
+
+    kept = f"{result.keep} epoch, {result.epoch} of {result.epochs}"
+    found = []
+    for task, sets in result.metrics.items():
+        notes = list(result.notes)
+        if result.keep == "best" and result.epochs > 1:
+            first = next(iter(sets))
+            notes.append(f"keep: best chose the epoch by {prepared.data[task].metrics[0]} on {first}, so these figures flatter a little.")
+        rows = [DevScores(split, len(prepared.data[task].dev[split]), columns) for split, columns in sets.items()]
+        found.append(results_table(rows, title=f"{task}: {kept}", notes=notes))
+    return found
+
+
+def last_line(result: Result, prepared: Prepared) -> str:
+    """The run folder, what it cost, and the next command to type."""
+    train = next(iter(prepared.recipe.tasks.values())).data.train
+    example = "new.csv" if train in (None, "-") else shown(prepared.recipe.path(str(train)))
+    command = shlex.join(["encore", "predict", str(result.folder), example, "-o", "predictions.csv"])
+    state = "complete already" if result.already_complete else f"{duration(result.seconds)}, {result.tokens_per_second:,.0f} tokens/s"
+    return f"run: {result.folder} ({state}); next: {command}"
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------ wrong commands
+
+def usage_problem(error: Any) -> str:
+    """One line for what typer's parser raises. Its own words change from version to version; what it found does not."""
+    context: Any = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "encore"
+    name, message = type(error).__name__, " ".join(error.format_message().split()).rstrip(".")
+    options = [option for parameter in (context.command.params if context is not None else ()) for option in parameter.opts if option.startswith("--")]
+    options.append("--help")
+    if name == "NoSuchOption":
+        return f"{where}: no option '{error.option_name}'. {_option_meant(error.option_name, options, where)}"
+    no_command = re.match(r"No such command '(.*?)'", message)
+    if no_command and context is not None:
+        given, known = no_command[1], list(context.command.commands)
+        doubt = f"To train on it: encore train {shlex.quote(given)}. " if re.search(r"\.(csv|tsv|jsonl|parquet|ya?ml)$", given) else ""
+        return f"{where}: no command '{given}'. {doubt}{did_you_mean(given, known)}"
+    parameter = getattr(error, "param", None)
+    called = (parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name) if parameter is not None else ""
+    if name == "MissingParameter":
+        return f"{where}: {called} is missing. See: {where} --help"
+    if name == "BadParameter" and called:
+        return f"{where}: {called}: {error.message.rstrip('.')}."
+    return f"{where}: {message[:1].lower()}{message[1:]}. See: {where} --help"
+
+
+def _option_meant(given: str, options: Sequence[str], where: str) -> str:
+    """Settings of the recipe are no options: who writes `--epochs 3` is told to write `plan.epochs=3`."""
+    setting = meant(given.lstrip("-")) if where.endswith(" train") else None
+    if setting is not None and did_you_mean(given, options).startswith("Known"):
+        return f"It is a setting: write {setting}=…"
+    return did_you_mean(given, options)
