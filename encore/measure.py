@@ -27,7 +27,7 @@ from encore.evaluate import (
     worst_mistakes,
 )
 from encore.predict import LoadedTask, Model, named_predictions
-from encore.recipe import load_recipe
+from encore.recipe import load_recipe, reading
 
 __all__ = ["Measured", "measure", "open_final"]
 
@@ -113,8 +113,7 @@ def open_final(model: Model, task: str | None, *, log: Callable[[str], None], ke
     """The run's test file, through the only function that opens one. When it was opened, and what was in it, is kept in the run folder."""
     chosen = model.task(task).name
     recipe = load_recipe(model.folder / "recipe.yaml")
-    settings = recipe.tasks[chosen]
-    data = load_task(chosen, metrics=settings.metrics, seed=recipe.seed, base=recipe.base, **settings.data.model_dump())
+    data = load_task(chosen, **reading(recipe, chosen))
     kept = model.folder / _OPENED
     before = kept.read_text(encoding="utf-8").count(" is opened\n") if kept.exists() else 0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +19,18 @@ from encore.errors import Complaints, DataError, RecipeError
 from encore.evaluate import metrics_named
 from encore.files import canonical
 from encore.model import Branch, TaskModel, seeded
-from encore.recipe import PROSE, Recipe, TaskRecipe, resolved
+from encore.recipe import PROSE, Recipe, TaskRecipe, reading, resolved
 from encore.train import Rows, Stream
 from encore.types import LabelSpace, Loss
 
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["RESULTS_VERSION", "Prepared", "build_models", "cores", "losses_of", "objections", "precision_of", "prepare", "tokenise_set"]
+__all__ = [
+    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "losses_of", "objections", "precision_of", "prepare", "tokenise_set",
+]
+
+Found = TypeVar("Found")
 
 RESULTS_VERSION = 1                                     # raised by hand when the same recipe gives other bits
 
@@ -69,15 +73,37 @@ class Prepared:
         return _TASK_LOSS[self.data[task].labels.kind]
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Read, check and tokenise; no weights are loaded. Raises RecipeError or DataError with all problems that were found."""
-    complaints = Complaints()
-    data, source = _found(recipe, complaints)
+class NotApplicable(RecipeError):
+    """Nothing is wrong with the recipe by itself, but its parts do not go together: more layers than the encoder has, a metric of another kind of task."""
+
+
+@dataclass
+class Shelf:
+    """What several runs have in common, read once: encoders, rows and tokens by what determines them. A comparison hands one to every `prepare`."""
+
+    found: dict[Any, Any] = field(default_factory=dict)
+
+    def of(self, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
+        """What lies under the key, made if there is nothing. What `make` raises is raised each time."""
+        if key not in self.found:
+            self.found[key] = make()
+        return self.found[key]
+
+
+def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
+    """Read, check and tokenise; no weights are loaded. Raises RecipeError or DataError with all problems that were found; NotApplicable where all of them
+    are that its parts do not go together."""
+    shelf = shelf or Shelf()
+    complaints, unfit = Complaints(), Complaints()
+    data, source = _found(recipe, shelf, complaints, unfit)
+    if not complaints.errors and unfit.errors and all(isinstance(error, RecipeError) for error in unfit.errors):
+        raise NotApplicable(unfit.lines)
+    complaints.errors += unfit.errors
     complaints.raise_any()
     assert source is not None
 
-    tokeniser = Tokeniser(source.folder)
-    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, tokeniser, source))}
+    tokeniser = shelf.of(("tokeniser", source.folder), lambda: Tokeniser(source.folder))
+    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, tokeniser, source, shelf))}
     complaints.raise_any()
     cut = {name: {split: (rows.store.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
@@ -96,36 +122,42 @@ def prepare(recipe: Recipe) -> Prepared:
 def objections(recipe: Recipe) -> tuple[str, ...]:
     """What files and encoder hold against a recipe, or against what is left of one with mistakes. Nothing is tokenised."""
     complaints = Complaints()
-    _found(recipe, complaints)
+    _found(recipe, Shelf(), complaints, complaints)
     return complaints.lines
 
 
-def _found(recipe: Recipe, complaints: Complaints) -> tuple[dict[str, TaskData], load.Source | None]:
-    """The rows and the encoder that a recipe names, with everything checked that needs no tokens."""
-    source = complaints.of(load.locate, recipe.encoder, base=recipe.base)
+def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complaints) -> tuple[dict[str, TaskData], load.Source | None]:
+    """The rows and the encoder that a recipe names, with everything checked that needs no tokens. `unfit` takes what does not go together."""
+    source = complaints.of(shelf.of, ("encoder", recipe.base, recipe.encoder), lambda: load.locate(recipe.encoder, base=recipe.base))
     if source is not None:
-        complaints.of(_check_shapes, recipe, source)
+        shape = complaints.of(shelf.of, ("shape", source.folder), lambda: _shape(recipe, source))
+        if shape is not None:
+            unfit.of(_check_shapes, recipe, source, shape)
     data = {}
     for name, task in recipe.tasks.items():
-        found = complaints.of(load_task, name, metrics=task.metrics, seed=recipe.seed, base=recipe.base, **task.data.model_dump())
+        how = reading(recipe, name)
+        found = complaints.of(shelf.of, ("rows", name, repr(sorted(how.items(), key=str))), lambda name=name, how=how: load_task(name, **how))
         if found is not None:
             data[name] = found
-            complaints.of(metrics_named, found.metrics, found.labels.kind)
+            unfit.of(metrics_named, found.metrics, found.labels.kind)
             for check in (_class_weights, _chances):
-                complaints.of(check, found, task)
-            complaints.of(losses_of, task, found.labels)
+                unfit.of(check, found, task)
+            unfit.of(losses_of, task, found.labels)
     return data, source
 
 
-def _check_shapes(recipe: Recipe, source: load.Source) -> None:
+def _shape(recipe: Recipe, source: load.Source) -> Any:
     try:
-        encoder = load.build(source.config)
+        return load.shape_of(load.build(source.config), source.config)
     except DataError as error:
         raise DataError(f"encoder '{recipe.encoder}': {problem}" for problem in error.problems) from None
+
+
+def _check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
     complaints = Complaints()
     longest = source.config.get("max_position_embeddings", 512)
     for task in recipe.tasks.values():
-        complaints.of(catalogue.build, "pooling", _pooling(task, source), load.shape_of(encoder, source.config))
+        complaints.of(catalogue.build, "pooling", _pooling(task, source), shape)
         if task.max_length > longest:
             too_long = f"encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less."
             complaints.errors.append(RecipeError(f"max_length: {too_long}"))
@@ -182,9 +214,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source) -> Stream:
+def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source, shelf: Shelf) -> Stream:
     def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
-        store = tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)
+        # The shelf keeps the rows too, so no other rows can come to have their identity.
+        kept = ("tokens", id(dataset), tokeniser.digest, task.max_length, task.truncation)
+        _, store = shelf.of(kept, lambda: (dataset, tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)))
         if store.ids.max(initial=0) >= source.config["vocab_size"]:
             raise DataError(
                 f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {source.config['vocab_size']}. "
@@ -231,6 +265,8 @@ def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source,
     """What the recipe says that determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not."""
     settings = {key: value for key, value in resolved(recipe).items() if key not in PROSE}
     for name, task in settings["tasks"].items():
+        if task["data"]["seed"] is None:                # the recipe's own, which is in here already
+            del task["data"]["seed"]
         task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
         task["pooling"] = dict(poolings[name])
         task["labels"] = list(data[name].labels.names)

@@ -31,11 +31,13 @@ from encore.recipe_words import MEANT, SYNONYMS, describe, no_such, remedy, show
 from encore.yaml_lines import Value, from_python, is_text, one_line, plain, read_yaml, walk, write_yaml
 
 __all__ = [
-    "PROSE", "SYNONYMS", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
-    "anchored", "load_recipe", "meant", "recipe_for_file", "recipe_from", "resolved", "to_yaml",
+    "PROSE", "STUDY", "SYNONYMS", "Change", "DataRecipe", "PlanRecipe", "Recipe", "TaskRecipe", "Technique", "Term",
+    "anchored", "assignment", "composed", "file_text", "load_recipe", "meant", "reading", "recipe_for_file", "recipe_from", "refusal", "resolved", "to_yaml",
 ]
 
 PROSE = ("source", "claim", "expect")            # keys that say something about a run and change none of its bits
+STUDY = ("variants", "each", "seeds", "reference", "search")     # keys that say which runs to compare or to search: encore/study.py reads them
+Change = tuple[tuple[str, ...], Value]           # the keys that lead to a setting, and what it becomes
 
 # -------------------------------------------------------------------------------------------------------------------------------------- the recipe
 
@@ -65,6 +67,7 @@ class DataRecipe(_Section):
     encoding: Text | None = None
     on_bad_row: Literal["fail", "skip"] = "fail"
     normalise: Literal["none", "minbert", "minbert_pair"] | None = None                   # None: the named task's own
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None                         # of dev_frac, train_rows and dev_rows; None: the recipe's
 
     @field_validator("text_pair", "label")
     @classmethod
@@ -189,7 +192,7 @@ class Recipe(_Section):
 
 _TASK_KEYS = tuple(TaskRecipe.model_fields)
 _PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
-_TOP_KEYS = (*(key for key in Recipe.model_fields if key not in ("tasks", "plan")), "task", "tasks", *_TASK_KEYS, "plan")
+_TOP_KEYS = (*(key for key in Recipe.model_fields if key not in ("tasks", "plan")), "task", "tasks", *_TASK_KEYS, "plan", *STUDY)
 _PATHS = ("train", "dev", "test")
 _WORDS = ("text", "text_pair", "label", "labels")      # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
 _EXAMPLES = {
@@ -205,7 +208,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with every problem that was found.
     """
-    text = _file_text(Path(path))
+    text = file_text(Path(path))
     problems: list[str] = []
     return _checked(read_yaml(text, str(path), problems=problems), overrides, Path(path).absolute().parent, problems)
 
@@ -229,7 +232,8 @@ def recipe_for_file(path: str | Path, overrides: Sequence[str] = (), **data: Any
     return recipe_from({"tasks": {name: {"data": {"train": os.fspath(path), **given}}}}, overrides)
 
 
-def _file_text(path: Path) -> str:
+def file_text(path: Path) -> str:
+    """What a recipe file holds. Raises RecipeError where there is none, or no text."""
     if path.is_dir():
         raise RecipeError(f"{path}: expected a recipe file, got a folder. Name the .yaml file in it.")
     try:
@@ -250,7 +254,17 @@ def _file_text(path: Path) -> str:
 
 def _checked(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Recipe:
     """The recipe that a document describes; `problems` are those of reading it."""
-    tree = _complete(document, overrides, base, problems)
+    changes = [found for text in overrides if (found := assignment(text, base, problems)) is not None]
+    recipe, rest = composed(document, changes, base, problems)
+    if problems or recipe is None:
+        raise refusal(problems, rest)
+    return recipe
+
+
+def composed(document: Value, changes: Sequence[Change], base: Path, problems: list[str]) -> tuple[Recipe | None, Recipe | None]:
+    """The recipe that a document with changes describes; or, where something is wrong with it, which `problems` takes, what remains of it without that."""
+    said = len(problems)
+    tree = _complete(document, changes, problems)
     recipe, culprits = None, []
     try:
         recipe = Recipe.model_validate(plain(tree))
@@ -258,13 +272,18 @@ def _checked(document: Value, overrides: Sequence[str], base: Path, problems: li
         for detail in error.errors(include_url=False, include_input=True):
             problems += _told(tree, detail)
             culprits.append(detail["loc"])
-    if problems or recipe is None:
-        found = sorted(dict.fromkeys(problems), key=_line)
-        refusal = RecipeError(found if len(found) <= _MOST_SHOWN else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"])
-        refusal.rest = _without(plain(tree), culprits, base)
-        raise refusal
+    if len(problems) > said or recipe is None:
+        return None, _without(plain(tree), culprits, base)
     recipe._base = base
-    return recipe
+    return recipe, recipe
+
+
+def refusal(problems: Sequence[str], rest: Recipe | None = None) -> RecipeError:
+    """What is raised: each problem once, in the order of the file, at most twenty."""
+    found = sorted(dict.fromkeys(problems), key=_line)
+    error = RecipeError(found if len(found) <= _MOST_SHOWN else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"])
+    error.rest = rest
+    return error
 
 
 def _without(tree: dict[str, Any], culprits: Sequence[tuple[str | int, ...]], base: Path) -> Recipe | None:
@@ -296,9 +315,9 @@ def _line(problem: str) -> int:
     return int(found[1]) if found else sys.maxsize
 
 
-def _complete(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Value:
-    """The document in the one form that Recipe has: sugar and shared settings moved into the tasks, overrides applied. Every value still knows its line."""
-    if document.data is None and not overrides:
+def _complete(document: Value, changes: Sequence[Change], problems: list[str]) -> Value:
+    """The document in the one form that Recipe has: sugar and shared settings moved into the tasks, changes applied. Every value still knows its line."""
+    if document.data is None and not changes:
         problems.append(document.problem("the recipe is empty. A named task needs one line: `task: rte`."))
         return _top({"tasks": Value({})})
     if document.data is not None and not isinstance(document.data, dict):
@@ -306,13 +325,17 @@ def _complete(document: Value, overrides: Sequence[str], base: Path, problems: l
         problems.append(document.problem(f"expected keys such as `task: rte`, got {shown(plain(document))}.{doubt}"))
         return _top({"tasks": Value({})})
     top = dict(document.data or {})
-    assigned = [found for text in overrides if (found := _assignment(text, base, problems)) is not None]
-    for steps, value in assigned:
+    studied = {key: top.pop(key) for key in STUDY if key in top}
+    for steps, value in changes:
         if steps in (("task",), ("tasks",)):
             top[steps[0]] = value
-    tasks, shared = _tasks(top, document, problems)
-    for steps, value in assigned:
+    tasks, shared = _tasks(top, document, studied.get("each"), problems)
+    for steps, value in changes:
         if steps in (("task",), ("tasks",)):
+            continue
+        if steps[0] in STUDY:
+            instead = f" Write seed={value.data} for a single run." if steps == ("seeds",) and isinstance(value.data, int) else ""
+            problems.append(value.problem(f"'{steps[0]}' says what to compare, and this is a single run.{instead}"))
             continue
         if steps[0] == "expect" and len(steps) > 1:
             steps = ("expect", ".".join(steps[1:]))
@@ -347,8 +370,8 @@ def _top(entries: dict[str, Value], document: Value | None = None) -> Value:
 _NO_TASK = "?"                                   # stands for the task that is missing, so that the other settings are checked all the same
 
 
-def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Takes `task`, `tasks` and the shared task settings out of `top`: each task's own complete mapping, and the shared settings."""
+def _tasks(top: dict[str, Value], document: Value, each: Value | None, problems: list[str]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Takes `task`, `tasks` and the shared task settings out of `top`: each task's own complete mapping, and the shared settings. `each`: the recipe's."""
     task, tasks = top.pop("task", None), top.pop("tasks", None)
     shared = {key: top.pop(key) for key in _TASK_KEYS if key in top}
     own: dict[str, Value] = {}
@@ -366,6 +389,9 @@ def _tasks(top: dict[str, Value], document: Value, problems: list[str]) -> tuple
             own = {task.data: Value({}, task.where, task.path)}
         else:
             problems.append(task.problem(f"expected the name of a task, such as rte, got {shown(plain(task))}."))
+    elif each is not None and isinstance(each.data, dict) and "task" in each.data:
+        some = [item.data for item in each.data["task"].data if isinstance(item.data, str)] if isinstance(each.data["task"].data, tuple) else []
+        problems.append(each.problem(f"these are separate studies, for `encore compare`. For a single run name one: task={some[0] if some else 'rte'}"))
     else:
         problems.append(document.problem("no task. Add `task: rte` (a named task), or `tasks: {reviews: {data: {train: reviews.csv}}}`."))
     if len(own) > 1:
@@ -451,7 +477,7 @@ def _plan(plan: Value, problems: list[str]) -> Value:
 
 # ---------------------------------------------------------------------------------------------------------------------------------------- overrides
 
-def _assignment(text: str, base: Path, problems: list[str]) -> tuple[tuple[str, ...], Value] | None:
+def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
     """`plan.lr=3e-5` → (("plan", "lr"), 0.00003 which knows that it is an override)."""
     where = one_line(f"override {text if len(text) <= 80 else text[:77] + '…'}")
     key, equals, written = text.partition("=")
@@ -567,6 +593,13 @@ def _expected(steps: Sequence[str | int]) -> str:
         elif typing.get_origin(annotation) is dict:
             annotation = typing.get_args(annotation)[1]
     return describe(annotation)
+
+
+def reading(recipe: Recipe, task: str) -> dict[str, Any]:
+    """A task's data settings as `load_task` takes them: `load_task(task, **reading(recipe, task))`."""
+    data = recipe.tasks[task].data
+    given = {key: getattr(data, key) for key in type(data).model_fields}
+    return {**given, "seed": recipe.seed if data.seed is None else data.seed, "metrics": recipe.tasks[task].metrics, "base": recipe.base}
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ writing

@@ -19,7 +19,7 @@ __all__ = ["MEANT", "SINGULAR", "SYNONYMS", "all_known", "describe", "no_setting
 SYNONYMS = {
     "encoder": "backbone base_model checkpoint model model_id model_name model_name_or_path model_path pretrained pretrained_model",
     "precision": "amp autocast bf16 dtype fp16 fp32 half mixed_precision torch_dtype",
-    "seed": "random_seed random_state rng_seed seeds",
+    "seed": "random_seed random_state rng_seed",
     "threads": "cpu_threads n_threads num_threads",
     "task": "dataset dataset_name task_name",
     "source": "paper reference",

@@ -461,6 +461,7 @@ def test_resolved_writes_out_every_default() -> None:
                     "encoding": None,
                     "on_bad_row": "fail",
                     "normalise": None,
+                    "seed": None,
                 },
                 "pooling": None,
                 "head": {"name": "linear", "dropout": 0.1},
