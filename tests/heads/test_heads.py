@@ -1,0 +1,61 @@
+"""Every head: vectors in, scores out, each row for itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from encore import catalogue
+from encore.dropout import drawing
+from encore.heads.linear import LinearHead
+from encore.model import seeded
+
+NAMES = catalogue.names("heads")
+ROWS, WIDTH, SCORES = 7, 11, 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_have_one_line_per_row_and_rows_do_not_mix(name: str) -> None:
+    head = catalogue.build("heads", name, WIDTH, SCORES).eval()
+    vectors = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(1))
+    scores = head.score(head.embed(vectors))
+    assert scores.shape == (ROWS, SCORES)
+    assert scores.dtype == torch.float32
+    alone = torch.cat([head.score(head.embed(row.unsqueeze(0))) for row in vectors])
+    torch.testing.assert_close(scores, alone, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_heads_start_is_a_function_of_the_seed(name: str) -> None:
+    starts = []
+    for seed in (5, 5, 6):
+        with seeded(seed, "initialisation", "task", "head"):
+            starts.append(torch.cat([p.flatten() for p in catalogue.build("heads", name, WIDTH, SCORES).parameters()]))
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
+def test_linear_is_one_product() -> None:
+    head = LinearHead(WIDTH, SCORES, dropout=0.5).eval()
+    vectors = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(head.score(head.embed(vectors)), vectors @ head.out.weight.T + head.out.bias)
+    assert torch.equal(head.embed(vectors), vectors)
+    assert sum(p.numel() for p in head.parameters()) == (WIDTH + 1) * SCORES
+
+
+def test_linear_starts_small_with_bias_0() -> None:
+    with seeded(3, "head"):
+        head = LinearHead(389, 101)
+    assert head.out.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not head.out.bias.any()
+
+
+def test_linears_dropout_works_on_its_input_and_only_while_training() -> None:
+    head = LinearHead(WIDTH, WIDTH, dropout=0.5)
+    with torch.no_grad():
+        head.out.weight.copy_(torch.eye(WIDTH))                 # so that the output is the input as dropout left it
+    vectors = torch.ones(ROWS, WIDTH)
+    with drawing(seed=1, step=1):
+        dropped = head.train().score(vectors)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(head.eval().score(vectors), vectors)
