@@ -25,10 +25,10 @@ TECHNIQUES = [(kind, name) for kind in catalogue.kinds() for name in catalogue.n
 STAGES = (
     ("errors", "types", "rng", "files", "yaml_lines", "catalogue"),
     ("data.*",),
-    ("recipe_words", "recipe_fields", "recipe"),
+    ("recipe_words", "recipe_fields", "recipe", "study"),
     ("dropout", "rows", "encoder.*"),
     ("pooling.*", "heads.*", "losses.*", "curves.*", "plans.*"),
-    ("scores", "statistics", "metrics.*", "shares", "intervals"),
+    ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
     ("model", "optim", "step", "train"),
     ("baselines", "evaluate", "contrast"),
     ("prepare", "estimate", "run", "predict", "progress"),
