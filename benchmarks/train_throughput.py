@@ -127,7 +127,8 @@ def measure(data: sst5.Texts, rounds: int, steps: int, wanted: list[str], clock:
         print(f"\rwarm: {name:<40}", end="", file=sys.stderr)
     order = random.Random(sst5.SEED)
     for number in range(rounds):
-        rates, gemm = {}, {"fp32": [], "bf16": []}
+        rates: dict[str, float] = {}
+        gemm: dict[str, list[float]] = {"fp32": [], "bf16": []}
         for name in order.sample(list(segments), len(segments)):
             print(f"\rround {number + 1} of {rounds}: {name:<40}", end="", file=sys.stderr, flush=True)
             start = clock()
@@ -154,14 +155,14 @@ def summarise(rounds: list[dict[str, dict[str, float]]], flop: float) -> dict[st
     rate = {name: spread([each["rates"][name] for each in rounds]) for name in names}
     best = max((name for name in names if name.startswith("hf")), key=lambda name: rate[name]["median"])
     against = {"hf bf16, dynamic padding": "hf bf16, dynamic padding", "the best of hf": best, "hf fp32, padded to 128": "hf fp32, padded to 128"}
-    variants = {}
+    variants: dict[str, dict[str, Any]] = {}
     for name in names:
         precision = "bf16" if "bf16" in name else "fp32"
         ratios = {goal: spread([each["rates"][name] / each["rates"][peer] for each in rounds]) for goal, peer in against.items() if peer in names}
         part = spread([each["rates"][name] * flop / each["gemm"][precision] for each in rounds])
         variants[name] = {"tokens_per_second": rate[name], "of_gemm": part, "ratio": ratios}
     ours = variants["ours bf16"]["ratio"]
-    goals = [
+    goals: list[dict[str, Any]] = [
         {"against": against[goal], "must": must, "stretch": stretch, **ours[goal], "met": ours[goal]["median"] >= must}
         for goal, must, stretch in GOALS
         if goal in ours

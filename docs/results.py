@@ -47,9 +47,12 @@ def first_light(found: dict[str, Any]) -> str:
     text = "## First light: five tasks, one seed each\n\n"
     machine = cells[0]["environment"]
     text += (
-        f"MiniLM, `pooler`, head dropout .1, 4 epochs, lr 5e-5, batch 32, length 128, {machine['precision']}, seed 42; dev sets, last epoch; [95 % bootstrap interval over "
-        f"the rows]. Ours: one thread per run, two runs at a time on two cores ({machine['processor']}); seconds are the whole run with its evaluations, checkpoints and baselines. "
-        "HF Trainer: the figures given for the same encoder and settings, on two busy cores of another day, so the seconds are not a benchmark (that is below).\n\n"
+        f"MiniLM, `pooler`, head dropout .1, 4 epochs, lr 5e-5, batch 32, length 128, {machine['precision']}, seed 42; dev sets, last epoch; "
+        "[95 % bootstrap interval over "
+        f"the rows]. Ours: one thread per run, two runs at a time on two cores ({machine['processor']}); "
+        "seconds are the whole run with its evaluations, checkpoints and baselines. "
+        "HF Trainer: the figures given for the same encoder and settings, on two busy cores of another day, "
+        "so the seconds are not a benchmark (that is below).\n\n"
     )
     text += table(["task", "metric", "Encore", "HF Trainer", "majority / mean", "TF-IDF", "Encore, s", "HF, s"], rows)
     if several:
@@ -73,7 +76,8 @@ def train_throughput(found: dict[str, Any]) -> str:
         ratios = [f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" for ratio in variant["ratio"].values()]
         rows.append([name, f"{variant['tokens_per_second']['median']:,.0f}", *ratios, f"{100 * variant['of_gemm']['median']:.0f} %"])
     against = list(next(iter(found["variants"].values()))["ratio"])
-    text = "## Training throughput\n\nFull SST-5, MiniLM, batch 32, one thread, all variants interleaved in one process; real tokens per second; median [lowest, highest] over rounds. "
+    text = "## Training throughput\n\nFull SST-5, MiniLM, batch 32, one thread, "
+    text += "all variants interleaved in one process; real tokens per second; median [lowest, highest] over rounds. "
     text += f"The machine's matrix products in between: {found['gemm_gflops']['fp32']:.0f} GFLOP/s in fp32, {found['gemm_gflops']['bf16']:.0f} in bf16. "
     text += "`python benchmarks/train_throughput.py`\n\n"
     text += table(["variant", "tokens/s", *(f"× {name}" for name in against), "of the GEMM rate"], rows)
@@ -82,11 +86,13 @@ def train_throughput(found: dict[str, Any]) -> str:
 
 def tokenise(found: dict[str, Any]) -> str:
     rows = [[name, f"{variant['sentences_per_second']:,.0f}"] for name, variant in found["variants"].items()]
-    return "## Tokenising\n\nSST-5's sentences on one core, processor time. `python benchmarks/tokenise.py`\n\n" + table(["variant", "sentences/s"], rows) + goals(found)
+    text = "## Tokenising\n\nSST-5's sentences on one core, processor time. `python benchmarks/tokenise.py`\n\n"
+    return text + table(["variant", "sentences/s"], rows) + goals(found)
 
 
 def goals(found: dict[str, Any]) -> str:
-    return "".join(f"\nGoal {goal['must']} against {goal['against']}: {'met' if goal['met'] else 'NOT MET'} ({goal['median']:.2f}).\n" for goal in found.get("goals", []))
+    said = [(goal, "met" if goal["met"] else "NOT MET") for goal in found.get("goals", [])]
+    return "".join(f"\nGoal {goal['must']} against {goal['against']}: {how} ({goal['median']:.2f}).\n" for goal, how in said)
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
