@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 __all__ = [
-    "Batch", "Encoded", "EvalReport", "LabelSpace", "Loss", "Output", "Phase", "Pooling", "StepReport", "TaskKind", "Tokens",
+    "Batch", "Encoded", "EvalReport", "LabelSpace", "Loss", "Output", "Phase", "Pooling", "Spec", "StepReport", "TaskKind", "Tokens",
 ]
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+Spec = str | Mapping[str, Any]                  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,13 @@ class Encoded:
     states: tuple[Tensor | None, ...]
     tokens: Tokens
 
+    def read(self, layers: tuple[int, ...]) -> list[Tensor]:
+        """The states that a pooling announced, in its order."""
+        found = [self.states[layer] for layer in layers]
+        if any(state is None for state in found):
+            raise LookupError(f"layers {layers} of {len(self.states)} were to be read, and not all of them were kept")
+        return cast("list[Tensor]", found)
+
 
 @dataclass(frozen=True)
 class Output:
@@ -98,12 +106,20 @@ class Output:
 
 @runtime_checkable
 class Pooling(Protocol):
-    """(Encoded) → (items, width). `reduce` has no parameters, so that a frozen phase can cache what it returns."""
+    """(Encoded) → (items, width), float32. It is `finish(reduce(encoded), encoded.tokens)`: `reduce` has no parameters, so that a frozen phase can keep what
+    it returns, by example, and need no encoder any more; all that trains is in `finish`.
+
+    `reduce` gives one line of `reduced_width` numbers to each row or to each token, as `unit` says. Lines of other batches may be put together as a new one:
+    `finish` reads lengths and offsets of its tokens, never ids.
+    """
 
     width: int
     layers: tuple[int, ...]                     # indices into `states`, negative from the top
+    unit: Literal["rows", "tokens"]
+    reduced_width: int
 
     def reduce(self, encoded: Encoded) -> Tensor: ...
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor: ...
     def __call__(self, encoded: Encoded) -> Tensor: ...
 
 

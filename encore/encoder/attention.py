@@ -17,7 +17,7 @@ from torch import Tensor
 from encore.dropout import keep
 from encore.types import Tokens
 
-__all__ = ["attend", "n_pairs", "padded_length"]
+__all__ = ["alike", "attend", "n_pairs", "padded_length"]
 
 
 def padded_length(length: int) -> int:
@@ -33,6 +33,18 @@ def padded_length(length: int) -> int:
 def n_pairs(lengths: tuple[int, ...]) -> int:
     """Query-key pairs of some rows as they are laid out here: what dropout counts by."""
     return sum(padded_length(length) ** 2 for length in lengths)
+
+
+def alike(lengths: tuple[int, ...]) -> list[tuple[int, list[int]]]:
+    """Rows that are computed together: (padded length, numbers of its rows in order), from short to long.
+
+    >>> alike((3, 12, 8))
+    [(8, [0, 2]), (16, [1])]
+    """
+    by_length: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        by_length.setdefault(padded_length(length), []).append(row)
+    return sorted(by_length.items())
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,8 @@ def _lay_out(tokens: Tokens, window: int | None) -> list[_Group]:
     for length in tokens.lengths:
         starts.append(starts[-1] + length)
         pairs.append(pairs[-1] + padded_length(length) ** 2)
-    by_length: dict[int, list[int]] = {}
-    for row, length in enumerate(tokens.lengths):
-        by_length.setdefault(padded_length(length), []).append(row)
     groups = []
-    for padded, members in sorted(by_length.items()):
+    for padded, members in alike(tokens.lengths):
         lengths = [tokens.lengths[row] for row in members]
         places = torch.arange(padded)
         real = places < torch.tensor(lengths).unsqueeze(1)                                       # (rows, padded)

@@ -9,23 +9,26 @@ from torch import Tensor, nn
 
 from encore import rows
 from encore.encoder.encoder import Shape
-from encore.types import Encoded
+from encore.types import Encoded, Tokens
 
 __all__ = ["Cls"]
 
 
 class Cls(nn.Module):
     layers = (-1,)
+    unit = "rows"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.width = shape.width
+        self.width = self.reduced_width = shape.width
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        state = encoded.states[-1]
-        assert state is not None
+        (state,) = encoded.read(self.layers)
         return rows.first(state, encoded.tokens).float()
+
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        return reduced
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)

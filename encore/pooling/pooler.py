@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 from encore import rows
 from encore.encoder.encoder import Shape
-from encore.types import Encoded
+from encore.types import Encoded, Tokens
 
 __all__ = ["Pooler"]
 
 
 class Pooler(nn.Module):
     layers = (-1,)
+    unit = "rows"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.width = shape.width
+        self.width = self.reduced_width = shape.width
         self.dense = nn.Linear(shape.width, shape.width)
         if shape.pooler is None:                                # the checkpoint has none: BERT's own start
             nn.init.normal_(self.dense.weight, std=0.02)
@@ -30,9 +31,11 @@ class Pooler(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32: the [CLS] state, before the dense layer."""
-        state = encoded.states[-1]
-        assert state is not None
+        (state,) = encoded.read(self.layers)
         return rows.first(state, encoded.tokens).float()
 
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        return torch.tanh(self.dense(reduced))
+
     def forward(self, encoded: Encoded) -> Tensor:
-        return torch.tanh(self.dense(self.reduce(encoded)))
+        return self.finish(self.reduce(encoded), encoded.tokens)
