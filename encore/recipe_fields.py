@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from encore import catalogue
 from encore.recipe_words import SINGULAR, all_known, describe, no_setting, no_such, remedy, shown
+from encore.types import Spec
 
 __all__ = [
     "Steps", "Technique", "Term", "accepted_settings", "class_weights", "delimiter", "dev_sets", "label_names", "loss_terms", "metric_names",
@@ -139,6 +140,10 @@ def typed_settings(kind: str, name: str, settings: Mapping[str, Any]) -> tuple[d
             annotation = _evaluated(accepted[key].annotation, namespace)
             expected = describe(annotation)
             adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+            if annotation == tuple[Spec, ...] and isinstance(value, (list, tuple)):
+                fitting[key], inner = _techniques(value, kind)
+                problems += [((key, *steps), message) for steps, message in inner]
+                continue
             fitting[key] = adapter.validate_python(_as_tuples(value, annotation))
         except ValidationError:
             problems.append(((key,), f"expected {expected}, got {shown(value)}.{remedy(value, expected)}"))
@@ -147,6 +152,21 @@ def typed_settings(kind: str, name: str, settings: Mapping[str, Any]) -> tuple[d
         if low_high and isinstance(value, (int, float)) and not low_high[0] <= value < low_high[1]:
             problems.append(((key,), f"expected a number of at least 0 and below 1, got {shown(value)}."))
     return fitting, problems
+
+
+def _techniques(specs: Sequence[Any], kind: str) -> tuple[tuple[Spec, ...], list[tuple[Steps, str]]]:
+    """A setting that is itself a list of techniques of the same kind: each with every default written out, and complaints."""
+    problems: list[tuple[Steps, str]] = [] if specs else [((), f"expected at least one {SINGULAR[kind]}, got none. {all_known(catalogue.names(kind))}")]
+    written: list[Spec] = []
+    for position, spec in enumerate(specs):
+        inner: list[tuple[Steps, str]] = []
+        chosen = _chosen(spec, kind, None, inner)
+        problems += [((position, *steps), message) for steps, message in inner]
+        if chosen is not None:
+            accepted = accepted_settings(kind, chosen.name)
+            settings = {key: chosen.settings.get(key, parameter.default) for key, parameter in accepted.items()}
+            written.append({"name": chosen.name, **settings} if settings else chosen.name)
+    return tuple(written), problems
 
 
 def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
