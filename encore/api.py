@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
         return recipe_from(what, overrides)
     if Path(what).suffix.lower() in _RECIPES:
         return load_recipe(what, overrides)
+    if str(what) not in tasks.names():
+        raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
     return recipe_from({"task": str(what)}, overrides)
 
 
@@ -43,6 +46,15 @@ def _is_data_file(what: str | Path) -> bool:
     if Path(what).suffix.lower() in _RECIPES or str(what) in tasks.names():
         return False
     return isinstance(what, Path) or bool(Path(what).suffix) or "/" in what or what == "-" or Path(what).exists()
+
+
+def _near(name: str) -> str:
+    """What is called nearly so: a table or recipe in the working directory, a named task."""
+    files = [file.name for file in Path().iterdir() if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet", *_RECIPES)]
+    stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
+    near = difflib.get_close_matches(name, [*stems, *tasks.names()], n=1, cutoff=0.6)
+    guess = f"Did you mean {stems.get(near[0], near[0])}? " if near else ""
+    return f"{guess}Named tasks: {', '.join(tasks.names())}."
 
 
 def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:

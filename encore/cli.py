@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from encore.errors import EncoreError, RecipeError, TrainingError, did_you_mean
+from encore.errors import Complaints, EncoreError, RecipeError, TrainingError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +58,7 @@ def encore(version: Annotated[bool, typer.Option("--version", callback=_version,
 @app.command(short_help="Train on a table, a recipe or a named task.")
 def train(
     what: Annotated[str, typer.Argument(metavar="FILE|RECIPE|TASK", help="A table (.csv .tsv .jsonl .parquet), a recipe (.yaml), or a named task (rte, …).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe: plan.lr=3e-5 pooling=cls …")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run shows them all)")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="The text.")] = None,
     text_pair: Annotated[str | None, typer.Option("--text-pair", metavar="COLUMN", help="The second text, where texts come in pairs.")] = None,
     label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The label: what is to be predicted.")] = None,
@@ -80,8 +80,12 @@ def train(
     from encore import cli_words as words
     from encore.api import prepared_from
 
-    files = {"dev": dev, "test": test, "on_bad_row": on_bad_row, "delimiter": delimiter, "encoding": encoding}
-    prepared = prepared_from(what, tuple(overrides or ()), text=text, text_pair=text_pair, label=label, **files)
+    options = {"text": text, "text_pair": text_pair, "label": label, "dev": dev, "test": test, **_reading(on_bad_row, delimiter, encoding)}
+    complaints = Complaints()
+    complaints.of(_check_runs, runs)
+    prepared = complaints.of(prepared_from, what, tuple(overrides or ()), **options)
+    if prepared is None or complaints.errors:
+        raise words.as_typed(complaints, options)
     folder = runs / prepared.name
     _say([*words.announcements(prepared), words.run_line(folder)], quiet=quiet)
     if dry_run:
@@ -112,10 +116,10 @@ def train(
 @app.command(short_help="Measure a run on labelled rows.")
 def evaluate(
     run: RunFolder,
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="A table with the columns that the run was trained on; - for standard input.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A table with the columns that the run was trained on; - for standard input.")] = None,
     slices: Annotated[list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Metrics for each value of a column; may be repeated.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the recipe's test file instead of FILE, and log that it was opened.")] = False,
-    mistakes: Annotated[int, typer.Option("--mistakes", min=0, metavar="N", help="How many of the worst mistakes to show.")] = 10,
+    mistakes: Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")] = "10",
     task: Task = None,
     on_bad_row: OnBadRow = None,
     delimiter: Delimiter = None,
@@ -125,6 +129,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Metrics with 95 % intervals, confusion matrix, metrics per value of a column, and the worst mistakes with their text."""
+    n_mistakes, wanted = _count("--mistakes", mistakes), tuple(slices or ())
     if final == (file is not None):
         raise RecipeError(f"encore evaluate: {'FILE and --final are both given; keep one' if final else 'which rows? Name a labelled FILE, or pass --final'}.")
     from encore.evaluate import show
@@ -134,10 +139,9 @@ def evaluate(
     reading = _reading(on_bad_row, delimiter, encoding)
     model = load(run)
     chosen = model.task(task).name
-    wanted = tuple(slices or ())
     log = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     dataset = open_final(model, chosen, log=log, keep=wanted) if final else model.read(str(file), task=chosen, with_labels=True, keep=wanted, **reading)
-    found = measure(model, chosen, dataset, slices=wanted, n_mistakes=mistakes)
+    found = measure(model, chosen, dataset, slices=wanted, n_mistakes=n_mistakes)
     if json_:
         print(json.dumps(found.as_object(), ensure_ascii=False))
         return
@@ -183,7 +187,7 @@ def predict(
 
 @app.command("ls", short_help="List runs, named tasks or techniques.")
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="[KIND]", help="tasks, or a kind of technique: pooling, heads, losses, curves, plans, metrics.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, or a kind of technique: pooling, heads, losses, curves, plans, metrics.")] = None,
     runs: Runs = Path("runs"),
     json_: Json = False,
     debug: Debug = False,
@@ -229,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(error, "format_message"):             # what typer's parser raises; its classes moved between versions
             from encore.cli_words import usage_problem
 
-            code = _told([usage_problem(error)], 2, error, given)
+            code = _told([usage_problem(error, given)], 2, error, given)
         else:
             code = _unexpected(error, given)
     sys.exit(code if isinstance(code, int) else 0)
@@ -266,4 +270,19 @@ def _say(lines: Sequence[str], *, quiet: bool) -> None:
 def _reading(on_bad_row: str | None, delimiter: str | None, encoding: str | None) -> dict[str, Any]:
     if on_bad_row not in (None, "fail", "skip"):
         raise RecipeError(f"--on-bad-row: expected fail or skip, got '{on_bad_row}'.")
-    return {"on_bad_row": on_bad_row or "fail", "delimiter": delimiter, "encoding": encoding}
+    return {key: value for key, value in (("on_bad_row", on_bad_row), ("delimiter", delimiter), ("encoding", encoding)) if value is not None}
+
+
+def _count(option: str, given: str) -> int:
+    if not given.isdecimal():
+        raise RecipeError(f"{option}: expected a whole number of at least 0, got '{given}'.")
+    return int(given)
+
+
+def _check_runs(folder: Path) -> None:
+    """Whether runs can be kept there, before an hour is spent on one."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise RecipeError(f"--runs {folder}: {there} is a file. Name a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RecipeError(f"--runs {folder}: nothing can be written there. Name another folder.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.data.read import shown
-from encore.errors import did_you_mean
+from encore.errors import Complaints, EncoreError, did_you_mean
 from encore.recipe import meant, resolved
 from encore.yaml_lines import write_yaml
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from encore.prepare import Prepared
     from encore.run import Result
 
-__all__ = ["announcements", "dry_run_lines", "dry_run_object", "extent", "last_line", "result_tables", "run_line", "usage_problem"]
+__all__ = ["announcements", "as_typed", "dry_run_lines", "dry_run_object", "extent", "last_line", "result_tables", "run_line", "usage_problem"]
 
 
 def announcements(prepared: Prepared) -> list[str]:
@@ -150,10 +151,19 @@ def last_line(result: Result, prepared: Prepared) -> str:
 
 # ------------------------------------------------------------------------------------------------------------------------------------ wrong commands
 
-def usage_problem(error: Any) -> str:
+def as_typed(complaints: Complaints, options: Mapping[str, Any]) -> EncoreError:
+    """The collected complaints as one error, in which a setting that came as an option is called as it was typed: `--label`, not `data.label`."""
+    lines = list(complaints.lines)
+    for key in (key for key, value in options.items() if value is not None):
+        setting = re.compile(rf'^(tasks\.[\w-]+\.data\.{key}|override data\.{key}="(?:[^"\\]|\\.)*")(?=: )')
+        lines = [setting.sub(f"--{key.replace('_', '-')}", line) for line in lines]
+    return type(min(complaints.errors, key=lambda error: error.exit_code))(lines)
+
+
+def usage_problem(error: Any, given: Sequence[str]) -> str:
     """One line for what typer's parser raises. Its own words change from version to version; what it found does not."""
     context: Any = getattr(error, "ctx", None)
-    where = context.command_path if context is not None else "encore"
+    where = context.command_path if context is not None else " ".join(["encore", *given[:1]])
     name, message = type(error).__name__, " ".join(error.format_message().split()).rstrip(".")
     options = [option for parameter in (context.command.params if context is not None else ()) for option in parameter.opts if option.startswith("--")]
     options.append("--help")
@@ -175,7 +185,8 @@ def usage_problem(error: Any) -> str:
 
 def _option_meant(given: str, options: Sequence[str], where: str) -> str:
     """Settings of the recipe are no options: who writes `--epochs 3` is told to write `plan.epochs=3`."""
+    near = difflib.get_close_matches(given, options, n=1, cutoff=0.75)
     setting = meant(given.lstrip("-")) if where.endswith(" train") else None
-    if setting is not None and did_you_mean(given, options).startswith("Known"):
-        return f"It is a setting: write {setting}=…"
-    return did_you_mean(given, options)
+    if near:
+        return f"Did you mean '{near[0]}'? See: {where} --help"
+    return f"It is a setting, not an option: write {setting}=…" if setting is not None else f"See: {where} --help"

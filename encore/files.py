@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -118,7 +119,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "Free some space or choose another folder with --runs; the same command resumes."
+        remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Make it writable"
+        remedy += ", or choose another folder with --runs; the same command then goes on."
         raise TrainingError(f"{path}: cannot be written ({error.strerror or error}). {remedy}") from error
 
 

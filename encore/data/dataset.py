@@ -20,7 +20,7 @@ from encore.data import split as splitting
 from encore.data import tasks
 from encore.data.columns import Columns, infer_columns, read_targets
 from encore.data.read import OnBadRow, Table, complain, one_line, place, read_table, shown, skipped_note
-from encore.errors import DataError, EncoreError, RecipeError, did_you_mean
+from encore.errors import Complaints, DataError, EncoreError, RecipeError, did_you_mean
 from encore.types import LabelSpace, TaskKind
 
 __all__ = ["Dataset", "TaskData", "describe", "labelled", "load_task", "open_test", "unlabelled"]
@@ -138,15 +138,22 @@ def load_task(
         caveats = [named.official] if isinstance(named.official, str) else []
         chosen = tuple(metrics or named.metrics)
         group_by_text = named.negative is not None
+        if test_file is not None:
+            _check_test(test_file, [Path(part.path) for part in parts.values()])
     else:
         how = normalise
-        columns, parts, notes = _file_parts(place_of(train), _named_paths(dev, place_of), test_file, text, text_pair, label, kind, labels, how, reading)
+        train_file, dev_files = place_of(train), _named_paths(dev, place_of)
+        complaints = Complaints()
+        found = complaints.of(_file_parts, train_file, dev_files, text, text_pair, label, kind, labels, how, reading)
+        if test_file is not None:
+            complaints.of(_check_test, test_file, [train_file, *dev_files.values()])
+        complaints.raise_any()
+        assert found is not None
+        columns, parts, notes = found
         chosen = tuple(metrics or _METRICS[columns.kind])
         caveats = []
         group_by_text = False
         notes += _conflict_note(parts["train"], columns.kind)
-    if test_file is not None:
-        _check_test(test_file, [Path(part.path) for part in parts.values()])
     if how not in (None, "none"):
         notes.append(
             f"texts normalised: {how} ({'lower case, outer blanks dropped' if how == 'minbert' else 'lower case, blanks as the CS224N pair files have them'})"
@@ -365,7 +372,6 @@ def _named_parts(name: str, task: tasks.NamedTask, columns: Columns, normalise: 
 def _file_parts(
     train: Path,
     dev: Mapping[str, Path],
-    test: Path | None,
     text: Any,
     text_pair: Any,
     label: Any,

@@ -169,7 +169,7 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
         raise DataError(f"encoder '{name}': is a file; give the folder that holds config.json, model.safetensors and the tokenizer.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"encoder '{name}': no such folder.")
-    from huggingface_hub import file_exists, snapshot_download
+    from huggingface_hub import constants, file_exists, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
@@ -177,6 +177,7 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
         pickled = not (folder / "model.safetensors").exists() and file_exists(name, "pytorch_model.bin")
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = "HF_HUB_OFFLINE is set, and it is not in the cache" if constants.HF_HUB_OFFLINE else reason.removesuffix(".")
         raise DataError(
             f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). Check the name and the network, "
             "or download it elsewhere and pass the folder; encoder=minilm needs no network."

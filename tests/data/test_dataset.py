@@ -251,7 +251,7 @@ def test_a_test_file_that_is_missing_or_also_train_or_dev() -> None:
     assert complaints(train=file, test="none.csv")[0].startswith("none.csv: no such file (data.test).")
     assert complaints(train=file, test=file) == ["reviews.csv: the test file is also the train file. Give the test rows a file of their own."]
     assert complaints(train=file, dev="dev.csv", test="link.csv") == ["link.csv: the test file is also the dev file. Give the test rows a file of their own."]
-    with pytest.raises(DataError, match=r"task 'reviews' has no test file. Name one: data.test=FILE"):
+    with pytest.raises(DataError, match=r"task 'reviews' has no test file. Name one when training: --test FILE"):
         open_test(load_task("reviews", train=file, seed=42), log=print)
 
 
