@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,9 @@ def load(run: str | Path) -> Model:
     where = folder / "model"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
+    if not where.is_dir() and (folder / files.MANIFEST).exists():
+        command = shlex.join(["encore", "train", str(folder / "recipe.yaml"), "--runs", str(folder.parent)])
+        raise DataError(f"{folder}: a run of a comparison, which keeps figures and no weights. To get them, train it once more, to the same bits: {command}")
     if not where.is_dir():
         raise DataError(f"{folder}: has no model yet. Give the command that started it once more; it resumes.")
     wrong = files.wrong_files(where)

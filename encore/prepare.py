@@ -268,6 +268,8 @@ def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source,
         if task["data"]["seed"] is None:                # the recipe's own, which is in here already
             del task["data"]["seed"]
         task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
-        task["pooling"] = dict(poolings[name])
+        accepted = catalogue.settings("pooling", poolings[name]["name"])
+        # A default counts as not set, so that a setting which is added later leaves the names of the runs there are.
+        task["pooling"] = {key: value for key, value in poolings[name].items() if key == "name" or value != accepted[key].default}
         task["labels"] = list(data[name].labels.names)
     return settings | {"encoder": source.digest}

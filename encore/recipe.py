@@ -670,7 +670,7 @@ def _differing(value: Any) -> Any:
 
 
 def anchored(recipe: Recipe) -> Recipe:
-    """The same recipe with every data path absolute, so that it can be written into another folder."""
+    """The same recipe with the paths of data and encoder absolute, so that it can be written into another folder."""
     def absolute(path: str) -> str:
         return path if path == "-" or "://" in path else str(recipe.path(path))
 
@@ -680,4 +680,5 @@ def anchored(recipe: Recipe) -> Recipe:
         dev = {key: absolute(path) for key, path in data.dev.items()} if isinstance(data.dev, dict) else absolute(data.dev) if data.dev else None
         paths = {"train": absolute(data.train) if data.train else None, "dev": dev, "test": absolute(data.test) if data.test else None}
         tasks[name] = task.model_copy(update={"data": data.model_copy(update=paths)})
-    return recipe.model_copy(update={"tasks": tasks})
+    encoder = str(recipe.path(recipe.encoder)) if recipe.path(recipe.encoder).is_dir() else recipe.encoder
+    return recipe.model_copy(update={"tasks": tasks, "encoder": encoder})

@@ -5,7 +5,7 @@
     data.json                        files, digests, rows, label counts, notes
     steps.jsonl, metrics.jsonl       every step; every epoch
     predictions/TASK/SPLIT-EPOCH.parquet    digest and row of each example, raw scores, label
-    model/                           weights, encoder configuration, tokenizer, how to put them together
+    model/                           weights, encoder configuration, tokenizer, how to put them together (runs of a comparison keep none)
     results.json                     metrics with intervals beside the baselines; written last but for the manifest
     manifest.json                    sha256 of every result file: there is one when, and only when, the run is complete
     checkpoint/                      while it trains: all that is needed to go on, bit for bit
@@ -44,7 +44,7 @@ from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit
 from encore.types import EvalReport, StepReport
 
-__all__ = ["MODEL", "Result", "execute", "read_result", "scores_at"]
+__all__ = ["MODEL", "Result", "RunBusy", "execute", "read_result", "scores_at"]
 
 MODEL = "model"                                  # the trained model's name beside the baselines
 Watcher = Callable[[StepReport | EvalReport], None]
@@ -74,24 +74,42 @@ class Result:
         return {"run": str(self.folder), "metrics": sets, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
 
 
-def execute(prepared: Prepared, runs: Path, *, watch: Watcher | None = None, checkpoint_seconds: float = 60.0, checkpoint_steps: int | None = None) -> Result:
+class RunBusy(TrainingError):
+    """Another process is training this very run."""
+
+
+def execute(
+    prepared: Prepared,
+    runs: Path,
+    *,
+    watch: Watcher | None = None,
+    checkpoint_seconds: float = 60.0,
+    checkpoint_steps: int | None = None,
+    keep_model: bool = True,
+) -> Result:
     """Train, evaluate and save; or go on where a killed run stopped; or read the result that is there.
 
-    A checkpoint is written at the end of each epoch, and every `checkpoint_seconds` or `checkpoint_steps`. Raises TrainingError where training cannot go on,
-    DataError where the folder holds a damaged run.
+    A checkpoint is written at the end of each epoch, and every `checkpoint_seconds` or `checkpoint_steps`. `keep_model`: False leaves the weights out of
+    the folder, whose figures are the same; a complete run without weights is trained once more where they are asked for. Raises TrainingError where
+    training cannot go on (RunBusy where another process trains this run), DataError where the folder holds a damaged run.
     """
     folder = runs / prepared.name
-    if (folder / files.MANIFEST).exists():
+    if _is_complete(folder, keep_model):
         return _complete(folder)
     with _locked(folder):
-        if (folder / files.MANIFEST).exists():                  # another process finished it while this one waited for nothing
+        if _is_complete(folder, keep_model):                    # another process finished it while this one waited for nothing
             return _complete(folder)
+        (folder / files.MANIFEST).unlink(missing_ok=True)       # complete but for its weights: trained again, to the same bits
         before = torch.get_num_threads()
         torch.set_num_threads(prepared.threads)
         try:
-            return _train(prepared, folder, watch, checkpoint_seconds, checkpoint_steps)
+            return _train(prepared, folder, watch, checkpoint_seconds, checkpoint_steps, keep_model=keep_model)
         finally:
             torch.set_num_threads(before)
+
+
+def _is_complete(folder: Path, keep_model: bool) -> bool:
+    return (folder / files.MANIFEST).exists() and ((folder / "model").is_dir() or not keep_model)
 
 
 def read_result(folder: Path) -> Result:
@@ -123,7 +141,9 @@ def scores_at(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
     return np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
 
 
-def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> Result:
+def _train(
+    prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_seconds: float, checkpoint_steps: int | None, *, keep_model: bool
+) -> Result:
     recipe = prepared.recipe
     started = time.monotonic()
     files.write(folder / "recipe.yaml", to_yaml(anchored(recipe)).encode())
@@ -134,7 +154,7 @@ def _train(prepared: Prepared, folder: Path, watch: Watcher | None, checkpoint_s
     state = FitState(models)
     state.narrow(prepared.streams)
     rate = _Rate()
-    log = _Log(folder, state, rate)
+    log = _Log(folder, state, rate, keep_model=keep_model or (folder / "model").is_dir())     # whoever began it wanted its weights
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
     micro_batch, patience = recipe.plan.micro_batch, recipe.plan.early_stopping
@@ -158,8 +178,8 @@ class _Log:
     """The consumer of `fit` that writes the run folder. What it holds in memory is saved with each checkpoint, so that files of an interrupted run are cut
     back to the checkpoint before training goes on."""
 
-    def __init__(self, folder: Path, state: FitState, rate: _Rate) -> None:
-        self.folder, self.state, self.rate = folder, state, rate
+    def __init__(self, folder: Path, state: FitState, rate: _Rate, *, keep_model: bool) -> None:
+        self.folder, self.state, self.rate, self.keep_model = folder, state, rate, keep_model
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[bytes] = []
         self.seconds_before = 0.0
@@ -176,6 +196,9 @@ class _Log:
                 files.remove(saved)
                 continue
             numbers = files.read_json(saved / "state.json")
+            if self.keep_model and numbers["kept_epoch"] and not (self.folder / "model").is_dir():
+                files.remove(saved)             # begun without keeping its weights, those of the epoch that counts may be gone
+                continue
             self.state.restore(numbers["state"], safetensors.torch.load_file(saved / "tensors.safetensors"), prepared.plan)
             self.epochs, self.seconds_before, self.kept_epoch = numbers["epochs"], numbers["seconds"], numbers["kept_epoch"]
             self.rate.tokens, self.rate.seconds = numbers["rate"]
@@ -202,7 +225,8 @@ class _Log:
         self._write_epochs()
         if report.is_best if keep == "best" else report.is_last:
             self.kept_epoch = report.epoch
-            _save_model(self.folder / "model", prepared, self.state.models)
+            if self.keep_model:
+                _save_model(self.folder / "model", prepared, self.state.models)
 
     def checkpoint(self) -> None:
         """All or nothing; the checkpoint before it goes when this one is on the disk."""
@@ -363,5 +387,5 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainingError(f"{folder}: another process is training this run. Wait for it, or stop it; the same command then resumes.") from None
+            raise RunBusy(f"{folder}: another process is training this run. Wait for it, or stop it; the same command then resumes.") from None
         yield

@@ -32,8 +32,8 @@ STAGES = (
     ("model", "optim", "step", "train"),
     ("baselines", "evaluate", "contrast"),
     ("prepare", "estimate", "run", "predict", "progress"),
-    ("measure", "listings"),
-    ("api", "cli_words", "cli", "__init__", "__main__"),
+    ("measure", "listings", "processes", "compare_tables", "compare"),
+    ("api", "cli_words", "cli_compare", "cli", "__init__", "__main__"),
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
 

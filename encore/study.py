@@ -1,0 +1,238 @@
+"""The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`, `reference`; and the recipes of all those runs.
+
+    variants: {mean: {pooling: mean}, slow: {plan.lr: 1e-5}}     what is compared, each as its difference to the recipe, which is itself called 'baseline'
+    each: {task: [rte, mrpc]}                                    separate studies, side by side: every combination of the values
+    seeds: [42, 43, 44]                                          of every variant in every study
+    reference: baseline                                          the variant that the others are set against
+
+A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it names; a technique, a loss table or a list it replaces whole.
+Order of precedence: recipe, each, command line, variant. A setting of the command line that is an axis of `each` narrows it: `task=rte`, `seed=42`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from encore.errors import RecipeError, did_you_mean
+from encore.recipe import STUDY, Change, Recipe, assignment, composed, file_text, refusal
+from encore.recipe_fields import unsafe
+from encore.recipe_words import shown
+from encore.yaml_lines import Value, from_python, plain, read_yaml
+
+__all__ = ["BASELINE", "Cell", "Study", "load_study", "study_from"]
+
+BASELINE = "baseline"                            # the recipe itself among its variants
+_N_SEEDS = 3
+_MOST_CELLS = 5_000
+_RESERVED = {"seed": "seeds", "seeds": "seeds", "task": "each", "each": "each", "variants": "variants", "reference": "reference", "search": "search"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison. point: the study's own settings, {"task": "rte"}; {} where there is one study only."""
+
+    point: Mapping[str, Any]
+    variant: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def study(self) -> str:
+        """What the study is called in tables: the task, and the other settings that tell it from its neighbours."""
+        names = "+".join(self.recipe.tasks)
+        return " ".join([names, *(f"{key}={value}" for key, value in self.point.items() if key != "task")])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison before it is run. text: the recipe file as it was read. variants: 'baseline' first. cells: by study, variant, seed."""
+
+    name: str
+    text: str
+    overrides: tuple[str, ...]
+    variants: tuple[str, ...]
+    reference: str
+    seeds: tuple[int, ...]
+    points: tuple[Mapping[str, Any], ...]
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...]
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = (), *, only: Sequence[str] | None = None, axes: Mapping[str, Sequence[Any]] | None = None) -> Study:
+    """The comparison that a recipe file describes, every variant checked. only: the variants to keep, the reference in any case. axes: more of `each`.
+
+    Raises RecipeError with every problem that was found, whichever variant it is in.
+    """
+    text = file_text(Path(path))
+    problems: list[str] = []
+    document = read_yaml(text, str(path), problems=problems)
+    return _study(document, Path(path).stem, text, overrides, Path(path).absolute().parent, problems, only, axes or {})
+
+
+def study_from(mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str = "study", base: str | Path | None = None) -> Study:
+    """The comparison that a mapping describes. Raises RecipeError."""
+    problems: list[str] = []
+    return _study(from_python(mapping, problems), name, "", overrides, Path(base or ".").absolute(), problems, None, {})
+
+
+def _study(
+    document: Value,
+    name: str,
+    text: str,
+    overrides: Sequence[str],
+    base: Path,
+    problems: list[str],
+    only: Sequence[str] | None,
+    axes: Mapping[str, Sequence[Any]],
+) -> Study:
+    keys = {key: document.data[key] for key in STUDY if key in document.data} if isinstance(document.data, dict) else {}
+    assigned = [found for given in overrides if (found := assignment(given, base, problems)) is not None]
+    for steps, value in assigned:
+        if steps[0] in STUDY:
+            _assign(keys, steps, value)
+    changes = [change for change in assigned if change[0][0] not in STUDY]
+    notes: list[str] = []
+    variants = _variants(keys.get("variants"), problems)
+    points = _points(keys.get("each"), axes, changes, problems)
+    reference = _reference(keys.get("reference"), variants, problems)
+    variants = _kept(variants, reference, only, problems)
+    recipes: dict[tuple[int, str], Recipe] = {}
+    rest = None
+    for number, point in enumerate(points):
+        for variant, own in variants.items():
+            recipe, left = composed(document, [*point, *changes, *own], base, problems)
+            rest = rest or left
+            if recipe is not None:
+                recipes[number, variant] = recipe
+    some = next(iter(recipes.values()), rest)
+    seeds = _seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
+    if problems or not recipes:
+        raise refusal(problems, rest)
+    if len(recipes) * len(seeds) > _MOST_CELLS:
+        raise RecipeError(f"{name}: {len(points):,} studies x {len(variants):,} variants x {len(seeds):,} seeds are more than {_MOST_CELLS:,} runs.")
+    labels = [{".".join(steps): plain(value) for steps, value in point} for point in points]
+    cells = [
+        Cell(labels[number], variant, seed, _seeded(recipes[number, variant], seed))
+        for number in range(len(points)) for variant in variants for seed in seeds
+    ]
+    return Study(name, text, tuple(overrides), tuple(variants), reference, seeds, tuple(labels), tuple(cells), tuple(notes))
+
+
+def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
+    """An override of one of the study's keys: `seeds=[1,2]`, `each.task=[rte]`, `variants.slow.plan.lr=1e-5`."""
+    depth = 3 if steps[0] == "variants" else 2
+    way = [*steps[: depth - 1], ".".join(steps[depth - 1 :])] if len(steps) > depth else list(steps)
+
+    def put(below: Value | None, rest: Sequence[str]) -> Value:
+        if not rest:
+            return value
+        entries = below.data if below is not None and isinstance(below.data, dict) else {}
+        return replace(below or value, data={**entries, rest[0]: put(entries.get(rest[0]), rest[1:])})
+
+    keys[way[0]] = put(keys.get(way[0]), way[1:])
+
+
+def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change]]:
+    """Name → changes, 'baseline' (none) first."""
+    found: dict[str, list[Change]] = {BASELINE: []}
+    if value is None or value.data is None:
+        return found
+    if not isinstance(value.data, dict):
+        problems.append(value.problem(f"expected a mapping from names to what they change, such as {{mean: {{pooling: mean}}}}, got {shown(plain(value))}."))
+        return found
+    for name, entry in value.data.items():
+        problems += [entry.problem(message) for message in unsafe(name, "variant")]
+        if name == BASELINE:
+            problems.append(entry.problem("this is the name of the recipe itself. Give the variant another name."))
+        elif not isinstance(entry.data, dict) or not entry.data:
+            problems.append(entry.problem(f"expected what it changes, such as {{pooling: mean}} or {{plan.lr: 3e-5}}, got {shown(plain(entry))}."))
+        else:
+            own = list(_changes(entry))
+            for steps, inner in own:
+                if steps[0] in _RESERVED:
+                    problems.append(inner.problem(f"a variant cannot set this. Write it at the top of the recipe: {_RESERVED[steps[0]]}: …"))
+            # The paper's figures are the recipe's own, unless the variant brings some.
+            found[name] = [(("expect",), Value({}, entry.where)), *(change for change in own if change[0][0] not in _RESERVED)]
+    return found
+
+
+def _changes(value: Value, outer: tuple[str, ...] = ()) -> Iterator[Change]:
+    for key, entry in value.data.items():
+        steps = (*outer, *key.split("."))
+        section = steps in (("plan",), ("data",)) or (steps[0] == "tasks" and (len(steps) < 3 or steps[2:] == ("data",)))
+        if section and isinstance(entry.data, dict) and entry.data:
+            yield from _changes(entry, steps)
+        else:
+            yield steps, entry
+
+
+def _points(each: Value | None, axes: Mapping[str, Sequence[Any]], changes: Sequence[Change], problems: list[str]) -> list[list[Change]]:
+    """The studies, each as its settings: all combinations of the values. A key that the command line sets is no axis any more."""
+    values: dict[str, Sequence[Value]] = {}
+    if each is not None and each.data is not None:
+        if not isinstance(each.data, dict) or not each.data:
+            problems.append(each.problem(f"expected a mapping from settings to lists, such as {{task: [rte, mrpc]}}, got {shown(plain(each))}."))
+        else:
+            for key, entry in each.data.items():
+                items = entry.data if isinstance(entry.data, tuple) else ()
+                if not items:
+                    problems.append(entry.problem(f"expected a list of values, such as [rte, mrpc], got {shown(plain(entry))}."))
+                for item in items:
+                    if [plain(other) for other in items].count(plain(item)) > 1:
+                        problems.append(entry.problem(f"{shown(plain(item))} is listed twice. Keep one."))
+                        break
+                if key in ("seed", "seeds", "variants"):
+                    problems.append(entry.problem(f"seeds and variants are not studies of their own. Write {_RESERVED.get(key, key)}: … at the top."))
+                values[key] = items
+    values |= {key: [from_python(value) for value in given] for key, given in axes.items()}
+    set_already = {".".join(steps) for steps, _ in changes}
+    kept = {key: items for key, items in values.items() if key not in set_already and items and key not in ("seed", "seeds", "variants")}
+    return [[(tuple(key.split(".")), item) for key, item in zip(kept, point, strict=True)] for point in itertools.product(*kept.values())]
+
+
+def _reference(value: Value | None, variants: Mapping[str, Any], problems: list[str]) -> str:
+    if value is None or value.data is None:
+        return BASELINE
+    if value.data not in variants:
+        problems.append(value.problem(f"no variant called {shown(plain(value))}. {did_you_mean(str(value.data), tuple(variants))}"))
+        return BASELINE
+    return str(value.data)
+
+
+def _kept(variants: dict[str, list[Change]], reference: str, only: Sequence[str] | None, problems: list[str]) -> dict[str, list[Change]]:
+    if only is None:
+        return variants
+    problems += [f"--only: no variant called {shown(name)}. {did_you_mean(name, tuple(variants))}" for name in only if name not in variants]
+    return {name: own for name, own in variants.items() if name in only or name == reference}
+
+
+def _seeds(value: Value | None, changes: Sequence[Change], seed: int, problems: list[str], notes: list[str]) -> tuple[int, ...]:
+    if any(steps == ("seed",) for steps, _ in changes):
+        return (seed,)
+    if value is None or value.data is None:
+        found = tuple(range(seed, seed + _N_SEEDS))
+        notes.append(f"no seeds: in the recipe; these {_N_SEEDS} are taken: {', '.join(map(str, found))}")
+        return found
+    items = [plain(item) for item in value.data] if isinstance(value.data, tuple) else []
+    whole = [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**32]
+    if not items or len(whole) < len(items):
+        problems.append(value.problem(f"expected a list of whole numbers, such as [42, 43, 44], got {shown(plain(value))}."))
+    elif len(set(whole)) < len(whole):
+        problems.append(value.problem(f"a seed is listed twice in {shown(plain(value))}. The same seed gives the same run."))
+    return tuple(whole) or (seed,)
+
+
+def _seeded(recipe: Recipe, seed: int) -> Recipe:
+    """The recipe with this seed on one thread. Rows that are drawn (a dev set split off, a set cut) are drawn by the recipe's own seed for all, so that every
+    run trains on the same rows and is measured on the same rows."""
+    tasks = {}
+    for name, task in recipe.tasks.items():
+        data = task.data
+        drawn = (data.train is not None and data.dev is None) or data.train_rows is not None or data.dev_rows is not None
+        fixed = drawn and data.seed is None and seed != recipe.seed
+        tasks[name] = task.model_copy(update={"data": data.model_copy(update={"seed": recipe.seed})}) if fixed else task
+    return recipe.model_copy(update={"seed": seed, "threads": recipe.threads or 1, "tasks": tasks})
