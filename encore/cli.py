@@ -97,12 +97,8 @@ def train(
     from encore.progress import Watch
     from encore.run import execute
 
-    try:
-        with contextlib.nullcontext() if quiet else Watch(sys.stderr, **words.extent(prepared)) as watch:
-            result = execute(prepared, runs, watch=watch)
-    except KeyboardInterrupt:
-        print("\ninterrupted. Nothing is lost; the same command goes on where this one stopped.", file=sys.stderr)
-        raise
+    with contextlib.nullcontext() if quiet else Watch(sys.stderr, **words.extent(prepared)) as watch:
+        result = execute(prepared, runs, watch=watch)
     if json_:
         print(json.dumps(result.summary(), ensure_ascii=False))
         return
@@ -224,7 +220,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except EncoreError as error:
         code = _told(error.problems, error.exit_code, error, given)
     except (KeyboardInterrupt, typer.Abort):
-        print(f"To go on: {shlex.join(['encore', *given])}" if given[:1] == ["train"] else "interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:                              # `encore … | head`: whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -236,6 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             code = _told([usage_problem(error, given)], 2, error, given)
         else:
             code = _unexpected(error, given)
+    if code == 130:                                      # which typer makes of an interrupt, without a word
+        again = f". Nothing is lost; to go on: {shlex.join(['encore', *given])}" if given[:1] in (["train"], ["compare"]) else ""
+        print(f"\ninterrupted{again}", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from safetensors import SafetensorError
+
 from encore.errors import TrainingError
 
-__all__ = ["MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest", "wrong_files"]
+__all__ = [
+    "MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest", "wrong_files",
+]
 
 MANIFEST = "manifest.json"
 
@@ -118,10 +122,11 @@ def sweep(folder: Path) -> None:
 def explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Make it writable"
         remedy += ", or choose another folder with --runs; the same command then goes on."
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}). {remedy}") from error
+        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}") from error
 
 
 def _sync_folder(folder: Path) -> None:

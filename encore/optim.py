@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from encore.encoder.words import WordTable
 from encore.types import Phase
 
-__all__ = ["adamw", "step"]
+__all__ = ["adamw", "carried", "step"]
 
 
 def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.AdamW:
@@ -27,6 +27,14 @@ def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.A
         if chosen:
             groups.append({"params": list(chosen.values()), "names": list(chosen), "weight_decay": decay, "factor": 1.0})
     return torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def carried(before: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.AdamW:
+    """The optimiser of a phase that goes on with the moments of the one before it. What was frozen until now starts without any."""
+    optimiser = adamw(parameters, phase)
+    for group in optimiser.param_groups:
+        optimiser.state.update({p: before.state[p] for p in group["params"] if p in before.state})
+    return optimiser
 
 
 def step(optimiser: torch.optim.AdamW, tables: Iterable[WordTable], *, lr: float, clip_norm: float | None) -> Tensor:

@@ -150,8 +150,10 @@ def fit(
             yield from _epoch(models, phase, streams, state, seed=seed, micro_batch=micro_batch, total=total)
             yield _evaluate(models, phase, streams, state, seed=seed, patience=patience, epochs=sum(each.epochs for each in plan))
         state.phase, state.phase_step = state.phase + 1, 0
-        if state.phase < len(plan) and plan[state.phase].fresh_optimiser:
-            state.optimiser = None
+        if state.phase < len(plan):
+            following = plan[state.phase]
+            _freeze(models, following)
+            state.optimiser = None if following.fresh_optimiser else optim.carried(state.optimiser, unique_parameters(models), following)
 
 
 def _epoch(
