@@ -123,10 +123,11 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
+        # safetensors writes by itself and gives no number for what went wrong; next to always the disk is full.
+        full = getattr(error, "errno", errno.ENOSPC) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "Free some space" if full else "Make it writable"
         reason = getattr(error, "strerror", None) or error
-        remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Make it writable"
-        remedy += ", or choose another folder with --runs; the same command then goes on."
-        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}") from error
+        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}, or choose another folder with --runs; the same command then goes on.") from error
 
 
 def _sync_folder(folder: Path) -> None:

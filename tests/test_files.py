@@ -67,7 +67,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(function: str, tmp_path
     monkeypatch.undo()
     (line,) = error.value.problems
     assert line.startswith(f"{path}: cannot be written (No space left on device). ")
-    assert "the same command resumes" in line
+    assert "the same command then goes on" in line
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"a.json"}
 
