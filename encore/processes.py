@@ -125,6 +125,7 @@ def _child(job: Job, cores: set[int], alive: int, say: int, logs: Path) -> NoRet
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        sys.stdout = sys.stderr = os.fdopen(handle, "w", encoding="utf-8", errors="replace")      # whatever they were (a notebook's, say)
         if cores:
             os.sched_setaffinity(0, cores)
         problems = _problems(job)
