@@ -34,7 +34,7 @@ def announcements(prepared: Prepared) -> list[str]:
         lines.append(f"{prefix}encoder {prepared.recipe.encoder}, pooling {prepared.poolings[task]['name']}{why}")
         lines.append(f"{prefix}{_cut(prepared, task)}")
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
-    return [*lines, f"{prepared.precision} on {prepared.device}, {threads}; seed {prepared.recipe.seed}"]
+    return [*lines, *prepared.decided, f"{prepared.precision} on {prepared.device}, {threads}; seed {prepared.recipe.seed}"]
 
 
 def _cut(prepared: Prepared, task: str) -> str:

@@ -18,8 +18,9 @@ from encore.encoder import load
 from encore.errors import Complaints, DataError, RecipeError
 from encore.evaluate import metrics_named
 from encore.files import canonical
+from encore.kept import check_room, n_bytes
 from encore.model import Branch, TaskModel, seeded
-from encore.recipe import PROSE, Recipe, TaskRecipe, reading, resolved
+from encore.recipe import PROSE, PlanRecipe, Recipe, TaskRecipe, reading, resolved
 from encore.train import Rows, Stream
 from encore.types import LabelSpace, Loss
 
@@ -53,6 +54,7 @@ class Prepared:
     poolings: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     identity: Mapping[str, Any]
+    decided: tuple[str, ...] = ()                       # settings that were chosen for these rows, to be announced
 
     @property
     def name(self) -> str:
@@ -109,6 +111,10 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+    if any(phase.trainable == "heads" for phase in plan):
+        shape = shelf.of(("shape", source.folder), lambda: _shape(recipe, source))
+        stores = {name: [rows.store for rows in (each.train, *each.dev.values())] for name, each in streams.items()}
+        check_room({name: n_bytes([catalogue.build("pooling", poolings[name], shape)], stores[name]) for name in streams})
     identity = _identity(recipe, data, source, poolings) | {
         "tokeniser": tokeniser.digest,
         "precision": precision,
@@ -262,14 +268,18 @@ def _class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
 
 
 def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source, poolings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the recipe says that determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not."""
+    """What the recipe says that determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not.
+
+    Of plans' and poolings' own settings a default counts as not set, so that a setting which is added later leaves the names of the runs there are.
+    """
     settings = {key: value for key, value in resolved(recipe).items() if key not in PROSE}
+    own = catalogue.settings("plans", recipe.plan.name)
+    settings["plan"] = {key: value for key, value in settings["plan"].items() if key in PlanRecipe.model_fields or value != own[key].default}
     for name, task in settings["tasks"].items():
         if task["data"]["seed"] is None:                # the recipe's own, which is in here already
             del task["data"]["seed"]
         task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}
         accepted = catalogue.settings("pooling", poolings[name]["name"])
-        # A default counts as not set, so that a setting which is added later leaves the names of the runs there are.
         task["pooling"] = {key: value for key, value in poolings[name].items() if key == "name" or value != accepted[key].default}
         task["labels"] = list(data[name].labels.names)
     return settings | {"encoder": source.digest}
