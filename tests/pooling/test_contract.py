@@ -128,6 +128,15 @@ def test_gradients_reach_exactly_the_layers_that_it_reads(case, encoded, gradien
 
 
 @each_case
+def test_a_layer_that_was_not_kept_is_missed_at_once(case, encoded) -> None:
+    pooling = built(case)
+    states = list(encoded.states)
+    states[pooling.layers[0]] = None
+    with pytest.raises(LookupError, match="not all of them were kept"):
+        pooling(Encoded(tuple(states), encoded.tokens))
+
+
+@each_case
 def test_every_parameter_gets_a_gradient(case, encoded) -> None:
     pooling = built(case)
     before = [parameter.detach().clone() for parameter in pooling.parameters()]
