@@ -54,7 +54,8 @@ def estimate(prepared: Prepared) -> Cost:
     steps = sum(-(-len(stream.train) // phase.batch_size) * phase.epochs for phase in prepared.plan for stream in prepared.streams.values())
     rate = _products_per_second(prepared.precision, prepared.threads) * _EFFICIENCY[prepared.precision]
     # Forward costs two operations per weight and token, backward twice that; AdamW moves 28 bytes per trained weight at about 10 GB/s.
-    seconds = epochs * (6 * tokens + 2 * dev_tokens) * in_products / rate + steps * trained * 28 / 10e9
+    frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
+    seconds = (2 * (tokens + dev_tokens) if frozen else epochs * (6 * tokens + 2 * dev_tokens)) * in_products / rate + steps * trained * 28 / 10e9
     longest = max(int(store.lengths.max()) for store in (stream.train.store for stream in prepared.streams.values()))
     rows = min(recipe.plan.micro_batch or recipe.plan.batch_size, max(len(stream.train) for stream in prepared.streams.values()))
     bytes_each = 2 if prepared.precision == "bf16" else 4

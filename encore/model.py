@@ -43,8 +43,12 @@ class TaskModel(nn.Module):
 
     def forward(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None) -> Output:
         """`embedded`: one (tokens, width) per branch instead of what the embedding layers give."""
-        starts = [None] * len(self.branches) if embedded is None else embedded
-        vectors, used = zip(*(branch(tokens, start) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
+        if tokens.reduced is not None:
+            branches: Sequence[Any] = list(self.branches)
+            vectors, used = tuple(branch.pooling.finish(lines, tokens) for branch, lines in zip(branches, tokens.reduced, strict=True)), ()
+        else:
+            starts = [None] * len(self.branches) if embedded is None else embedded
+            vectors, used = zip(*(branch(tokens, start) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
         joined = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=1)
         embeddings = tuple(self.head.embed(side) for side in joined.chunk(self.n_sides))
         return Output(self.head.score(*embeddings), embeddings, used)

@@ -19,11 +19,14 @@ from encore.data.batches import batches_of, collate, epoch_order, evaluation_bat
 from encore.data.tokenise import TokenStore
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
+from encore.kept import Kept, keep
 from encore.model import TaskModel, predict_scores, unique_parameters, word_tables
 from encore.statistics import MetricWarning
-from encore.types import Batch, EvalReport, LabelSpace, Loss, Phase, StepReport
+from encore.types import Batch, EvalReport, LabelSpace, Loss, Phase, StepReport, Tokens
 
 __all__ = ["FitState", "Rows", "Stream", "fit", "higher_is_better", "score_rows"]
+
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,15 @@ def fit(
     while state.phase < len(plan) and not state.finished:
         phase = plan[state.phase]
         _freeze(models, phase)
+        kept = _kept(models, streams) if phase.trainable == "heads" else {}
         if state.optimiser is None:
             state.optimiser = optim.adamw(unique_parameters(models), phase)
         epochs_before = sum(earlier.epochs for earlier in plan[: state.phase])
         per_epoch = sum(-(-len(streams[task].train) // phase.batch_size) for task in phase.tasks)
         total = per_epoch * phase.epochs
         while state.epoch - epochs_before < phase.epochs and not state.finished:
-            yield from _epoch(models, phase, streams, state, seed=seed, micro_batch=micro_batch, total=total)
-            yield _evaluate(models, phase, streams, state, seed=seed, patience=patience, epochs=sum(each.epochs for each in plan))
+            yield from _epoch(models, phase, streams, state, kept, seed=seed, micro_batch=micro_batch, total=total)
+            yield _evaluate(models, phase, streams, state, kept, seed=seed, patience=patience, epochs=sum(each.epochs for each in plan))
         state.phase, state.phase_step = state.phase + 1, 0
         if state.phase < len(plan):
             following = plan[state.phase]
@@ -157,7 +161,15 @@ def fit(
 
 
 def _epoch(
-    models: Mapping[str, TaskModel], phase: Phase, streams: Mapping[str, Stream], state: FitState, *, seed: int, micro_batch: int | None, total: int
+    models: Mapping[str, TaskModel],
+    phase: Phase,
+    streams: Mapping[str, Stream],
+    state: FitState,
+    kept: Mapping[tuple[str, str], Kept],
+    *,
+    seed: int,
+    micro_batch: int | None,
+    total: int,
 ) -> Iterator[StepReport]:
     batches = _schedule(phase, streams, seed, state.epoch)
     if state.batch == 0:
@@ -169,7 +181,7 @@ def _epoch(
         stream = streams[task]
         size = micro_batch or len(rows)
         device = next(models[task].parameters()).device
-        parts = [_batch(stream, rows[start : start + size], device) for start in range(0, len(rows), size)]
+        parts = [_batch(stream, rows[start : start + size], device, kept.get((task, TRAIN))) for start in range(0, len(rows), size)]
         lr = phase.lr * phase.curve(state.phase_step, total)
         outcome = step.take(models[task], parts, stream.losses, state.optimiser, seed=seed, step=state.step + 1, lr=lr, clip_norm=phase.clip_norm)
         state.step, state.phase_step, state.batch = state.step + 1, state.phase_step + 1, state.batch + 1
@@ -195,6 +207,7 @@ def _evaluate(
     phase: Phase,
     streams: Mapping[str, Stream],
     state: FitState,
+    kept: Mapping[tuple[str, str], Kept],
     *,
     seed: int,
     patience: int | None,
@@ -208,7 +221,10 @@ def _evaluate(
         order = np.concatenate([rows for name, rows in batches if name == task])
         loss, weight = state.sums[task]
         train[task] = {"loss": loss / weight, **_metrics(stream, np.concatenate(state.seen[task]), stream.train.targets[order])}
-    scores = {task: {name: score_rows(models[task], rows, stream.labels) for name, rows in stream.dev.items()} for task, stream in streams.items()}
+    scores = {
+        task: {name: score_rows(models[task], rows, stream.labels, kept.get((task, name))) for name, rows in stream.dev.items()}
+        for task, stream in streams.items()
+    }
     dev = {task: {name: _metrics(streams[task], found, streams[task].dev[name].targets) for name, found in sets.items()} for task, sets in scores.items()}
     signed = [_deciding(streams[task], sets) for task, sets in dev.items() if sets and streams[task].metrics]
     selected = sum(signed) / len(signed) if signed else None
@@ -223,10 +239,10 @@ def _evaluate(
     return EvalReport(state.epoch, state.step, train, dev, scores, selected, is_best, state.finished)
 
 
-def score_rows(model: TaskModel, rows: Rows, labels: LabelSpace) -> np.ndarray:
-    """(rows, n_scores) float32, in the order of `rows`."""
+def score_rows(model: TaskModel, rows: Rows, labels: LabelSpace, kept: Kept | None = None) -> np.ndarray:
+    """(rows, n_scores) float32, in the order of `rows`. `kept`: what the model's frozen encoder gives to these rows."""
     device = next(model.parameters()).device
-    batches = ((numbers, collate(rows.store, numbers, device)) for numbers in evaluation_batches(rows.store.lengths))
+    batches = ((numbers, _tokens(rows, numbers, device, kept)) for numbers in evaluation_batches(rows.store.lengths))
     return predict_scores(model, batches, len(rows), labels.n_scores)
 
 
@@ -258,13 +274,24 @@ def _schedule(phase: Phase, streams: Mapping[str, Stream], seed: int, epoch: int
     return batches
 
 
-def _batch(stream: Stream, rows: np.ndarray, device: torch.device) -> Batch:
+def _kept(models: Mapping[str, TaskModel], streams: Mapping[str, Stream]) -> dict[tuple[str, str], Kept]:
+    """(task, set) → what the encoder gives to its rows; a training set is called "train", which no dev set is."""
+    sets = {(task, name): rows for task, stream in streams.items() for name, rows in {TRAIN: stream.train, **stream.dev}.items()}
+    return {(task, name): keep(models[task], rows.store) for (task, name), rows in sets.items()}
+
+
+def _tokens(rows: Rows, numbers: np.ndarray, device: torch.device, kept: Kept | None) -> Tokens:
+    tokens = collate(rows.store, numbers, device)
+    return tokens if kept is None else kept.with_lines(tokens, numbers)
+
+
+def _batch(stream: Stream, rows: np.ndarray, device: torch.device, kept: Kept | None) -> Batch:
     train = stream.train
     return Batch(
         task=stream.name,
         digest=train.digest,
         rows=train.numbers[rows],
-        tokens=collate(train.store, rows, device),
+        tokens=_tokens(train, rows, device, kept),
         targets=torch.from_numpy(train.targets[rows]).to(device),
         weights=torch.from_numpy(train.weights[rows]).to(device),
     )

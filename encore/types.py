@@ -44,6 +44,7 @@ class LabelSpace:
 class Tokens:
     """The real tokens of some rows, end to end.
 
+    reduced: what each branch's pooling reduces them to, where that is known and the encoder need not be asked (encore.kept).
     ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
     for the device.
     """
@@ -53,6 +54,7 @@ class Tokens:
     positions: Tensor
     offsets: Tensor
     lengths: tuple[int, ...]
+    reduced: tuple[Tensor, ...] | None = None
 
     @property
     def n_rows(self) -> int:

@@ -29,7 +29,7 @@ STAGES = (
     ("dropout", "rows", "encoder.*"),
     ("pooling.*", "heads.*", "losses.*", "curves.*", "plans.*"),
     ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
-    ("model", "optim", "step", "train"),
+    ("model", "kept", "optim", "step", "train"),
     ("baselines", "evaluate", "contrast"),
     ("prepare", "estimate", "run", "predict", "progress"),
     ("measure", "listings", "processes", "compare_tables", "compare"),

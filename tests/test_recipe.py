@@ -485,6 +485,7 @@ def test_resolved_writes_out_every_default() -> None:
             "clip_norm": 1.0,
             "keep": "last",
             "early_stopping": None,
+            "freeze_encoder": False,
         },
     }
 

@@ -1,0 +1,100 @@
+"""What a frozen encoder gives to each example, computed once: the epochs after the first need no encoder.
+
+A pooling is a `reduce` without parameters and a `finish` that trains (encore.types.Pooling). With the encoder frozen and in eval mode, what `reduce` returns
+for an example is always the same, so it is kept in memory, line by line, and batches are put together from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.data.batches import collate, evaluation_batches
+from encore.data.tokenise import TokenStore, take_runs
+from encore.errors import RecipeError
+from encore.model import TaskModel
+from encore.types import Tokens
+
+__all__ = ["Kept", "check_room", "keep", "n_bytes"]
+
+_SHARE = 0.7                                     # of the memory that is free now; training needs some too
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Lines of the rows of a store: per branch (rows, width) or (tokens, width) float32, as its pooling's `unit` says."""
+
+    store: TokenStore
+    units: tuple[str, ...]
+    lines: tuple[Tensor, ...]
+
+    def with_lines(self, tokens: Tokens, rows: np.ndarray) -> Tokens:
+        """The tokens of `rows`, in that order, with what the encoder has given them."""
+        found = []
+        for unit, lines in zip(self.units, self.lines, strict=True):
+            at = rows if unit == "rows" else take_runs(self.store.offsets[:-1][rows], self.store.lengths[rows])
+            found.append(lines.index_select(0, torch.from_numpy(np.asarray(at, dtype=np.int64))).to(tokens.ids.device))
+        return replace(tokens, reduced=tuple(found))
+
+
+def keep(model: TaskModel, store: TokenStore) -> Kept:
+    """Ask the model's encoders about every row, once. The same bits whenever it is done: the batches depend on the lengths alone."""
+    branches: Sequence[Any] = list(model.branches)
+    units = tuple(branch.pooling.unit for branch in branches)
+    device = next(model.parameters()).device
+    lines = [torch.empty(_n_lines(unit, store), branch.pooling.reduced_width) for unit, branch in zip(units, branches, strict=True)]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for rows in evaluation_batches(store.lengths):
+                tokens = collate(store, rows, device)
+                for unit, branch, found in zip(units, branches, lines, strict=True):
+                    at = rows if unit == "rows" else take_runs(store.offsets[:-1][rows], store.lengths[rows])
+                    reduced = branch.pooling.reduce(branch.encoder(tokens, layers=branch.pooling.layers))
+                    found[torch.from_numpy(np.asarray(at, dtype=np.int64))] = reduced.float().cpu()
+    finally:
+        model.train(was_training)
+    return Kept(store, units, tuple(lines))
+
+
+def _n_lines(unit: str, store: TokenStore) -> int:
+    return len(store.lengths) if unit == "rows" else len(store.ids)
+
+
+def n_bytes(poolings: Sequence[Any], stores: Sequence[TokenStore]) -> int:
+    """What `keep` will need for these stores, given a model's poolings."""
+    return sum(4 * pooling.reduced_width * _n_lines(pooling.unit, store) for pooling in poolings for store in stores)
+
+
+def check_room(needed: Mapping[str, int]) -> None:
+    """Task → bytes. Raises RecipeError where they are more than there is room for."""
+    free, total = _free_bytes(), sum(needed.values())
+    if free is not None and total > _SHARE * free:
+        which = ", ".join(f"{task} {n / 1e9:.1f} GB" for task, n in needed.items())
+        raise RecipeError(
+            f"plan.freeze_encoder: what the encoder gives to every example is kept in memory and takes {total / 1e9:.1f} GB ({which}); {free / 1e9:.1f} GB are "
+            "free. Set data.train_rows or a smaller max_length, or a pooling that keeps one vector per row (cls, mean, max)."
+        )
+
+
+def _free_bytes() -> int | None:
+    """What this process may still take: of the machine, and of its container where it has a limit. None where that cannot be told."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    if not found:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found) if found else None

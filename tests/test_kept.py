@@ -1,0 +1,118 @@
+"""A frozen encoder is asked once: the same figures as asking it every time, and it does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Tables
+
+from encore import catalogue, kept
+from encore.encoder.encoder import Frozen
+from encore.errors import RecipeError
+from encore.model import Branch, TaskModel
+from encore.prepare import Prepared, build_models
+from encore.run import execute
+from encore.train import fit
+from encore.types import EvalReport, StepReport
+
+FROZEN = ("plan.freeze_encoder=true", "plan.epochs=2")
+SPECS = {name: f"{{name: {name}, k: 2}}" for name in ("max_cls", "mean_cls", "norm_cls", "max_seq_mha", "mean_seq_mha", "norm_seq_mha")}
+SPECS |= {"concat": "{name: concat, of: [cls, mha, attention]}", "weighted_layers": "{name: weighted_layers, then: mean}"}
+
+
+def trained(prepared: Prepared, models: dict[str, TaskModel], plan: Any = None) -> list[StepReport | EvalReport]:
+    torch.set_num_threads(1)
+    return list(fit(models, plan or prepared.plan, prepared.streams, seed=prepared.recipe.seed))
+
+
+@pytest.mark.parametrize("pooling", catalogue.names("pooling"))
+def test_the_same_as_asking_the_encoder_every_time(tables: Tables, pooling: str) -> None:
+    prepared = tables.prepared(*FROZEN, f"pooling={SPECS.get(pooling, pooling)}")
+    (task,) = prepared.data
+    once = build_models(prepared)
+    before = {name: value.clone() for name, value in once[task].state_dict().items()}
+    mine = trained(prepared, once)
+    slow = build_models(prepared)
+    (branch,) = slow[task].branches
+    slow[task] = TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], slow[task].head)                   # type: ignore[arg-type]
+    (phase,) = prepared.plan
+    theirs = trained(prepared, slow, [type(phase)(**{**vars(phase), "trainable": "all"})])
+    assert [one.loss for one in mine if isinstance(one, StepReport)] == pytest.approx([one.loss for one in theirs if isinstance(one, StepReport)], rel=1e-4)
+    for one, other in zip(mine, theirs, strict=True):
+        if isinstance(one, EvalReport) and isinstance(other, EvalReport):
+            np.testing.assert_allclose(one.scores[task]["dev"], other.scores[task]["dev"], atol=1e-4)
+    after = once[task].state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(".encoder." in name for name in changed)
+
+
+def test_it_is_asked_once_about_every_row(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = tables.prepared("plan.freeze_encoder=true", "plan.epochs=5", "pooling=mha")
+    models = build_models(prepared)
+    (task,) = models
+    asked: list[int] = []
+    encoder: Any = type(models[task].branches[0].encoder)                                                       # type: ignore[union-attr]
+    run = encoder.run
+
+    def counted(self: Any, embedded: Any, tokens: Any, **how: Any) -> Any:
+        asked.append(tokens.n_rows)
+        return run(self, embedded, tokens, **how)
+
+    monkeypatch.setattr(encoder, "run", counted)
+    trained(prepared, models)
+    assert sum(asked) == 52 + 23
+
+
+def test_a_frozen_run_that_is_interrupted_ends_in_the_same_bytes(tables: Tables, tmp_path: Path) -> None:
+    prepared = tables.prepared(*FROZEN, "pooling=mha")
+    whole = execute(prepared, tmp_path / "whole").folder
+
+    def stop(report: StepReport | EvalReport) -> None:
+        if isinstance(report, StepReport) and report.step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(prepared, tmp_path / "stopped", watch=stop, checkpoint_steps=3)
+    again = execute(prepared, tmp_path / "stopped").folder
+    assert (again / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+
+
+def test_a_run_that_is_not_frozen_keeps_its_name(tables: Tables) -> None:
+    assert tables.prepared("plan.freeze_encoder=false").name == tables.prepared().name
+    assert tables.prepared("plan.freeze_encoder=true").name != tables.prepared().name
+
+
+def test_what_does_not_fit_is_refused_with_its_size(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_tokens = sum(len(rows.store.ids) for stream in tables.prepared().streams.values() for rows in (stream.train, *stream.dev.values()))
+    monkeypatch.setattr(kept, "_free_bytes", lambda: 4 * 24 * n_tokens)
+    assert tables.prepared(*FROZEN, "pooling=mean").plan[0].trainable == "heads"
+    with pytest.raises(RecipeError, match=r"what the encoder gives to every example is kept in memory and takes 0\.0 GB \(train 0\.0 GB\)"):
+        tables.prepared(*FROZEN, "pooling=mha")
+
+
+def test_sizes() -> None:
+    class Rows:
+        unit, reduced_width = "rows", 8
+
+    class PerToken:
+        unit, reduced_width = "tokens", 2
+
+    class Store:
+        lengths, ids = np.array([3, 4]), np.arange(7)
+
+    assert kept.n_bytes([Rows(), PerToken()], [Store()]) == 4 * (2 * 8 + 7 * 2)                                  # type: ignore[list-item]
+    free = kept._free_bytes()
+    assert free is None or free > 0
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
