@@ -1,0 +1,38 @@
+"""The recipes that come with Encore are right, and say of what paper and table they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from encore.study import load_study
+
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+# Studies, variants and seeds.
+EXTENT = {
+    "maxpoolbert": (9, 4, 3), "maxpoolbert_k": (3, 6, 3), "maxpoolbert_mean": (9, 3, 3), "maxpoolbert_norm": (3, 3, 3), "maxpoolbert_size": (4, 2, 3),
+    "rte_pooling": (1, 6, 3),
+}
+
+
+def test_there_are_recipes() -> None:
+    assert set(EXTENT) <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_right(path: Path) -> None:
+    study = load_study(path)
+    assert all(cell.recipe.source for cell in study.cells)
+    if path.stem in EXTENT:
+        assert (len(study.points), len(study.variants), len(study.seeds)) == EXTENT[path.stem]
+
+
+def test_the_printed_figures_stand_where_they_belong() -> None:
+    study = load_study(next(path for path in RECIPES if path.stem == "maxpoolbert"))
+    expected = {cell.variant: cell.recipe.expect for cell in study.cells}
+    assert expected["max_seq_mha"]["rte.accuracy"] - expected["baseline"]["rte.accuracy"] == pytest.approx(0.0264)
+    assert (expected["baseline"]["cola.mcc.sd"], expected["baseline"]["qqp.accuracy.sd"]) == (0.0634, 0.00108)
+    columns = [value for name, value in expected["max_seq_mha"].items() if not name.endswith(".sd") and name != "glue.columns"]
+    assert len(columns) == 12
+    assert sum(columns) / 12 == pytest.approx(expected["max_seq_mha"]["glue.columns"], abs=5e-5)
