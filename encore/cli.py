@@ -109,6 +109,29 @@ def train(
     print(words.last_line(result, prepared))
 
 
+@app.command(short_help="Compare the variants of a recipe over several seeds.")
+def compare(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with variants:, and if need be each: and seeds:.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe: encoder=minilm seeds=[42,43] …")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="NAMES", help="Only these variants, with commas between; the reference is always there.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, metavar="N", help="Runs at once; as many as there are cores if not given.")] = None,
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the weights of every run, which fills the disk.")] = False,
+    runs: Runs = Path("runs"),
+    json_: Json = False,
+    quiet: Quiet = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what they would cost.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the variants of a recipe over several seeds, in one or more studies.
+
+    Every distinct run is computed once. The same command again goes on where it was stopped.
+    """
+    from encore import cli_compare
+
+    how = {"only": only, "processes": processes, "keep_models": keep_models, "runs": runs, "json_": json_, "quiet": quiet, "dry_run": dry_run}
+    raise typer.Exit(cli_compare.command(recipe, overrides or (), **how))           # type: ignore[arg-type]
+
+
 @app.command(short_help="Measure a run on labelled rows.")
 def evaluate(
     run: RunFolder,

@@ -1,0 +1,342 @@
+"""`encore compare`: every distinct run once, whatever dies on the way, and the same bytes at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Outcome, Tables, Warm
+
+from encore import compare_tables, files
+from encore.contrast import Runs
+from encore.types import LabelSpace
+
+RECIPE = """\
+# Two poolings of a tiny encoder, and one that it has too few layers for.
+encoder: {encoder}
+precision: fp32
+max_length: 32
+tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
+pooling: mean
+plan: {{epochs: 2, lr: 1e-2, batch_size: 13}}
+expect: {{verdict.accuracy: 0.5, verdict.accuracy.sd: 0.125}}
+seeds: [1, 2]
+variants:
+  cls: {{pooling: cls}}
+  deep: {{pooling: {{name: max_cls, k: 5}}}}
+"""
+SAME = ("recipe.yaml", "study.json", "cells.json", "results.json", "table.csv", "table.tex", files.MANIFEST)
+N_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A comparison that nobody disturbed."""
+
+    warm: Warm
+    recipe: Path
+    outcome: Outcome
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.folder.parent
+
+    def arguments(self, runs: Path, *more: str) -> list[str | Path]:
+        return ["compare", self.recipe, *more, "--runs", runs]
+
+    def again(self, runs: Path, *more: str, **how: Any) -> Outcome:
+        return self.warm.run(self.arguments(runs, *more), **how)
+
+    def assert_same(self, runs: Path) -> None:
+        (folder,) = runs.glob("compare-*")
+        assert folder.name == self.folder.name
+        assert [name for name in SAME if (folder / name).read_bytes() != (self.folder / name).read_bytes()] == []
+        assert sorted(run.name for run in runs.glob("verdict-*")) == sorted(run.name for run in self.runs.glob("verdict-*"))
+
+
+@pytest.fixture(scope="module")
+def whole(warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("compare")
+    recipe = folder / "poolings.yaml"
+    recipe.write_text(RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev), encoding="utf-8")
+    outcome = warm.run(["compare", recipe, "--runs", folder / "runs"])
+    assert outcome.code == 0, outcome.err
+    (found,) = (folder / "runs").glob("compare-*")
+    return Whole(warm, recipe, outcome, found)
+
+
+def results_of(folder: Path) -> Any:
+    return files.read_json(folder / "results.json")
+
+
+def children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def gone(pids: Sequence[int], seconds: float = 10) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        states = [Path(f"/proc/{pid}/stat") for pid in pids if Path(f"/proc/{pid}").exists()]
+        if not states:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def worker_of(pid: int, seconds: float = 20) -> int:
+    """A process that computes a run."""
+    until = time.monotonic() + seconds
+    while not (found := children(pid)) and time.monotonic() < until:
+        time.sleep(0.002)
+    return found[0]
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- undisturbed
+
+
+def test_figures_are_those_of_the_runs(whole: Whole) -> None:
+    cells = files.read_json(whole.folder / "cells.json")["cells"]
+    assert [(cell["variant"], cell["seed"], cell["state"]) for cell in cells] == [
+        *((variant, seed, "complete") for variant in ("baseline", "cls") for seed in (1, 2)), *(("deep", seed, "not applicable") for seed in (1, 2)),
+    ]
+    (one,) = results_of(whole.folder)["studies"]
+    assert (one["study"], one["set"], one["rows"]) == ("verdict", "dev", 23)
+    for metric in one["metrics"]:
+        for row in metric["variants"][:2]:
+            runs = [cell["run"] for cell in cells if cell["variant"] == row["variant"]]
+            values = [results_of(whole.runs / run)["metrics"]["verdict"]["dev"]["model"][metric["metric"]]["value"] for run in runs]
+            assert row["values"] == values
+            assert row["mean"] == pytest.approx(np.mean(values))
+            assert row["sd"] == pytest.approx(np.std(values, ddof=1))
+            assert row["best"] == max(values)
+    base, cls, deep = one["metrics"][0]["variants"]
+    assert (base["expected"], base["expected_sd"], cls["expected"]) == (0.5, 0.125, None)
+    assert cls["contrast"]["differences"] == [a - b for a, b in zip(cls["values"], base["values"], strict=True)]
+    assert "expected k from 1 to 2, the layers of this encoder, got 5" in deep["not_applicable"]
+    assert deep["contrast"] is None
+
+
+def test_the_table_says_it_in_words(whole: Whole) -> None:
+    out = whole.outcome.out
+    assert "verdict, dev (23 rows), accuracy in points, 2 seeds" in out
+    assert "50.0 ± 12.5" in out
+    assert "deep: not applicable: pooling 'max_cls'" in out
+    assert "without an encoder: majority" in out
+    assert out.splitlines()[-1].startswith(f"comparison: {whole.folder} (")
+    assert "1 study × 3 variants × 2 seeds: 4 runs, 0 of them complete" in whole.outcome.err
+    assert "[4/4] verdict, " in whole.outcome.err
+    with (whole.folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["variant"] for line in lines] == ["baseline", "cls", "deep"] * 2
+    assert float(lines[0]["mean"]) == results_of(whole.folder)["studies"][0]["metrics"][0]["variants"][0]["mean"]
+    assert all(len(line) == 30 and None not in line for line in lines)
+    latex = (whole.folder / "table.tex").read_text(encoding="utf-8")
+    assert latex.count(r"\\") == 4
+    assert r"verdict accuracy & verdict macro F1 \\" in latex
+
+
+def test_runs_keep_no_weights_and_say_how_to_get_them(whole: Whole, tmp_path: Path) -> None:
+    run = next(whole.runs.glob("verdict-*"))
+    assert not (run / "model").exists()
+    assert not list((whole.folder / "log").iterdir())
+    shutil.copytree(run, tmp_path / run.name)
+    refused = whole.warm.run(["predict", tmp_path / run.name, whole.recipe.parent / "none.csv"])
+    assert refused.code == 3
+    command = f"encore train {tmp_path / run.name / 'recipe.yaml'} --runs {tmp_path}"
+    assert command in refused.err
+    assert whole.warm.run(command.split()[1:]).code == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == [run.name]
+    assert (tmp_path / run.name / "model" / "weights.safetensors").exists()
+    assert (tmp_path / run.name / "results.json").read_bytes() == (run / "results.json").read_bytes()
+
+
+def test_the_same_again_computes_nothing_and_says_the_same(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("verdict-*/manifest.json")}
+    outcome = whole.again(runs)
+    assert (outcome.code, {path: path.stat().st_mtime_ns for path in before}) == (0, before)
+    assert outcome.out.splitlines()[:-1] == whole.outcome.out.splitlines()[:-1]
+    assert "4 of 4 runs were there already" in outcome.out
+    whole.assert_same(runs)
+
+
+def test_what_is_on_the_disk_serves_another_comparison(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    outcome = whole.again(runs, "variants.slow.plan.lr=1e-3", "seeds=[2,1]", "--only", "slow", "--json")
+    assert outcome.code == 0, outcome.err
+    assert len(list(runs.glob("verdict-*"))) == N_RUNS + 2
+    told = json.loads(outcome.out)
+    assert (told["variants"], told["seeds"], told["failed"]) == (["baseline", "slow"], [2, 1], [])
+    assert Path(told["comparison"]).is_dir()
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------- disturbed
+
+
+def test_a_killed_comparison_goes_on_and_takes_its_processes_along(whole: Whole, tmp_path: Path) -> None:
+    runs, draw = tmp_path / "runs", np.random.default_rng(3)
+    for _ in range(3):
+        job = whole.warm.start(whole.arguments(runs), slow=0.01)
+        worker = worker_of(job)
+        time.sleep(draw.uniform(0, 1.0))
+        workers = [worker, *children(job)]
+        os.kill(job, signal.SIGKILL)
+        assert whole.warm.wait(job).code == -9
+        assert gone(workers)
+    assert not list(runs.glob("compare-*/manifest.json"))
+    outcome = whole.again(runs)
+    assert outcome.code == 0, outcome.err
+    whole.assert_same(runs)
+
+
+def test_a_killed_process_is_started_again(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    job = whole.warm.start(whole.arguments(runs), slow=0.01)
+    os.kill(worker_of(job), signal.SIGKILL)
+    outcome = whole.warm.wait(job)
+    assert outcome.code == 0, outcome.err
+    whole.assert_same(runs)
+
+
+def test_a_run_that_fails_does_not_stop_the_others(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    broken = files.read_json(whole.folder / "cells.json")["cells"][3]["run"]
+    (runs / broken).write_text("no folder")
+    outcome = whole.again(runs)
+    assert outcome.code == 5
+    assert "verdict, cls, seed 2: " in outcome.err
+    assert "1 of 4 runs failed; the others are in the table." in outcome.err
+    (folder,) = runs.glob("compare-*")
+    assert not (folder / files.MANIFEST).exists()
+    cells = files.read_json(folder / "cells.json")["cells"]
+    assert [cell["state"] for cell in cells] == ["complete", "complete", "complete", "failed", "not applicable", "not applicable"]
+    row = results_of(folder)["studies"][0]["metrics"][0]["variants"][1]
+    assert (row["seeds"], list(row["failed"])) == ([1], ["2"])
+    (runs / broken).unlink()
+    assert whole.again(runs).code == 0
+    whole.assert_same(runs)
+
+
+def test_a_changed_run_is_no_part_of_the_table(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    damaged = runs / files.read_json(whole.folder / "cells.json")["cells"][0]["run"]
+    (damaged / "results.json").write_text("{}")
+    outcome = whole.again(runs)
+    assert outcome.code == 5
+    assert f"verdict, baseline, seed 1: {damaged / 'results.json'}: missing, or not as the run wrote it." in outcome.err
+
+
+# ----------------------------------------------------------------------------------------------------------------------------------- mistakes
+
+
+def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text("tasks: {a: {data: {train: none.csv}}}\nencoder: minilm\nvariants:\n  x: {pooling: maen}\n  y: {plan: {lr: 2}}\n")
+    outcome = whole.warm.run(["compare", recipe, "--runs", tmp_path / "runs"])
+    assert outcome.code == 2
+    assert f"{recipe}:4 variants.x.pooling: no pooling called 'maen'. Did you mean 'mean'?" in outcome.err
+    assert f"{recipe}:5 variants.y.plan.lr: expected a number above 0 and at most 1, got 2." in outcome.err
+    assert "none.csv" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["table.csv"], "encore compare: expected a recipe (.yaml) with variants, got 'table.csv'."),
+        (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
+        (["RECIPE", "reference=deap"], "override reference=deap: no variant called 'deap'. Did you mean 'deep'?"),
+        (["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"], "verdict, baseline: pooling 'max_cls': expected k from 1 to 2"),
+    ],
+)
+def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], told: str) -> None:
+    outcome = whole.warm.run(["compare", *(whole.recipe if word == "RECIPE" else word for word in arguments), "--runs", tmp_path / "runs"])
+    assert (outcome.code, told in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.again(tmp_path, "--dry-run", "--json")
+    told = json.loads(outcome.out)
+    assert Path(told["comparison"]).name == whole.folder.name
+    assert [cell["run"] for cell in told["cells"]] == [cell["run"] for cell in files.read_json(whole.folder / "cells.json")["cells"]]
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------- tables
+
+# MaxPoolBERT, Tables 2 and 3 (METHODS, table A): CoLA, MRPC (2), QNLI, MNLI (2), SST-2, STS-B, RTE, QQP (2), WNLI.
+GLUE = (
+    ("cola", "dev", "mcc"), ("mrpc", "dev", "accuracy"), ("mrpc", "dev", "f1"), ("qnli", "dev", "accuracy"), ("mnli", "dev_matched", "accuracy"),
+    ("mnli", "dev_mismatched", "accuracy"), ("sst2", "dev", "accuracy"), ("stsb", "dev", "spearman"), ("rte", "dev", "accuracy"), ("qqp", "dev", "accuracy"),
+    ("qqp", "dev", "f1"), ("wnli", "dev", "accuracy"),
+)
+PAPER = {
+    "baseline": (53.59, 82.43, 87.49, 90.96, 84.27, 84.57, 92.55, 88.47, 63.42, 90.65, 87.40, 49.77),
+    "max_seq_mha": (55.35, 85.95, 89.78, 90.73, 83.82, 84.24, 92.74, 88.22, 66.06, 90.65, 87.59, 55.4),
+}
+
+
+def studies(columns: Sequence[tuple[str, str, str]], values: dict[str, Sequence[float]]) -> list[dict[str, Any]]:
+    return [
+        {"study": task, "point": {"task": task}, "task": task, "set": split, "metrics": [
+            {"metric": metric, "variants": [{"variant": name, "mean": row[at] / 100} for name, row in values.items()]}
+        ]}
+        for at, (task, split, metric) in enumerate(columns)
+    ]
+
+
+def test_both_averages_of_the_twelve_columns() -> None:
+    found = compare_tables.averages(studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}})
+    columns, tasks = found
+    assert {name: round(100 * value, 4) for name, value in columns["values"].items()} == {"baseline": 79.6308, "max_seq_mha": 80.8775}
+    assert {name: 100 * value for name, value in tasks["values"].items()} == pytest.approx({"baseline": 77.46, "max_seq_mha": 78.84}, abs=0.0051)
+    assert found[0]["expected"] == {"baseline": 0.7963}
+    assert compare_tables.averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == []
+
+
+def test_both_conventions_for_pearson() -> None:
+    columns = (("sst5", "dev", "accuracy"), ("quora", "dev", "accuracy"), ("sts", "dev", "pearson"))
+    found = compare_tables.averages(studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {})
+    assert {each["name"]: round(100 * each["values"]["baseline"], 2) for each in found} == {"cs224n.r": 74.67, "cs224n.normalised": 77.08}
+
+
+def test_a_difference_is_marked_where_there_is_evidence() -> None:
+    draw = np.random.default_rng(0)
+    targets, labels = draw.integers(0, 2, 400), LabelSpace("binary", ("no", "yes"))
+
+    def runs(name: str, accuracy: float) -> Runs:
+        scores = {}
+        for seed in range(5):
+            right = draw.random(400) < accuracy
+            scores[seed] = np.stack([1 - (targets == right), targets == right], axis=1).astype(np.float32)
+        return Runs(name, scores)
+
+    one = compare_tables.measured(runs("baseline", 0.6), [runs("good", 0.9), runs("alike", 0.6)], targets, labels, "accuracy", lambda variant: (None, None))
+    each = {"study": "a_b & c", "point": {}, "task": "a", "set": "dev", "rows": 400, "metrics": [one], "baselines": {}, "notes": [], "not_applicable": {}}
+    results = {"reference": "baseline", "variants": ["baseline", "good", "alike"], "seeds": [0, 1, 2, 3, 4], "studies": [each], "averages": [], "notes": []}
+    latex = compare_tables.latex_of(results).splitlines()
+    assert latex[2] == r" & a\_b \& c accuracy \\"
+    assert [("^{++}" in line) for line in latex[4:7]] == [False, True, False]
+    (listing,) = compare_tables.listings(results)
+    assert any(note.startswith("good: better, for new examples too – dev set p < .001") for note in listing.notes)
+    assert any(note.startswith("alike: no evidence (needs ") for note in listing.notes)
+    assert listing.rows[1][5].startswith("+")
