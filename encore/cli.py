@@ -113,7 +113,8 @@ def train(
 def compare(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with variants:, and if need be each: and seeds:.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe: encoder=minilm seeds=[42,43] …")] = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="NAMES", help="Only these variants, with commas between; the reference is always there.")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="NAMES", help="Only these variants, commas between; the reference is always there.")] = None,
+    curve: Annotated[str | None, typer.Option("--curve", metavar="KEY=VALUES", help="A study for each size: train_rows=500,1000,2000")] = None,
     processes: Annotated[int | None, typer.Option("--processes", min=1, metavar="N", help="Runs at once; as many as there are cores if not given.")] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the weights of every run, which fills the disk.")] = False,
     runs: Runs = Path("runs"),
@@ -128,7 +129,7 @@ def compare(
     """
     from encore import cli_compare
 
-    how = {"only": only, "processes": processes, "keep_models": keep_models, "runs": runs, "json_": json_, "quiet": quiet, "dry_run": dry_run}
+    how = {"only": only, "curve": curve, "processes": processes, "keep_models": keep_models, "runs": runs, "json_": json_, "quiet": quiet, "dry_run": dry_run}
     raise typer.Exit(cli_compare.command(recipe, overrides or (), **how))           # type: ignore[arg-type]
 
 

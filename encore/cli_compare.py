@@ -19,13 +19,23 @@ SOME_FAILED = 5                                  # exit code (DESIGN §6)
 
 
 def command(
-    recipe: str, overrides: Sequence[str], *, only: str | None, processes: int | None, keep_models: bool, runs: Path, json_: bool, quiet: bool, dry_run: bool
+    recipe: str,
+    overrides: Sequence[str],
+    *,
+    only: str | None,
+    curve: str | None,
+    processes: int | None,
+    keep_models: bool,
+    runs: Path,
+    json_: bool,
+    quiet: bool,
+    dry_run: bool,
 ) -> int:
     """Returns the exit code."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")         # else asking whether there is a GPU would bind this process to it
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")            # else tokenizers warns in every copy of this process
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
-    study = _study(recipe, overrides, names)
+    study = _study(recipe, overrides, names, _axis(curve))
     from encore.compare import compare, resolve
 
     plan = resolve(study)
@@ -55,12 +65,23 @@ def command(
     return SOME_FAILED if outcome.failed else 0
 
 
-def _study(recipe: str, overrides: Sequence[str], only: Sequence[str] | None) -> Study:
+def _axis(curve: str | None) -> dict[str, list[int]]:
+    """`train_rows=500,1000` → {"data.train_rows": [500, 1000]}."""
+    if curve is None:
+        return {}
+    key, _, values = curve.partition("=")
+    sizes = [int(word) for word in values.split(",") if word.strip().isdecimal()]
+    if key not in ("train_rows", "data.train_rows") or len(sizes) < len(values.split(",")) or len(set(sizes)) < max(2, len(sizes)) or min(sizes) < 2:
+        raise RecipeError(f"--curve: expected train_rows and two different sizes or more, such as train_rows=500,1000,2000, got '{curve}'.")
+    return {"data.train_rows": sorted(sizes)}
+
+
+def _study(recipe: str, overrides: Sequence[str], only: Sequence[str] | None, axes: dict[str, list[int]]) -> Study:
     """Where the recipe has mistakes, its files and its encoder are checked all the same: everything is said in one go."""
     if Path(recipe).suffix.lower() not in (".yaml", ".yml"):
         raise RecipeError(f"encore compare: expected a recipe (.yaml) with variants, got '{recipe}'.")
     try:
-        return load_study(recipe, overrides, only=only)
+        return load_study(recipe, overrides, only=only, axes=axes)
     except RecipeError as error:
         if error.rest is None:
             raise

@@ -14,6 +14,7 @@ from encore import catalogue, contrast
 from encore.averages import GLUE_COLUMNS, glue_averages, overall_scores
 from encore.contrast import Arm, Claim, Contrast, Runs
 from encore.evaluate import Listing
+from encore.intervals import for_these_rows
 from encore.statistics import Form
 from encore.types import LabelSpace
 
@@ -126,6 +127,7 @@ def listings(results: Mapping[str, Any]) -> list[Listing]:
     for each in results["studies"]:
         if not each["metrics"]:
             found.append(Listing(f"{each['study']}: not applicable", (), (), tuple(f"{name}: {why}" for name, why in each["not_applicable"].items() if why)))
+    found += _curves(results)
     if results["averages"]:
         rows = []
         for average in results["averages"]:
@@ -135,6 +137,40 @@ def listings(results: Mapping[str, Any]) -> list[Listing]:
                 rows.append((title, name, f"{100 * value:.2f}", f"{100 * said:.2f}" if said else "–"))
         found.append(Listing("averages", ("average", "variant", "mean", "source"), tuple(rows), (), frozenset({2, 3})))
     return found
+
+
+def _curves(results: Mapping[str, Any]) -> list[Listing]:
+    """Where studies differ in the number of training rows: score against size, one table for each task, dev set and metric."""
+    groups: dict[tuple[str, str, str], list[tuple[int, Mapping[str, Any]]]] = {}
+    for each in results["studies"]:
+        rest = " ".join([each["task"], *(f"{key}={value}" for key, value in each["point"].items() if key not in ("task", _SIZE))])
+        for metric in each["metrics"] if _SIZE in each["point"] else ():
+            groups.setdefault((rest, each["set"], metric["metric"]), []).append((each["point"][_SIZE], metric))
+    found = []
+    for (rest, split, name), sizes in groups.items():
+        kind, others = catalogue.find("metrics", name), [variant for variant in results["variants"] if variant != results["reference"]]
+        rows = []
+        for size, metric in sorted(sizes, key=lambda pair: pair[0]) if len(sizes) > 1 else ():
+            of = {row["variant"]: row for row in metric["variants"]}
+            means = [_mean_interval(of[variant]["values"], kind.form) for variant in (results["reference"], *others)]
+            gaps = [of[variant]["contrast"] for variant in others]
+            deltas = ["–" if gap is None else f"{_signed(gap['delta'], kind.form)} {_interval(gap['new_examples'], kind.form)}" for gap in gaps]
+            rows.append((f"{size:,}", *means, *deltas))
+        columns = ("training rows", results["reference"], *others, *(f"Δ {variant}" for variant in others))
+        note = "[low, high]: 95 % intervals, of a mean for new seeds (t), of a difference Δ for new examples too."
+        if rows:
+            found.append(Listing(f"{rest}, {split}, {kind.title}, by training rows", columns, tuple(rows), (note,), frozenset(range(len(columns)))))
+    return found
+
+
+_SIZE = "data.train_rows"
+
+
+def _mean_interval(values: Sequence[float], form: Form) -> str:
+    if len(values) < 2:
+        return _plain(values[0] if values else None, form)
+    low, high = (float(end) for end in for_these_rows(np.array(values)).interval())
+    return f"{_plain(float(np.mean(values)), form)} [{_plain(low, form)}, {_plain(high, form)}]"
 
 
 def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mapping[str, Any]) -> Listing:

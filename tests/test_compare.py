@@ -273,6 +273,17 @@ def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], tol
     assert not (tmp_path / "runs").exists()
 
 
+def test_score_against_training_size(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.again(tmp_path, "--curve", "train_rows=20,40", "--only", "cls", "plan.epochs=1", "seeds=[1,2]")
+    assert outcome.code == 0, outcome.err
+    assert [each["point"] for each in results_of(next(tmp_path.glob("compare-*")))["studies"]] == [{"data.train_rows": 20}, {"data.train_rows": 40}]
+    start = outcome.out.index("verdict, dev, accuracy, by training rows\n")
+    lines = outcome.out[start:].splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["20", "40"]
+    refused = whole.again(tmp_path, "--curve", "train_rows=20")
+    assert (refused.code, "--curve: expected train_rows and two different sizes or more" in refused.err) == (2, True)
+
+
 def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:
     outcome = whole.again(tmp_path, "--dry-run", "--json")
     told = json.loads(outcome.out)
