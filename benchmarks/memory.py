@@ -98,7 +98,8 @@ def csv_peak(rows: int) -> dict[str, Any]:
         command = [sys.executable, "-c", code, "train", str(file), "--quiet", "--runs", folder, "plan.epochs=1", "max_length=64", "plan.batch_size=32"]
         told = in_a_process([*command, "data.dev_rows=1000"])
     peak = int(told.split("PEAK ")[1].split()[0]) * (1 if sys.platform == "darwin" else 1024)
-    return {"rows": rows, "file_bytes": size, "peak_bytes": peak, "goals": [{"against": "2 GB", "must": CSV_GOAL_BYTES, "median": peak, "met": peak < CSV_GOAL_BYTES}]}
+    goal = {"against": "2 GB", "must": CSV_GOAL_BYTES, "median": peak, "met": peak < CSV_GOAL_BYTES}
+    return {"rows": rows, "file_bytes": size, "peak_bytes": peak, "goals": [goal]}
 
 
 def main() -> None:
