@@ -78,8 +78,8 @@ def compare(steps: int) -> dict[str, Any]:
 
 
 def csv_peak(rows: int) -> dict[str, Any]:
-    """The peak of `encore train` on a generated file of so many short reviews. The training rows are cut, since only the reading depends on the file's size;
-    everything else is what the command does."""
+    """The peak of `encore train` on a generated file of so many reviews of 40 words. All rows are read, tokenised, trained on and given to the baselines;
+    they are cut to 8 tokens, so that the one epoch takes minutes: what a step keeps depends on the batch and not on the file."""
     words = [word for text in sst5.read().texts[:2000] for word in text.split()]
     draw = np.random.default_rng(7)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def csv_peak(rows: int) -> dict[str, Any]:
             "try: main(sys.argv[1:])\n"
             "finally: print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
         )
-        command = [sys.executable, "-c", code, "train", str(file), "--quiet", "--runs", folder, "plan.epochs=1", "max_length=64", "plan.batch_size=32"]
+        command = [sys.executable, "-c", code, "train", str(file), "--quiet", "--runs", folder, "plan.epochs=1", "max_length=8", "plan.batch_size=256"]
         told = in_a_process([*command, "data.dev_rows=1000"])
     peak = int(told.split("PEAK ")[1].split()[0]) * (1 if sys.platform == "darwin" else 1024)
     goal = {"against": "2 GB", "must": CSV_GOAL_BYTES, "median": peak, "met": peak < CSV_GOAL_BYTES}
