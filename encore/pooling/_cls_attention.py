@@ -1,4 +1,4 @@
-"""One more attention layer that answers one query per row: that of its [CLS]. Four poolings share it."""
+"""One more attention layer that answers one query per row: that of its [CLS]. Four poolings share it, three of them over the last k layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from torch import Tensor, nn
 
 from encore import rows
 from encore.encoder.encoder import Shape
-from encore.errors import RecipeError
+from encore.errors import Complaints, RecipeError
+from encore.pooling import _layers
 from encore.types import Tokens
 
-__all__ = ["ClsAttention"]
+__all__ = ["ClsAttention", "over_layers"]
+
+
+def over_layers(k: int, n_heads: int, shape: Shape, pooling: str) -> tuple[tuple[int, ...], ClsAttention]:
+    """The last k layers, and the attention over what is made of them. Raises RecipeError with all that does not fit the encoder."""
+    complaints = Complaints()
+    layers, attention = complaints.of(_layers.last, k, shape, pooling), complaints.of(ClsAttention, shape, n_heads, pooling)
+    complaints.raise_any()
+    assert layers is not None
+    assert attention is not None
+    return layers, attention
 
 
 class ClsAttention(nn.Module):

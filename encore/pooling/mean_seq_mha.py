@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from encore.encoder.encoder import Shape
 from encore.pooling import _layers
-from encore.pooling._cls_attention import ClsAttention
+from encore.pooling._cls_attention import over_layers
 from encore.types import Encoded, Tokens
 
 __all__ = ["MeanSeqMha"]
@@ -21,9 +21,8 @@ class MeanSeqMha(nn.Module):
 
     def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
         super().__init__()
-        self.layers = _layers.last(k, shape, "mean_seq_mha")
+        self.layers, self.attention = over_layers(k, n_heads, shape, "mean_seq_mha")
         self.width = self.reduced_width = shape.width
-        self.attention = ClsAttention(shape, n_heads, "mean_seq_mha")
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(tokens, width) float32."""

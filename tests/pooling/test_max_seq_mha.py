@@ -57,11 +57,13 @@ def test_the_papers_ablation_reads_the_last_k_layers(at_random, k: int) -> None:
     assert not torch.allclose(pooling(dataclasses.replace(encoded, states=(*below, lowest, *encoded.states[14 - k :]))), out)
 
 
-def test_settings_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(RecipeError, match="pooling 'max_seq_mha': expected k from 1 to 5"):
-        MaxSeqMha(SHAPE, k=6)
-    with pytest.raises(RecipeError, match="pooling 'max_seq_mha': expected n_heads that divide"):
-        MaxSeqMha(SHAPE)
+def test_settings_that_do_not_fit_are_refused_together() -> None:
+    with pytest.raises(RecipeError) as caught:
+        MaxSeqMha(SHAPE, k=6, n_heads=4)
+    assert [problem.split(", ")[0] for problem in caught.value.problems] == [
+        "pooling 'max_seq_mha': expected k from 1 to 5",
+        "pooling 'max_seq_mha': expected n_heads that divide the encoder's width of 21",
+    ]
 
 
 def test_the_numbers_of_bert_base() -> None:
