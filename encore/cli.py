@@ -161,6 +161,7 @@ def evaluate(
     chosen = model.task(task).name
     log = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     dataset = open_final(model, chosen, log=log, keep=wanted) if final else model.read(str(file), task=chosen, with_labels=True, keep=wanted, **reading)
+    _say([dataset.how_read], quiet=quiet)
     found = measure(model, chosen, dataset, slices=wanted, n_mistakes=n_mistakes)
     if json_:
         print(json.dumps(found.as_object(), ensure_ascii=False))
@@ -185,18 +186,22 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Labels and probabilities, one row for each row of the input, in its order."""
-    if json_ and out == "-":
-        raise RecipeError("encore predict: --json and the predictions cannot both go to standard output. Name a file: -o predictions.csv")
-    if out != "-" and Path(out).exists() and not overwrite:
-        raise RecipeError(f"{out}: exists already and is left as it is. Name another file, or pass --overwrite.")
-    from encore.data.read import write_rows
+    from encore.data.read import check_target, write_rows
     from encore.predict import columns_of, load, with_columns
 
-    reading = _reading(on_bad_row, delimiter, encoding)
-    model = load(run)
-    chosen = model.task(task)
-    dataset = model.read(file, task=chosen.name, keep_all=with_input, **reading)
-    _say(dataset.notes, quiet=quiet)
+    complaints = Complaints()
+    if json_ and out == "-":
+        complaints.errors.append(RecipeError("encore predict: --json and the predictions cannot both go to standard output. Name a file: -o predictions.csv"))
+    complaints.of(check_target, out, overwrite=overwrite)
+    reading = complaints.of(_reading, on_bad_row, delimiter, encoding) or {}
+    model = complaints.of(load, run)
+    chosen = complaints.of(model.task, task) if model is not None else None
+    dataset = complaints.of(model.read, file, task=chosen.name, keep_all=with_input, **reading) if model is not None and chosen is not None else None
+    complaints.raise_any()
+    assert model is not None
+    assert chosen is not None
+    assert dataset is not None
+    _say([dataset.how_read, *dataset.notes], quiet=quiet)
     columns = columns_of(model.scores(dataset, task=chosen.name), chosen.labels)
     write_rows(out, with_columns(dataset, columns) if with_input else columns, overwrite=overwrite)
     if json_:
@@ -220,12 +225,14 @@ def list_(
         raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, ['tasks', *catalogue.kinds()])}")
     if what is None:
         found = listings.runs(runs)
-        table = listings.runs_table(found, runs)
+        table = listings.runs_table(found)
     else:
         found = listings.named_tasks() if what == "tasks" else listings.techniques(what)
         table = listings.table(found)
     if json_:
         print(json.dumps({what or "runs": found}, ensure_ascii=False))
+    elif not found:
+        print(f"no runs in {runs}. Start one: encore train FILE.csv")
     else:
         show(table, _console())
 

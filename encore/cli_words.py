@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.data.read import shown
-from encore.errors import Complaints, EncoreError, did_you_mean
+from encore.errors import Complaints, EncoreError
 from encore.recipe import meant, resolved
 from encore.yaml_lines import write_yaml
 
@@ -171,9 +171,11 @@ def usage_problem(error: Any, given: Sequence[str]) -> str:
         return f"{where}: no option '{error.option_name}'. {_option_meant(error.option_name, options, where)}"
     no_command = re.match(r"No such command '(.*?)'", message)
     if no_command and context is not None:
-        given, known = no_command[1], list(context.command.commands)
-        doubt = f"To train on it: encore train {shlex.quote(given)}. " if re.search(r"\.(csv|tsv|jsonl|parquet|ya?ml)$", given) else ""
-        return f"{where}: no command '{given}'. {doubt}{did_you_mean(given, known)}"
+        near = difflib.get_close_matches(no_command[1], list(context.command.commands), n=1, cutoff=0.6)
+        guess = f"Did you mean '{near[0]}'? See: encore --help" if near else "See: encore --help"
+        if re.search(r"\.(csv|tsv|jsonl|parquet|ya?ml)$", no_command[1]):
+            guess = f"To train on it: encore train {shlex.quote(no_command[1])}"
+        return f"{where}: no command '{no_command[1]}'. {guess}"
     parameter = getattr(error, "param", None)
     called = (parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name) if parameter is not None else ""
     if name == "MissingParameter":

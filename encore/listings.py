@@ -46,10 +46,8 @@ def _locked(folder: Path) -> bool:
     return False
 
 
-def runs_table(found: Sequence[Mapping[str, Any]], folder: Path) -> Listing:
+def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """One line per run, with its first metric on its first dev set."""
-    if not found:
-        return Listing(f"no runs in {folder}. Start one: encore train FILE.csv", (), ())
     rows = []
     for entry in found:
         said, seconds = ("", "", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""

@@ -165,6 +165,8 @@ def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
     pool = by_name or [name for name in names if _looks_categorical(table, name)]
     if len(pool) == 1:
         return pool[0], "the only column with few different values"
+    for name in pool:
+        _require_header(table, name, "a guess")
     if pool:
         choices = ", ".join(f"'{name}' ({_sample(table, name)})" for name in pool[:6])
         complain([f"{table.name}: several columns could hold the label: {choices}. Say which: --label NAME"])

@@ -40,7 +40,8 @@ class Dataset:
 
     texts, pairs: (rows,) strings, normalised. targets: (rows,) int64 for classes, (rows, labels) float32 for multilabel, (rows,) float32 for regression; None
     where there are none. rows: (rows,) int64, the row's number in its file: (digest, row) names an example for ever. lines: (rows,) its line, where the file
-    has lines. extra: further columns of the file by name, row by row.
+    has lines. extra: further columns of the file by name, row by row. how_read: the file, its rows, delimiter and encoding, to be announced. notes: what
+    qualifies figures and predictions (rows that were left out).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Dataset:
     lines: np.ndarray | None = None
     extra: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    how_read: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -181,6 +183,7 @@ def load_task(
         delimiter,
         encoding,
         on_bad_row,
+        tuple(dict.fromkeys(map(one_line, caveats))),
     )
 
 
@@ -241,18 +244,18 @@ def unlabelled(
     if not isinstance(source, str | Path):
         return _given_texts(source, columns, normalise)
     table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
-    names, notes = table.columns.column_names, table.notes
+    names, notes = table.columns.column_names, (table.skipped,) if table.skipped else ()
     if columns.text_pair is None and columns.text not in names and len(names) == 1:
         if " " in names[0]:
             complain([f"{table.name}: the first line ({names[0][:60]!r}) looks like a text, not like a column name. Put the name on top: {columns.text}"])
-        columns, notes = replace(columns, text=names[0]), (*notes, f"column '{names[0]}' is taken for the text")
+        columns, notes = replace(columns, text=names[0]), (f"column '{names[0]}' is taken for the text", *notes)
     missing = _missing(table, columns, label=False)
     if missing:
         complain(missing)
     texts = _texts(table, columns.text, normalise)
     pairs = None if columns.text_pair is None else _texts(table, columns.text_pair, normalise)
     extra = {name: table.columns[name] for name in names} if keep_all else {}
-    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, extra, notes)
+    return Dataset("predict", texts, pairs, None, table.rows, table.digest, str(table.path), table.lines, extra, notes, _how_read(table))
 
 
 def describe(data: TaskData) -> dict[str, Any]:
@@ -418,8 +421,11 @@ def _file_parts(
         problems.append(f"{shown(train)}: two of data.train and data.dev are the same file. Leave data.dev out: a part of the train file serves then.")
     if problems or columns is None:
         complain(problems)
-    notes = [", ".join([f"{table.name}: {len(table):,} rows", *(note for note in table.notes if note != table.skipped)]) for table in read.values()]
-    return columns, parts, [*notes, *columns.notes]
+    return columns, parts, [*(_how_read(table) for table in read.values()), *columns.notes]
+
+
+def _how_read(table: Table) -> str:
+    return ", ".join([f"{table.name}: {len(table):,} row{'' if len(table) == 1 else 's'}", *(note for note in table.notes if note != table.skipped)])
 
 
 def _missing(table: Table, columns: Columns, *, label: bool = True, keep: Sequence[str] = ()) -> list[str]:
@@ -444,7 +450,7 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
                 problems.setdefault(row, f"{place(table, row)} column '{column}': the text is blank. {_SKIP}")
     extra = {word: table.columns[word] for word in keep}
     notes = (table.skipped,) if table.skipped else ()
-    dataset = Dataset(name, texts, pairs, targets, table.rows, table.digest, str(table.path), table.lines, extra, notes)
+    dataset = Dataset(name, texts, pairs, targets, table.rows, table.digest, str(table.path), table.lines, extra, notes, _how_read(table))
     if not problems:
         return dataset, []
     listed = [problems[row] for row in sorted(problems)]

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from encore.errors import DataError
 
-__all__ = ["OnBadRow", "Table", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
+__all__ = ["OnBadRow", "Table", "check_target", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
 
 OnBadRow = Literal["fail", "skip"]
 
@@ -38,6 +38,7 @@ _MOST_PROBLEMS = 20
 _CHUNK_ROWS = 8192
 _DELIMITERS = (",", "\t", ";", "|")
 _DELIMITER_WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+_USUAL = (".csv", ".tsv", ".jsonl", ".parquet")  # what a hint calls a table: of .json files few are one
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _SKIP = "Fix the row, or pass --on-bad-row skip."
@@ -151,7 +152,7 @@ def _bytes_of(path: str | Path, name: str) -> bytes:
         return data
     file = Path(path)
     if file.is_dir():
-        tables = sorted(entry.name for entry in file.iterdir() if entry.suffix.lower() in _SUFFIXES)
+        tables = sorted(entry.name for entry in file.iterdir() if entry.suffix.lower() in _USUAL)
         inside = f" It holds {', '.join(tables[:5])}{', …' if len(tables) > 5 else ''}: name one of them." if tables else ""
         complain([f"{name}: this is a folder; expected a csv, tsv, jsonl or parquet file.{inside}"])
     if not file.exists():
@@ -180,7 +181,7 @@ def _near(file: Path) -> str:
     near = [entry for entry in entries if Path(entry).stem == file.stem][:2] or difflib.get_close_matches(file.name, entries, n=2, cutoff=0.7)
     if near:
         return f" Did you mean {' or '.join(shown(folder / entry) for entry in near)}?"
-    tables = [entry for entry in entries if Path(entry).suffix.lower() in _SUFFIXES]
+    tables = [entry for entry in entries if Path(entry).suffix.lower() in _USUAL]
     return (
         f" That folder holds {', '.join(tables[:5])}{', …' if len(tables) > 5 else ''}." if tables else " That folder holds no csv, tsv, jsonl or parquet file."
     )
@@ -191,7 +192,7 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
     suffix = Path(path).suffix.lower()
     foreign = _foreign(data, suffix)
     if foreign:
-        complain([f"{name}: {foreign}"])
+        complain([f"{name}: {foreign.replace('FILE', name)}"])
     if data.startswith(b"PAR1"):
         if str(path) != "-" and _SUFFIXES.get(suffix) != "parquet":
             complain([f"{name}: this is a parquet file; rename it to end in .parquet."])
@@ -616,7 +617,7 @@ def _parquet(data: bytes, name: str) -> _Parsed:
     try:
         columns = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = str(error).splitlines()[0].split(". ")[0][:120]
         raise DataError(f"{name}: a damaged parquet file ({reason}). Copy or write it again.") from None
     if not columns.num_rows:
         complain([f"{name}: the columns {_some(columns.column_names)} and no rows."])
@@ -648,6 +649,21 @@ def _usual_type(kind: pa.DataType) -> pa.DataType:
 # ---------------------------------------------------------------------------------------------------------------- writing
 
 
+def check_target(path: str | Path, *, overwrite: bool = False) -> None:
+    """Whether `write_rows` can write there, before anything is computed. Raises DataError."""
+    file, name = Path(path), shown(path)
+    if str(path) == "-":
+        return
+    if file.suffix.lower() not in _USUAL:
+        complain([f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a name that ends in .csv, .tsv, .jsonl or .parquet."])
+    if file.is_dir():
+        complain([f"{name}: this is a folder; name a file in it, such as {shown(file / 'predictions.csv')}."])
+    if file.exists() and not overwrite:
+        complain([f"{name}: exists already and is left as it is. Name another file, or pass --overwrite."])
+    if not file.parent.is_dir():
+        complain([f"{name}: the folder {shown(file.parent)} does not exist. Make it first: mkdir -p {shown(file.parent)}"])
+
+
 def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarray | pa.Array | pa.ChunkedArray], *, overwrite: bool = False) -> None:
     """Write columns as csv, tsv, jsonl or parquet, by suffix ("-": csv on standard output). The file appears whole or not at all.
 
@@ -667,14 +683,7 @@ def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarra
         ".jsonl": _write_jsonl,
         ".parquet": lambda rows, out: pq.write_table(rows, out, compression="zstd"),
     }
-    if file.suffix.lower() not in writers:
-        complain([f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a name that ends in .csv, .tsv, .jsonl or .parquet."])
-    if file.is_dir():
-        complain([f"{name}: this is a folder; name a file in it, such as {shown(file / 'predictions.csv')}."])
-    if file.exists() and not overwrite:
-        complain([f"{name}: exists already and is left as it is. Remove it, or name another file."])
-    if not file.parent.is_dir():
-        complain([f"{name}: the folder {shown(file.parent)} does not exist. Make it first: mkdir -p {shown(file.parent)}"])
+    check_target(path, overwrite=overwrite)
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
     except OSError as error:

