@@ -171,6 +171,14 @@ def test_stopped_at_a_step_goes_on_from_the_last_checkpoint(until: int, prepared
     assert_same(tmp_path / prepared.name, whole)
 
 
+def test_a_frozen_encoder_is_computed_again_to_the_same_bits(tables: Tables, tmp_path: Path) -> None:
+    prepared = tables.prepared("plan.freeze_encoder=true")
+    train(prepared, tmp_path / "whole", checkpoint_steps=None)
+    train(prepared, tmp_path / "stopped", until=9)
+    assert train(prepared, tmp_path / "stopped") == list(range(7, 19))
+    assert_same(tmp_path / "stopped" / prepared.name, tmp_path / "whole" / prepared.name)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -186,14 +194,14 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_a_whole_checkpoint_a_run_starts_again(damage: str, prepared: Prepared, whole: Path, tmp_path: Path) -> None:
-    train(prepared, tmp_path, until=11)
+    train(prepared, tmp_path, until=5)
     folder = tmp_path / prepared.name
-    assert checkpoints(folder) == ["step-000000010-epoch-00001"]
-    DAMAGES[damage](folder / "checkpoint" / "step-000000010-epoch-00001")
-    # Stopped again at the very step of the damaged checkpoint: a whole one has taken its place.
-    assert train(prepared, tmp_path, until=11) == list(range(1, 12))
-    assert checkpoints(folder) == ["step-000000010-epoch-00001"]
-    assert train(prepared, tmp_path) == list(range(11, 19))
+    assert checkpoints(folder) == ["step-000000004-epoch-00000"]
+    DAMAGES[damage](folder / "checkpoint" / "step-000000004-epoch-00000")
+    # Stopped again at the same step: a whole checkpoint has taken the place of the damaged one.
+    assert train(prepared, tmp_path, until=5) == list(range(1, 6))
+    assert checkpoints(folder) == ["step-000000004-epoch-00000"]
+    assert train(prepared, tmp_path) == list(range(5, 19))
     assert_same(folder, whole)
 
 
@@ -264,7 +272,7 @@ def start(*arguments: str | Path, program: Sequence[str] = ("-m", "encore")) -> 
     return subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -278,7 +286,7 @@ def test_the_real_command_stopped_by_a_signal_is_resumed_by_the_same_command(num
     checkpoint = command.run_folder(tmp_path) / "checkpoint"
     wait_for(lambda: any(checkpoint.glob("step-*")), process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     if number == signal.SIGINT:
         assert process.returncode == 130
@@ -320,7 +328,7 @@ def test_interrupted_while_modules_are_imported(module: str, program: str, comma
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
     program = program.format(*project["project"]["scripts"]["encore"].split(":"))
     process = start(*command.arguments(tmp_path), program=("-c", INTERRUPT_AT_IMPORT.format(module=module, program=program)))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert not out
     assert err.strip().startswith("interrupted")

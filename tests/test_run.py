@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Tables, Warm
 
+import encore.prepare
 from encore import files
 from encore.errors import DataError, TrainingError
 from encore.prepare import Prepared
@@ -153,6 +154,14 @@ def test_all_those_names_differ(tables: Tables, prepared: Prepared) -> None:
     assert len({*names, prepared.name}) == len(CHANGES) + 1
 
 
+def test_what_auto_stands_for_is_in_the_name(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same recipe on a machine with more cores, or one that multiplies in bf16, gives other bits."""
+    for cores, precision in ((1, "fp32"), (2, "bf16")):
+        monkeypatch.setattr(encore.prepare, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(encore.prepare, "precision_of", lambda asked, auto=precision: auto if asked == "auto" else asked)
+        assert tables.prepared("threads=null", "precision=auto").name == tables.prepared(f"threads={cores}", f"precision={precision}").name
+
+
 def test_prose_and_places_do_not_change_the_name(
     prepared: Prepared, tables: Tables, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +276,7 @@ def test_of_two_processes_one_trains(tables: Tables, finished: Result, warm: War
     words = ["train", tables.train, "--dev", tables.dev, "--text", "text", "--label", "verdict", *tables.settings, "--runs", tmp_path]
     folder = tmp_path / finished.folder.name
     first = warm.start(words, slow=0.05)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not any(folder.glob("checkpoint/step-*")) and time.monotonic() < until:
         time.sleep(0.01)
     second = warm.run(words)
