@@ -12,7 +12,7 @@ from scipy import stats
 from encore import catalogue
 from encore.contrast import Claim, Contrast, Runs, collapse, compare, measure
 from encore.errors import DataError, RecipeError
-from encore.intervals import components, for_new_rows, holm
+from encore.intervals import Components, components, for_new_rows, holm, seeds_needed
 from encore.types import LabelSpace
 
 BINARY = LabelSpace("binary", ("no", "yes"))
@@ -312,6 +312,24 @@ def test_no_evidence_says_what_it_would_take(targets):
     assert one.verdict == f"no evidence (needs about {needed[0]} seeds; for new examples about {needed[1]} seeds)"
 
 
+def test_what_it_would_take_is_counted_at_the_strictest_of_holms_levels(targets):
+    base, variant = runs_of("cls", [165, 172, 168], targets), runs_of("max", [170, 171, 176], targets, seed=1)
+    others = [runs_of(f"v{k}", [165, 171, 166], targets, seed=k) for k in (2, 3, 4)]
+    alone, among = (compare(base, variants, targets, BINARY, ACCURACY).contrasts[0] for variants in ([variant], [variant, *others]))
+    spread = np.array(among.differences).var(ddof=1)
+    same = Components(np.asarray(among.delta), np.asarray(spread), np.zeros(()), 3, 277)
+    assert alone.this_dev_set.seeds_needed == seeds_needed(same, for_new=False, level=0.05)
+    assert among.this_dev_set.seeds_needed == seeds_needed(same, for_new=False, level=0.0125) > alone.this_dev_set.seeds_needed
+
+
+def test_where_luck_is_all_more_rows_would_not_help(many):
+    base, variant = runs_of("cls", [1000, 1300, 1150], many), runs_of("max", [1300, 1010, 1200], many, seed=1)
+    (one,) = compare(base, [variant], many, BINARY, ACCURACY).contrasts
+    assert one.delta == pytest.approx(20 / 2003)
+    assert one.new_examples.rows_needed is None
+    assert one.verdict == "no evidence (needs more than 1,000 seeds; for new examples more than 1,000 seeds)"
+
+
 CLAIM = Claim(0.0, 0.1, 0.02, 2.0, 0.01, 0.01, "no evidence", 7)
 
 
@@ -410,6 +428,7 @@ def test_few_rows_are_said(targets):
     assert "20 rows are too few for an interval to be trusted" in one.notes
 
 
+@pytest.mark.filterwarnings("error")
 def test_one_row():
     truth = np.array([1])
     (one,) = compare(
@@ -435,3 +454,10 @@ def test_stability_in_words(many):
     (back,) = compare(runs_of("max", calm, many), [runs_of("cls", wild, many, seed=1)], many, BINARY, ACCURACY).contrasts
     assert back.stability.verdict == "less stable"
     assert back.stability.p == pytest.approx(first.p)
+
+
+def test_no_verdict_on_stability_from_two_seeds(many):
+    found = compare(runs_of("cls", [1200, 1201], many), [runs_of("max", [1000, 1900], many, seed=1)], many, BINARY, ACCURACY)
+    stability = found.contrasts[0].stability
+    assert stability.p_holm < 0.01
+    assert stability.verdict == "no evidence"
