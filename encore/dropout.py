@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from encore import rng
 
-__all__ = ["Dropout", "Place", "drawing", "keep", "rounded"]
+__all__ = ["Dropout", "Place", "Unit", "drawing", "keep", "rounded"]
 
 Unit = Literal["rows", "tokens", "pairs"]
 _BLOCK = 32                                             # bytes that Philox makes per tick of its counter

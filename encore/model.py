@@ -29,7 +29,8 @@ class Branch(nn.Module):
         """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with `embedded` changed."""
         if embedded is None:
             embedded = self.encoder.embedded(tokens)
-        return self.pooling(self.encoder.run(embedded, tokens, layers=self.pooling.layers)), embedded
+        first_only = getattr(self.pooling, "first_only", False)
+        return self.pooling(self.encoder.run(embedded, tokens, layers=self.pooling.layers, first_only=first_only)), embedded
 
 
 class TaskModel(nn.Module):

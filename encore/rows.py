@@ -15,7 +15,7 @@ from encore.encoder.attention import alike
 from encore.errors import DataError
 from encore.types import Tokens
 
-__all__ = ["first", "max", "mean", "mix", "numbers", "products", "softmax", "special", "total"]
+__all__ = ["first", "firsts", "max", "mean", "mix", "numbers", "products", "softmax", "special", "total"]
 
 
 def numbers(tokens: Tokens) -> Tensor:
@@ -38,6 +38,13 @@ def special(tokens: Tokens) -> Tensor:
 def first(values: Tensor, tokens: Tokens) -> Tensor:
     """(tokens, width) → (rows, width): the first token of each row, [CLS] in BERT's family."""
     return values.index_select(0, tokens.offsets[:-1])
+
+
+def firsts(tokens: Tokens) -> Tokens:
+    """Rows of one token each: the first ones."""
+    at = tokens.offsets[:-1]
+    offsets = torch.arange(tokens.n_rows + 1, device=at.device)
+    return Tokens(tokens.ids[at], tokens.segments[at], tokens.positions[at], offsets, (1,) * tokens.n_rows)
 
 
 def total(values: Tensor, tokens: Tokens) -> Tensor:

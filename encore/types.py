@@ -112,7 +112,8 @@ class Pooling(Protocol):
     it returns, by example, and need no encoder any more; all that trains is in `finish`.
 
     `reduce` gives one line of `reduced_width` numbers to each row or to each token, as `unit` says. Lines of other batches may be put together as a new one:
-    `finish` reads lengths and offsets of its tokens, never ids.
+    `finish` reads lengths and offsets of its tokens, never ids. One that says `first_only = True` reads each row's first token and no other, which spares the
+    encoder most of its highest block.
     """
 
     width: int

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encore.dropout import Dropout
+from encore import rows
+from encore.dropout import Dropout, keep
 from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, ResidualNorm
@@ -59,6 +60,26 @@ class Block(nn.Module):
         mixed = attend(q, k, v, tokens, n_heads=self.n_heads, dropout=self.attention_dropout if self.training else 0.0)
         x = self.attention_norm(x, self.out(mixed))
         return self.output_norm(x, self.down(self.activation(self.up(x))))
+
+    def first(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """(tokens, width) → (rows, width): what `forward` gives for each row's first token.
+
+        With one query per row the products with W_K and W_V commute with the sums over tokens: W_K is applied to the query and W_V to what the weights have
+        mixed, once per row and head instead of once per token. The keys' bias shifts all scores of a row alike, so it does nothing.
+        """
+        query, key, value = self.qkv.weight.to(x.dtype).view(3, self.n_heads, -1, x.shape[1])                         # each (heads, head width, width)
+        query_bias, _, value_bias = self.qkv.bias.view(3, 1, self.n_heads, -1).to(x.dtype)
+        firsts = rows.first(x, tokens)
+        asked = torch.einsum("rw,hdw->rhd", firsts, query) + query_bias
+        absorbed = torch.einsum("rhd,hdw->rhw", asked * asked.shape[2] ** -0.5, key)
+        chances = rows.softmax(rows.products(absorbed, x, tokens).float(), tokens)                                   # (tokens, heads)
+        if self.training and self.attention_dropout > 0:
+            (mask,), scale = keep([tuple(chances.shape)], self.attention_dropout, "tokens", self.n_heads)
+            chances = chances * mask.to(chances.device) * scale
+        mixed = torch.einsum("rhw,hdw->rhd", rows.mix(chances.to(x.dtype), x, tokens), value)
+        mixed = mixed + rows.total(chances, tokens).to(x.dtype).unsqueeze(2) * value_bias
+        y = self.attention_norm(firsts, self.out(mixed.flatten(1)), "rows")
+        return self.output_norm(y, self.down(self.activation(self.up(y))), "rows")
 
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from encore import rows
 from encore.types import Encoded, Tokens
 
 __all__ = ["Encoder", "Frozen", "Shape"]
@@ -48,18 +50,26 @@ class Encoder(nn.Module):
         """H[0]: (tokens, width) in the dtype of the matrix products."""
         return self.embed(tokens).to(self.dtype)
 
-    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
-        """Everything after the embeddings. `embedded`: (tokens, width)."""
+    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False) -> Encoded:
+        """Everything after the embeddings. `embedded`: (tokens, width).
+
+        `first_only`: the states hold each row's first token and no other, and the highest block computes no more than these need.
+        """
         depth = len(self.blocks)
         wanted = set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
+        highest = max(wanted)
         x = embedded
-        states: list[Tensor | None] = [x if 0 in wanted else None]
-        for number, block in enumerate(self.blocks[: max(wanted)], start=1):
-            x = block(x, tokens)
-            exposed = x if self.final_norm is None or number not in wanted else self.final_norm(x)
-            states.append(exposed if number in wanted else None)
+        states: list[Tensor | None] = [(rows.first(x, tokens) if first_only else x) if 0 in wanted else None]
+        for number, block in enumerate(self.blocks[:highest], start=1):
+            shortened: Any = getattr(block, "first", None) if first_only and number == highest else None
+            x = shortened(x, tokens) if shortened else block(x, tokens)
+            if number not in wanted:
+                states.append(None)
+                continue
+            exposed = rows.first(x, tokens) if first_only and not shortened else x
+            states.append(exposed if self.final_norm is None else self.final_norm(exposed))
         states.extend([None] * (depth + 1 - len(states)))
-        return Encoded(tuple(states), tokens)
+        return Encoded(tuple(states), rows.firsts(tokens) if first_only else tokens)
 
 
 class Frozen(nn.Module):
@@ -80,5 +90,5 @@ class Frozen(nn.Module):
         return self.encoder.embedded(tokens)
 
     @torch.no_grad()
-    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
-        return self.encoder.run(embedded, tokens, layers=layers)
+    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False) -> Encoded:
+        return self.encoder.run(embedded, tokens, layers=layers, first_only=first_only)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encore.dropout import keep
+from encore.dropout import Unit, keep
 
 __all__ = ["ACTIVATIONS", "LayerNorm", "Linear", "ResidualNorm"]
 
@@ -67,10 +67,11 @@ class ResidualNorm(LayerNorm):
         super().__init__(width, eps=eps)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:                  # type: ignore[override]
+    def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:           # type: ignore[override]
+        """`unit`: what a line of `x` and `y` stands for."""
         if not self.training or self.dropout == 0:
             return super().forward(x + y)
-        (mask,), scale = keep([tuple(y.shape)], self.dropout, "tokens", y.shape[1])
+        (mask,), scale = keep([tuple(y.shape)], self.dropout, unit, y.shape[1])
         return super().forward(_AddDropped.apply(x, y, mask.to(y.device), scale))
 
 

@@ -17,6 +17,7 @@ __all__ = ["Cls"]
 class Cls(nn.Module):
     layers = (-1,)
     unit = "rows"
+    first_only = True
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ __all__ = ["MaxCls"]
 
 class MaxCls(nn.Module):
     unit = "rows"
+    first_only = True
 
     def __init__(self, shape: Shape, *, k: int = 3) -> None:
         super().__init__()

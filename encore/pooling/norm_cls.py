@@ -18,6 +18,7 @@ __all__ = ["NormCls"]
 
 class NormCls(nn.Module):
     unit = "rows"
+    first_only = True
 
     def __init__(self, shape: Shape, *, k: int = 3) -> None:
         super().__init__()

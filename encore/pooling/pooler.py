@@ -18,6 +18,7 @@ __all__ = ["Pooler"]
 class Pooler(nn.Module):
     layers = (-1,)
     unit = "rows"
+    first_only = True
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
