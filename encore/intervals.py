@@ -15,9 +15,9 @@ a_s: luck of a seed; b_i: rows that suit one way and not the other, whatever the
 as in the paired t. The row part comes from the two-way table with one number per cell: σb² = max(0, MS_rows − MS_rest)/n_seeds. The degrees of freedom are
 Satterthwaite's, with a correction for few seeds (`_student`).
 
-Chosen by simulated null studies (made as in tests/test_calibration.py): both ways of training equally good, new seeds and new rows in every study, sd over seeds 4.5, 1.8
-and 0.6 points on 1,043, 277 and 1,101 rows, three degrees of how differently the two ways suit the rows. False claims for new examples in percent, where 5 is
-right, least and most over these nine cells (4,000 studies each, standard error 0.3):
+Chosen by simulated null studies (made as in tests/test_calibration.py): both ways of training equally good, new seeds and new rows in every study, sd over
+seeds 4.5, 1.8 and 0.6 points on 1,043, 277 and 1,101 rows, three degrees of how differently the two ways suit the rows. False claims for new examples in
+percent, where 5 is right, least and most over these nine cells (4,000 studies each, standard error 0.3):
 
     seeds                                                    3           5          10
     this rule                                          4.0–5.8     3.9–5.2     4.5–5.3
@@ -25,7 +25,7 @@ right, least and most over these nine cells (4,000 studies each, standard error 
     MS_rows in place of MS_rows − MS_rest              1.8–7.6     1.1–5.6     1.1–5.0
     n_seeds − 1 degrees of freedom                     0.0–4.3     0.4–5.0     1.9–4.8
     the interval for this dev set                     4.5–30.6    4.7–52.0    4.7–70.2
-    hierarchical bootstrap (first regime)                   18          12           7
+    hierarchical bootstrap (first regime, 300 studies)      18          12           7
 
 Where one run in ten collapses to chance, this rule makes 1.3–4.5 % false claims: too careful, because the differences have heavy tails. Where a seed moves
 answers from one class to the other and back, 3.2–5.5 %. With two seeds up to 9 % (mean squares from their distributions): no verdict is built on two.
