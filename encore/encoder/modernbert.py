@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from encore.dropout import Dropout
-from encore.encoder.attention import attend
+from encore.encoder.attention import attend_stacked
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
 from encore.encoder.words import WordTable
@@ -59,10 +59,9 @@ class Block(nn.Module):
         self.down = Linear(inner, width, bias=config["mlp_bias"])
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
-        width = x.shape[1]
-        qk, v = self.qkv(self.attention_norm(x)).split((2 * width, width), dim=1)
-        q, k = _Rotate.apply(qk, *_angles(tokens, self.theta, width // self.n_heads)).chunk(2, dim=1)
-        mixed = attend(q, k, v, tokens, n_heads=self.n_heads, window=self.window, dropout=self.attention_dropout if self.training else 0.0)
+        angles = _angles(tokens, x.shape[0], self.theta, x.shape[1] // self.n_heads)
+        turned = _Rotate.apply(self.qkv(self.attention_norm(x)), *angles)
+        mixed = attend_stacked(turned, tokens, n_heads=self.n_heads, window=self.window, dropout=self.attention_dropout if self.training else 0.0)
         x = x + self.out_dropout(self.out(mixed))
         value, gate = self.up(self.mlp_norm(x)).chunk(2, dim=1)
         return x + self.down(self.mlp_dropout(self.activation(value) * gate))
@@ -72,18 +71,21 @@ def _norm(config: Mapping[str, Any]) -> LayerNorm:
     return LayerNorm(config["hidden_size"], eps=config["norm_eps"], bias=config["norm_bias"])
 
 
-def _angles(tokens: Tokens, theta: float, head_width: int) -> tuple[Tensor, Tensor]:
-    """(tokens, 1, head width / 2) float32 cosines and sines of position · theta^(-2i / head width); made once per batch, not per layer."""
-    name = ("rotary", theta, head_width)
+def _angles(tokens: Tokens, n_lines: int, theta: float, head_width: int) -> tuple[Tensor, Tensor]:
+    """(lines, 1, head width / 2) float32 cosines and sines of position · theta^(-2i / head width), of position 0 behind the last token; made once
+    per batch, not per layer."""
+    name = ("rotary", n_lines, theta, head_width)
     if name not in tokens.cache:
         powers = torch.arange(0, head_width, 2, dtype=torch.float32, device=tokens.ids.device) / head_width
-        angles = (tokens.positions.float().unsqueeze(1) * (1.0 / theta**powers)).unsqueeze(1)
+        positions = nn.functional.pad(tokens.positions.float(), (0, n_lines - tokens.n_tokens))
+        angles = (positions.unsqueeze(1) * (1.0 / theta**powers)).unsqueeze(1)
         tokens.cache[name] = (angles.cos(), angles.sin())
     return tokens.cache[name]
 
 
 class _Rotate(torch.autograd.Function):
-    """Turn each head's two halves, as pairs, by the angles of its token. The way back is the opposite turn, so nothing of `x` is kept."""
+    """Turn the two halves of each head of queries and keys, as pairs, by the angles of their token. The way back is the opposite turn, so nothing of `x` is
+    kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -98,9 +100,12 @@ class _Rotate(torch.autograd.Function):
 
 
 def _turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """(tokens, width) → the same shape and dtype, computed in float32."""
-    first, second = x.float().reshape(x.shape[0], -1, 2, cosines.shape[-1]).unbind(2)
-    return torch.stack((first * cosines - second * sines, second * cosines + first * sines), dim=2).view(x.shape).to(x.dtype)
+    """(tokens, 3 * width): queries and keys turned, computed in float32, values as they are."""
+    turning = x.shape[1] // 3 * 2
+    first, second = x[:, :turning].float().reshape(x.shape[0], -1, 2, cosines.shape[-1]).unbind(2)
+    out = x.clone()
+    out[:, :turning] = torch.stack((first * cosines - second * sines, second * cosines + first * sines), dim=2).view(x.shape[0], turning)
+    return out
 
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

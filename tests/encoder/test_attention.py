@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from encore.dropout import Place, drawing, keep
-from encore.encoder.attention import attend, n_pairs, padded_length
+from encore.encoder import attention
+from encore.encoder.attention import attend, attend_stacked, n_pairs, padded_length
 
 HEADS, WIDTH = 3, 3 * 7
 LENGTHS = (1, 5, 23, 8, 5, 64, 65, 2, 40, 40, 129)                # equal ones, neighbours and strangers, padded and not, over every grain
@@ -83,14 +84,46 @@ def test_a_row_sees_only_itself(ragged) -> None:
     assert after[5:14].isnan().all()
 
 
-def test_views_of_one_stacked_product_work_like_copies(ragged) -> None:
-    """The encoder hands in thirds of one matrix: not contiguous."""
+def test_queries_keys_and_values_may_come_stacked(ragged) -> None:
     lengths = (3, 8, 8, 11)
-    tokens = ragged(lengths, 11)
-    stacked = torch.cat(qkv(sum(lengths)), dim=1)
-    views = stacked.chunk(3, dim=1)
-    assert not views[1].is_contiguous()
-    assert_close(attend(*views, tokens, n_heads=HEADS), attend(*(x.contiguous() for x in views), tokens, n_heads=HEADS), atol=0, rtol=0)
+    tokens, direction = ragged(lengths, 11), qkv(30, seed=1)[0]
+    apart = with_gradients(lambda q, k, v: attend(q, k, v, tokens, n_heads=HEADS), qkv(30), direction)
+    stacked = with_gradients(lambda x: attend_stacked(x, tokens, n_heads=HEADS), [torch.cat(qkv(30), dim=1)], direction)
+    assert_close(stacked[0], apart[0], atol=0, rtol=0)
+    assert_close(stacked[1], torch.cat(apart[1:], dim=1), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("window", [None, 6])
+def test_lines_behind_the_last_token_give_0_and_get_no_gradient(ragged, window: int | None, dropout: float) -> None:
+    lengths, extra = (23, 3, 8), 5
+    tokens, x, direction = ragged(lengths, 11), torch.cat(qkv(34 + extra), dim=1), qkv(34 + extra, seed=1)[0]
+
+    def run(x: Tensor, direction: Tensor) -> tuple[Tensor, ...]:
+        with drawing(7, 3):
+            return with_gradients(lambda x: attend_stacked(x, tokens, n_heads=HEADS, window=window, dropout=dropout), [x], direction)
+
+    more, fewer = run(x, direction), run(x[:34], direction[:34])
+    for one, other in zip(more, fewer, strict=True):
+        assert_close(one[:34], other, atol=0, rtol=0)
+        assert one.shape[0] == 34 + extra
+        assert not one[34:].any()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_many_rows_are_computed_a_few_at_a_time(ragged, monkeypatch: pytest.MonkeyPatch, dropout: float) -> None:
+    lengths = (5, 16, 7, 40, 8, 6)
+    inputs, direction = qkv(sum(lengths)), qkv(sum(lengths), seed=1)[0]
+
+    def run() -> tuple[Tensor, ...]:
+        with drawing(7, 3):
+            tokens = ragged(lengths, 11)
+            return with_gradients(lambda q, k, v: attend(q, k, v, tokens, n_heads=HEADS, dropout=dropout), inputs, direction)
+
+    together = run()
+    monkeypatch.setattr(attention, "_CHUNK", 2 * HEADS * 8**2)
+    for one, other in zip(run(), together, strict=True):
+        assert_close(one, other, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("window", [None, 6])
