@@ -240,8 +240,6 @@ def list_(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command; errors become one line each on standard error and an exit code (DESIGN §6)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # With two threads on a busy machine OpenMP's spinning costs more than it gains; has to be set before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError):                # a terminal that has no '→' gets a '?', and nobody an error
             stream.reconfigure(errors="replace")                          # type: ignore[union-attr]
