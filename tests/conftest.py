@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,13 @@ from encore.recipe import Recipe, recipe_for_file
 
 if TYPE_CHECKING:
     from encore.prepare import Prepared
+
+
+def pytest_configure() -> None:
+    """Where the tests were started in the background of a script, Ctrl-C is ignored, and processes that they start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 WIDTH, N_LAYERS, N_HEADS, INNER, N_POSITIONS = 24, 2, 3, 40, 48
 GOOD, BAD = ("great", "lovely", "sturdy", "quick", "bright"), ("awful", "broken", "flimsy", "slow", "dull")
