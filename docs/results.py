@@ -86,8 +86,26 @@ def train_throughput(found: dict[str, Any]) -> str:
 
 def tokenise(found: dict[str, Any]) -> str:
     rows = [[name, f"{variant['sentences_per_second']:,.0f}"] for name, variant in found["variants"].items()]
-    text = "## Tokenising\n\nSST-5's sentences on one core, processor time. `python benchmarks/tokenise.py`\n\n"
-    return text + table(["variant", "sentences/s"], rows) + goals(found)
+    goal = found["goal"]
+    text = "## Tokenising\n\nSST-5's sentences on one core, processor time, medians. `python benchmarks/tokenise.py`\n\n"
+    return text + table(["variant", "sentences/s"], rows) + f"\nGoal {goal['sentences_per_second']:,} sentences/s: {'met' if goal['met'] else 'NOT MET'} ({goal['reached']:,.0f}).\n"
+
+
+def memory(found: dict[str, Any]) -> str:
+    rows = [[who, f"{peak / 1e6:,.0f}"] for who, peak in found["peak_bytes"].items()]
+    text = f"## Peak memory\n\nMiniLM, batch 32, every row 128 tokens, bf16, {found['steps']} steps, one process each. `python benchmarks/memory.py`\n\n"
+    return text + table(["", "MB"], rows) + goals(found)
+
+
+def memory_csv(found: dict[str, Any]) -> str:
+    text = f"## Memory of a large file\n\n`encore train` on {found['rows']:,} rows ({found['file_bytes'] / 1e6:.0f} MB of CSV): "
+    return text + f"{found['peak_bytes'] / 1e6:,.0f} MB at most. `python benchmarks/memory.py --csv {found['rows']}`\n" + goals(found)
+
+
+def startup(found: dict[str, Any]) -> str:
+    rows = [[name, f"{seconds:.3f}", f"{found['wall_seconds'][name]:.3f}"] for name, seconds in found["processor_seconds"].items()]
+    text = "## Start-up\n\nMedians. `python benchmarks/startup.py`\n\n" + table(["", "processor, s", "clock, s"], rows)
+    return text + f"\nHeavy libraries imported by `encore --help`: {', '.join(found['heavy_imports']) or 'none'}.\n" + goals(found)
 
 
 def goals(found: dict[str, Any]) -> str:
@@ -99,6 +117,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "first_light": first_light,
     "train_throughput": train_throughput,
     "tokenise": tokenise,
+    "memory": memory,
+    "memory_csv": memory_csv,
+    "startup": startup,
 }
 
 
