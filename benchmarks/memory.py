@@ -80,7 +80,7 @@ def compare(steps: int) -> dict[str, Any]:
 def csv_peak(rows: int) -> dict[str, Any]:
     """The peak of `encore train` on a generated file of so many reviews of 40 words. All rows are read, tokenised, trained on and given to the baselines;
     they are cut to 8 tokens, so that the one epoch takes minutes: what a step keeps depends on the batch and not on the file."""
-    words = [word for text in sst5.read().texts[:2000] for word in text.split()]
+    words = np.array([word for text in sst5.read().texts[:2000] for word in text.split()])
     draw = np.random.default_rng(7)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "reviews.csv"
