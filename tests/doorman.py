@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -21,7 +22,7 @@ def ask(address: str, arguments: list[str]) -> int:
 
 
 def serve(address: str) -> None:
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"                            # as encore.cli.main has it, before torch is loaded
+    importlib.import_module("encore")                                    # before torch, whose libraries read the environment that it sets
     import torch
     import warm  # noqa: F401  imports what a first run imports on its way
 
