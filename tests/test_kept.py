@@ -30,14 +30,23 @@ def trained(prepared: Prepared, models: dict[str, TaskModel], plan: Any = None) 
     return list(fit(models, plan or prepared.plan, prepared.streams, seed=prepared.recipe.seed))
 
 
+def _of_clear_norms(models: dict[str, TaskModel]) -> dict[str, TaskModel]:
+    """Fresh LayerNorms give every layer's states the same norm, and then it is rounding that decides which layer `norm_cls` takes."""
+    for model in models.values():
+        for branch in model.branches:
+            for number, block in enumerate(branch.encoder.blocks):                                              # type: ignore[union-attr,arg-type]
+                block.output_norm.weight.data.mul_(1 + 0.1 * number)                                            # type: ignore[union-attr,operator]
+    return models
+
+
 @pytest.mark.parametrize("pooling", catalogue.names("pooling"))
 def test_the_same_as_asking_the_encoder_every_time(tables: Tables, pooling: str) -> None:
     prepared = tables.prepared(*FROZEN, f"pooling={SPECS.get(pooling, pooling)}")
     (task,) = prepared.data
-    once = build_models(prepared)
+    once = _of_clear_norms(build_models(prepared))
     before = {name: value.clone() for name, value in once[task].state_dict().items()}
     mine = trained(prepared, once)
-    slow = build_models(prepared)
+    slow = _of_clear_norms(build_models(prepared))
     (branch,) = slow[task].branches
     slow[task] = TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], slow[task].head)                   # type: ignore[arg-type]
     (phase,) = prepared.plan
