@@ -28,12 +28,13 @@ _CHUNK = 1 << 18                                         # scores computed at on
 
 
 def padded_length(length: int) -> int:
-    """The length at which a row's attention is computed: the next multiple of 8 up to 64, of 16 up to 128, of 32 beyond.
+    """The length at which a row's attention is computed: the next multiple of 16 up to 128, of 32 beyond. (Multiples of 8 pad less and make twice as many
+    shapes of matrix products, each of which has to be compiled and kept.)
 
-    >>> [padded_length(n) for n in (1, 8, 9, 65, 128, 129)]
-    [8, 8, 16, 80, 128, 160]
+    >>> [padded_length(n) for n in (1, 16, 17, 65, 128, 129)]
+    [16, 16, 32, 80, 128, 160]
     """
-    grain = 8 if length <= 64 else 16 if length <= 128 else 32
+    grain = 16 if length <= 128 else 32
     return -(-length // grain) * grain
 
 
@@ -45,8 +46,8 @@ def n_pairs(lengths: tuple[int, ...]) -> int:
 def alike(lengths: tuple[int, ...]) -> list[tuple[int, list[int]]]:
     """Rows that are computed together: (padded length, numbers of its rows in order), from short to long.
 
-    >>> alike((3, 12, 8))
-    [(8, [0, 2]), (16, [1])]
+    >>> alike((3, 22, 8))
+    [(16, [0, 2]), (32, [1])]
     """
     by_length: dict[int, list[int]] = {}
     for row, length in enumerate(lengths):

@@ -50,7 +50,7 @@ def test_padded_length_never_cuts_and_pads_little() -> None:
     for length in range(1, 1025):
         assert length <= padded_length(length) < length + 32
         assert padded_length(padded_length(length)) == padded_length(length)
-    assert n_pairs((1, 8, 9, 65)) == 64 + 64 + 256 + 6400
+    assert n_pairs((1, 16, 17, 65)) == 256 + 256 + 1024 + 6400
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -121,7 +121,7 @@ def test_many_rows_are_computed_a_few_at_a_time(ragged, monkeypatch: pytest.Monk
             return with_gradients(lambda q, k, v: attend(q, k, v, tokens, n_heads=HEADS, dropout=dropout), inputs, direction)
 
     together = run()
-    monkeypatch.setattr(attention, "_CHUNK", 2 * HEADS * 8**2)
+    monkeypatch.setattr(attention, "_CHUNK", 2 * HEADS * 16**2)
     for one, other in zip(run(), together, strict=True):
         assert_close(one, other, atol=1e-6, rtol=0)
 
