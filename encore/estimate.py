@@ -1,27 +1,40 @@
-"""What a run will cost, before it starts: parameters, time and memory, each with how it was found."""
+"""What a run will cost, before it starts: parameters, time and memory.
+
+Time is measured and not guessed: a few of the encoder's own blocks, with weights drawn at random, compute rows of this very run forwards and backwards for
+about a second, in the run's precision and threads. No formula knows the processor, the lengths of the rows and how busy the machine is.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import nn
 
-from encore import catalogue
+from encore import catalogue, rng
+from encore.data.batches import collate
 from encore.encoder import load
+from encore.encoder.encoder import Encoder
 from encore.model import Branch, TaskModel, unique_parameters
 from encore.prepare import Prepared
+from encore.recipe import Recipe
 
 __all__ = ["Cost", "estimate"]
 
-# Shares of the machine's matrix-product rate that training reached on the machines it was measured on (docs/results.md).
-_EFFICIENCY = {"fp32": 0.7, "bf16": 0.4}
-_PROGRAM_BYTES = 450e6                                  # Python, torch and its libraries
+_PROGRAM_BYTES = 0.9e9                                  # Python, torch, scikit-learn, the files of the encoder
+_KEPT_TWICE = 2                                         # the allocator keeps room for batches of ever other sizes: measured 1 to 3.4
+_PROGRAM_SECONDS = 2.0                                  # loading, baselines, intervals
+_STEP_SECONDS = 5e-3                                    # of a step outside the blocks
+_ADAMW_BYTES = 10e9                                     # bytes per second that the optimiser moves, 28 for each trained weight
+_PROBED_BLOCKS, _PROBED_TOKENS, _PROBE_SECONDS = 3, 600, 1.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`parameters`: all, and those that a step updates. Estimates are for this machine as busy as it is now; expect a factor of two."""
+    """`parameters`: all, and those that a step updates. Seconds are for this machine as busy as it is now; expect a factor of two."""
 
     parameters: int
     trained: int
@@ -32,52 +45,92 @@ class Cost:
 
 
 def estimate(prepared: Prepared) -> Cost:
-    """Time from the tokens, the multiplications per token and a half-second measurement of this machine's matrix products; memory from shapes."""
-    recipe = prepared.recipe
-    with torch.device("meta"):
-        models = {}
-        for name, data in prepared.data.items():
-            encoder = load.build(prepared.source.config)
-            pooling = catalogue.build("pooling", prepared.poolings[name], load.shape_of(encoder, prepared.source.config))
-            models[name] = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", recipe.tasks[name].head, pooling.width, data.labels.n_scores))
+    """Counts, a measurement of one second for the time, and the shapes of what is kept for the backward pass for the memory."""
+    with torch.random.fork_rng(devices=[]):
+        return _estimate(prepared)
+
+
+def _estimate(prepared: Prepared) -> Cost:
+    recipe, config = prepared.recipe, prepared.source.config
+    models = {}
+    for name, data in prepared.data.items():
+        encoder = load.build(config)
+        pooling = catalogue.build("pooling", prepared.poolings[name], load.shape_of(encoder, config))
+        models[name] = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", recipe.tasks[name].head, pooling.width, data.labels.n_scores))
     parameters = unique_parameters(models)
-    words = sum(p.numel() for name, p in parameters.items() if name.endswith("embed.word.weight"))
-    tables = words + sum(p.numel() for name, p in parameters.items() if name.endswith("embed.position.weight"))
     n_all = sum(p.numel() for p in parameters.values())
-    in_products = n_all - tables
-    width = prepared.source.config["hidden_size"]
-    met = len(set().union(*(stream.train.store.ids.tolist() for stream in prepared.streams.values())))
-    trained = n_all - words + met * width
-    tokens = sum(len(stream.train.store.ids) for stream in prepared.streams.values())
+    n_words = sum(p.numel() for name, p in parameters.items() if name.endswith("embed.word.weight"))
+    stores = [stream.train.store for stream in prepared.streams.values()]
+    width, depth = config["hidden_size"], encoder.n_layers
+    met = len(np.unique(np.concatenate([store.ids for store in stores])))
+    frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
+    in_encoder = sum(p.numel() for p in encoder.parameters())
+    trained = n_all - in_encoder if frozen else n_all - n_words + met * width
+
+    tokens = sum(len(store.ids) for store in stores)
     dev_tokens = sum(len(rows.store.ids) for stream in prepared.streams.values() for rows in stream.dev.values())
     epochs = sum(phase.epochs for phase in prepared.plan)
     steps = sum(-(-len(stream.train) // phase.batch_size) * phase.epochs for phase in prepared.plan for stream in prepared.streams.values())
-    rate = _products_per_second(prepared.precision, prepared.threads) * _EFFICIENCY[prepared.precision]
-    # Forward costs two operations per weight and token, backward twice that; AdamW moves 28 bytes per trained weight at about 10 GB/s.
-    frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
-    seconds = (2 * (tokens + dev_tokens) if frozen else epochs * (6 * tokens + 2 * dev_tokens)) * in_products / rate + steps * trained * 28 / 10e9
-    longest = max(int(store.lengths.max()) for store in (stream.train.store for stream in prepared.streams.values()))
-    rows = min(recipe.plan.micro_batch or recipe.plan.batch_size, max(len(stream.train) for stream in prepared.streams.values()))
+    both, forward = _seconds_per_token(prepared, encoder)
+    computed = (tokens + dev_tokens) * forward if frozen else epochs * (tokens * both + dev_tokens * forward)
+    seconds = depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
+
+    batches = [store.lengths[rows] for store in stores for rows in _batches(len(store.lengths), recipe)]
+    most, most_pairs = max(int(lengths.sum()) for lengths in batches), max(int((lengths**2).sum()) for lengths in batches)
     bytes_each = 2 if prepared.precision == "bf16" else 4
-    inner = prepared.source.config.get("intermediate_size", 4 * width)
-    heads, depth = prepared.source.config["num_attention_heads"], prepared.source.config["num_hidden_layers"]
-    per_token = depth * (bytes_each * (8 * width + 2 * inner + heads * longest) + 2 * width + heads * longest)
-    memory = _PROGRAM_BYTES + 4 * n_all + 12 * trained + rows * longest * per_token
+    inner, heads = config.get("intermediate_size", 4 * width), config["num_attention_heads"]
+    kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (bytes_each + 1)         # by one block
+    memory = _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
     return Cost(n_all, trained, steps, tokens, seconds, memory)
 
 
-def _products_per_second(precision: str, threads: int) -> float:
-    """Operations per second of a matrix product of a layer's usual size, in the run's own precision."""
+def _batches(n_rows: int, recipe: Recipe) -> list[np.ndarray]:
+    """Row numbers of what is computed at once, in some random order of the rows."""
+    order = rng.generator(recipe.seed, "estimate").permutation(n_rows)
+    size = recipe.plan.micro_batch or recipe.plan.batch_size
+    return [order[start : start + size] for start in range(0, n_rows, size)]
+
+
+def _seconds_per_token(prepared: Prepared, encoder: Encoder) -> tuple[float, float]:
+    """Seconds that one token costs in one block: forwards and backwards, and forwards alone."""
+    store = next(iter(prepared.streams.values())).train.store
+    order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(store.lengths))
+    size = prepared.recipe.plan.micro_batch or prepared.recipe.plan.batch_size
+    rows = order[: max(1, min(size, int(np.searchsorted(np.cumsum(store.lengths[order]), _PROBED_TOKENS))))]
+    tokens = collate(store, np.sort(rows), prepared.device)
+    probe = Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS]).to(prepared.device)
+    probe.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
+    for parameter in probe.blocks.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    # Nothing constant: its gradients would be numbers next to zero, which some processors are slow with.
+    x, gradient = (torch.randn(tokens.n_tokens, prepared.source.config["hidden_size"]).to(prepared.device, probe.dtype) for _ in range(2))
+    x.requires_grad_()
+
+    def there_and_back() -> None:
+        state = probe.run(x, tokens, layers=(-1,)).states[-1]
+        assert state is not None
+        state.backward(gradient)
+
+    def there() -> None:
+        with torch.inference_mode():
+            probe.run(x, tokens, layers=(-1,))
+
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(prepared.threads)
     try:
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        left, right = torch.ones(800, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
-        left @ right
-        begun, done = time.perf_counter(), 0
-        while time.perf_counter() - begun < 0.5:
-            left @ right
-            done += 1
-        return done * 2 * 800 * 384 * 1536 / (time.perf_counter() - begun)
+        found = [_seconds(what, prepared.device) / tokens.n_tokens / len(probe.blocks) for what in (there_and_back, there)]
     finally:
         torch.set_num_threads(before)
+    return found[0], found[1]
+
+
+def _seconds(what: Callable[[], None], device: str) -> float:
+    """Of one call: the mean of as many as fit the time, after one that does not count."""
+    what()
+    begun, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - begun < _PROBE_SECONDS:
+        what()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        done += 1
+    return (time.perf_counter() - begun) / done

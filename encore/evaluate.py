@@ -219,9 +219,9 @@ class Listing:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(self.title) if self.title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=Text(self.title) if self.title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column, name in enumerate(self.columns):
-            table.add_column(Text(name), justify="right" if column in self.numeric else "left", overflow="fold")
+            table.add_column(Text(name), justify="right" if column in self.numeric else "left", overflow="fold", no_wrap=column == 0)
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return Group(table, *(Text(note, style="dim") for note in self.notes))

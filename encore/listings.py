@@ -50,14 +50,13 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """One line per run, with its first metric on its first dev set."""
     rows = []
     for entry in found:
-        said, seconds = ("", "", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
+        said, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
         for sets in list(entry.get("metrics", {}).values())[:1]:
-            split, figures = next(iter(sets.items()))
-            name, value = next(iter(figures.items()))
+            name, value = next(iter(next(iter(sets.values())).items()))
             metric = catalogue.find("metrics", name)
-            said = (split, metric.title, figure(Estimate(value["value"], value["low"], value["high"]), metric.form))
+            said = (metric.title, figure(Estimate(value["value"], value["low"], value["high"]), metric.form))
         rows.append((entry["run"], entry["task"], entry["state"], *said, seconds))
-    return Listing("", ("run", "task", "state", "dev set", "metric", "model", "time"), tuple(rows), (), frozenset({5, 6}))
+    return Listing("", ("run", "task", "state", "metric", "dev figure", "time"), tuple(rows), (), frozenset({4, 5}))
 
 
 def named_tasks() -> list[dict[str, Any]]:

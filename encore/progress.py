@@ -30,14 +30,6 @@ class Watch:
         self.job: TaskID | None = None
 
     def __enter__(self) -> Watch:
-        if self.stream.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-            self.bar = Progress(*columns, console=Console(file=self.stream))
-            self.job = self.bar.add_task(f"epoch 1/{self.epochs}", total=self.steps, told="")
-            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,17 +37,35 @@ class Watch:
             self.bar.stop()
 
     def __call__(self, report: StepReport | EvalReport) -> None:
+        if self.bar is None and self.stream.isatty():    # not before: a run that is complete already shows none
+            self._start(report.epoch)
         if isinstance(report, EvalReport):
             self._line(f"epoch {report.epoch}/{self.epochs}  {_epoch_words(report)}")
+            if report.is_last:
+                self._show(report.step, "baselines and intervals", "")
             return
         now = time.monotonic()
         self.losses.append(report.loss)
         self.marks.append((now, report.n_tokens))
-        told = f"loss {sum(self.losses) / len(self.losses):.4f}  lr {report.lr:.1e}{self._rate()}"
-        if self.bar is not None and self.job is not None:
-            self.bar.update(self.job, completed=report.step, description=f"epoch {report.epoch}/{self.epochs}", told=told)
+        told = f"loss {sum(self.losses) / len(self.losses):.4f}  lr {report.lr:.1e}{self._rate()}{self._left(report.step)}"
+        if self.bar is not None:
+            self._show(report.step, f"epoch {report.epoch}/{self.epochs}", told)
         elif now - self.said_at >= _PLAIN_SECONDS:
-            self._line(f"epoch {report.epoch}/{self.epochs}  step {report.step}/{self.steps}  {told}{self._left(report.step)}")
+            self._line(f"epoch {report.epoch}/{self.epochs}  step {report.step}/{self.steps}  {told}")
+
+    def _start(self, epoch: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+        # Transient: when it has done its work it goes, and the lines of the epochs stay.
+        self.bar = Progress(*columns, console=Console(file=self.stream), transient=True, expand=True)
+        self.job = self.bar.add_task(f"epoch {epoch}/{self.epochs}", total=self.steps, told="")
+        self.bar.start()
+
+    def _show(self, step: int, description: str, told: str) -> None:
+        if self.bar is not None and self.job is not None:
+            self.bar.update(self.job, completed=step, description=description, told=told)
 
     def _line(self, text: str) -> None:
         if self.bar is not None:
@@ -80,7 +90,7 @@ def _epoch_words(report: EvalReport) -> str:
         if task in report.train:
             words.append(f"{prefix}train loss {report.train[task]['loss']:.4f}{_figures(report.train[task], but=('loss',))}")
         words += [f"{prefix}{split}{_figures(found)}" for split, found in sets.items()]
-    return "  |  ".join(words) + ("  *" if report.is_best else "")
+    return "  |  ".join(words) + ("  (best so far)" if report.is_best and report.epoch > 1 else "")
 
 
 def _figures(found: Mapping[str, float], but: Sequence[str] = ()) -> str:

@@ -163,7 +163,7 @@ def here(tmp_path: Path, small_encoder: Path, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(encoders, "_EMBEDDED", digests)
     monkeypatch.setattr("encore.data.tasks._folders", lambda: [Path("data")])
     monkeypatch.setattr(catalogue, "_HERE", catalogue_of_today(tmp_path_factory.mktemp("catalogue")))
-    monkeypatch.setattr("encore.estimate._products_per_second", lambda precision, threads: 1e10)
+    monkeypatch.setattr("encore.estimate._PROBE_SECONDS", 0.01)
     for name in ("ENCORE_RUNS", "ENCORE_DATA", "ENCORE_DATA_REPO", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ENCORE_CACHE", "cache")
@@ -546,7 +546,7 @@ def test_runs_are_listed_with_state_and_first_figure(run: Run, reviewed: Path) -
     header, *lines = outcome.out.splitlines()
     assert header.split("  ")[0] == "run"
     listed = {line.split()[0]: line for line in lines}
-    assert re.match(rf"{reviewed} +reviews +complete +dev +accuracy +[\d.]+ % \[[\d., ]+\] +\d+ s", listed[str(reviewed)])
+    assert re.match(rf"{reviewed} +reviews +complete +accuracy +[\d.]+ % \[[\d., ]+\] +\d+ s", listed[str(reviewed)])
     assert "stopped after step 3" in listed[str(stopped)]
     assert "damaged" in listed["runs/broken-0123456789"]
     assert len(lines) == 3

@@ -1,0 +1,69 @@
+"""The estimate of a dry run: its counts are those of the run itself, its time and memory are of the right size."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encore import estimate as estimating
+from encore.api import prepared_from
+from encore.estimate import estimate
+from encore.model import unique_parameters
+from encore.prepare import Prepared, build_models
+from encore.run import execute
+from encore.train import FitState, fit
+from encore.types import StepReport
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimating, "_PROBE_SECONDS", 0.05)
+
+
+def prepared(tables: Any, *settings: str) -> Prepared:
+    return prepared_from(tables.train, (*tables.settings, *settings), dev=str(tables.dev), text="text", label="verdict")
+
+
+@pytest.mark.parametrize("settings", [(), ("plan.batch_size=13", "plan.epochs=2"), ("plan.freeze_encoder=true",)], ids=["plain", "batches", "frozen"])
+def test_counts_are_those_of_the_run(tables: Any, settings: tuple[str, ...]) -> None:
+    one = prepared(tables, *settings)
+    cost = estimate(one)
+    models = build_models(one)
+    assert cost.parameters == sum(parameter.numel() for parameter in unique_parameters(models).values())
+    state = FitState(models)
+    state.narrow(one.streams)
+    steps = [report for report in fit(models, one.plan, one.streams, seed=1, state=state) if isinstance(report, StepReport)]
+    assert cost.steps == len(steps)
+    assert cost.trained == sum(parameter.numel() for parameter in unique_parameters(models).values() if parameter.requires_grad)
+    assert cost.tokens_per_epoch == sum(report.n_tokens for report in steps if report.epoch == 1)
+
+
+def test_time_and_memory_grow_with_what_is_asked_for(tables: Any) -> None:
+    short, long = (prepared(tables, f"plan.epochs={epochs}") for epochs in (1, 400))
+    assert estimate(long).seconds > 5 + estimate(short).seconds
+    rows = [estimate(prepared(tables, f"plan.batch_size={size}")).memory_bytes for size in (3, 50)]
+    assert rows[0] < rows[1]
+    in_parts = estimate(prepared(tables, "plan.batch_size=50", "plan.micro_batch=3")).memory_bytes
+    assert in_parts == rows[0], "micro-batches are what is computed at once"
+
+
+@pytest.mark.nightly
+def test_time_is_of_the_right_size(tables: Any, tmp_path: Path) -> None:
+    """Within a factor of two on a quiet machine, which nobody promises the tests; so six."""
+    one = prepared(tables, "plan.epochs=30")
+    guessed = estimate(one).seconds - estimating._PROGRAM_SECONDS
+    spent = execute(one, tmp_path)
+    trained = spent.epochs * estimate(one).tokens_per_epoch / spent.tokens_per_second
+    assert guessed / 6 < trained < guessed * 6
+
+
+def test_the_machine_is_left_as_it_was(tables: Any) -> None:
+    import torch
+
+    one = prepared(tables)
+    before = torch.get_num_threads(), torch.get_rng_state().tolist()
+    estimate(dataclasses.replace(one, threads=2))
+    assert (torch.get_num_threads(), torch.get_rng_state().tolist()) == before
