@@ -163,7 +163,7 @@ def load_task(
     caveats += [note for part in parts.values() for note in part.notes]
     whole = parts.pop("train")
     if not parts:
-        whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, group_by_text=group_by_text)
+        whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, shown(whole.path) if train else "the train file", group_by_text=group_by_text)
         caveats.append(said)
     caveats += [note for part in parts.values() for note in _overlap_note(whole, part)]
     train_set, said_train = _cut(whole, columns.kind, train_rows, seed, name)
@@ -501,16 +501,16 @@ def _given_texts(source: Sequence[Any], columns: Columns, normalise: str | None)
 # ---------------------------------------------------------------------------------------------------------------- splitting and cutting
 
 
-def _split_off(whole: Dataset, columns: Columns, frac: float, seed: int, name: str, *, group_by_text: bool) -> tuple[Dataset, Dataset, str]:
+def _split_off(whole: Dataset, columns: Columns, frac: float, seed: int, name: str, file: str, *, group_by_text: bool) -> tuple[Dataset, Dataset, str]:
     groups = _copies(whole, by_text=group_by_text)
     if groups.max() == 0:
-        complain([f"{shown(whole.path)}: all {len(whole)} rows hold the same text; there is nothing to split off as a dev set. Give a dev file: data.dev=FILE"])
+        complain([f"{file}: all {len(whole)} rows hold the same text; there is nothing to split off as a dev set. Give a dev file: data.dev=FILE"])
     assert whole.targets is not None
     train, dev = splitting.stratified_split(whole.targets, columns.kind, frac, seed, groups, purpose=name)
     n_copies = len(groups) - int(groups.max()) - 1
     kept = f"; {n_copies:,} rows with the text of another kept on its side" if n_copies else ""
     how = "by tenths of the value" if columns.kind == "regression" else "stratified"
-    said = f"dev: {len(dev):,} of the {len(whole):,} rows of {shown(whole.path)} ({len(dev) / len(whole):.0%}, {how}, seed {seed}{kept})"
+    said = f"dev: {len(dev):,} of the {len(whole):,} rows of {file} ({len(dev) / len(whole):.0%}, {how}, seed {seed}{kept})"
     return whole.take(train), replace(whole.take(dev), name="dev"), said
 
 
