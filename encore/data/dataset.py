@@ -163,7 +163,8 @@ def load_task(
     caveats += [note for part in parts.values() for note in part.notes]
     whole = parts.pop("train")
     if not parts:
-        whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, shown(whole.path) if train else "the train file", group_by_text=group_by_text)
+        told = shown(whole.path) if train else "the train file"
+        whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, told, group_by_text=group_by_text)
         caveats.append(said)
     caveats += [note for part in parts.values() for note in _overlap_note(whole, part)]
     train_set, said_train = _cut(whole, columns.kind, train_rows, seed, name)
