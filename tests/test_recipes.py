@@ -12,7 +12,7 @@ RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"
 # Studies, variants and seeds.
 EXTENT = {
     "maxpoolbert": (9, 4, 3), "maxpoolbert_k": (3, 6, 3), "maxpoolbert_mean": (9, 3, 3), "maxpoolbert_norm": (3, 3, 3), "maxpoolbert_size": (4, 2, 3),
-    "rte_pooling": (1, 6, 3),
+    "rte_pooling": (1, 6, 3), "maxpoolbert_rte_minilm": (1, 2, 10),
 }
 
 
