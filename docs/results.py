@@ -1,7 +1,8 @@
-"""docs/results.md, generated from the JSON files in docs/results/, which benchmarks and studies wrote. Nothing in it is typed.
+"""docs/results.md, generated from the JSON files in docs/results/, which benchmarks and studies wrote. No figure in it is typed.
 
-    python docs/results.py            writes docs/results.md
-    python docs/results.py --check    says whether it is up to date (exit code 1: it is not)
+    python docs/results.py                     writes docs/results.md
+    python docs/results.py --check             says whether it is up to date (exit code 1: it is not)
+    python docs/results.py FOLDER [--smoke]    takes a finished comparison in first: docs/results/compare-RECIPE.json; --smoke: too small to be evidence
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 HERE = Path(__file__).resolve().parent
 TITLES = {"accuracy": "accuracy", "mcc": "MCC", "pearson": "Pearson r", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman ρ"}
@@ -111,7 +114,52 @@ def startup(found: dict[str, Any]) -> str:
 
 def goals(found: dict[str, Any]) -> str:
     said = [(goal, "met" if goal["met"] else "NOT MET") for goal in found.get("goals", [])]
-    return "".join(f"\nGoal {goal['must']} against {goal['against']}: {how} ({goal['median']:.2f}).\n" for goal, how in said)
+    return "".join(f"\nGoal {goal['must']:g} against {goal['against']}: {how} ({goal['median']:.3g}).\n" for goal, how in said)
+
+
+# What a reader of a comparison has to know and no run folder holds.
+ABOUT = {
+    "maxpoolbert_rte_minilm": (
+        "The recipe was committed before the first of its runs. The paper reports +2.64 points (63.42 to 66.06; bert-base-uncased, three seeds). What this says "
+        "about its claim is limited: MiniLM has six layers, so k = 3 pools half of the encoder where the paper pools a quarter; it was distilled and then "
+        "trained as a sentence encoder whose vector is the *mean* over tokens, so that its [CLS] was never a sentence vector and both arms have to make one out "
+        "of 2,490 examples; and it starts lower than BERT does. It tests how far the claim reaches and is no replication."
+    ),
+}
+
+
+def comparison(found: dict[str, Any]) -> str:
+    """A finished `encore compare`: its tables as they stand in the terminal, with what was to be reached beside them."""
+    from encore.compare_tables import listings
+
+    results, size = found["results"], "smoke, not evidence: " if found["smoke"] else ""
+    text = f"## {size}{results['name']}\n\n{found['source']}. {found['claim'].capitalize()}. `{found['command']}`\n"
+    if results["name"] in ABOUT:
+        text += f"\n{ABOUT[results['name']]}\n"
+    for each in listings(results):
+        text += f"\n### {each.title}\n\n" if each.title else "\n"
+        text += table(list(each.columns), [list(row) for row in each.rows]) if each.columns else ""
+        text += "".join(f"\n* {note}" for note in each.notes) + "\n"
+    cost = f"{found['n_runs']} runs, {found['seconds'] / 60:.0f} min of training in all, on {found['machine']}"
+    return text + f"\n{cost}. sha256 of results.json: {found['sha256']}.\n"
+
+
+def take_in(folder: Path, *, smoke: bool) -> None:
+    """Copy what is told of a finished comparison."""
+    manifest, study = (json.loads((folder / name).read_text()) for name in ("manifest.json", "study.json"))
+    cells = json.loads((folder / "cells.json").read_text())["cells"]
+    runs = [folder.parent / name for name in dict.fromkeys(cell["run"] for cell in cells if cell["run"])]
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    environments = [json.loads((run / "environment.json").read_text()) for run in runs]
+    said = {
+        "source": recipe["source"], "claim": recipe["claim"], "smoke": smoke,
+        "command": " ".join(["encore compare", f"recipes/{study['name']}.yaml", *study["overrides"]]),
+        "n_runs": len(runs), "seconds": sum(json.loads((run / "cost.json").read_text())["seconds"] for run in runs),
+        "machine": ", ".join(sorted({f"{each['processor']}, {each['device']}, {each['precision']}" for each in environments})),
+        "sha256": manifest["results.json"], "results": json.loads((folder / "results.json").read_text()),
+    }
+    target = HERE / "results" / f"compare-{study['name']}.json"
+    target.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -130,7 +178,8 @@ def render() -> str:
         file = HERE / "results" / f"{name}.json"
         if file.exists():
             text += "\n" + section(json.loads(file.read_text(encoding="utf-8")))
-    return text
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((HERE / "results").glob("compare-*.json"))]
+    return text + "".join("\n" + comparison(found) for found in sorted(told, key=lambda found: found["smoke"]))
 
 
 def main() -> None:
@@ -139,6 +188,9 @@ def main() -> None:
         if target.read_text(encoding="utf-8") != render():
             raise SystemExit("docs/results.md is not what docs/results/*.json give. Run: python docs/results.py")
         return
+    for word in sys.argv[1:]:
+        if word != "--smoke":
+            take_in(Path(word), smoke="--smoke" in sys.argv)
     target.write_text(render(), encoding="utf-8")
 
 
