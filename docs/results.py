@@ -120,10 +120,10 @@ def goals(found: dict[str, Any]) -> str:
 # What a reader of a comparison has to know and no run folder holds.
 ABOUT = {
     "maxpoolbert_rte_minilm": (
-        "The recipe was committed before the first of its runs. The paper reports +2.64 points (63.42 to 66.06; bert-base-uncased, three seeds). What this says "
-        "about its claim is limited: MiniLM has six layers, so k = 3 pools half of the encoder where the paper pools a quarter; it was distilled and then "
-        "trained as a sentence encoder whose vector is the *mean* over tokens, so that its [CLS] was never a sentence vector and both arms have to make one out "
-        "of 2,490 examples; and it starts lower than BERT does. It tests how far the claim reaches and is no replication."
+        "The recipe was committed before the first of its runs. The paper reports +2.64 points (63.42 to 66.06; bert-base-uncased, three seeds). "
+        "What this says about its claim is limited: MiniLM has six layers, so k = 3 pools half of the encoder where the paper pools a quarter; it was "
+        "distilled and then trained as a sentence encoder whose vector is the *mean* over tokens, so that its [CLS] was never a sentence vector and both arms "
+        "have to make one out of 2,490 examples; and it starts lower than BERT does. It tests how far the claim reaches and is no replication."
     ),
 }
 
