@@ -89,7 +89,8 @@ def execute(
 ) -> Result:
     """Train, evaluate and save; or go on where a killed run stopped; or read the result that is there.
 
-    A checkpoint is written at the end of each epoch, and every `checkpoint_seconds` or `checkpoint_steps`. `keep_model`: False leaves the weights out of
+    A checkpoint is written every `checkpoint_seconds` and at the end of an epoch, if saving takes less than a twentieth of the time; with `checkpoint_steps`
+    every so many steps and at the end of each epoch, whatever it takes. `keep_model`: False leaves the weights out of
     the folder, whose figures are the same; a complete run without weights is trained once more where they are asked for. Raises TrainingError where
     training cannot go on (RunBusy where another process trains this run), DataError where the folder holds a damaged run.
     """
@@ -163,9 +164,10 @@ def _train(
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:
             watch(report)
-        # Saving takes at most a twentieth of the time, however large the model and however slow the disk.
-        due = time.monotonic() - saved_at > max(checkpoint_seconds, 20 * save_cost)
-        if isinstance(report, EvalReport) or due or (checkpoint_steps is not None and state.step - saved_step >= checkpoint_steps):
+        # Saving takes at most a twentieth of the time, however large the model, slow the disk and short the epochs.
+        ends_epoch = isinstance(report, EvalReport)
+        due = time.monotonic() - saved_at > max(0.0 if ends_epoch else checkpoint_seconds, 20 * save_cost)
+        if due or (checkpoint_steps is not None and (ends_epoch or state.step - saved_step >= checkpoint_steps)):
             begun = time.monotonic()
             log.checkpoint()
             saved_at, saved_step, save_cost = time.monotonic(), state.step, time.monotonic() - begun
@@ -230,12 +232,7 @@ class _Log:
 
     def checkpoint(self) -> None:
         """All or nothing; the checkpoint before it goes when this one is on the disk."""
-        if self.steps:
-            with files.explained(self.folder / "steps.jsonl"), (self.folder / "steps.jsonl").open("ab") as file:
-                file.write(b"".join(self.steps))
-                file.flush()
-                os.fsync(file.fileno())
-            self.steps = []
+        self._write_steps()
         target = self.folder / "checkpoint" / f"step-{self.state.step:09d}-epoch-{self.state.epoch:05d}"
         if target.exists():
             return
@@ -249,8 +246,16 @@ class _Log:
             if older != target:
                 files.remove(older)
 
+    def _write_steps(self) -> None:
+        with files.explained(self.folder / "steps.jsonl"), (self.folder / "steps.jsonl").open("ab") as file:
+            file.write(b"".join(self.steps))
+            file.flush()
+            os.fsync(file.fileno())
+        self.steps = []
+
     def finish(self, prepared: Prepared, *, seconds: float, tokens_per_second: float) -> Result:
         """Final metrics and baselines of the kept epoch, then the manifest, which makes the run complete."""
+        self._write_steps()
         seed = prepared.recipe.seed
         metrics: dict[str, Any] = {}
         notes = list(prepared.notes)
