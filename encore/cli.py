@@ -177,6 +177,7 @@ def predict(
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.")] = "-",
     with_input: Annotated[bool, typer.Option("--with-input", help="Begin each row with the columns of the input.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how much each word weighs, where the run's pooling has weights (attention, …).")] = False,
     task: Task = None,
     on_bad_row: OnBadRow = None,
     delimiter: Delimiter = None,
@@ -185,24 +186,48 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Labels and probabilities, one row for each row of the input, in its order."""
+    """Labels and probabilities, one row for each row of the input, in its order.
+
+    With --explain and no -o the texts are shown, the words that weigh most in the strongest colour; with -o FILE.jsonl or .parquet the weights are columns.
+    """
     from encore.data.read import check_target, write_rows
     from encore.predict import columns_of, load, with_columns
 
     complaints = Complaints()
-    if json_ and out == "-":
+    if explain:
+        complaints.of(_check_explained, out, with_input=with_input)
+    elif json_ and out == "-":
         complaints.errors.append(RecipeError("encore predict: --json and the predictions cannot both go to standard output. Name a file: -o predictions.csv"))
     complaints.of(check_target, out, overwrite=overwrite)
     reading = complaints.of(_reading, on_bad_row, delimiter, encoding) or {}
     model = complaints.of(load, run)
     chosen = complaints.of(model.task, task) if model is not None else None
     dataset = complaints.of(model.read, file, task=chosen.name, keep_all=with_input, **reading) if model is not None and chosen is not None else None
+    found = complaints.of(model.explanations, dataset, task=chosen.name) if explain and model and chosen and dataset is not None else None
     complaints.raise_any()
     assert model is not None
     assert chosen is not None
     assert dataset is not None
     _say([dataset.how_read, *dataset.notes], quiet=quiet)
-    columns = columns_of(model.scores(dataset, task=chosen.name), chosen.labels)
+    scores = model.scores(dataset, task=chosen.name)
+    if found is not None and out == "-":
+        from encore.cli_words import explained_lines, explained_object
+
+        if json_:
+            print(json.dumps({"run": str(run), "file": file, **explained_object(chosen, dataset, scores, found)}, ensure_ascii=False))
+            return
+        console = _console()
+        for line in explained_lines(chosen, dataset, scores, found):
+            if console.is_terminal:
+                console.print(line)
+            else:
+                print(line.plain)
+        return
+    columns = columns_of(scores, chosen.labels)
+    if found is not None:
+        from encore.explain import weight_columns
+
+        columns |= weight_columns(found, pair=dataset.pairs is not None)
     write_rows(out, with_columns(dataset, columns) if with_input else columns, overwrite=overwrite)
     if json_:
         print(json.dumps({"run": str(run), "file": file, "out": out, "rows": len(dataset)}, ensure_ascii=False))
@@ -304,6 +329,14 @@ def _count(option: str, given: str) -> int:
     if not given.isdecimal():
         raise RecipeError(f"{option}: expected a whole number of at least 0, got '{given}'.")
     return int(given)
+
+
+def _check_explained(out: str, *, with_input: bool) -> None:
+    """Weights are lists, one entry per word: a cell of a csv file holds none."""
+    if Path(out).suffix.lower() in (".csv", ".tsv"):
+        raise RecipeError(f"encore predict: {out} cannot hold the weights of --explain, which are lists. Name a .jsonl or .parquet file.")
+    if out == "-" and with_input:
+        raise RecipeError("encore predict: --explain shows texts, not columns, so --with-input needs a file beside it: -o explained.jsonl")
 
 
 def _check_runs(folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,21 @@ from encore.recipe import meant, resolved
 from encore.yaml_lines import write_yaml
 
 if TYPE_CHECKING:
+    import numpy as np
+    from rich.text import Text
+
+    from encore.data.dataset import Dataset
     from encore.estimate import Cost
     from encore.evaluate import Listing
+    from encore.explain import Explanation
+    from encore.predict import LoadedTask, Prediction
     from encore.prepare import Prepared
     from encore.run import Result
 
-__all__ = ["announcements", "as_typed", "dry_run_lines", "dry_run_object", "extent", "last_line", "result_tables", "run_line", "usage_problem"]
+__all__ = [
+    "announcements", "as_typed", "dry_run_lines", "dry_run_object", "explained_lines", "explained_object", "extent", "last_line", "result_tables", "run_line",
+    "usage_problem",
+]
 
 
 def announcements(prepared: Prepared) -> list[str]:
@@ -147,6 +157,35 @@ def last_line(result: Result, prepared: Prepared) -> str:
     command = shlex.join(["encore", "predict", str(result.folder), example, "-o", "predictions.csv"])
     state = "complete already" if result.already_complete else f"{duration(result.seconds)}, {result.tokens_per_second:,.0f} tokens/s"
     return f"run: {result.folder} ({state}); next: {command}"
+
+
+def explained_lines(task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]) -> Iterator[Text]:
+    """For each row where it stands, what the model says, and its words by weight."""
+    from encore.explain import drawn
+    from encore.predict import named_predictions
+
+    places = dataset.lines if dataset.lines is not None else dataset.rows + 1
+    names = (task.columns.text, task.columns.text_pair or "")
+    for place, said, each in zip(places.tolist(), named_predictions(scores, task.labels), explanations, strict=True):
+        yield drawn(each, title=f"{place}: {_answer(said)}", names=names)
+
+
+def _answer(said: Prediction) -> str:
+    if isinstance(said.label, float):
+        return f"{said.label:.4g}"
+    chosen = said.label if isinstance(said.label, tuple) else (said.label,)
+    return "; ".join(f"{name} ({said.probabilities[name]:.2f})" for name in chosen) or "(none)"
+
+
+def explained_object(task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]) -> dict[str, Any]:
+    """The same for programs."""
+    from encore.predict import named_predictions
+
+    rows = []
+    for said, each in zip(named_predictions(scores, task.labels), explanations, strict=True):
+        weights = {name: [asdict(word) for word in side.words] for name, side in zip(("weights", "weights_pair"), each.texts, strict=False)}
+        rows.append({"prediction": said.label, "probabilities": dict(said.probabilities), **weights, "weights_rest": each.rest})
+    return {"task": task.name, "rows": rows}
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------ wrong commands

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from encore import rng
 
-__all__ = ["Dropout", "Place", "Unit", "drawing", "keep", "rounded"]
+__all__ = ["Dropout", "Place", "Unit", "drawing", "keep", "number", "rounded"]
 
 Unit = Literal["rows", "tokens", "pairs"]
 _BLOCK = 32                                             # bytes that Philox makes per tick of its counter
@@ -73,15 +73,25 @@ def keep(shapes: list[tuple[int, ...]], p: float, unit: Unit, per_unit: int) -> 
 
     Each mask is uint8, 1 = kept. `per_unit` elements belong to each unit (row, token, pair) that lies before this micro-batch.
     """
-    stream = _current.get()
-    if stream is None:                                  # a forward pass outside training: any seed will do, torch's global one decides
-        stream = _Stream(int(torch.randint(2**62, ()).item()), 0, Place())
+    stream = _drawn_from()
     threshold = rounded(p)
     sizes = [int(np.prod(shape)) for shape in shapes]
     drawn = stream.bytes(getattr(stream.place, unit) * per_unit, sum(sizes))
     stream.site += 1
     kept = torch.from_numpy((drawn >= threshold).view(np.uint8))
     return [part.view(shape) for part, shape in zip(kept.split(sizes), shapes, strict=True)], 256 / (256 - threshold)
+
+
+def number() -> int:
+    """A number below 2⁶³ of one site, for what draws its masks itself. Another micro-batch gets another one."""
+    stream = _drawn_from()
+    stream.site += 1
+    return int(np.random.Philox(key=stream.key, counter=[stream.place.rows, 0, stream.site, 1]).random_raw() >> np.uint64(1))
+
+
+def _drawn_from() -> _Stream:
+    """Of a forward pass outside training any seed will do: torch's global one decides."""
+    return _current.get() or _Stream(int(torch.randint(2**62, ()).item()), 0, Place())
 
 
 class Dropout(nn.Module):

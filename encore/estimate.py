@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from torch import nn
 from encore import catalogue, rng
 from encore.data.batches import collate
 from encore.encoder import load
+from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder
-from encore.model import Branch, TaskModel, unique_parameters
+from encore.model import Branch, TaskModel, unique_parameters, word_tables
 from encore.prepare import Prepared
 from encore.recipe import Recipe
 
@@ -55,17 +57,18 @@ def _estimate(prepared: Prepared) -> Cost:
     models = {}
     for name, data in prepared.data.items():
         encoder = load.build(config)
-        pooling = catalogue.build("pooling", prepared.poolings[name], load.shape_of(encoder, config))
+        pooling = catalogue.build("pooling", prepared.poolings[name], encoder.shape)
         models[name] = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", recipe.tasks[name].head, pooling.width, data.labels.n_scores))
     parameters = unique_parameters(models)
     n_all = sum(p.numel() for p in parameters.values())
-    n_words = sum(p.numel() for name, p in parameters.items() if name.endswith("embed.word.weight"))
+    n_words = sum(table.weight.numel() for table in word_tables(models.values()))
     stores = [stream.train.store for stream in prepared.streams.values()]
-    width, depth = config["hidden_size"], encoder.n_layers
+    shape = encoder.shape
+    width, depth = shape.width, shape.n_layers
     met = len(np.unique(np.concatenate([store.ids for store in stores])))
     frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
     in_encoder = sum(p.numel() for p in encoder.parameters())
-    trained = n_all - in_encoder if frozen else n_all - n_words + met * width
+    trained = n_all - in_encoder if frozen else n_all - n_words + sum(met * table.weight.shape[1] for table in word_tables(models.values()))
 
     tokens = sum(len(store.ids) for store in stores)
     dev_tokens = sum(len(rows.store.ids) for stream in prepared.streams.values() for rows in stream.dev.values())
@@ -78,7 +81,7 @@ def _estimate(prepared: Prepared) -> Cost:
     batches = [store.lengths[rows] for store in stores for rows in _batches(len(store.lengths), recipe)]
     most, most_pairs = max(int(lengths.sum()) for lengths in batches), max(int((lengths**2).sum()) for lengths in batches)
     bytes_each = 2 if prepared.precision == "bf16" else 4
-    inner, heads = config.get("intermediate_size", 4 * width), config["num_attention_heads"]
+    inner, heads = config.get("intermediate_size", 4 * width), shape.n_heads
     kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (bytes_each + 1)         # by one block
     memory = _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
     return Cost(n_all, trained, steps, tokens, seconds, memory)
@@ -91,20 +94,22 @@ def _batches(n_rows: int, recipe: Recipe) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, n_rows, size)]
 
 
-def _seconds_per_token(prepared: Prepared, encoder: Encoder) -> tuple[float, float]:
+def _seconds_per_token(prepared: Prepared, encoder: Encoder | Borrowed) -> tuple[float, float]:
     """Seconds that one token costs in one block: forwards and backwards, and forwards alone."""
     store = next(iter(prepared.streams.values())).train.store
     order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(store.lengths))
     size = prepared.recipe.plan.micro_batch or prepared.recipe.plan.batch_size
     rows = order[: max(1, min(size, int(np.searchsorted(np.cumsum(store.lengths[order]), _PROBED_TOKENS))))]
     tokens = collate(store, np.sort(rows), prepared.device)
-    probe = Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS]).to(prepared.device)
-    probe.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
-    for parameter in probe.blocks.parameters():
-        nn.init.normal_(parameter, std=0.02)
+    # What is borrowed has no single blocks: all of it is computed.
+    probe: Any = Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS]) if isinstance(encoder, Encoder) else encoder
+    probe.to(prepared.device).dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
+    for name, parameter in probe.named_parameters():
+        if not name.startswith("embed."):
+            nn.init.normal_(parameter, std=0.02)
     # Nothing constant: its gradients would be numbers next to zero, which some processors are slow with.
-    x, gradient = (torch.randn(tokens.n_tokens, prepared.source.config["hidden_size"]).to(prepared.device, probe.dtype) for _ in range(2))
-    x.requires_grad_()
+    x = torch.randn_like(probe.embedded(tokens)).detach().requires_grad_()
+    gradient = torch.randn_like(probe.run(x, tokens, layers=(-1,)).states[-1])
 
     def there_and_back() -> None:
         state = probe.run(x, tokens, layers=(-1,)).states[-1]
@@ -118,7 +123,7 @@ def _seconds_per_token(prepared: Prepared, encoder: Encoder) -> tuple[float, flo
     before = torch.get_num_threads()
     torch.set_num_threads(prepared.threads)
     try:
-        found = [_seconds(what, prepared.device) / tokens.n_tokens / len(probe.blocks) for what in (there_and_back, there)]
+        found = [_seconds(what, prepared.device) / tokens.n_tokens / probe.n_layers for what in (there_and_back, there)]
     finally:
         torch.set_num_threads(before)
     return found[0], found[1]

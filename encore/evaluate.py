@@ -37,6 +37,7 @@ __all__ = [
     "metrics_named",
     "mistakes_table",
     "predictions",
+    "printable",
     "probabilities",
     "results_table",
     "show",
@@ -401,8 +402,13 @@ def _text(value: Any) -> str:
     return str(value.as_py() if hasattr(value, "as_py") else value)
 
 
+def printable(text: str) -> str:
+    """The text with a sign in place of each character that would do something to a terminal: escapes, line breaks, changes of direction."""
+    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS else each for each in text)
+
+
 def _one_line(text: str, max_chars: int) -> str:
     """Text of a user's file, made safe to print: no line breaks, no terminal escapes or changes of direction, at most max_chars characters."""
     head = text[: 4 * max_chars]
-    line = "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs") or each in _DIRECTIONS else each for each in " ".join(head.split()))
+    line = printable(" ".join(head.split()))
     return line if len(line) <= max_chars and len(head) == len(text) else line[: max_chars - 1] + "…"

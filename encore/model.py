@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from encore import rng
+from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.words import WordTable
 from encore.types import Output, Pooling, Tokens
@@ -21,7 +22,7 @@ __all__ = ["Branch", "TaskModel", "predict_scores", "seeded", "unique_parameters
 class Branch(nn.Module):
     """Tokens → one vector per row."""
 
-    def __init__(self, encoder: Encoder | Frozen, pooling: Pooling) -> None:
+    def __init__(self, encoder: Encoder | Borrowed | Frozen, pooling: Pooling) -> None:
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from encore.data.read import shown
 from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
+from encore.explain import Explanation, explain
 from encore.model import Branch, TaskModel
 from encore.prepare import tokenise_set
 from encore.scores import predictions, probabilities
@@ -77,6 +78,17 @@ class Model:
         scores = self.scores(unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name)
         return named_predictions(scores, chosen.labels)
 
+    def explain(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None) -> list[Explanation]:
+        """Where the model's pooling looked in each text (or pair of texts), word by word. Raises RecipeError where the pooling has no token weights, DataError
+        for what is not a text."""
+        chosen = self.task(task)
+        return list(self.explanations(unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name)) if len(texts) else []
+
+    def explanations(self, dataset: Dataset, *, task: str | None = None) -> Iterator[Explanation]:
+        """The same for rows that were read, one after the other."""
+        chosen = self.task(task)
+        return explain(chosen.model, self.tokeniser, dataset.texts, dataset.pairs, max_length=chosen.max_length, truncation=chosen.truncation)   # type: ignore[arg-type]
+
     def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
         """(rows, n_scores) float32 raw scores, in the order of the rows."""
         chosen = self.task(task)
@@ -127,7 +139,7 @@ def load(run: str | Path) -> Model:
         labels = LabelSpace(spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"])
         encoder = encoders.build(config)
         encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
-        pooling = catalogue.build("pooling", spec["pooling"], encoders.shape_of(encoder, config))
+        pooling = catalogue.build("pooling", spec["pooling"], encoder.shape)
         model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", spec["head"], pooling.width, labels.n_scores))
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
         encoders.fill(model, own, where / "weights.safetensors")

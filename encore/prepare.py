@@ -105,14 +105,15 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     assert source is not None
 
     tokeniser = shelf.of(("tokeniser", source.folder), lambda: Tokeniser(source.folder))
-    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, tokeniser, source, shelf))}
+    shape = shelf.of(("shape", source.folder), lambda: _shape(recipe, source))
+    given = (tokeniser, source, shape.n_words, shelf)
+    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, *given))}
     complaints.raise_any()
     cut = {name: {split: (rows.store.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
     if any(phase.trainable == "heads" for phase in plan):
-        shape = shelf.of(("shape", source.folder), lambda: _shape(recipe, source))
         stores = {name: [rows.store for rows in (each.train, *each.dev.values())] for name, each in streams.items()}
         check_room({name: n_bytes([catalogue.build("pooling", poolings[name], shape)], stores[name]) for name in streams})
     identity = _identity(recipe, data, source, poolings) | {
@@ -154,17 +155,17 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
 
 def _shape(recipe: Recipe, source: load.Source) -> Any:
     try:
-        return load.shape_of(load.build(source.config), source.config)
+        return load.build(source.config).shape
     except DataError as error:
         raise DataError(f"encoder '{recipe.encoder}': {problem}" for problem in error.problems) from None
 
 
 def _check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
     complaints = Complaints()
-    longest = source.config.get("max_position_embeddings", 512)
+    longest = shape.n_positions
     for task in recipe.tasks.values():
         complaints.of(catalogue.build, "pooling", _pooling(task, source), shape)
-        if task.max_length > longest:
+        if longest is not None and task.max_length > longest:
             too_long = f"encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less."
             complaints.errors.append(RecipeError(f"max_length: {too_long}"))
     complaints.raise_any()
@@ -220,14 +221,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source, shelf: Shelf) -> Stream:
+def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source, n_words: int | None, shelf: Shelf) -> Stream:
     def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
         # The shelf keeps the rows too, so no other rows can come to have their identity.
         kept = ("tokens", id(dataset), tokeniser.digest, task.max_length, task.truncation)
         _, store = shelf.of(kept, lambda: (dataset, tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)))
-        if store.ids.max(initial=0) >= source.config["vocab_size"]:
+        if n_words is not None and store.ids.max(initial=0) >= n_words:
             raise DataError(
-                f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {source.config['vocab_size']}. "
+                f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {n_words}. "
                 "The two belong to different encoders; save the right tokenizer into that folder."
             )
         assert dataset.targets is not None

@@ -6,6 +6,7 @@ row in a batch. No result depends on what stands in the padding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from encore.encoder.attention import alike
 from encore.errors import DataError
 from encore.types import Tokens
 
-__all__ = ["first", "firsts", "max", "mean", "mix", "numbers", "products", "softmax", "special", "total"]
+__all__ = ["first", "firsts", "max", "mean", "mix", "numbers", "padded", "products", "real", "softmax", "special", "total", "unpadded"]
 
 
 def numbers(tokens: Tokens) -> Tensor:
@@ -99,6 +100,23 @@ def mix(weights: Tensor, values: Tensor, tokens: Tokens) -> Tensor:
     spread = weights.new_zeros(layout.gather.shape[0], weights.shape[1]).index_copy(0, layout.place, weights).split(layout.places)
     found = [torch.bmm(w.view(x.shape[0], x.shape[1], -1).transpose(1, 2), x) for w, x in zip(spread, layout.padded(values), strict=True)]
     return torch.cat(found).index_select(0, layout.back)
+
+
+def padded(values: Tensor, tokens: Tokens) -> list[Tensor]:
+    """(tokens, width) → near-equal rows together, (rows, length, width) each. A place behind a row's end repeats its first token."""
+    return _layout(tokens).padded(values)
+
+
+def real(tokens: Tokens) -> list[Tensor]:
+    """(rows, length) bool for each group of `padded`: False behind a row's end."""
+    layout = _layout(tokens)
+    there = torch.zeros_like(layout.gather, dtype=torch.bool).index_fill_(0, layout.place, True).split(layout.places)
+    return [part.view(n_rows, -1) for part, n_rows in zip(there, layout.n_rows, strict=True)]
+
+
+def unpadded(groups: Sequence[Tensor], tokens: Tokens) -> Tensor:
+    """The way back from `padded`: (tokens, width)."""
+    return torch.cat([group.flatten(0, 1) for group in groups]).index_select(0, _layout(tokens).place)
 
 
 @dataclass(frozen=True)

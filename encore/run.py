@@ -349,7 +349,9 @@ class _Rate:
 
 
 def _environment(prepared: Prepared) -> dict[str, Any]:
-    names = ("torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "scipy", "pyarrow")
+    names = ["torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "scipy", "pyarrow"]
+    if "transformers" in sys.modules:                  # only where an encoder is borrowed from it
+        names.append("transformers")
     return {
         "encore": metadata.version("encore-nlp"),
         "python": platform.python_version(),

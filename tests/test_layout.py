@@ -31,7 +31,7 @@ STAGES = (
     ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
     ("model", "kept", "optim", "step", "train"),
     ("baselines", "evaluate", "contrast"),
-    ("prepare", "estimate", "run", "predict", "progress"),
+    ("prepare", "estimate", "run", "explain", "predict", "progress"),
     ("measure", "listings", "processes", "compare_tables", "compare"),
     ("api", "cli_words", "cli_compare", "cli", "__init__", "__main__"),
 )

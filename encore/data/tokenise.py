@@ -25,7 +25,7 @@ from encore.errors import DataError, RecipeError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["TokenStore", "Tokeniser", "Truncation", "kept", "shares", "take_runs", "tokenise"]
+__all__ = ["Pieces", "Texts", "TokenStore", "Tokeniser", "Truncation", "kept", "pieces", "shares", "take_runs", "tokenise"]
 
 Truncation = Literal["head", "tail", "head_tail", "half_half"]
 Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"
@@ -146,6 +146,39 @@ def tokenise(tokeniser: Tokeniser, texts: Texts, pairs: Texts | None = None, *, 
         row = int(np.flatnonzero(lengths == 0)[0])
         raise DataError(f"text of row {row + 1}: gives no token at all, and this tokenizer adds no special ones. Remove such rows.")
     return TokenStore(ids, segments, _offsets(lengths), cut, max_length)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Where the pieces of one text come from and where they went.
+
+    spans: (pieces,) first character and the one behind the last; words: (pieces,) the number of the word that each is part of, as the tokenizer counts;
+    places: (pieces,) int64, where each stands among its row's tokens, -1 where it was cut off.
+    """
+
+    spans: Sequence[tuple[int, int]]
+    words: Sequence[int | None]
+    places: np.ndarray
+
+
+def pieces(tokeniser: Tokeniser, text: str, pair: str | None = None, *, max_length: int, truncation: Truncation) -> tuple[Pieces, ...]:
+    """The pieces of one row that `tokenise` makes of the same arguments, for each of its texts."""
+    template = tokeniser._templates[pair is not None]
+    encodings = [tokeniser.backend.encode(side, add_special_tokens=False) for side in (text, pair) if side is not None]
+    lengths = [np.array([len(encoding)]) for encoding in encodings]
+    budget = max_length - tokeniser.n_special(pair is not None)
+    keep = [np.minimum(lengths[0], budget)] if pair is None else shares(lengths[0], lengths[1], budget)
+    found, next_place = [], 0
+    for encoding, of_text, n_special in zip(encodings, keep, template.counts, strict=False):
+        next_place += n_special
+        share = int(of_text[0])
+        head, tail = (share, 0) if share == len(encoding) else (int(part[0]) for part in kept(of_text, truncation))
+        places = np.full(len(encoding), -1, dtype=np.int64)
+        places[:head] = next_place + np.arange(head)
+        places[len(places) - tail :] = next_place + head + np.arange(tail)
+        next_place += share
+        found.append(Pieces(encoding.offsets, encoding.word_ids, places))
+    return tuple(found)
 
 
 def shares(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ Source: Devlin et al. 2019.   Differs: query, key and value are one stacked matr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,25 +25,36 @@ __all__ = ["build", "from_huggingface"]
 
 
 class Embeddings(nn.Module):
-    """Word + position + segment, LayerNorm, dropout."""
+    """Word + position, and + segment where there are any, then LayerNorm and dropout; then a projection, where words are narrower than what the blocks take.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    `first_position`: the line of the position table that a row's first token gets. `word_width`: None for that of the blocks.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, first_position: int = 0, word_width: int | None = None) -> None:
         super().__init__()
-        width = config["hidden_size"]
+        self.width, self.first_position = config["hidden_size"], first_position
+        self.n_positions = config["max_position_embeddings"] - first_position
+        width, n_segments = word_width or self.width, config["type_vocab_size"]
         self.word = WordTable(config["vocab_size"], width)
         self.position = nn.Embedding(config["max_position_embeddings"], width)
-        self.segment = nn.Embedding(config["type_vocab_size"], width)
+        self.segment = nn.Embedding(n_segments, width) if n_segments else None
         self.norm = LayerNorm(width, eps=config["layer_norm_eps"])
         self.dropout = Dropout(config["hidden_dropout_prob"], "tokens")
+        self.project = None if width == self.width else Linear(width, self.width)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return self.dropout(self.norm(self.word(tokens.ids) + self.segment(tokens.segments) + self.position(tokens.positions)))
+        x = self.word(tokens.ids)
+        if self.segment is not None:                        # of one segment every token is, whatever the tokenizer says
+            x = x + (self.segment(tokens.segments) if self.segment.num_embeddings > 1 else self.segment.weight)
+        x = x + self.position(tokens.positions + self.first_position if self.first_position else tokens.positions)
+        x = self.dropout(self.norm(x))
+        return x if self.project is None else self.project(x)
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward, each with dropout, residual and LayerNorm behind it."""
+    """Self-attention and feed-forward, each with dropout, residual and LayerNorm behind it. `mixed_dropout`: behind self-attention, if it is another."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, mixed_dropout: float | None = None) -> None:
         super().__init__()
         width, inner, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
         self.n_heads = config["num_attention_heads"]
@@ -50,7 +62,7 @@ class Block(nn.Module):
         self.activation = ACTIVATIONS[config["hidden_act"]]
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
-        self.attention_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
+        self.attention_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"] if mixed_dropout is None else mixed_dropout)
         self.up = Linear(width, inner)
         self.down = Linear(inner, width)
         self.output_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
@@ -94,28 +106,39 @@ _DEFAULTS = {
 
 def build(config: Mapping[str, Any]) -> Encoder:
     """An encoder with fresh weights from a `config.json`. Raises DataError for what this family cannot express."""
-    config = {**_DEFAULTS, **config}
-    problems = [f"config.json: '{key}' is missing." for key in _REQUIRED if key not in config]
+    settings = completed(config)
+    return Encoder(Embeddings(settings), [Block(settings) for _ in range(settings["num_hidden_layers"])])
+
+
+def completed(config: Mapping[str, Any], own: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """What a `config.json` says, under BERT's names and with the defaults for what it leaves out. own: BERT's name → what this family calls it, where that
+    is something else. Raises DataError for what blocks of this kind cannot express."""
+    names = {key: own.get(key, key) for key in (*_REQUIRED, *_DEFAULTS)}
+    settings = {**_DEFAULTS, **{key: config[name] for key, name in names.items() if name in config}}
+    problems = [f"config.json: '{names[key]}' is missing." for key in _REQUIRED if key not in settings]
     if problems:
         raise DataError(problems)
-    if config["hidden_size"] % config["num_attention_heads"]:
-        problems.append(f"config.json: hidden_size {config['hidden_size']} cannot be split into num_attention_heads {config['num_attention_heads']}.")
+    width, n_heads = settings["hidden_size"], settings["num_attention_heads"]
+    if width % n_heads:
+        problems.append(f"config.json: {names['hidden_size']} {width} cannot be split into {names['num_attention_heads']} {n_heads}.")
     if config.get("position_embedding_type", "absolute") != "absolute":
         problems.append(f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported, only 'absolute'.")
-    if config["hidden_act"] not in ACTIVATIONS:
-        problems.append(f"config.json: hidden_act '{config['hidden_act']}' is not known. Known: {', '.join(sorted(ACTIVATIONS))}.")
+    if settings["hidden_act"] not in ACTIVATIONS:
+        problems.append(f"config.json: {names['hidden_act']} '{settings['hidden_act']}' is not known. Known: {', '.join(sorted(ACTIVATIONS))}.")
     if config.get("is_decoder"):
         problems.append("config.json: is_decoder is true; Encore trains encoders.")
     if problems:
         raise DataError(problems)
-    return Encoder(Embeddings(config), [Block(config) for _ in range(config["num_hidden_layers"])])
+    return settings
 
 
-_NAMES = {
-    "embeddings.word_embeddings.weight": "embed.word.weight",
-    "embeddings.position_embeddings.weight": "embed.position.weight",
-    "embeddings.token_type_embeddings.weight": "embed.segment.weight",
+EMBEDDINGS = {                                              # a published module's name → ours
+    "embeddings.word_embeddings": "embed.word",
+    "embeddings.position_embeddings": "embed.position",
+    "embeddings.token_type_embeddings": "embed.segment",
     "embeddings.LayerNorm": "embed.norm",
+}
+_BLOCK = {
     "attention.output.dense": "out",
     "attention.output.LayerNorm": "attention_norm",
     "intermediate.dense": "up",
@@ -125,31 +148,49 @@ _NAMES = {
 _STACKED = ("attention.self.query", "attention.self.key", "attention.self.value")
 
 
-def _current(name: str) -> str:
-    """Without the prefix that checkpoints with a head have, and with today's word for what TensorFlow called gamma and beta."""
-    return name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
 def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights under the names of a published checkpoint → (the encoder's, the pooler's), under Encore's names. Heads are dropped."""
-    state = {_current(key): value for key, value in state.items()}
+    return renamed(state, prefixes=("bert.",))
+
+
+def renamed(
+    state: Mapping[str, Tensor],
+    *,
+    prefixes: Sequence[str],
+    embeddings: Mapping[str, str] = MappingProxyType(EMBEDDINGS),
+    layers: str = "encoder.layer.",
+    block: Mapping[str, str] = MappingProxyType(_BLOCK),
+    stacked: Sequence[str] = _STACKED,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """`from_huggingface` of a family whose blocks are BERT's. prefixes: those that checkpoints with a head have, the encoder's own last; embeddings, block:
+    published name of a module → ours, outside and inside the layers; stacked: query, key and value. What has no place keeps its name: the loader tells it."""
+    current, inside = {}, set()
+    for published, value in state.items():
+        outer = published
+        for prefix in prefixes[:-1]:
+            outer = outer.removeprefix(prefix)
+        bare = outer.removeprefix(prefixes[-1])
+        stem, _, kind = bare.rpartition(".")
+        key = f"{stem}.{_AGED[kind]}" if kind in _AGED else bare
+        current[key] = value
+        if bare != outer or key.startswith((layers, "embeddings.")):
+            inside.add(key)                                 # what is not is of a head
     ours: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if key in _NAMES:
-            ours[_NAMES[key]] = value
-        elif key.startswith("embeddings.LayerNorm."):
-            ours[key.replace("embeddings.LayerNorm", "embed.norm")] = value
-        elif key.startswith("encoder.layer."):
-            number, rest = key.removeprefix("encoder.layer.").split(".", 1)
-            module, _, kind = rest.rpartition(".")
-            parts = [state[name] for part in _STACKED if (name := f"encoder.layer.{number}.{part}.{kind}") in state]
-            if module in _NAMES:
-                ours[f"blocks.{number}.{_NAMES[module]}.{kind}"] = value
-            elif module not in _STACKED or len(parts) < 3 or any(part.shape != value.shape for part in parts):
-                ours[key] = value                       # has no place: the loader names it
-            elif module == _STACKED[0]:
+    for key, value in current.items():
+        module, _, kind = key.rpartition(".")
+        number, _, part = module.removeprefix(layers).partition(".") if key.startswith(layers) else ("", "", "")
+        parts = [current[name] for each in stacked if (name := f"{layers}{number}.{each}.{kind}") in current]
+        if part in block:
+            ours[f"blocks.{number}.{block[part]}.{kind}"] = value
+        elif part in stacked and len(parts) == 3 and all(other.shape == value.shape for other in parts):
+            if part == stacked[0]:
                 ours[f"blocks.{number}.qkv.{kind}"] = torch.cat(parts)
-        elif key.startswith("embeddings.") and not key.endswith("_ids"):
-            ours[key] = value                           # position_ids, which old checkpoints carry, only counts from 0
-    pooler = {key.removeprefix("pooler.dense."): value for key, value in state.items() if key.startswith("pooler.dense.")}
+        elif module in embeddings:
+            ours[f"{embeddings[module]}.{kind}"] = value
+        elif key in inside and not key.startswith("pooler.") and not key.endswith("_ids"):
+            ours[key] = value                               # position_ids, which old checkpoints carry, only counts from 0
+    pooler = {key.removeprefix("pooler.dense."): value for key, value in current.items() if key.startswith("pooler.dense.")}
     return ours, pooler
+
+
+_AGED = {"gamma": "weight", "beta": "bias"}                 # what TensorFlow called a LayerNorm's

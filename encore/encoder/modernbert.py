@@ -29,6 +29,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
+        self.width, self.n_positions = config["hidden_size"], config["max_position_embeddings"]
         self.word = WordTable(config["vocab_size"], config["hidden_size"])
         self.norm = _norm(config)
         self.dropout = Dropout(config["embedding_dropout"], "tokens")
@@ -110,6 +111,7 @@ def _turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _DEFAULTS = {
+    "max_position_embeddings": 8192,
     "hidden_activation": "gelu",
     "norm_eps": 1e-5,
     "norm_bias": False,

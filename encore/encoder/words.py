@@ -25,6 +25,10 @@ class WordTable(nn.Module):
         self.place: Tensor | None = None                # (vocabulary,) int64: where an id's row lies in `table`
         self.decay = 1.0                                # what weight decay has made of every row that is not in training
 
+    @property
+    def n_words(self) -> int:
+        return len(self.weight if self.table is None else self.table)
+
     @torch.no_grad()
     def narrow(self, ids: Tensor) -> None:
         """From now on only the rows `ids` (unique, sorted) are parameters; training may not meet any other."""

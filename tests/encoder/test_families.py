@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from encore.encoder import bert, modernbert
+from encore.encoder import bert, distilbert, electra, load, modernbert, roberta
 from encore.errors import DataError
 
 SIZES = {"vocab_size": 19, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 2, "num_attention_heads": 3}
-FAMILIES = {"bert": bert, "modernbert": modernbert}
+OWN = {"vocab_size": 19, "dim": 12, "hidden_dim": 10, "n_layers": 2, "n_heads": 3}              # as DistilBERT calls them
+FAMILIES = {"bert": bert, "distilbert": distilbert, "electra": electra, "modernbert": modernbert, "roberta": roberta}
+
+
+SIZES_OF_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
 def problems(family: str, **changes: Any) -> tuple[str, ...]:
-    config = {key: value for key, value in {**SIZES, **changes}.items() if value != "left out"}
+    config = {key: value for key, value in {**(OWN if family == "distilbert" else SIZES), **changes}.items() if value != "left out"}
     with pytest.raises(DataError) as caught:
         FAMILIES[family].build(config)
     assert all("\n" not in problem and problem.startswith("config.json: ") for problem in caught.value.problems)
@@ -30,6 +34,14 @@ def problems(family: str, **changes: Any) -> tuple[str, ...]:
         ("bert", {"is_decoder": True}, "is_decoder"),
         ("bert", {"num_attention_heads": 5}, "cannot be split"),
         ("bert", {"vocab_size": "left out"}, "'vocab_size' is missing"),
+        ("roberta", {"pad_token_id": 511}, "pad_token_id is 511; expected 0 to 510"),
+        ("roberta", {"pad_token_id": None}, "pad_token_id is None"),
+        ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
+        ("distilbert", {"dim": "left out"}, "'dim' is missing"),
+        ("distilbert", {"activation": "geluu"}, "activation 'geluu'"),
+        ("distilbert", {"n_heads": 5}, "dim 12 cannot be split into n_heads 5"),
+        ("electra", {"is_decoder": True}, "is_decoder"),
+        ("electra", {"hidden_size": "left out"}, "'hidden_size' is missing"),
         ("modernbert", {"hidden_activation": "tanh"}, "hidden_activation 'tanh'"),
         ("modernbert", {"num_attention_heads": 4}, "not an even number"),
         ("modernbert", {"num_attention_heads": 5}, "not an even number"),
@@ -84,6 +96,29 @@ def test_old_and_new_words_for_the_same_modernbert() -> None:
     assert [block.theta for block in one_base.blocks] == [7.0, 7.0]
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "roberta", "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1, **SIZES_OF_BASE},
+        {"model_type": "xlm-roberta", "vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1, **SIZES_OF_BASE},
+        {"model_type": "distilbert", "vocab_size": 30522, "dim": 768, "hidden_dim": 3072, "n_layers": 6, "n_heads": 12},
+        {"model_type": "electra", "vocab_size": 30522, "embedding_size": 128, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 12,
+         "num_attention_heads": 4},
+        {"model_type": "electra", "vocab_size": 30522, "embedding_size": 768, **SIZES_OF_BASE},
+    ],
+    ids=lambda config: f"{config['model_type']} {config.get('hidden_size', config.get('dim'))}",
+)  # fmt: skip
+def test_as_many_weights_as_transformers(config: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):
+        theirs = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
+    own = {name: parameter.numel() for name, parameter in theirs.named_parameters() if not name.startswith("pooler.")}
+    encoder = load.build(config)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == sum(own.values())
+    assert encoder.shape.n_positions == 512
+    assert encoder.shape.n_words == config["vocab_size"]
+
+
 def bert_state() -> dict[str, torch.Tensor]:
     transformers = pytest.importorskip("transformers")
     model = transformers.BertForSequenceClassification(transformers.BertConfig(**SIZES, max_position_embeddings=11))
@@ -112,6 +147,39 @@ def test_prefixes_and_heads_of_modernbert() -> None:
     names = set(modernbert.build(SIZES).state_dict())
     assert set(modernbert.from_huggingface(model.state_dict())[0]) == names
     assert set(modernbert.from_huggingface(model.model.state_dict())[0]) == names
+
+
+@pytest.mark.parametrize(
+    ("family", "bare", "prefix", "heads"),
+    [
+        ("roberta", "RobertaModel", "roberta.", ("RobertaForMaskedLM", "RobertaForSequenceClassification")),
+        ("roberta", "XLMRobertaModel", "roberta.", ("XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification")),
+        ("roberta", "CamembertModel", "roberta.", ("CamembertForMaskedLM",)),
+        ("distilbert", "DistilBertModel", "distilbert.", ("DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertForQuestionAnswering")),
+        ("electra", "ElectraModel", "electra.", ("ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForSequenceClassification")),
+    ],
+)
+def test_prefixes_old_names_and_heads(family: str, bare: str, prefix: str, heads: tuple[str, ...]) -> None:
+    transformers = pytest.importorskip("transformers")
+    module = FAMILIES[family]
+    layers, norm = ("transformer.layer", "sa_layer_norm") if family == "distilbert" else ("encoder.layer", "attention.output.LayerNorm")
+    config = getattr(transformers, bare).config_class(**(OWN if family == "distilbert" else SIZES))
+    expected = set(module.build(config.to_dict()).state_dict())
+    for name in (bare, *heads):
+        state = dict(getattr(transformers, name)(config).state_dict())
+        aged = {key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value for key, value in state.items()}
+        base = "" if name == bare else prefix
+        aged[f"{base}embeddings.position_ids"] = torch.arange(11)
+        outer = {f"discriminator.{key}": value for key, value in state.items()} if family == "electra" else state
+        for each in (state, aged, outer):
+            ours, pooler = module.from_huggingface(each)
+            assert set(ours) == expected
+            assert set(pooler) == ({"weight", "bias"} if any("pooler" in key for key in state) else set())
+            assert torch.equal(ours["blocks.1.attention_norm.bias"], state[f"{base}{layers}.1.{norm}.bias"])
+        strange = {f"{base}{key}.weight": torch.zeros(2) for key in ("embeddings.extra", f"{layers}.0.adapter")}
+        assert set(module.from_huggingface({**state, **strange})[0]) - expected == {key.removeprefix(base) for key in strange}
+        if base:
+            assert "other.weight" in module.from_huggingface({**state, f"{base}other.weight": torch.zeros(2)})[0]
 
 
 def test_what_has_no_place_is_handed_on_under_its_own_name() -> None:

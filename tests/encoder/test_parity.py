@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from encore.dropout import Place, drawing
-from encore.encoder import bert, load, modernbert
+from encore.encoder import bert, distilbert, electra, load, modernbert, roberta
 from encore.encoder.attention import n_pairs
 from encore.encoder.encoder import Encoder, Frozen
 from encore.types import Tokens
@@ -24,6 +24,13 @@ transformers = pytest.importorskip("transformers", reason="transformers, the ref
 VOCABULARY, LONGEST = 211, 97
 SIZES = {"vocab_size": VOCABULARY, "hidden_size": 3 * 14, "intermediate_size": 59, "num_hidden_layers": 5, "num_attention_heads": 3}
 BERT = {**SIZES, "model_type": "bert", "max_position_embeddings": LONGEST, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+# Positions begin behind the padding, whose number no text of these tests has: so it is one that words have elsewhere.
+PADDING = VOCABULARY
+ROBERTA = {**BERT, "model_type": "roberta", "vocab_size": VOCABULARY + 1, "max_position_embeddings": PADDING + 1 + LONGEST, "pad_token_id": PADDING}
+ROBERTA |= {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2}
+DISTILBERT = {"model_type": "distilbert", "vocab_size": VOCABULARY, "dim": 3 * 14, "hidden_dim": 59, "n_layers": 5, "n_heads": 3, "dropout": 0.0}
+DISTILBERT |= {"attention_dropout": 0.0, "max_position_embeddings": LONGEST}
+ELECTRA = {**BERT, "model_type": "electra", "embedding_size": 17}
 # As on the hub, and as transformers 5 saves it. A window of 10 sees 5 to either side.
 SPECIAL = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
 OLD = {**SIZES, **SPECIAL, "model_type": "modernbert", "max_position_embeddings": LONGEST, "local_attention": 10}
@@ -35,6 +42,13 @@ NEW = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "bert": BERT,
     "bert, other settings": {**BERT, "hidden_act": "gelu_new", "type_vocab_size": 3, "layer_norm_eps": 1e-3},
+    "roberta": ROBERTA,
+    "roberta, two segments": {**ROBERTA, "type_vocab_size": 2, "hidden_act": "relu"},
+    "xlm-roberta": {**ROBERTA, "model_type": "xlm-roberta"},
+    "distilbert": DISTILBERT,
+    "distilbert, other settings": {**DISTILBERT, "activation": "relu", "sinusoidal_pos_embds": True},
+    "electra": ELECTRA,
+    "electra, no projection": {**ELECTRA, "embedding_size": 3 * 14, "type_vocab_size": 3, "layer_norm_eps": 1e-3},
     "modernbert": {**OLD, "global_rope_theta": 3000.0, "local_rope_theta": 50.0, "global_attn_every_n_layers": 2},
     "modernbert, defaults": OLD,
     "modernbert, transformers 5": NEW,
@@ -42,6 +56,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **NEW, "norm_bias": True, "attention_bias": True, "mlp_bias": True, "hidden_activation": "silu", "norm_eps": 1e-3, "local_attention": 7,
     },
 }
+
+
+FAMILIES = {"bert": bert, "distilbert": distilbert, "electra": electra, "modernbert": modernbert, "roberta": roberta, "xlm-roberta": roberta}
+EACH = ["bert", "modernbert", "roberta", "distilbert", "electra"]
 
 
 @dataclass(frozen=True)
@@ -57,19 +75,22 @@ class Pair:
 @cache
 def pair(name: str) -> Pair:
     config = CONFIGS[name]
-    family = {"bert": bert, "modernbert": modernbert}[config["model_type"]]
+    family = FAMILIES[config["model_type"]]
     theirs = reference(config)
     draw = torch.Generator().manual_seed(17)
     for key, parameter in theirs.named_parameters():
+        parameter.requires_grad_()                  # transformers does not train sinusoidal positions
         torch.nn.init.normal_(parameter, mean=1.0 if "norm.weight" in key.lower() else 0.0, std=0.25, generator=draw)
-    return Pair(matching(family, config, theirs), theirs, lambda state: family.from_huggingface(state)[0], config.get("type_vocab_size", 2))
+    n_segments = 0 if family is distilbert else config.get("type_vocab_size", 2)
+    return Pair(matching(family, config, theirs), theirs, lambda state: family.from_huggingface(state)[0], n_segments)
 
 
 def reference(config: Mapping[str, Any]) -> Any:
     """transformers' model of a config.json's content."""
     made = transformers.AutoConfig.for_model(**config)
     made._attn_implementation = "eager"
-    return (transformers.BertModel(made, add_pooling_layer=False) if config["model_type"] == "bert" else transformers.AutoModel.from_config(made)).eval()
+    more = {"add_pooling_layer": False} if FAMILIES[config["model_type"]] in (bert, roberta) else {}
+    return transformers.AutoModel.from_config(made, **more).eval()
 
 
 def matching(family: Any, config: Mapping[str, Any], theirs: Any) -> Encoder:
@@ -83,7 +104,7 @@ def expected_states(pair: Pair, tokens: Tokens, padded: Callable[[Tensor, Tokens
     real = padded(torch.ones_like(tokens.ids), tokens)
     given = {"input_ids": padded(tokens.ids, tokens), "attention_mask": real}
     final_norm = getattr(pair.theirs, "final_norm", None)
-    if final_norm is None:
+    if final_norm is None and pair.n_segments > 0:
         given["token_type_ids"] = padded(tokens.segments, tokens)
     states = [state[real.bool()] for state in pair.theirs(**given, output_hidden_states=True).hidden_states]
     if final_norm is not None:
@@ -125,20 +146,22 @@ MIXED = {
 @pytest.mark.parametrize("lengths", MIXED.values(), ids=MIXED)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_states_and_gradients_are_those_of_transformers(name: str, lengths: tuple[int, ...], ragged, padded) -> None:
-    if len(lengths) == LONGEST and name not in ("bert", "modernbert"):
+    if len(lengths) == LONGEST and name not in EACH:
         lengths = lengths[::9]
     both = pair(name)
-    compare(both, ragged(lengths, VOCABULARY, n_segments=both.n_segments, seed=len(lengths)), padded)
+    compare(both, ragged(lengths, VOCABULARY, n_segments=max(1, both.n_segments), seed=len(lengths)), padded)
 
 
-def test_segments_matter_to_bert_and_not_to_modernbert(ragged) -> None:
+@pytest.mark.parametrize("name", [*EACH, "roberta, two segments"])
+def test_segments_matter_where_there_are_two(name: str, ragged) -> None:
+    """Where a family has one, or none, what the tokenizer says of them is of no account."""
     one = ragged((5, 9), VOCABULARY)
     two = Tokens(one.ids, torch.ones_like(one.ids), one.positions, one.offsets, one.lengths)
-    assert not torch.allclose(pair("bert").ours(one).states[-1], pair("bert").ours(two).states[-1])
-    assert torch.equal(pair("modernbert").ours(one).states[-1], pair("modernbert").ours(two).states[-1])
+    same = torch.equal(pair(name).ours(one).states[-1], pair(name).ours(two).states[-1])
+    assert same == (name in ("modernbert", "roberta", "distilbert"))
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 def test_permuting_the_rows_permutes_the_states(name: str, ragged, chosen) -> None:
     encoder, tokens, order = pair(name).ours, ragged((7, 30, 7, 1, 12, 33), VOCABULARY), [3, 5, 0, 4, 2, 1]
     before, after = encoder(tokens).states, encoder(chosen(tokens, order)).states
@@ -146,7 +169,7 @@ def test_permuting_the_rows_permutes_the_states(name: str, ragged, chosen) -> No
         assert_close(torch.cat([a.split(tokens.lengths)[row] for row in order]), b, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 def test_a_row_alone_is_the_row_in_a_batch(name: str, ragged, chosen) -> None:
     encoder, tokens = pair(name).ours, ragged((7, 30, 7, 1, 12, 33), VOCABULARY)
     together = [state.split(tokens.lengths) for state in encoder(tokens).states]
@@ -155,7 +178,7 @@ def test_a_row_alone_is_the_row_in_a_batch(name: str, ragged, chosen) -> None:
             assert_close(a, b[row], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 def test_only_the_layers_asked_for_are_kept(name: str, ragged) -> None:
     encoder, tokens = pair(name).ours, ragged((7, 30), VOCABULARY)
     every = encoder(tokens).states
@@ -166,7 +189,7 @@ def test_only_the_layers_asked_for_are_kept(name: str, ragged) -> None:
     assert torch.equal(encoder(tokens, layers=[-1]).states[5], every[5])
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 def test_run_goes_on_where_the_embeddings_end(name: str, ragged) -> None:
     encoder, tokens = pair(name).ours, ragged((7, 30), VOCABULARY)
     assert torch.equal(encoder.run(encoder.embed(tokens), tokens).states[-1], encoder(tokens).states[-1])
@@ -183,7 +206,7 @@ def test_frozen_stays_in_eval_mode_and_has_no_gradient(ragged) -> None:
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 def test_bf16_is_as_near_to_fp32_as_transformers_autocast(name: str, ragged, padded) -> None:
     """States and gradients; weights and gradients stay float32. How far bf16 strays depends on the weights, so the reference says what is normal."""
     both, tokens = pair(name), ragged((7, 30, 7, 1, 12, 33), VOCABULARY)
@@ -221,6 +244,9 @@ def test_bf16_is_as_near_to_fp32_as_transformers_autocast(name: str, ragged, pad
 
 DROPPING = {
     "bert": {**BERT, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3},
+    "roberta": {**ROBERTA, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3},
+    "distilbert": {**DISTILBERT, "dropout": 0.2, "attention_dropout": 0.3},
+    "electra": {**ELECTRA, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3},
     "modernbert": {**NEW, "embedding_dropout": 0.2, "attention_dropout": 0.3, "mlp_dropout": 0.4},
 }
 
@@ -229,7 +255,7 @@ DROPPING = {
 def test_training_does_not_depend_on_the_micro_batch(name: str, ragged, chosen) -> None:
     """States and summed gradients of a batch with dropout everywhere, whole and cut in two."""
     config, lengths, cut = DROPPING[name], (30, 7, 8, 13, 30, 2), 4
-    encoder = matching({"bert": bert, "modernbert": modernbert}[name], config, reference(config)).train()
+    encoder = matching(FAMILIES[name], config, reference(config)).train()
     tokens = ragged(lengths, VOCABULARY)
     direction = torch.randn(tokens.n_tokens, SIZES["hidden_size"], generator=torch.Generator().manual_seed(1))
 
@@ -255,9 +281,12 @@ def test_each_kind_of_dropout_reaches_its_place(ragged) -> None:
     tokens, n_checked = ragged((30, 7), VOCABULARY), 0
     for name, rates in (
         ("bert", ("hidden_dropout_prob", "attention_probs_dropout_prob")),
+        ("roberta", ("hidden_dropout_prob", "attention_probs_dropout_prob")),
+        ("distilbert", ("dropout", "attention_dropout")),
+        ("electra", ("hidden_dropout_prob", "attention_probs_dropout_prob")),
         ("modernbert", ("embedding_dropout", "attention_dropout", "mlp_dropout")),
     ):
-        family, theirs = {"bert": bert, "modernbert": modernbert}[name], pair(name).theirs
+        family, theirs = FAMILIES[name], pair(name).theirs
         config = {**CONFIGS[name], **dict.fromkeys(rates, 0.0)}
         plain = matching(family, config, theirs).train()(tokens).states[-1]
         assert torch.equal(plain, pair(name).ours(tokens).states[-1])
@@ -266,7 +295,18 @@ def test_each_kind_of_dropout_reaches_its_place(ragged) -> None:
                 state = matching(family, {**config, rate: 0.3}, theirs).train()(tokens).states[-1]
             assert (state - plain).norm() > 0.05 * plain.norm(), rate
             n_checked += 1
-    assert n_checked == 5
+    assert n_checked == 11
+
+
+def test_distilberts_dropout_is_where_transformers_has_it(ragged) -> None:
+    """Behind the embeddings and the feed-forward, not behind self-attention: with the rest at 0, what flows out of a block's first half is untouched."""
+    theirs = reference({**DISTILBERT, "dropout": 0.5})
+    ours = matching(distilbert, {**DISTILBERT, "dropout": 0.5}, theirs)
+    assert [block.attention_norm.dropout for block in ours.blocks] == [0.0] * 5
+    assert [block.output_norm.dropout for block in ours.blocks] == [0.5] * 5
+    assert ours.embed.dropout.p == 0.5
+    dropped = sorted(name for name, module in theirs.named_modules() if isinstance(module, torch.nn.Dropout) and module.p == 0.5)
+    assert dropped == sorted(["embeddings.dropout", *(f"transformer.layer.{layer}.ffn.dropout" for layer in range(5))])
 
 
 def test_modernberts_attention_dropout_works_on_the_weights_and_on_what_comes_out(ragged) -> None:
@@ -314,11 +354,11 @@ def tokenised(tokenizer: Any, texts: list[Any]) -> Tokens:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gpu_agrees_with_the_processor(name: str, dtype: torch.dtype, ragged, cuda: torch.device) -> None:
-    config = {**CONFIGS[name], "hidden_size": 3 * 16}              # flash attention wants a head width that 8 divides
-    encoder = matching({"bert": bert, "modernbert": modernbert}[name], config, reference(config))
+    config = {**CONFIGS[name], "hidden_size": 3 * 16, "dim": 3 * 16}                             # flash attention wants a head width that 8 divides
+    encoder = matching(FAMILIES[name], config, reference(config))
     tokens = ragged((7, 30, 7, 1, 12, 33), VOCABULARY)
     there = Tokens(*(x.to(cuda) for x in (tokens.ids, tokens.segments, tokens.positions, tokens.offsets)), tokens.lengths)
     expected = encoder(tokens).states[-1].detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from torch.testing import assert_close
 import encore
 from encore import catalogue
 from encore.encoder import load
+from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Shape
 from encore.model import Branch, TaskModel
 from encore.types import Encoded, Pooling, Tokens
@@ -38,6 +40,8 @@ CONFIG = {                                                           # every fam
     "hidden_size": WIDTH, "intermediate_size": 31, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "embedding_size": 19,
     "dim": WIDTH, "hidden_dim": 31, "n_layers": LAYERS, "n_heads": 2,
 }
+
+LENT = ("deberta-v2", "mpnet") if importlib.util.find_spec("transformers") else ()                       # by transformers
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(value) for value in case.values() if not isinstance(value, list)))
 
@@ -61,12 +65,12 @@ def rows_of(encoded: Encoded, chosen: Sequence[int]) -> Encoded:
     return Encoded(tuple(None if state is None else state.detach()[places] for state in encoded.states), part)
 
 
-def encoder_of(family: str) -> tuple[Encoder, dict[str, Any]]:
+def encoder_of(family: str) -> tuple[Encoder | Borrowed, dict[str, Any]]:
     torch.manual_seed(1)
     config = {**CONFIG, "model_type": family}
     encoder = load.build(config)
     for name, parameter in encoder.named_parameters():
-        torch.nn.init.normal_(parameter, mean=float("norm" in name and name.endswith("weight")), std=0.2)
+        torch.nn.init.normal_(parameter, mean=float("norm" in name.lower() and name.endswith("weight")), std=0.2)
     return encoder.eval(), config
 
 
@@ -196,10 +200,11 @@ def test_weights_of_tokens_add_up_to_one_in_each_row(case, encoded) -> None:
         assert_close(torch.stack([row.sum(0) for row in weights.split(LENGTHS)]), torch.ones(ROWS, *weights.shape[1:]))
 
 
-@pytest.mark.parametrize("family", load.families())
+@pytest.mark.parametrize("family", [*load.families(), *LENT])
 def test_every_encoder_family_on_single_texts_and_on_pairs(family: str, encoded) -> None:
     """Real hidden states: segments are 0 and 1 in pairs and 0 in single texts. Training reaches all of the encoder."""
     encoder, _ = encoder_of(family)
+    assert isinstance(encoder, Borrowed if family in LENT else Encoder)
     tokens = encoded.tokens
     single = Tokens(tokens.ids, torch.zeros_like(tokens.segments), tokens.positions, tokens.offsets, tokens.lengths)
     for texts in (tokens, single):
@@ -231,7 +236,7 @@ batch = safetensors.torch.load_file(f"{folder}/batch.safetensors")
 tokens = Tokens(*(batch[name] for name in ("ids", "segments", "positions", "offsets")), tuple(said["lengths"]))
 scores, encoder = {}, load.build(said["config"])
 for number, case in enumerate(said["cases"]):
-    pooling = catalogue.build("pooling", case, load.shape_of(encoder, said["config"]))
+    pooling = catalogue.build("pooling", case, encoder.shape)
     model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", "linear", pooling.width, said["scores"]))
     load.fill(model, safetensors.torch.load_file(f"{folder}/{number}.safetensors"), folder)
     with torch.inference_mode():
@@ -240,8 +245,9 @@ safetensors.torch.save_file(scores, f"{folder}/scores.safetensors")
 """
 
 
-def test_saved_and_loaded_in_a_fresh_process_it_gives_identical_scores(tmp_path: Path, encoded) -> None:
-    encoder, config = encoder_of("bert")
+@pytest.mark.parametrize("family", ["bert", *LENT[:1]])
+def test_saved_and_loaded_in_a_fresh_process_it_gives_identical_scores(family: str, tmp_path: Path, encoded) -> None:
+    encoder, config = encoder_of(family)
     expected: dict[str, Tensor] = {}
     for number, case in enumerate(CASES):
         pooling = built(case)
