@@ -29,7 +29,6 @@ __all__ = ["Explanation", "Word", "WordWeights", "drawn", "explain", "weight_col
 
 _BLOCK_ROWS = 512                                       # whose words are in memory at once
 _STRONGEST = 8                                          # words named under a text
-_VISIBLE = 0.1                                          # of the strongest word: what weighs less gets no colour
 
 
 @dataclass(frozen=True)
@@ -155,22 +154,23 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def drawn(explanation: Explanation, *, title: str, names: Sequence[str] = ()) -> Text:
-    """A few lines for a terminal: the text with the words that weigh most on the strongest colour, what was cut, and the strongest words with their share.
-    `names`: what the two texts of a pair are called. Nothing in a text can move the cursor, change colours or be taken for markup."""
+    """A few lines for a terminal: the text, its words on the stronger a colour the more they weigh above the average word, what was cut, and the strongest
+    words with their share. `names`: what the two texts of a pair are called. Nothing in a text can move the cursor, change colours or be taken for markup."""
     from rich.text import Text
 
-    top = max((word.weight or 0.0 for word in explanation.strongest(1)), default=0.0)
+    weights = [word.weight for side in explanation.texts for word in side.words if word.weight is not None]
+    average, top = sum(weights) / max(len(weights), 1), max(weights, default=0.0)
     told = Text(f"{printable(title)}\n", style="bold")
     for number, side in enumerate(explanation.texts):
         told.append(f"  {printable(names[number])}: " if len(explanation.texts) > 1 and names else "  ", style="not bold")
-        told.append_text(_coloured(side, top))
+        told.append_text(_coloured(side, average, top))
         told.append("\n")
     shares = [f"{printable(word.word)} {_share(word.weight or 0.0)}" for word in explanation.strongest(_STRONGEST)]
     told.append(f"  {', '.join([*shares, f'special tokens {_share(explanation.rest)}'])}", style="not bold dim")
     return told
 
 
-def _coloured(side: WordWeights, top: float) -> Text:
+def _coloured(side: WordWeights, average: float, top: float) -> Text:
     from rich.text import Text
 
     told, end, n_cut = Text(style="not bold"), 0, 0
@@ -182,7 +182,7 @@ def _coloured(side: WordWeights, top: float) -> Text:
             told.append(_cut(n_cut), style="dim")
             n_cut = 0
         told.append(_gap(side.text[end : word.start]))
-        told.append(printable(word.word), style=_style(word.weight / top if top > 0 else 0.0))
+        told.append(printable(word.word), style=_style((word.weight - average) / (top - average) if top > average else 0.0))
         end = word.end
     told.append(_cut(n_cut) if n_cut else _gap(side.text[end:]).rstrip(), style="dim" if n_cut else "")
     return told
@@ -198,10 +198,8 @@ def _cut(n_words: int) -> str:
 
 
 def _style(strength: float) -> str:
-    """Black on yellow to red, by weight as a share of the strongest word's: readable on dark and on light terminals."""
-    if strength < _VISIBLE:
-        return ""
-    return f"black on rgb(255,{round(240 - 130 * strength)},{round(190 - 120 * strength)})"
+    """Black on yellow (0) to red (1): readable on dark and on light terminals, and with 16 colours still yellow and red."""
+    return f"black on rgb(255,{round(240 - 170 * strength)},90)" if strength > 0 else ""
 
 
 def _share(weight: float) -> str:
