@@ -44,7 +44,7 @@ def long_texts(steps: int) -> sst5.Texts:
 
 def contest(who: str, steps: int) -> None:
     """Train `steps` steps and print the peak in bytes and the mean row length: what the child process does."""
-    sst5.one_thread()
+    sst5.use_threads(1)
     data = long_texts(steps)
     if who.startswith("ours"):
         lengths = sst5.tokenised(data).lengths

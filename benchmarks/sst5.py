@@ -19,7 +19,7 @@ import numpy as np
 from encore.errors import EncoreError
 from encore.types import StepReport
 
-__all__ = ["HF_WAYS", "Texts", "fitting", "flop_per_token", "model_for", "one_thread", "precision_dtype", "read", "tokenised", "trainer"]
+__all__ = ["HF_WAYS", "Texts", "fitting", "flop_per_token", "model_for", "precision_dtype", "read", "tokenised", "trainer", "use_threads"]
 
 SEED, LR, BATCH, MAX_LENGTH, EPOCHS, N_LABELS = 7, 5e-5, 32, 128, 4, 5
 HF_WAYS = ("padded to 128", "dynamic padding", "grouped by length")
@@ -34,26 +34,27 @@ class Texts:
     folder: Path
 
 
-def one_thread() -> None:
-    """Before torch is imported: one thread for every library, and no talk with a hub."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+def use_threads(n: int) -> None:
+    """Before torch is imported: so many threads for every library, and no talk with a hub."""
+    os.environ |= {"OMP_NUM_THREADS": f"{n}", "MKL_NUM_THREADS": f"{n}", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(n)
 
 
-def read() -> Texts:
-    """The rows, from ENCORE_DATA or ../shared/data. Leaves the program with one clear line where they, or the encoder, are missing."""
+def read(split: str = "train", **how: Any) -> Texts:
+    """The rows, from ENCORE_DATA or ../shared/data. how: of `load_task`. Leaves the program with one clear line where they, or the encoder, are missing."""
     from encore.data.dataset import load_task
     from encore.encoder.load import locate
 
     try:
-        train = load_task("sst5", seed=SEED).train
+        found = load_task("sst5", **{"seed": SEED, **how})
+        rows = {"train": found.train, **found.dev}[split]
         folder = locate("minilm").folder
     except EncoreError as error:
         sys.exit(str(error))
-    assert train.targets is not None
-    return Texts(train.texts.to_pylist(), train.targets, folder)
+    assert rows.targets is not None
+    return Texts(rows.texts.to_pylist(), rows.targets, folder)
 
 
 def precision_dtype(precision: str) -> Any:
@@ -99,8 +100,19 @@ def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
             yield report
 
 
-def trainer(data: Texts, way: str, precision: str, *, callbacks: list[Any], max_length: int = MAX_LENGTH, max_steps: int = -1) -> Any:
-    """transformers' Trainer for the same job. `way`: one of HF_WAYS."""
+def trainer(
+    data: Texts,
+    way: str,
+    precision: str,
+    *,
+    callbacks: list[Any],
+    max_length: int = MAX_LENGTH,
+    max_steps: int = -1,
+    epochs: int = EPOCHS,
+    seed: int = SEED,
+    dev: Texts | None = None,
+) -> Any:
+    """transformers' Trainer for the same job. `way`: one of HF_WAYS. dev: rows whose accuracy is taken after each epoch."""
     import transformers
     from transformers import (
         AutoModelForSequenceClassification,
@@ -116,9 +128,12 @@ def trainer(data: Texts, way: str, precision: str, *, callbacks: list[Any], max_
     transformers.logging.disable_progress_bar()
     tokeniser = AutoTokenizer.from_pretrained(data.folder)
     padded = way == "padded to 128"
-    encoded = tokeniser(data.texts, truncation=True, max_length=max_length, padding="max_length" if padded else False)
-    rows = [{**{key: encoded[key][row] for key in encoded}, "labels": int(label)} for row, label in enumerate(data.labels)]
-    transformers.set_seed(SEED)
+
+    def examples(texts: Texts) -> list[dict[str, Any]]:
+        encoded = tokeniser(texts.texts, truncation=True, max_length=max_length, padding="max_length" if padded else False)
+        return [{**{key: encoded[key][row] for key in encoded}, "labels": int(label)} for row, label in enumerate(texts.labels)]
+
+    transformers.set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(data.folder, num_labels=N_LABELS)
     with tempfile.TemporaryDirectory() as scratch:  # the constructor makes the folder; with saving off nothing is ever put there
         arguments = TrainingArguments(
@@ -126,25 +141,33 @@ def trainer(data: Texts, way: str, precision: str, *, callbacks: list[Any], max_
             learning_rate=LR,
             weight_decay=0.01,
             warmup_steps=0.1,  # a fraction, since transformers 5
-            num_train_epochs=EPOCHS,
+            num_train_epochs=epochs,
             max_steps=max_steps,
             per_device_train_batch_size=BATCH,
             train_sampling_strategy="group_by_length" if way == "grouped by length" else "random",
             bf16=precision == "bf16",
             use_cpu=True,
-            seed=SEED,
+            seed=seed,
             dataloader_num_workers=0,
             dataloader_pin_memory=False,
             logging_strategy="no",
             save_strategy="no",
-            eval_strategy="no",
+            eval_strategy="no" if dev is None else "epoch",
+            per_device_eval_batch_size=64,
             report_to=[],
             disable_tqdm=True,
         )
         collator = default_data_collator if padded else DataCollatorWithPadding(tokeniser)
-        found = Trainer(model, arguments, train_dataset=rows, data_collator=collator, processing_class=tokeniser, callbacks=callbacks)
+        measured: dict[str, Any] = {} if dev is None else {"eval_dataset": examples(dev), "compute_metrics": _accuracy}
+        found = Trainer(
+            model, arguments, train_dataset=examples(data), data_collator=collator, processing_class=tokeniser, callbacks=callbacks, **measured
+        )
     found.remove_callback(PrinterCallback)
     return found
+
+
+def _accuracy(found: Any) -> dict[str, float]:
+    return {"accuracy": float((found.predictions.argmax(axis=1) == found.label_ids).mean())}
 
 
 def flop_per_token(model: Any, lengths: np.ndarray) -> float:

@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = "1"  # before `tokenizers` makes its threads
-    sst5.one_thread()
+    sst5.use_threads(1)
     data = sst5.read()
     variants = contenders(data)
     first = {name: run() for name, run in variants.items()}

@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--clock", choices=CLOCKS, default="processor")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    sst5.one_thread()
+    sst5.use_threads(1)
     data = sst5.read()
     rounds = list(measure(data, options.rounds, options.steps, options.only, CLOCKS[options.clock]))
     flop = sst5.flop_per_token(sst5.model_for("fp32"), sst5.tokenised(data).lengths)

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import json
 import re
 import statistics
@@ -112,6 +114,28 @@ def startup(found: dict[str, Any]) -> str:
     return text + f"\nHeavy libraries imported by `encore --help`: {', '.join(found['heavy_imports']) or 'none'}.\n" + goals(found)
 
 
+def sweep(found: dict[str, Any]) -> str:
+    rows = []
+    for name, seconds in sorted(found["seconds"].items(), key=lambda item: -item[1]["median"]):
+        ratio = found["ratio"].get(name)
+        told = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio else ""
+        label = f"HF Trainer, bf16, {name}, two threads, one after the other" if ratio else name
+        rows.append([label, f"{seconds['median']:.0f}", told, f"{100 * found['accuracy'][name]:.1f} %"])
+    text = f"## Two runs at once\n\nMiniLM on {found['rows']:,} rows of SST-5, batch 32, two seeds of {found['steps']} steps each, on the same two cores; "
+    text += f"seconds of the clock, median and middle half of {len(found['rounds'])} rounds. `python benchmarks/sweep.py`\n\n"
+    return text + table(["", "s", "× ours", "dev accuracy"], rows) + goals(found)
+
+
+def frozen(found: dict[str, Any]) -> str:
+    rows = []
+    for name, of in found["poolings"].items():
+        ratio = of["ratio"]
+        rows.append([name, f"{of['first_seconds']:.1f}", f"{of['later_seconds']:.3f}", f"{ratio['median']:.0f} [{ratio['low']:.0f}, {ratio['high']:.0f}]"])
+    text = f"## Frozen encoder\n\nMiniLM, {found['rows']:,} rows of {found['task']}, batch 32, length 128, one thread: the first epoch, in which the encoder "
+    text += f"is asked, beside those after it; median and middle half of {len(found['rounds'])} rounds. `python benchmarks/frozen.py`\n\n"
+    return text + table(["pooling", "first, s", "later, s", "ratio"], rows) + goals(found)
+
+
 def goals(found: dict[str, Any]) -> str:
     said = [(goal, "met" if goal["met"] else "NOT MET") for goal in found.get("goals", [])]
     return "".join(f"\nGoal {goal['must']:g} against {goal['against']}: {how} ({goal['median']:.3g}).\n" for goal, how in said)
@@ -145,10 +169,11 @@ def comparison(found: dict[str, Any]) -> str:
 
 
 def take_in(folder: Path, *, smoke: bool) -> None:
-    """Copy what is told of a finished comparison."""
+    """Copy what is told of a finished comparison; of a recipe that comes with Encore and is evidence, also the record that `encore ls recipes` shows."""
     manifest, study = (json.loads((folder / name).read_text()) for name in ("manifest.json", "study.json"))
-    cells = json.loads((folder / "cells.json").read_text())["cells"]
-    runs = [folder.parent / name for name in dict.fromkeys(cell["run"] for cell in cells if cell["run"])]
+    cells = json.loads((folder / "cells.json").read_text())
+    made = [cell["run"] for cell in [*cells["cells"], *cells.get("screening", [])] if cell["state"] == "complete"]
+    runs = [folder.parent / name for name in dict.fromkeys(made)]
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     environments = [json.loads((run / "environment.json").read_text()) for run in runs]
     said = {
@@ -160,11 +185,26 @@ def take_in(folder: Path, *, smoke: bool) -> None:
     }
     target = HERE / "results" / f"compare-{study['name']}.json"
     target.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not smoke and (HERE.parent / "recipes" / f"{study['name']}.yaml").exists():
+        verify(study, folder, {key: said[key] for key in ("machine", "sha256")} | {"runs": len(runs)})
+
+
+def verify(study: dict[str, Any], folder: Path, said: dict[str, Any]) -> None:
+    """The record of a recipe in recipes/verified.json: the day on which the comparison became complete, and the recipe's digest on that day."""
+    target = HERE.parent / "recipes" / "verified.json"
+    records = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    day = datetime.datetime.fromtimestamp((folder / "manifest.json").stat().st_mtime, datetime.UTC).date()
+    digest = hashlib.sha256((folder / "recipe.yaml").read_bytes()).hexdigest()
+    record = {"date": day.isoformat(), "with": " ".join(study["overrides"]), "comparison": folder.name, "recipe_sha256": digest, **said}
+    records[study["name"]] = [*(one for one in records.get(study["name"], []) if one["comparison"] != folder.name), record]
+    target.write_text(json.dumps(dict(sorted(records.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "first_light": first_light,
     "train_throughput": train_throughput,
+    "sweep": sweep,
+    "frozen": frozen,
     "tokenise": tokenise,
     "memory": memory,
     "memory_csv": memory_csv,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "fit", "load"]
+__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "compare", "fit", "load"]
 
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 
@@ -22,8 +22,8 @@ for _name, _value in {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512", "LRU_CACHE_CAPAC
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `load` import torch, which takes a second and a half: only when they are asked for."""
-    if name in ("fit", "load"):
+    """These import torch, which takes a second and a half: only when they are asked for."""
+    if name in ("compare", "fit", "load"):
         from encore import api
 
         return getattr(api, name)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from encore import comparison, shipped
+from encore.comparison import Outcome, resolve
 from encore.data import tasks
 from encore.errors import RecipeError
 from encore.predict import load
 from encore.prepare import Prepared, Shelf, objections, prepare
 from encore.recipe import Recipe, load_recipe, recipe_for_file, recipe_from
 from encore.run import Result, Watcher, execute
+from encore.study import Study, load_study, study_from
 
-__all__ = ["fit", "load", "prepared_from", "recipe_of"]
+__all__ = ["compare", "fit", "load", "prepared_from", "recipe_of", "study_of"]
 
 
 def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Recipe:
-    """A recipe from a recipe file, a data file, the name of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …)."""
+    """A recipe from a recipe file or the name of one that comes with Encore, a data file, the name of a task, or a mapping. `data`: settings of its data
+    section (`label`, `text`, `dev`, …)."""
     given = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in data.items() if value is not None}
     if isinstance(what, Recipe):
         if overrides or given:
@@ -33,30 +37,55 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
     overrides = (*(f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()), *overrides)
     if isinstance(what, Mapping):
         return recipe_from(what, overrides)
-    if Path(what).suffix.lower() in _RECIPES:
-        return load_recipe(what, overrides)
+    if shipped.is_file(what) or str(what) in shipped.names():
+        return load_recipe(shipped.file_of(what), overrides)
     if str(what) not in tasks.names():
         raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
     return recipe_from({"task": str(what)}, overrides)
 
 
 _FEWEST_STEPS, _MOST_EPOCHS = 100, 20
-_RECIPES = (".yaml", ".yml")
 
 
 def _is_data_file(what: str | Path) -> bool:
-    if Path(what).suffix.lower() in _RECIPES or str(what) in tasks.names():
+    if shipped.is_file(what) or str(what) in (*tasks.names(), *shipped.names()):
         return False
     return isinstance(what, Path) or bool(Path(what).suffix) or "/" in what or what == "-" or Path(what).exists()
 
 
 def _near(name: str) -> str:
-    """What is called nearly so: a table or recipe in the working directory, a named task."""
-    files = [file.name for file in Path().iterdir() if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet", *_RECIPES)]
+    """What is called nearly so: a table or recipe in the working directory, a named task, a recipe that comes with Encore."""
+    files = [file.name for file in Path().iterdir() if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet") or shipped.is_file(file)]
     stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
-    near = difflib.get_close_matches(name, [*stems, *tasks.names()], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, [*stems, *tasks.names(), *shipped.names()], n=1, cutoff=0.6)
     guess = f"Did you mean {stems.get(near[0], near[0])}? " if near else ""
     return f"{guess}Named tasks: {', '.join(tasks.names())}."
+
+
+def study_of(
+    what: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, only: Sequence[str] | None = None, curve: str | None = None, race: bool = False
+) -> Study:
+    """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a mapping. Where it has mistakes, its files and its encoder
+    are checked all the same: everything is said in one go. Raises RecipeError."""
+    how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
+    try:
+        return study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how)
+    except RecipeError as error:
+        if error.rest is None:
+            raise
+        more = [line for line in objections(error.rest) if not any(line in told for told in error.problems)]
+        raise RecipeError([*error.problems, *more]) from None
+
+
+def _axis(curve: str | None) -> dict[str, list[int]]:
+    """`train_rows=500,1000` → {"data.train_rows": [500, 1000]}."""
+    if curve is None:
+        return {}
+    key, _, values = curve.partition("=")
+    sizes = [int(word) for word in values.split(",") if word.strip().isdecimal()]
+    if key not in ("train_rows", "data.train_rows") or len(sizes) < len(values.split(",")) or len(set(sizes)) < max(2, len(sizes)) or min(sizes) < 2:
+        raise RecipeError(f"--curve: expected train_rows and two different sizes or more, such as train_rows=500,1000,2000, got '{curve}'.")
+    return {"data.train_rows": sorted(sizes)}
 
 
 def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:
@@ -97,3 +126,29 @@ def fit(what: str | Path | Mapping[str, Any] | Recipe, *overrides: str, runs: st
     watch: called with every StepReport and EvalReport. Raises RecipeError, DataError or TrainingError.
     """
     return execute(prepared_from(what, overrides, **data), Path(runs), watch=watch)
+
+
+def compare(
+    what: str | Path | Mapping[str, Any],
+    *overrides: str,
+    runs: str | Path = "runs",
+    only: Sequence[str] | None = None,
+    curve: str | None = None,
+    race: bool = False,
+    processes: int | None = None,
+    keep_models: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> Outcome:
+    """Compare the variants of a recipe, as `encore compare` does; the same call again goes on where it was stopped.
+
+    >>> found = encore.compare("rte_pooling", "plan.epochs=1", encoder="minilm", seeds=[1, 2])      # doctest: +SKIP
+    >>> print(found.table)                                                                           # doctest: +SKIP
+
+    what: a recipe file, the name of one that comes with Encore, or a mapping. overrides: `key=value`, as on the command line; settings: the same with Python's
+    values, for keys without a dot. Runs are processes of their own: what `tell` is given is a line about each that ends. A run that fails is named in the
+    outcome's `failed` and stops no other. Raises RecipeError or DataError.
+    """
+    given = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+    plan = resolve(study_of(what, (*given, *overrides), only=only, curve=curve, race=race))
+    return comparison.compare(plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell)

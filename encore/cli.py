@@ -111,10 +111,11 @@ def train(
 
 @app.command(short_help="Compare the variants of a recipe over several seeds.")
 def compare(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with variants:, and if need be each: and seeds:.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with variants:, or the name of one that `encore ls recipes` lists.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe: encoder=minilm seeds=[42,43] …")] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="NAMES", help="Only these variants, commas between; the reference is always there.")] = None,
     curve: Annotated[str | None, typer.Option("--curve", metavar="KEY=VALUES", help="A study for each size: train_rows=500,1000,2000")] = None,
+    race: Annotated[bool, typer.Option("--race", help="Screen the variants on seeds of its own; all seeds only for the best.")] = False,
     processes: Annotated[int | None, typer.Option("--processes", min=1, metavar="N", help="Runs at once; as many as there are cores if not given.")] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the weights of every run, which fills the disk.")] = False,
     runs: Runs = Path("runs"),
@@ -126,11 +127,15 @@ def compare(
     """Compare the variants of a recipe over several seeds, in one or more studies.
 
     Every distinct run is computed once. The same command again goes on where it was stopped.
+
+    --race: every variant runs with one screening seed; the better half (and whoever equals its last) runs with a second; the better half of these runs, with
+    the reference, with all of the recipe's seeds, and only those runs are in the table. race.seeds=[7,8,9] and race.factor=3 say otherwise. Each study of
+    `each` or --curve races on its own.
     """
     from encore import cli_compare
 
-    how = {"only": only, "curve": curve, "processes": processes, "keep_models": keep_models, "runs": runs, "json_": json_, "quiet": quiet, "dry_run": dry_run}
-    raise typer.Exit(cli_compare.command(recipe, overrides or (), **how))           # type: ignore[arg-type]
+    how: dict[str, Any] = {"only": only, "curve": curve, "race": race, "processes": processes, "keep_models": keep_models, "runs": runs}
+    raise typer.Exit(cli_compare.command(recipe, overrides or (), **how, json_=json_, quiet=quiet, dry_run=dry_run))
 
 
 @app.command(short_help="Measure a run on labelled rows.")
@@ -235,22 +240,25 @@ def predict(
         _say([f"{len(dataset):,} row{'' if len(dataset) == 1 else 's'} → {out}"], quiet=quiet)
 
 
-@app.command("ls", short_help="List runs, named tasks or techniques.")
+@app.command("ls", short_help="List runs, named tasks, recipes or techniques.")
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, or a kind of technique: pooling, heads, losses, curves, plans, metrics.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, recipes, or techniques: pooling, heads, losses, curves, plans, metrics.")] = None,
     runs: Runs = Path("runs"),
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """The runs that there are, the named tasks, or the techniques of one kind."""
+    """The runs that there are, the named tasks, the recipes that come with Encore and what there is of them, or the techniques of one kind."""
     from encore import catalogue, listings
     from encore.evaluate import show
 
-    if what is not None and what not in ("tasks", *catalogue.kinds()):
-        raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, ['tasks', *catalogue.kinds()])}")
+    if what is not None and what not in ("tasks", "recipes", *catalogue.kinds()):
+        raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, ['tasks', 'recipes', *catalogue.kinds()])}")
     if what is None:
         found = listings.runs(runs)
         table = listings.runs_table(found)
+    elif what == "recipes":
+        found = listings.recipes(runs)
+        table = listings.recipes_table(found)
     else:
         found = listings.named_tasks() if what == "tasks" else listings.techniques(what)
         table = listings.table(found)

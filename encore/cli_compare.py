@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from encore.cli_words import duration
-from encore.errors import RecipeError
-from encore.study import Study, load_study
 
 __all__ = ["SOME_FAILED", "command"]
 
@@ -24,6 +21,7 @@ def command(
     *,
     only: str | None,
     curve: str | None,
+    race: bool,
     processes: int | None,
     keep_models: bool,
     runs: Path,
@@ -32,13 +30,11 @@ def command(
     dry_run: bool,
 ) -> int:
     """Returns the exit code."""
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")         # else asking whether there is a GPU would bind this process to it
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")            # else tokenizers warns in every copy of this process
-    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
-    study = _study(recipe, overrides, names, _axis(curve))
-    from encore.compare import compare, resolve
+    from encore.api import study_of
+    from encore.comparison import compare, resolve
 
-    plan = resolve(study)
+    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    plan = resolve(study_of(recipe, overrides, only=names, curve=curve, race=race))
     say = [] if quiet else _announced(plan, runs)
     for line in say:
         print(line, file=sys.stderr)
@@ -46,49 +42,21 @@ def command(
         _dry_run(plan, runs, processes, json_=json_)
         return 0
     tell = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
-    try:
-        outcome = compare(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
-    except KeyboardInterrupt:
-        print("\ninterrupted. Nothing is lost; the same command goes on where this one stopped.", file=sys.stderr)
-        raise
+    outcome = compare(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
     for line in outcome.failed:
         print(line, file=sys.stderr)
     if json_:
         told = {"comparison": str(outcome.folder), **outcome.results, "failed": list(outcome.failed), "seconds": outcome.seconds}
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(told | ({"saved": outcome.saved} if outcome.saved else {}), ensure_ascii=False))
     else:
         _show(outcome.results)
+        if outcome.saved is not None:
+            print(_saved(outcome.saved))
         reused = f", {outcome.n_reused} of {outcome.n_runs} runs were there already" if outcome.n_reused else ""
         print(f"comparison: {outcome.folder} ({duration(outcome.seconds)}{reused}); table.csv, table.tex and results.json are in it")
     if outcome.failed and not quiet:
         print(f"{len(outcome.failed)} of {outcome.n_runs} runs failed; the others are in the table. The same command tries them again.", file=sys.stderr)
     return SOME_FAILED if outcome.failed else 0
-
-
-def _axis(curve: str | None) -> dict[str, list[int]]:
-    """`train_rows=500,1000` → {"data.train_rows": [500, 1000]}."""
-    if curve is None:
-        return {}
-    key, _, values = curve.partition("=")
-    sizes = [int(word) for word in values.split(",") if word.strip().isdecimal()]
-    if key not in ("train_rows", "data.train_rows") or len(sizes) < len(values.split(",")) or len(set(sizes)) < max(2, len(sizes)) or min(sizes) < 2:
-        raise RecipeError(f"--curve: expected train_rows and two different sizes or more, such as train_rows=500,1000,2000, got '{curve}'.")
-    return {"data.train_rows": sorted(sizes)}
-
-
-def _study(recipe: str, overrides: Sequence[str], only: Sequence[str] | None, axes: dict[str, list[int]]) -> Study:
-    """Where the recipe has mistakes, its files and its encoder are checked all the same: everything is said in one go."""
-    if Path(recipe).suffix.lower() not in (".yaml", ".yml"):
-        raise RecipeError(f"encore compare: expected a recipe (.yaml) with variants, got '{recipe}'.")
-    try:
-        return load_study(recipe, overrides, only=only, axes=axes)
-    except RecipeError as error:
-        if error.rest is None:
-            raise
-        from encore.prepare import objections
-
-        more = [line for line in objections(error.rest) if not any(line in told for told in error.problems)]
-        raise RecipeError([*error.problems, *more]) from None
 
 
 def _announced(plan: Any, runs: Path) -> list[str]:
@@ -101,35 +69,58 @@ def _announced(plan: Any, runs: Path) -> list[str]:
     )
     lines += dict.fromkeys(f"{cell.study}, {cell.variant}: not applicable: {why}" for cell, why in zip(study.cells, plan.why, strict=True) if why)
     n_there = sum((runs / name / "manifest.json").exists() for name in distinct)
-    size = f"{len(study.points)} stud{'ies' if len(study.points) > 1 else 'y'} × {len(study.variants)} variants × {len(study.seeds)} seeds"
-    return [*lines, f"{size}: {len(distinct)} runs, {n_there} of them complete; {runs / plan.name}"]
+    counts = (len(study.points), "study", "studies"), (len(study.variants), "variant", "variants"), (len(study.seeds), "seed", "seeds")
+    size = " × ".join(f"{n} {one if n == 1 else several}" for n, one, several in counts)
+    lines.append(f"{size}: {len(distinct)} run{'' if len(distinct) == 1 else 's'}, {n_there} of them complete; {runs / plan.name}")
+    return lines + ([_race(plan)] if study.race else [])
+
+
+def _race(plan: Any) -> str:
+    """What the race is about to do."""
+    from encore.race import n_runs
+
+    study, race = plan.study, plan.study.race
+    fields = [{cell.variant for cell, one in zip(study.screening, plan.screening, strict=True) if one is not None and cell.point == at} for at in study.points]
+    expected = sum(n_runs(len(field), len(study.seeds), race) for field in fields)
+    rounds = ", ".join(f"round {number} on {' '.join(map(str, seeds))}" for number, seeds in enumerate(race.rounds, 1))
+    doubt = "" if expected < len(plan.distinct) else ", which saves nothing: leave the race out"
+    return f"race, seeds of the screening: {rounds}; {expected} runs instead of {len(plan.distinct)} where no two variants are equal{doubt}"
+
+
+def _saved(saved: Any) -> str:
+    spent, of_the_grid = duration(saved["seconds"]), duration(saved["seconds_of_the_grid"])
+    return f"race: {saved['runs']:.0f} runs instead of {saved['runs_of_the_grid']:.0f}, {spent} of computing instead of about {of_the_grid}"
 
 
 def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> None:
-    """The runs and what they would cost; time is estimated once for each study and counted for each run."""
+    """The runs and what they would cost; time is estimated once for runs that are alike but for their seeds. With a race, all runs that it might make."""
     from encore.estimate import estimate
     from encore.prepare import cores
 
-    seconds: dict[str, float] = {}
+    seconds: dict[Any, float] = {}
     total = 0.0
-    for name, one in plan.distinct.items():
-        key = "+".join(one.data) + repr(one.recipe.plan) + one.recipe.encoder
-        if key not in seconds:
-            seconds[key] = estimate(one).seconds
-        total += 0.0 if (runs / name / "manifest.json").exists() else seconds[key]
-    cells = [
-        {"study": cell.study, "variant": cell.variant, "seed": cell.seed, "run": one.name if one else None}
-        for cell, one in zip(plan.study.cells, plan.prepared, strict=True)
-    ]
+    for name, one in {**{one.name: one for one in plan.screening if one is not None}, **plan.distinct}.items():
+        alike = one.source.digest, repr(one.recipe.plan), one.precision, *(len(stream.train.store.ids) for stream in one.streams.values())
+        if alike not in seconds:
+            seconds[alike] = estimate(one).seconds
+        total += 0.0 if (runs / name / "manifest.json").exists() else seconds[alike]
+    study = plan.study
+    cells, screening = (
+        [{"study": cell.study, "variant": cell.variant, "seed": cell.seed, "run": one.name if one else None} for cell, one in zip(of, ready, strict=True)]
+        for of, ready in ((study.cells, plan.prepared), (study.screening, plan.screening))
+    )
     wall = total / (processes or cores())
     if json_:
-        print(json.dumps({"comparison": str(runs / plan.name), "cells": cells, "runs": len(plan.distinct), "estimated_seconds": wall}))
+        told = {"comparison": str(runs / plan.name), "cells": cells, "runs": len(plan.distinct), "estimated_seconds": wall}
+        print(json.dumps(told | ({"screening": screening} if study.race else {}), ensure_ascii=False))
         return
     from encore.evaluate import Listing
 
-    rows = tuple((cell["study"], cell["variant"], str(cell["seed"]), cell["run"] or "not applicable") for cell in cells)
-    print(Listing("", ("study", "variant", "seed", "run"), rows, (), frozenset({2})))
-    print(f"about {duration(wall)} on this machine as busy as it is now (within a factor of two)")
+    rows = [(cell["study"], cell["variant"], f"{cell['seed']}", cell["run"] or "not applicable") for cell in cells]
+    rows[:0] = [(cell["study"], f"{cell['variant']} (screening)", f"{cell['seed']}", cell["run"] or "not applicable") for cell in screening]
+    print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
+    at_most = "at most " if study.race else ""
+    print(f"about {at_most}{duration(wall)} on this machine as busy as it is now (within a factor of two)")
 
 
 def _show(results: Any) -> None:

@@ -30,9 +30,12 @@ def measured(
     labels: LabelSpace,
     metric: str,
     expected: Callable[[str], tuple[float | None, float | None]],
+    *,
+    n_left: int = 0,
 ) -> dict[str, Any]:
-    """One metric on one dev set: every variant, the reference first. expected: variant → (mean, sd) that the source reports."""
-    found = contrast.compare(reference, others, targets, labels, catalogue.find("metrics", metric))
+    """One metric on one dev set: every variant, the reference first. expected: variant → (mean, sd) that the source reports. n_left: variants that have left
+    a race on these rows."""
+    found = contrast.compare(reference, others, targets, labels, catalogue.find("metrics", metric), n_left=n_left)
     contrasts = {one.variant: one for one in found.contrasts}
     rows = [_row(arm, contrasts.get(arm.name), *expected(arm.name)) for arm in (found.baseline, *found.variants)]
     return {"metric": metric, "variants": rows}
@@ -151,9 +154,9 @@ def _curves(results: Mapping[str, Any]) -> list[Listing]:
         kind, others = catalogue.find("metrics", name), [variant for variant in results["variants"] if variant != results["reference"]]
         rows = []
         for size, metric in sorted(sizes, key=lambda pair: pair[0]) if len(sizes) > 1 else ():
-            of = {row["variant"]: row for row in metric["variants"]}
-            means = [_mean_interval(of[variant]["values"], kind.form) for variant in (results["reference"], *others)]
-            gaps = [of[variant]["contrast"] for variant in others]
+            of = {row["variant"]: row for row in metric["variants"]}                                # without those that have left a race
+            means = [_mean_interval(of[variant]["values"] if variant in of else (), kind.form) for variant in (results["reference"], *others)]
+            gaps = [of[variant]["contrast"] if variant in of else None for variant in others]
             deltas = ["–" if gap is None else f"{_signed(gap['delta'], kind.form)} {_interval(gap['new_examples'], kind.form)}" for gap in gaps]
             rows.append((f"{size:,}", *means, *deltas))
         columns = ("training rows", results["reference"], *others, *(f"Δ {variant}" for variant in others))
@@ -192,6 +195,7 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
     title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {kind.title}{' in points' if form == 'percent' else ''}, {n_seeds}"
     simple = [f"{who} {_plain(figures[metric['metric']], form)}" for who, figures in each["baselines"].items() if metric["metric"] in figures]
     words += [f"without an encoder: {', '.join(simple)}"] if simple else []
+    words += _race_words(each["race"], results["race"]) if "race" in each else []
     words += [*each["notes"], *results["notes"]]
     words.append(
         f"± sample standard deviation over seeds; Δ against {results['reference']} on the same seeds, with 95 % intervals (not adjusted): for this dev set, "
@@ -219,6 +223,27 @@ def _words(row: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[st
         which = ", ".join(f"seed {seed} ({why})" for seed, why in row["collapsed"].items())
         words.append(f"{name}: {len(row['collapsed'])} of {len(row['seeds'])} runs collapsed: {which}")
     return words
+
+
+def _race_words(race: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Who was screened on what, who left and why."""
+    if not race["rounds"]:
+        return ["race: fewer than two variants, so there was nothing to screen"]
+    form = catalogue.find("metrics", race["metric"]).form
+    words = []
+    for each in race["rounds"]:
+        told = {name: f"{name} ({each['failed'].get(name) or _plain(score, form)})" for name, score in each["scores"].items()}
+        seeds = f"seed{'s' if len(each['seeds']) > 1 else ''} {', '.join(map(str, each['seeds']))}"
+        words.append(f"race, round {each['round']}, screened on {seeds}: left: {_named(told, each['left'])}; stayed: {_named(told, each['stayed'])}")
+    words.append("race: its seeds are not in the table, so the figures here do not flatter whom it chose; the reference is in the table in any case")
+    n_left = len(race["started"]) - len(race["stayed"])
+    if n_left:
+        words.append(f"race: it has seen these rows, though: for new examples Δ may flatter, and p is adjusted for all {len(race['started'])} that started")
+    return [*words, f"race: {settings['runs']} runs in all instead of {settings['runs_of_the_grid']}"]
+
+
+def _named(told: Mapping[str, str], names: Sequence[str]) -> str:
+    return ", ".join(told[name] for name in names) or "none"
 
 
 _OF_ANY = "rows are too few for an interval to be trusted"
@@ -301,10 +326,14 @@ def latex_of(results: Mapping[str, Any]) -> str:
     heads = [_escaped(f"{each['study']}{'' if each['set'] == 'dev' else ' ' + each['set']} {catalogue.find('metrics', metric['metric']).title}")
              for each, metric in columns]
     lines += [" & ".join(["", *heads]) + r" \\", r"\midrule"]
-    for variant in results["variants"]:
+    present = {row["variant"] for _, metric in columns for row in metric["variants"]}
+    for variant in (name for name in results["variants"] if name in present or not columns):
         cells = []
         for _, metric in columns:
-            row = next(row for row in metric["variants"] if row["variant"] == variant)
+            row = next((row for row in metric["variants"] if row["variant"] == variant), None)
+            if row is None:                      # it has left the race of this study
+                cells.append("--")
+                continue
             form = catalogue.find("metrics", metric["metric"]).form
             against = row["contrast"] or {}
             here, anew = (_MARKS.get((against.get(key) or {}).get("verdict", ""), "") for key in ("this_dev_set", "new_examples"))

@@ -145,8 +145,13 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
 
 
-def compare(baseline: Runs, variants: Sequence[Runs], targets: np.ndarray, labels: LabelSpace, metric: Metric) -> Comparison:
+def compare(
+    baseline: Runs, variants: Sequence[Runs], targets: np.ndarray, labels: LabelSpace, metric: Metric, *, n_left: int = 0
+) -> Comparison:
     """Measure every run, set every variant beside the baseline seed by seed, and judge all of them together (Holm, at .05).
+
+    n_left: variants that were left out because of what runs with other seeds showed on these very rows. For new examples they count as tests that found
+    nothing, since that choice has seen the rows; for this dev set they do not, since it has not seen the seeds.
 
     A hierarchical bootstrap over seeds and rows is not offered: with 3 to 5 seeds it makes a false claim in up to 21 % of null studies.
 
@@ -155,7 +160,8 @@ def compare(baseline: Runs, variants: Sequence[Runs], targets: np.ndarray, label
     base = measure(baseline, targets, labels, metric)
     arms = tuple(measure(one, targets, labels, metric) for one in variants)
     sign = 1 if metric.higher_is_better else -1
-    return Comparison(metric.__name__, len(targets), base, arms, _judged([_contrast(base, arm, n_variants=len(arms)) for arm in arms], sign))
+    contrasts = [_contrast(base, arm, n_variants=len(arms), n_left=n_left) for arm in arms]
+    return Comparison(metric.__name__, len(targets), base, arms, _judged(contrasts, sign, n_left))
 
 
 def measure(runs: Runs, targets: np.ndarray, labels: LabelSpace, metric: Metric) -> Arm:
@@ -214,7 +220,7 @@ def collapse(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> str
     return f"{right} right, the majority class alone {majority}"
 
 
-def _contrast(base: Arm, arm: Arm, *, n_variants: int) -> Contrast:
+def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     """One contrast before Holm: each p_holm is p, and each verdict is still "no evidence"."""
     seeds = tuple(seed for seed in arm.seeds if seed in base.seeds)
     mine, theirs = ([one.seeds.index(seed) for seed in seeds] for one in (arm, base))
@@ -241,14 +247,14 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int) -> Contrast:
         notes.append("the difference is the same with every seed, by chance: how much it varies cannot be told; run more seeds")
         return replace(found, sign_flip_p=None, notes=tuple(notes))
     # The needed numbers of seeds are for the strictest of Holm's levels.
-    level = _LEVEL / max(1, n_variants)
+    level, of_all = _LEVEL / max(1, n_variants), _LEVEL / max(1, n_variants + n_left)
     one = for_these_rows(differences)
     alone = Components(one.estimate, np.asarray(differences.var(ddof=1)), np.zeros(()), len(seeds), max(2, gaps.shape[1]))
     parts = components(gaps) if gaps.shape[1] > 1 else None
     return replace(
         found,
         this_dev_set=_claim(one, alone, level, for_new=False),
-        new_examples=_claim(for_new_rows(parts), parts, level, for_new=True) if parts else None,
+        new_examples=_claim(for_new_rows(parts), parts, of_all, for_new=True) if parts else None,
         notes=tuple(notes),
     )
 
@@ -264,10 +270,10 @@ def _claim(student: Student, parts: Components, level: float, *, for_new: bool) 
     return Claim(low, high, float(student.standard_error), float(student.df), p, p, "no evidence", needed, rows)
 
 
-def _judged(contrasts: Sequence[Contrast], sign: int) -> tuple[Contrast, ...]:
+def _judged(contrasts: Sequence[Contrast], sign: int, n_left: int) -> tuple[Contrast, ...]:
     """The same contrasts with p adjusted over all of them, question by question, and with their verdicts."""
     here = holm([one.this_dev_set.p if one.this_dev_set else None for one in contrasts])
-    anew = holm([one.new_examples.p if one.new_examples else None for one in contrasts])
+    anew = holm([*(one.new_examples.p if one.new_examples else None for one in contrasts), *[1.0] * n_left])
     spread = holm([one.stability.p if one.stability else None for one in contrasts])
     return tuple(
         replace(

@@ -1,17 +1,22 @@
-"""What `encore ls` lists: the runs in a folder, the named tasks, the techniques of one kind."""
+"""What `encore ls` lists: the runs in a folder, the named tasks, the recipes that come with Encore, the techniques of one kind."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from encore import catalogue, files
+from encore import catalogue, files, shipped
 from encore.data import tasks
 from encore.evaluate import Estimate, Listing, figure
+from encore.recipe import STUDY, anchored, load_recipe, to_yaml
+from encore.study import N_SEEDS
+from encore.yaml_lines import plain, read_yaml
 
-__all__ = ["named_tasks", "runs", "runs_table", "table", "techniques"]
+__all__ = ["named_tasks", "recipes", "recipes_table", "runs", "runs_table", "table", "techniques"]
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
@@ -69,6 +74,89 @@ def named_tasks() -> list[dict[str, Any]]:
         found.append({"task": name, "predicts": what, "of": "pairs" if task.text_pair else "texts", "metrics": ", ".join(task.metrics), "official": official})
         found[-1]["files"] = tasks.whereabouts(name)
     return found
+
+
+def recipes(folder: Path) -> list[dict[str, Any]]:
+    """Every recipe that comes with Encore: what it repeats, how many runs that takes, and what there is of it in a folder of runs.
+
+    `found`: per comparison (or for all runs of a recipe for one run) the settings that were changed, and how many of its runs are complete. `verified`: the
+    records of docs/results.py. Nothing is computed, and no data is read.
+    """
+    verified = shipped.verified()
+    return [_recipe(name, folder, verified.get(name, [])) for name in shipped.names()]
+
+
+def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    file = shipped.path(name)
+    content = file.read_bytes()
+    says = plain(read_yaml(content.decode(), str(file)))
+    compared = any(key in says for key in STUDY)
+    n_runs = math.prod([*map(len, (says.get("each") or {}).values()), 1 + len(says.get("variants") or {}), len(says.get("seeds") or range(N_SEEDS))])
+    digest = hashlib.sha256(content).hexdigest()
+    found = _comparisons(folder, file.stem, content) if compared else _runs_of(folder, name, says.get("source"))
+    records = [{**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified]
+    entry = {"source": says.get("source"), "recipe": name, "command": "compare" if compared else "train", "runs": n_runs if compared else 1}
+    return entry | {"status": _status(found, records, folder), "found": found, "verified": records, "file": str(file)}
+
+
+def _comparisons(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]]:
+    """The comparisons in a folder of runs that were made with this very recipe."""
+    found = []
+    for each in sorted(folder.glob(f"compare-{stem}-*")):
+        try:
+            study, cells = files.read_json(each / "study.json"), files.read_json(each / "cells.json")["cells"]
+            if (each / "recipe.yaml").read_bytes() != content:
+                continue
+            names = {cell["run"] for cell in cells if cell["run"] and not cell["state"].startswith("left")}
+            n_complete = sum((folder / name / files.MANIFEST).exists() for name in names)
+            found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": len(names)})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue                             # a comparison that was killed before its first file, or no comparison
+    return found
+
+
+def _runs_of(folder: Path, name: str, source: str | None) -> list[dict[str, Any]]:
+    """The runs of a recipe for a single run, whatever their seed."""
+    likely = [file for file in sorted(folder.glob("*/recipe.yaml")) if (file.parent / "resolved.json").exists() and str(source) in _read(file)]
+    if not likely:
+        return []
+    same = _but_seed(to_yaml(anchored(load_recipe(shipped.path(name)))))
+    names = [file.parent for file in likely if _but_seed(_read(file)) == same]
+    n_complete = sum((run / files.MANIFEST).exists() for run in names)
+    return [{"folder": str(folder), "with": "", "complete": n_complete, "runs": len(names)}] if names else []
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _but_seed(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("seed:")]
+
+
+def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    said = []
+    for record in records[-1:]:
+        changed = "" if record["recipe_unchanged"] else ", before the recipe was changed"
+        said.append(f"verified on {record['date']}{_with(record['with'])} ({record['runs']} runs{changed})")
+    for one in found:
+        n, of = one["complete"], one["runs"]
+        said.append(f"{'complete' if n == of else f'{n} of {of} runs complete'}{_with(one['with'])}{f' ({of} runs)' if n == of else ''}")
+    return "; ".join(said) or f"no runs in {folder}"
+
+
+def _with(settings: str) -> str:
+    return f" with {settings}" if settings else ""
+
+
+def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
+    """Paper and table → recipe → status."""
+    rows = tuple((entry["source"] or "", entry["recipe"], entry["command"], f"{entry['runs']:,}", entry["status"]) for entry in found)
+    notes = ("To run one: encore compare RECIPE, or encore train RECIPE, as the third column says; encoder=minilm runs it without a network.",)
+    return Listing("", ("source", "recipe", "for", "runs", "status"), rows, notes, frozenset({3}))
 
 
 def techniques(kind: str) -> list[dict[str, Any]]:

@@ -71,8 +71,13 @@ def run_all(jobs: Sequence[Job], n: int, logs: Path, on_end: Callable[[int, End]
             while waiting and slots:
                 number, job, tries = waiting.pop(0)
                 slot = slots.pop(0)
-                told, pid = _start(job, _cores(slot, n, threads), alive, held, logs, list(running))
-                running[told] = _Running(job, number, tries, slot, pid, bytearray(), time.monotonic())
+                # Ctrl-C waits until the copy is there: Python forgets what is raised while libraries put themselves in order after a fork.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    told, pid = _start(job, _cores(slot, n, threads), alive, held, logs, list(running))
+                    running[told] = _Running(job, number, tries, slot, pid, bytearray(), time.monotonic())
+                finally:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             for told in select.select(list(running), [], [])[0]:
                 one = running[told]
                 said = os.read(told, 65536)
@@ -120,6 +125,7 @@ def _child(job: Job, cores: set[int], alive: int, say: int, logs: Path) -> NoRet
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)            # Ctrl-C reaches the whole group; the parent sees to it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
         log = logs / f"{job.name}.txt"
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

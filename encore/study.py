@@ -1,9 +1,10 @@
-"""The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`, `reference`; and the recipes of all those runs.
+"""The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`, `reference`, `race`; and the recipes of all those runs.
 
     variants: {mean: {pooling: mean}, slow: {plan.lr: 1e-5}}     what is compared, each as its difference to the recipe, which is itself called 'baseline'
     each: {task: [rte, mrpc]}                                    separate studies, side by side: every combination of the values
     seeds: [42, 43, 44]                                          of every variant in every study
     reference: baseline                                          the variant that the others are set against
+    race: {factor: 2, seeds: [1042, 1043]}                       which variants get that far: encore/race.py; `--race` is `race: {}`
 
 A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it names; a technique, a loss table or a list it replaces whole.
 Order of precedence: recipe, each, command line, variant. A setting of the command line that is an axis of `each` narrows it: `task=rte`, `seed=42`.
@@ -21,14 +22,16 @@ from encore.errors import RecipeError, did_you_mean
 from encore.recipe import STUDY, Change, Recipe, assignment, composed, file_text, refusal
 from encore.recipe_fields import unsafe
 from encore.recipe_words import shown
-from encore.yaml_lines import Value, from_python, plain, read_yaml
+from encore.yaml_lines import Value, from_python, plain, read_yaml, write_yaml
 
-__all__ = ["BASELINE", "Cell", "Study", "load_study", "study_from"]
+__all__ = ["BASELINE", "N_SEEDS", "Cell", "Race", "Study", "load_study", "study_from"]
 
 BASELINE = "baseline"                            # the recipe itself among its variants
-_N_SEEDS = 3
+N_SEEDS = 3
 _MOST_CELLS = 5_000
-_RESERVED = {"seed": "seeds", "seeds": "seeds", "task": "each", "each": "each", "variants": "variants", "reference": "reference", "search": "search"}
+_SEEDS = 2**32                                   # as many as there are
+_FAR = 1_000
+_RESERVED = {"seed": "seeds", "task": "each", **{key: key for key in STUDY}}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Race:
+    """Which variants are worth all seeds. seeds: of the screening, none of them in the table. factor: of the variants that take part in a round, one in
+    `factor` stays (rounded up)."""
+
+    seeds: tuple[int, ...]
+    factor: int
+
+    @property
+    def rounds(self) -> tuple[tuple[int, ...], ...]:
+        """The seeds that each round goes by: one in the first, `factor` times as many in every further one, all of them in the last."""
+        sizes, n = [], 1
+        while n < len(self.seeds):
+            sizes.append(n)
+            n *= self.factor
+        return tuple(self.seeds[:size] for size in [*sizes, len(self.seeds)])
+
+
+@dataclass(frozen=True)
 class Study:
-    """A comparison before it is run. text: the recipe file as it was read. variants: 'baseline' first. cells: by study, variant, seed."""
+    """A comparison before it is run. text: the recipe file as it was read. variants: 'baseline' first. cells: by study, variant, seed; screening: those of the
+    race, likewise, without the reference."""
 
     name: str
     text: str
@@ -60,23 +82,39 @@ class Study:
     points: tuple[Mapping[str, Any], ...]
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
+    race: Race | None = None
+    screening: tuple[Cell, ...] = ()
 
 
-def load_study(path: str | Path, overrides: Sequence[str] = (), *, only: Sequence[str] | None = None, axes: Mapping[str, Sequence[Any]] | None = None) -> Study:
+def load_study(
+    path: str | Path, overrides: Sequence[str] = (), *, only: Sequence[str] | None = None, axes: Mapping[str, Sequence[Any]] | None = None, race: bool = False
+) -> Study:
     """The comparison that a recipe file describes, every variant checked. only: the variants to keep, the reference in any case. axes: more of `each`.
+    race: as if the recipe said `race: {}`, where it says nothing of a race.
 
     Raises RecipeError with every problem that was found, whichever variant it is in.
     """
     text = file_text(Path(path))
     problems: list[str] = []
     document = read_yaml(text, str(path), problems=problems)
-    return _study(document, Path(path).stem, text, overrides, Path(path).absolute().parent, problems, only, axes or {})
+    return _study(document, Path(path).stem, text, overrides, Path(path).absolute().parent, problems, only, axes or {}, race)
 
 
-def study_from(mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str = "study", base: str | Path | None = None) -> Study:
-    """The comparison that a mapping describes. Raises RecipeError."""
+def study_from(
+    mapping: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    name: str = "study",
+    base: str | Path | None = None,
+    only: Sequence[str] | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    race: bool = False,
+) -> Study:
+    """The comparison that a mapping describes, else like `load_study`. Raises RecipeError."""
     problems: list[str] = []
-    return _study(from_python(mapping, problems), name, "", overrides, Path(base or ".").absolute(), problems, None, {})
+    document = from_python(mapping, problems)
+    text = write_yaml(plain(document)) if isinstance(document.data, dict) else ""
+    return _study(document, name, text, overrides, Path(base or ".").absolute(), problems, only, axes or {}, race)
 
 
 def _study(
@@ -88,6 +126,7 @@ def _study(
     problems: list[str],
     only: Sequence[str] | None,
     axes: Mapping[str, Sequence[Any]],
+    race: bool,
 ) -> Study:
     keys = {key: document.data[key] for key in STUDY if key in document.data} if isinstance(document.data, dict) else {}
     assigned = [found for given in overrides if (found := assignment(given, base, problems)) is not None]
@@ -110,16 +149,20 @@ def _study(
                 recipes[number, variant] = recipe
     some = next(iter(recipes.values()), rest)
     seeds = _seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
+    screened = _race(keys.get("race", Value({}) if race else None), seeds, problems)
     if problems or not recipes:
         raise refusal(problems, rest)
     if len(recipes) * len(seeds) > _MOST_CELLS:
         raise RecipeError(f"{name}: {len(points):,} studies x {len(variants):,} variants x {len(seeds):,} seeds are more than {_MOST_CELLS:,} runs.")
     labels = [{".".join(steps): plain(value) for steps, value in point} for point in points]
-    cells = [
-        Cell(labels[number], variant, seed, _seeded(recipes[number, variant], seed))
-        for number in range(len(points)) for variant in variants for seed in seeds
-    ]
-    return Study(name, text, tuple(overrides), tuple(variants), reference, seeds, tuple(labels), tuple(cells), tuple(notes))
+
+    def of(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
+        return tuple(
+            Cell(labels[number], variant, seed, _seeded(recipes[number, variant], seed)) for number in range(len(points)) for variant in names for seed in seeds
+        )
+
+    cells, screening = of(tuple(variants), seeds), of([name for name in variants if name != reference], screened.seeds if screened else ())
+    return Study(name, text, tuple(overrides), tuple(variants), reference, seeds, tuple(labels), cells, tuple(notes), screened, screening)
 
 
 def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
@@ -214,16 +257,44 @@ def _seeds(value: Value | None, changes: Sequence[Change], seed: int, problems: 
     if any(steps == ("seed",) for steps, _ in changes):
         return (seed,)
     if value is None or value.data is None:
-        found = tuple(range(seed, seed + _N_SEEDS))
-        notes.append(f"no seeds: in the recipe; these {_N_SEEDS} are taken: {', '.join(map(str, found))}")
+        found = tuple(range(seed, seed + N_SEEDS))
+        notes.append(f"no seeds: in the recipe; these {N_SEEDS} are taken: {', '.join(map(str, found))}")
         return found
+    return _listed_seeds(value, problems) or (seed,)
+
+
+def _listed_seeds(value: Value, problems: list[str]) -> tuple[int, ...]:
     items = [plain(item) for item in value.data] if isinstance(value.data, tuple) else []
-    whole = [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**32]
+    whole = [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _SEEDS]
     if not items or len(whole) < len(items):
         problems.append(value.problem(f"expected a list of whole numbers, such as [42, 43, 44], got {shown(plain(value))}."))
     elif len(set(whole)) < len(whole):
         problems.append(value.problem(f"a seed is listed twice in {shown(plain(value))}. The same seed gives the same run."))
-    return tuple(whole) or (seed,)
+    return tuple(whole)
+
+
+def _race(value: Value | None, seeds: Sequence[int], problems: list[str]) -> Race | None:
+    """The screening's seeds are none of the table's: the variants that stay were lucky with them, and their figures would flatter."""
+    if value is None or value.data is None:
+        return None
+    if not isinstance(value.data, dict):
+        problems.append(value.problem(f"expected a mapping such as {{factor: 2, seeds: [1042, 1043]}}, or null, got {shown(plain(value))}."))
+        return None
+    known = ("factor", "seeds")
+    problems += [entry.problem(f"a race has no setting {shown(key)}. {did_you_mean(key, known)}") for key, entry in value.data.items() if key not in known]
+    factor = plain(value.data["factor"]) if "factor" in value.data else 2
+    if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
+        problems.append(value.data["factor"].problem(f"expected a whole number of at least 2, got {shown(factor)}. One variant in so many stays."))
+        factor = 2
+    if "seeds" not in value.data:
+        # Far from the table's, and the same when that gets further seeds.
+        fresh = (seed for seed in ((seeds[0] + _FAR + n) % _SEEDS for n in itertools.count()) if seed not in seeds)
+        return Race(tuple(itertools.islice(fresh, factor)), factor)
+    chosen = _listed_seeds(value.data["seeds"], problems)
+    twice = [str(seed) for seed in chosen if seed in seeds]
+    if twice:
+        problems.append(value.data["seeds"].problem(f"{', '.join(twice)} would be in the table too, and flatter there. Give the race other seeds."))
+    return Race(chosen, factor) if chosen else None
 
 
 def _seeded(recipe: Recipe, seed: int) -> Recipe:

@@ -1,10 +1,14 @@
-"""How many epochs a bare file gets."""
+"""How many epochs a bare file gets; comparisons from Python."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import Tables
 
 from encore.api import prepared_from
 
@@ -29,3 +33,30 @@ def test_who_chooses_the_epochs_gets_them(tmp_path: Path, tiny_encoder: Path) ->
 def test_a_recipe_is_left_as_it_is(tmp_path: Path, tiny_encoder: Path) -> None:
     recipe = {"encoder": str(tiny_encoder), "max_length": 16, "tasks": {"few": {"data": {"train": str(_csv(tmp_path / "few.csv", 20))}}}}
     assert prepared_from(recipe).plan[0].epochs == 4
+
+
+COMPARE = """
+import json, sys
+import encore
+recipe, train = json.loads(sys.argv[1])
+# It leaves threads behind, of which copies of this process know nothing.
+encore.fit(train, *recipe.pop("settings"), "threads=2", label="verdict", text="text")
+lines = []
+found = encore.compare(recipe, "variants.cls.pooling=cls", "plan.epochs=1", runs="runs", seeds=[1, 2], tell=lines.append)
+assert str(found.folder).startswith("runs/compare-study-"), found.folder
+print(json.dumps([found.results["variants"], found.results["seeds"], list(found.failed), len(lines), found.table]))
+again = encore.compare(recipe, "variants.cls.pooling=cls", "plan.epochs=1", runs="runs", seeds=[1, 2])
+assert (again.table, again.n_reused) == (found.table, 4)
+"""
+
+
+def test_a_comparison_from_python(tables: Tables, tmp_path: Path) -> None:
+    encoder = next(text.partition("=")[2] for text in tables.settings if text.startswith("encoder="))
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    recipe = {"encoder": encoder, "max_length": 32, "precision": "fp32", "tasks": {"verdict": {"data": data}}, "settings": list(tables.settings)}
+    command = [sys.executable, "-c", COMPARE, json.dumps([recipe, str(tables.train)])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    assert done.returncode == 0, done.stderr
+    variants, seeds, failed, n_lines, table = json.loads(done.stdout.splitlines()[-1])
+    assert (variants, seeds, failed, n_lines) == (["baseline", "cls"], [1, 2], [], 4)
+    assert "cls: two seeds are too few for a verdict" in table

@@ -48,13 +48,17 @@ class Whole:
     recipe: Path
     outcome: Outcome
     folder: Path
+    options: tuple[str, ...] = ()
 
     @property
     def runs(self) -> Path:
         return self.folder.parent
 
+    def read(self, name: str) -> Any:
+        return files.read_json(self.folder / f"{name}.json")
+
     def arguments(self, runs: Path, *more: str) -> list[str | Path]:
-        return ["compare", self.recipe, *more, "--runs", runs]
+        return ["compare", self.recipe, *self.options, *more, "--runs", runs]
 
     def again(self, runs: Path, *more: str, **how: Any) -> Outcome:
         return self.warm.run(self.arguments(runs, *more), **how)
@@ -62,19 +66,23 @@ class Whole:
     def assert_same(self, runs: Path) -> None:
         (folder,) = runs.glob("compare-*")
         assert folder.name == self.folder.name
-        assert [name for name in SAME if (folder / name).read_bytes() != (self.folder / name).read_bytes()] == []
+        same = [*SAME, *(["race.json"] if "--race" in self.options else [])]
+        assert [name for name in same if (folder / name).read_bytes() != (self.folder / name).read_bytes()] == []
         assert sorted(run.name for run in runs.glob("verdict-*")) == sorted(run.name for run in self.runs.glob("verdict-*"))
+
+
+def undisturbed(warm: Warm, recipe: Path, text: str, *options: str) -> Whole:
+    recipe.write_text(text, encoding="utf-8")
+    outcome = warm.run(["compare", recipe, *options, "--runs", recipe.parent / "runs"])
+    assert outcome.code == 0, outcome.err
+    (found,) = (recipe.parent / "runs").glob("compare-*")
+    return Whole(warm, recipe, outcome, found, options)
 
 
 @pytest.fixture(scope="module")
 def whole(warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("compare")
-    recipe = folder / "poolings.yaml"
-    recipe.write_text(RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev), encoding="utf-8")
-    outcome = warm.run(["compare", recipe, "--runs", folder / "runs"])
-    assert outcome.code == 0, outcome.err
-    (found,) = (folder / "runs").glob("compare-*")
-    return Whole(warm, recipe, outcome, found)
+    return undisturbed(warm, folder / "poolings.yaml", RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev))
 
 
 def results_of(folder: Path) -> Any:
@@ -85,16 +93,6 @@ def children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
-
-
-def gone(pids: Sequence[int], seconds: float = 10) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        states = [Path(f"/proc/{pid}/stat") for pid in pids if Path(f"/proc/{pid}").exists()]
-        if not states:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def worker_of(pid: int, seconds: float = 20) -> int:
@@ -189,31 +187,6 @@ def test_what_is_on_the_disk_serves_another_comparison(whole: Whole, tmp_path: P
 # ---------------------------------------------------------------------------------------------------------------------------------- disturbed
 
 
-def test_a_killed_comparison_goes_on_and_takes_its_processes_along(whole: Whole, tmp_path: Path) -> None:
-    runs, draw = tmp_path / "runs", np.random.default_rng(3)
-    for _ in range(3):
-        job = whole.warm.start(whole.arguments(runs), slow=0.01)
-        worker = worker_of(job)
-        time.sleep(draw.uniform(0, 1.0))
-        workers = [worker, *children(job)]
-        os.kill(job, signal.SIGKILL)
-        assert whole.warm.wait(job).code == -9
-        assert gone(workers)
-    assert not list(runs.glob("compare-*/manifest.json"))
-    outcome = whole.again(runs)
-    assert outcome.code == 0, outcome.err
-    whole.assert_same(runs)
-
-
-def test_a_killed_process_is_started_again(whole: Whole, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    job = whole.warm.start(whole.arguments(runs), slow=0.01)
-    os.kill(worker_of(job), signal.SIGKILL)
-    outcome = whole.warm.wait(job)
-    assert outcome.code == 0, outcome.err
-    whole.assert_same(runs)
-
-
 def test_a_run_that_fails_does_not_stop_the_others(whole: Whole, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -261,7 +234,7 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["table.csv"], "encore compare: expected a recipe (.yaml) with variants, got 'table.csv'."),
+        (["table.csv"], "table.csv: no recipe of this name. Name a .yaml file, or one that comes with Encore: "),
         (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
         (["RECIPE", "reference=deap"], "override reference=deap: no variant called 'deap'. Did you mean 'deep'?"),
         (["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"], "verdict, baseline: pooling 'max_cls': expected k from 1 to 2"),
@@ -282,6 +255,16 @@ def test_score_against_training_size(whole: Whole, tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines[2:4]] == ["20", "40"]
     refused = whole.again(tmp_path, "--curve", "train_rows=20")
     assert (refused.code, "--curve: expected train_rows and two different sizes or more" in refused.err) == (2, True)
+
+
+def test_ctrl_c_is_told_once_with_the_command_that_goes_on(whole: Whole, tmp_path: Path) -> None:
+    job = whole.warm.start(whole.arguments(tmp_path), slow=0.01)
+    worker_of(job)
+    os.kill(job, signal.SIGINT)
+    outcome = whole.warm.wait(job)
+    assert outcome.code == 130
+    assert outcome.err.count("interrupted") == 1
+    assert outcome.err.splitlines()[-1] == f"interrupted. Nothing is lost; to go on: encore compare {whole.recipe} --runs {tmp_path}"
 
 
 def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:

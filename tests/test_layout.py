@@ -25,14 +25,14 @@ TECHNIQUES = [(kind, name) for kind in catalogue.kinds() for name in catalogue.n
 STAGES = (
     ("errors", "types", "rng", "files", "yaml_lines", "catalogue"),
     ("data.*",),
-    ("recipe_words", "recipe_fields", "recipe", "study"),
+    ("recipe_words", "recipe_fields", "recipe", "shipped", "study"),
     ("dropout", "rows", "encoder.*"),
     ("pooling.*", "heads.*", "losses.*", "curves.*", "plans.*"),
     ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
     ("model", "kept", "optim", "step", "train"),
-    ("baselines", "evaluate", "contrast"),
+    ("baselines", "evaluate", "contrast", "race"),
     ("prepare", "estimate", "run", "explain", "predict", "progress"),
-    ("measure", "listings", "processes", "compare_tables", "compare"),
+    ("measure", "listings", "processes", "compare_tables", "comparison"),
     ("api", "cli_words", "cli_compare", "cli", "__init__", "__main__"),
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}

@@ -7,6 +7,7 @@ One JSON object per line on standard input, one per line on standard output.
 how (everything is done to the child alone; the product has no such hooks):
     checkpoint_steps   a checkpoint every so many steps, besides those at the ends of epochs
     die_at             SIGKILL at the n-th file operation (fsync, rename, unlink, a safetensors file), which leaves a file that was being written torn
+    die_in             not the child itself but the first of its own processes that comes to its n-th operation; it leaves a file of this name
     slow               seconds to sleep at every file operation
     limit_bytes        no file may grow beyond this (RLIMIT_FSIZE), which is how a full disk looks
     cwd                working directory
@@ -108,7 +109,7 @@ class _Running:
 def _child(arguments: list[str], how: dict[str, Any], pipes: dict[str, int]) -> None:
     """Never returns."""
     code = 1
-    operations = _Operations(how.get("die_at"), how.get("slow", 0.0))
+    operations = _Operations(how.get("die_at"), how.get("slow", 0.0), how.get("die_in"))
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(pipes["out"], 1)
@@ -140,8 +141,9 @@ def _prepare(how: dict[str, Any]) -> None:
 class _Operations:
     """Counts what makes files appear, move or vanish; dies at one of them."""
 
-    def __init__(self, die_at: int | None, slow: float) -> None:
-        self.die_at, self.slow, self.count = die_at, slow, 0
+    def __init__(self, die_at: int | None, slow: float, die_in: str | None) -> None:
+        self.die_at, self.slow, self.die_in, self.count = die_at, slow, die_in, 0
+        self.child = self.owner = os.getpid()
 
     def watch(self) -> None:
         for module, name in ((os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (safetensors.torch, "save_file")):
@@ -150,13 +152,26 @@ class _Operations:
     def _watched(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def counted(*arguments: Any, **named: Any) -> Any:
+            if os.getpid() != self.owner:                # a copy counts for itself
+                self.owner, self.count = os.getpid(), 0
             self.count += 1
             time.sleep(self.slow)
-            if self.count == self.die_at:
+            if self.count == self.die_at and self._chosen():
                 self._die(function, name, arguments)
             return function(*arguments, **named)
 
         return counted
+
+    def _chosen(self) -> bool:
+        if self.die_in is None:
+            return self.owner == self.child
+        if self.owner == self.child:
+            return False
+        try:
+            os.close(os.open(self.die_in, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
 
     def _die(self, function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> None:
         """Half of the safetensors file; a part of what was to be synced; for the rest, just before it happens."""

@@ -6,6 +6,7 @@ Weights are read from `model.safetensors` only. transformers is imported for the
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -184,6 +185,8 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
         raise DataError(f"encoder '{name}': is a file; give the folder that holds config.json, model.safetensors and the tokenizer.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"encoder '{name}': no such folder.")
+    if "/" not in name and difflib.get_close_matches(name.lower(), [MINILM], cutoff=0.8):     # not asked of the hub, which would take its time to say no
+        raise DataError(f"encoder '{name}': no such folder. Did you mean '{MINILM}'?")
     from huggingface_hub import constants, file_exists, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

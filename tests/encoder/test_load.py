@@ -345,3 +345,10 @@ for name in sys.argv[1:]:
     cached, unreachable = ask("http://127.0.0.1:9", "someone/tiny-bert", "someone/other")
     assert cached == here
     assert "encoder=minilm needs no network" in unreachable[0]
+
+
+@pytest.mark.parametrize("name", ["minlm", "MiniLM", "mini-lm"])
+def test_a_misspelt_minilm_is_not_asked_of_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)                    # importing it would fail
+    with pytest.raises(DataError, match=rf"^encoder '{name}': no such folder\. Did you mean 'minilm'\?$"):
+        load.locate(name)
