@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from encore import rows
+from encore.data.read import shown
 from encore.dropout import number
 from encore.encoder.encoder import Shape
 from encore.encoder.words import WordTable
@@ -27,13 +29,17 @@ from encore.types import Encoded, Tokens
 
 __all__ = ["Borrowed", "build", "pretrained", "why_not"]
 
+_OLDEST = 5                                             # as the extra says
 _INSTALL = "pip install 'encore-nlp[hf]'"
 
 
 def why_not(model_type: str) -> str | None:
     """Why an encoder of this kind cannot be borrowed; None where nothing is known against it."""
     if importlib.util.find_spec("transformers") is None:
-        return f"transformers may have it: {_INSTALL}"
+        return f"transformers, which may have it, is not installed: {_INSTALL}"
+    installed = metadata.version("transformers")
+    if int(installed.split(".")[0]) < _OLDEST:
+        return f"transformers {installed} is too old to lend it: {_INSTALL}"
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     if model_type in MODEL_MAPPING_NAMES and model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -155,6 +161,8 @@ class Borrowed(nn.Module):
 
 def build(config: Mapping[str, Any]) -> Borrowed:
     """A model with whatever weights transformers' initialisers leave in it. Raises DataError."""
+    if why := why_not(config["model_type"]):
+        raise DataError(f"config.json: model_type '{config['model_type']}' is not a family that Encore builds, and {why}")
     from transformers import AutoModel
 
     with _told(config["model_type"]):
@@ -177,7 +185,7 @@ def pretrained(folder: Path, config: Mapping[str, Any]) -> tuple[Borrowed, nn.Li
     problems += [f"tensor '{key}' has no place in this model." for key in strange if not key.removeprefix(prefix).startswith("pooler.")]
     problems += [f"tensor for '{key}' has shape {tuple(has)}, the configuration says {tuple(wants)}." for key, has, wants in sorted(info["mismatched_keys"])]
     if problems:
-        raise DataError(f"{folder / 'model.safetensors'}: {problem}" for problem in problems)
+        raise DataError(f"{shown(folder / 'model.safetensors')}: {problem}" for problem in problems)
     dense = getattr(getattr(model, "pooler", None), "dense", None)
     trained = isinstance(dense, nn.Linear) and not any(key.startswith("pooler.") for key in missing)
     return Borrowed(model, config["model_type"]), dense if trained else None

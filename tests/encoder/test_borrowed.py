@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Callable
@@ -19,13 +20,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import encore
+from encore.api import prepared_from
 from encore.dropout import Place, drawing
 from encore.encoder import load
 from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Frozen
 from encore.encoder.words import WordTable
 from encore.errors import DataError, RecipeError
-from encore.run import scores_at
+from encore.estimate import estimate
+from encore.run import execute, scores_at
 from encore.types import Tokens
 
 transformers = pytest.importorskip("transformers", reason="transformers, which lends the encoders, is not installed")
@@ -307,8 +310,16 @@ def test_what_cannot_be_lent_is_told_before_weights_are_read(config: dict[str, A
 def test_without_transformers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else found(name))
+    for action in (lambda: load.locate(str(folder)), lambda: load.build(CONFIGS["mpnet"])):             # to train it; to load a run of another machine
+        (told,) = problems(action)
+        assert "model_type 'mpnet'" in told
+        assert "transformers, which may have it, is not installed: pip install 'encore-nlp[hf]'" in told
+
+
+def test_with_a_transformers_that_is_too_old(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.57.1")
     (told,) = problems(lambda: load.locate(str(folder)))
-    assert "pip install 'encore-nlp[hf]'" in told
+    assert "transformers 4.57.1 is too old to lend it: pip install 'encore-nlp[hf]'" in told
 
 
 def test_code_that_lies_beside_the_weights_is_never_run(folder: Path, tmp_path: Path, ragged) -> None:
@@ -325,7 +336,8 @@ def test_single_blocks_are_refused_in_one_line() -> None:
 # -------------------------------------------------------------------------------------------------------------------------------------------- a run
 
 REVIEWS = Path(encore.__file__).parents[1] / "examples" / "data" / "reviews.csv"
-SHORT = ("threads=1", "max_length=24", "plan.epochs=1", "data.train_rows=40", "pooling={name: max_seq_mha, k: 2, n_heads: 3}", "plan.lr=1e-3")
+POOLING = "pooling={name: max_seq_mha, k: 2, n_heads: 3}"
+SHORT = ("threads=1", "max_length=24", "plan.epochs=1", "data.train_rows=40", "plan.batch_size=10", "plan.lr=1e-3", POOLING)
 
 
 @pytest.fixture(scope="module")
@@ -366,16 +378,33 @@ def test_the_same_run_again_has_the_same_bits(trained: Path, folder: Path, tmp_p
     assert (trained / "results.json").read_bytes() == (again / "results.json").read_bytes()
 
 
-def test_frozen_bf16_pairs_and_the_dry_run(folder: Path, warm: Warm, tmp_path: Path) -> None:
-    pairs = REVIEWS.with_name("pairs.csv")
-    settings = [f"encoder={folder}", "threads=1", "max_length=40", "data.train_rows=30", "plan.epochs=2", "precision=bf16", "plan.freeze_encoder=true"]
-    dry = warm.run(["train", pairs, "--label", "same", *settings, "--dry-run", "--json"])
-    assert dry.code == 0, dry.err
-    told = json.loads(dry.out)
-    assert 0 < told["parameters_trained"] < told["parameters"]
-    done = warm.run(["train", pairs, "--label", "same", *settings, "--runs", tmp_path])
-    assert done.code == 0, done.err
-    (run,) = tmp_path.iterdir()
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(trained: Path, folder: Path, tmp_path: Path) -> None:
+    """With dropout, which is torch's own here."""
+    torch.set_num_threads(1)
+    prepared, seen = prepared_from(REVIEWS, (f"encoder={folder}", *SHORT)), []
+
+    def stop(report: Any) -> None:
+        seen.append(report)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(prepared, tmp_path, watch=stop, checkpoint_steps=1)
+    n_before = len(seen)
+    execute(prepared, tmp_path, watch=seen.append)
+    assert n_before < len(seen) < 2 * n_before + 3, "it went on, it did not begin anew"
+    first, second = (safetensors.torch.load_file(run / "model" / "weights.safetensors") for run in (trained, tmp_path / prepared.name))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_frozen_bf16_pairs_and_what_it_costs(folder: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = (f"encoder={folder}", "threads=1", "max_length=40", "data.train_rows=30", "plan.epochs=2", "precision=bf16", "plan.freeze_encoder=true")
+    prepared = prepared_from(REVIEWS.with_name("pairs.csv"), settings, label="same")
+    cost = estimate(prepared)
+    assert 0 < cost.trained < cost.parameters
+    assert 0 < cost.seconds < 600
+    run = execute(prepared, tmp_path).folder
     weights = safetensors.torch.load_file(run / "model" / "weights.safetensors")
     before = load.load(load.locate(str(folder))).encoder.state_dict()
     kept = {name.split(".encoder.", 1)[1]: value for name, value in weights.items() if ".encoder.embed." in name or ".encoder.model." in name}
@@ -383,7 +412,6 @@ def test_frozen_bf16_pairs_and_the_dry_run(folder: Path, warm: Warm, tmp_path: P
     assert all(torch.equal(value, before[name]) for name, value in kept.items())
 
 
-def test_too_long_rows_are_refused_with_the_real_limit(folder: Path, warm: Warm, tmp_path: Path) -> None:
-    outcome = warm.run(["train", REVIEWS, f"encoder={folder}", "max_length=98", "--runs", tmp_path])
-    assert (outcome.code, outcome.err.strip().splitlines()[-1].split(": ", 1)[0]) == (2, "max_length")
-    assert "has 97 positions, got 98. Set max_length=97 or less." in outcome.err
+def test_too_long_rows_are_refused_with_the_real_limit(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^max_length: encoder '.*' has 97 positions, got 98\. Set max_length=97 or less\.$"):
+        prepared_from(REVIEWS, (f"encoder={folder}", "max_length=98"))
