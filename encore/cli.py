@@ -240,6 +240,32 @@ def predict(
         _say([f"{len(dataset):,} row{'' if len(dataset) == 1 else 's'} → {out}"], quiet=quiet)
 
 
+@app.command(short_help="Write a run or a comparison as one HTML file.")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|COMPARISON", help="A folder that `encore train` or `encore compare` printed.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write; report.html in the folder if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
+    mistakes: Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")] = "10",
+    json_: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run or a comparison as one HTML file that needs no network and no script, and beside it each figure as SVG and CSV.
+
+    Verdicts, tables, figures, the worst mistakes with their text, cost, versions and digests of the data, and the command to repeat it.
+    """
+    n_mistakes = _count("--mistakes", mistakes)
+    from encore.data.read import shown
+    from encore.report.write import report as write
+
+    written = write(folder, out, n_mistakes=n_mistakes, overwrite=overwrite)
+    _say(written.notes, quiet=quiet)
+    if json_:
+        print(json.dumps(written.as_object(), ensure_ascii=False))
+    else:
+        print(f"report: {shown(written.html)} ({written.n_figures} figures, also as SVG and CSV in {shown(written.figures)})")
+
+
 @app.command("ls", short_help="List runs, named tasks, recipes or techniques.")
 def list_(
     what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, recipes, or techniques: pooling, heads, losses, curves, plans, metrics.")] = None,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encore.cli_words import duration
+from encore.progress import duration
 
 __all__ = ["SOME_FAILED", "command"]
 

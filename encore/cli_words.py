@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from encore.data.read import shown
 from encore.errors import Complaints, EncoreError
+from encore.progress import duration
 from encore.recipe import meant, resolved
 from encore.yaml_lines import write_yaml
 
@@ -120,16 +121,6 @@ def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, An
         "estimated_seconds": cost.seconds,
         "estimated_memory_bytes": cost.memory_bytes,
     }
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> duration(7.2), duration(600), duration(9000)
-    ('7 s', '10 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ results

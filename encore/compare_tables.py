@@ -18,7 +18,7 @@ from encore.intervals import for_these_rows
 from encore.statistics import Form
 from encore.types import LabelSpace
 
-__all__ = ["averages", "csv_of", "latex_of", "listings", "measured"]
+__all__ = ["averages", "csv_of", "interval", "latex_of", "listings", "measured", "plain", "signed"]
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- as data
 
@@ -157,7 +157,7 @@ def _curves(results: Mapping[str, Any]) -> list[Listing]:
             of = {row["variant"]: row for row in metric["variants"]}                                # without those that have left a race
             means = [_mean_interval(of[variant]["values"] if variant in of else (), kind.form) for variant in (results["reference"], *others)]
             gaps = [of[variant]["contrast"] if variant in of else None for variant in others]
-            deltas = ["–" if gap is None else f"{_signed(gap['delta'], kind.form)} {_interval(gap['new_examples'], kind.form)}" for gap in gaps]
+            deltas = ["–" if gap is None else f"{signed(gap['delta'], kind.form)} {interval(gap['new_examples'], kind.form)}" for gap in gaps]
             rows.append((f"{size:,}", *means, *deltas))
         columns = ("training rows", results["reference"], *others, *(f"Δ {variant}" for variant in others))
         note = "[low, high]: 95 % intervals, of a mean for new seeds (t), of a difference Δ for new examples too."
@@ -171,9 +171,9 @@ _SIZE = "data.train_rows"
 
 def _mean_interval(values: Sequence[float], form: Form) -> str:
     if len(values) < 2:
-        return _plain(values[0] if values else None, form)
+        return plain(values[0] if values else None, form)
     low, high = (float(end) for end in for_these_rows(np.array(values)).interval())
-    return f"{_plain(float(np.mean(values)), form)} [{_plain(low, form)}, {_plain(high, form)}]"
+    return f"{plain(float(np.mean(values)), form)} [{plain(low, form)}, {plain(high, form)}]"
 
 
 def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mapping[str, Any]) -> Listing:
@@ -188,12 +188,12 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
         said = "–" if row["expected"] is None else _with_sd(row["expected"], row["expected_sd"], form)
         cells = ["", "", ""]
         if against is not None:
-            cells = [_signed(against["delta"], form), _interval(against["this_dev_set"], form), _interval(against["new_examples"], form)]
-        rows.append((row["variant"], str(len(row["seeds"])), _with_sd(row["mean"], row["sd"], form), _plain(row["best"], form), said, *cells))
+            cells = [signed(against["delta"], form), interval(against["this_dev_set"], form), interval(against["new_examples"], form)]
+        rows.append((row["variant"], str(len(row["seeds"])), _with_sd(row["mean"], row["sd"], form), plain(row["best"], form), said, *cells))
         words += _words(row, against)
     n_seeds = f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
     title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {kind.title}{' in points' if form == 'percent' else ''}, {n_seeds}"
-    simple = [f"{who} {_plain(figures[metric['metric']], form)}" for who, figures in each["baselines"].items() if metric["metric"] in figures]
+    simple = [f"{who} {plain(figures[metric['metric']], form)}" for who, figures in each["baselines"].items() if metric["metric"] in figures]
     words += [f"without an encoder: {', '.join(simple)}"] if simple else []
     words += _race_words(each["race"], results["race"]) if "race" in each else []
     words += [*each["notes"], *results["notes"]]
@@ -232,7 +232,7 @@ def _race_words(race: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
     form = catalogue.find("metrics", race["metric"]).form
     words = []
     for each in race["rounds"]:
-        told = {name: f"{name} ({each['failed'].get(name) or _plain(score, form)})" for name, score in each["scores"].items()}
+        told = {name: f"{name} ({each['failed'].get(name) or plain(score, form)})" for name, score in each["scores"].items()}
         seeds = f"seed{'s' if len(each['seeds']) > 1 else ''} {', '.join(map(str, each['seeds']))}"
         words.append(f"race, round {each['round']}, screened on {seeds}: left: {_named(told, each['left'])}; stayed: {_named(told, each['stayed'])}")
     words.append("race: its seeds are not in the table, so the figures here do not flatter whom it chose; the reference is in the table in any case")
@@ -264,11 +264,11 @@ def _scaled(value: float, form: Form, digits: int = 0) -> str:
     return f"{value:.3f}" if form == "coefficient" else f"{value:.4g}"
 
 
-def _plain(value: float | None, form: Form) -> str:
+def plain(value: float | None, form: Form) -> str:
     return "–" if value is None else _scaled(value, form)
 
 
-def _signed(value: float | None, form: Form) -> str:
+def signed(value: float | None, form: Form) -> str:
     if value is None:
         return "–"
     text = _scaled(abs(value), form)
@@ -276,11 +276,11 @@ def _signed(value: float | None, form: Form) -> str:
 
 
 def _with_sd(value: float | None, sd: float | None, form: Form) -> str:
-    return "–" if value is None else _plain(value, form) if sd is None else f"{_plain(value, form)} ± {_scaled(sd, form)}"
+    return "–" if value is None else plain(value, form) if sd is None else f"{plain(value, form)} ± {_scaled(sd, form)}"
 
 
-def _interval(claim: Mapping[str, Any] | None, form: Form) -> str:
-    return "–" if claim is None else f"[{_signed(claim['low'], form)}, {_signed(claim['high'], form)}]"
+def interval(claim: Mapping[str, Any] | None, form: Form) -> str:
+    return "–" if claim is None else f"[{signed(claim['low'], form)}, {signed(claim['high'], form)}]"
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ as files

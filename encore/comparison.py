@@ -29,6 +29,7 @@ from encore.contrast import Runs
 from encore.errors import Complaints, RecipeError
 from encore.prepare import NotApplicable, Prepared, Shelf, cores, prepare
 from encore.processes import End, Job, run_all, run_here
+from encore.progress import duration
 from encore.race import Round, judged
 from encore.run import MODEL, Result, RunBusy, execute, read_result, scores_at
 from encore.study import Cell, Study
@@ -211,8 +212,8 @@ class _Work:
             self.note(left)
             n_done = len(names) - len(left)
             seconds = (time.monotonic() - started) / n_done * len(left)
-            rest = f"; about {_duration(seconds)} left" if left else ""
-            self.tell(f"{stage}[{n_done}/{len(names)}] {self.words(name)}: {_news(self.runs / name, end)} ({_duration(end.seconds)}{rest})")
+            rest = f"; about {duration(seconds)} left" if left else ""
+            self.tell(f"{stage}[{n_done}/{len(names)}] {self.words(name)}: {_news(self.runs / name, end)} ({duration(end.seconds)}{rest})")
 
         self.note(left)
         jobs = [Job(name, partial(_run, one, self.runs, self.keep_models)) for name, one in todo.items()]
@@ -261,10 +262,6 @@ def _news(run: Path, end: End) -> str:
         for split, who in sets.items():
             return f"{split} " + ", ".join(f"{name} {value['value']:.4f}" for name, value in who[MODEL].items())
     return "complete"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- the race

@@ -36,6 +36,7 @@ __all__ = [
     "metrics_for",
     "metrics_named",
     "mistakes_table",
+    "one_line",
     "predictions",
     "printable",
     "probabilities",
@@ -295,7 +296,7 @@ def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> lis
 
 def _footnotes(notes: Sequence[str]) -> tuple[str, ...]:
     """Each said once."""
-    return tuple(dict.fromkeys(_one_line(note, 500) for note in notes))
+    return tuple(dict.fromkeys(one_line(note, 500) for note in notes))
 
 
 def confusion_table(matrix: np.ndarray, labels: LabelSpace, *, title: str = "confusion") -> Listing:
@@ -303,7 +304,7 @@ def confusion_table(matrix: np.ndarray, labels: LabelSpace, *, title: str = "con
 
     For multi-label tasks one line per label: found, missed, false alarms, precision and recall. matrix: what `confusion` returns.
     """
-    names = [_one_line(name, 30) for name in labels.names]
+    names = [one_line(name, 30) for name in labels.names]
     if labels.kind == "multilabel":
         return _label_counts(matrix, names, title)
     if len(names) > _MAX_CLASSES:
@@ -359,8 +360,8 @@ def mistakes_table(
     for index in map(int, mistakes):
         text = _text(texts[index])
         if pairs is not None:
-            text = f"{_one_line(text, max_chars // 2)} | {_one_line(_text(pairs[index]), max_chars // 2)}"
-        rows.append((str(index if where is None else where[index]), truth_of(index), said_of(index), sure_of(index), _one_line(text, max_chars)))
+            text = f"{one_line(text, max_chars // 2)} | {one_line(_text(pairs[index]), max_chars // 2)}"
+        rows.append((str(index if where is None else where[index]), truth_of(index), said_of(index), sure_of(index), one_line(text, max_chars)))
     sure = "difference" if labels.kind == "regression" else "p(truth)" if labels.kind != "multilabel" else "worst p"
     columns = ("row", "truth", "prediction", sure, "text" if pairs is None else "text | pair")
     return Listing(title, columns, tuple(rows), () if rows else ("none: every row is right.",), frozenset({0, 3}))
@@ -370,7 +371,7 @@ def _said(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[
     """Functions of a row index: its truth, its prediction and how sure that was, in words."""
     scores, targets = checked(scores, targets, labels)
     predicted, sure = predictions(scores, labels), probabilities(scores, labels)
-    names = [_one_line(name, 30) for name in labels.names]
+    names = [one_line(name, 30) for name in labels.names]
     if labels.kind == "regression":
         return lambda i: f"{targets[i]:.4g}", lambda i: f"{predicted[i]:.4g}", lambda i: f"{predicted[i] - targets[i]:+.4g}"
     if labels.kind == "multilabel":
@@ -383,10 +384,10 @@ def _said(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[
 def slices_table(column: str, slices: Sequence[Slice], *, title: str = "") -> Listing:
     """One line per value of a column: rows, and each metric with its interval."""
     metrics = {name: catalogue.find("metrics", name) for name in dict.fromkeys(name for each in slices for name in each.estimates)}
-    column = _one_line(column, 40)
+    column = one_line(column, 40)
     titles = [metric.title for metric in metrics.values()]
     rows = [
-        (_one_line(each.value, 40), f"{each.n_rows:,}", *(figure(each.estimates[name], metric.form) for name, metric in metrics.items())) for each in slices
+        (one_line(each.value, 40), f"{each.n_rows:,}", *(figure(each.estimates[name], metric.form) for name, metric in metrics.items())) for each in slices
     ]
     small = [each for each in slices if each.n_rows < _FEW_ROWS]
     notes = [
@@ -407,7 +408,7 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS else each for each in text)
 
 
-def _one_line(text: str, max_chars: int) -> str:
+def one_line(text: str, max_chars: int) -> str:
     """Text of a user's file, made safe to print: no line breaks, no terminal escapes or changes of direction, at most max_chars characters."""
     head = text[: 4 * max_chars]
     line = printable(" ".join(head.split()))

@@ -12,7 +12,7 @@ from encore.types import EvalReport, StepReport
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "duration"]
 
 _PLAIN_SECONDS = 10.0                                   # between two lines where there is no terminal
 _WINDOW = 50                                            # steps over which loss and rate are averaged
@@ -95,3 +95,13 @@ def _epoch_words(report: EvalReport) -> str:
 
 def _figures(found: Mapping[str, float], but: Sequence[str] = ()) -> str:
     return "".join(f"  {name} {value:.3f}" for name, value in found.items() if name not in but)
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(7.2), duration(600), duration(9000)
+    ('7 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

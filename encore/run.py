@@ -44,7 +44,7 @@ from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit
 from encore.types import EvalReport, StepReport
 
-__all__ = ["MODEL", "Result", "RunBusy", "execute", "read_result", "scores_at"]
+__all__ = ["MODEL", "Answers", "Result", "RunBusy", "answers_at", "execute", "read_result", "scores_at"]
 
 MODEL = "model"                                  # the trained model's name beside the baselines
 Watcher = Callable[[StepReport | EvalReport], None]
@@ -136,10 +136,29 @@ def read_result(folder: Path) -> Result:
     return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=seconds, tokens_per_second=tokens_per_second)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of one dev set after one epoch, and what would have been right.
+
+    scores: (rows, n_scores) float32, raw. targets: (rows,) or (rows, labels). (digest, rows[i]) names example i: the file's sha256 and the row there, from 0.
+    """
+
+    scores: np.ndarray
+    targets: np.ndarray
+    digest: str
+    rows: np.ndarray
+
+
+def answers_at(folder: Path, task: str, split: str, epoch: int) -> Answers:
+    """What a run kept of one epoch."""
+    table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
+    scores = np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
+    return Answers(scores, np.array(table["label"].to_pylist()), table["digest"][0].as_py(), table["row"].to_numpy())
+
+
 def scores_at(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
     """(rows, n_scores) float32: the raw scores that a run kept of one epoch."""
-    table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
-    return np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
+    return answers_at(folder, task, split, epoch).scores
 
 
 def _train(

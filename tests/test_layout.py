@@ -30,9 +30,9 @@ STAGES = (
     ("pooling.*", "heads.*", "losses.*", "curves.*", "plans.*"),
     ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
     ("model", "kept", "optim", "step", "train"),
-    ("baselines", "evaluate", "contrast", "race"),
+    ("baselines", "evaluate", "reliability", "contrast", "race"),
     ("prepare", "estimate", "run", "explain", "predict", "progress"),
-    ("measure", "listings", "processes", "compare_tables", "comparison"),
+    ("measure", "listings", "processes", "compare_tables", "comparison", "report.*"),
     ("api", "cli_words", "cli_compare", "cli", "__init__", "__main__"),
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
@@ -220,5 +220,5 @@ def test_the_page_of_techniques_is_up_to_date(page: ModuleType) -> None:
 
 def test_every_kind_is_a_folder() -> None:
     folders = {folder.name for folder in (ROOT / "encore").iterdir() if (folder / "__init__.py").exists()}
-    assert folders - set(catalogue.kinds()) == {"data", "encoder"}
+    assert folders - set(catalogue.kinds()) == {"data", "encoder", "report"}
     assert Path(encore.__file__).parent == ROOT / "encore"

@@ -265,6 +265,7 @@ def describe(data: TaskData) -> dict[str, Any]:
         "task": data.name,
         "kind": data.labels.kind,
         "labels": list(data.labels.names),
+        "ordered": data.labels.ordered,
         "columns": {"text": data.columns.text, "text_pair": data.columns.text_pair, "label": data.columns.label, "cells": dict(data.columns.cells)},
         "normalise": data.normalise,
         "metrics": list(data.metrics),
