@@ -83,6 +83,7 @@ def collect(runs: Path) -> None:
             "run": folder.name,
             "task": task,
             "seed": read["resolved"]["seed"],
+            "results_version": read["resolved"]["results_version"],
             "expect": expect.removeprefix("expect:").strip(),
             "source": source.removeprefix("source:").strip(),
             "results": read["results"],

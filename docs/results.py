@@ -35,6 +35,8 @@ def figure(metric: str, value: float) -> str:
 
 def first_light(found: dict[str, Any]) -> str:
     """Five tasks beside HF Trainer, then the tasks with several seeds."""
+    from encore.prepare import RESULTS_VERSION
+
     cells = found["cells"]
     several = [task for task in dict.fromkeys(cell["task"] for cell in cells) if sum(cell["task"] == task for cell in cells) > 1]
     rows = []
@@ -72,6 +74,11 @@ def first_light(found: dict[str, Any]) -> str:
             rows.append([task, TITLES[metric], str(len(values)), spread, figure(metric, max(values)), ", ".join(figure(metric, value) for value in values)])
         text += table(["task", "metric", "seeds", "mean ± sd", "max", "each"], rows)
     notes = sorted({note for cell in cells for note in cell["results"]["notes"]})
+    if older := {cell["results_version"] for cell in cells} - {RESULTS_VERSION}:
+        notes.append(
+            f"made with results version {', '.join(map(str, sorted(older)))}; the code is at {RESULTS_VERSION}, where sums are added in another order and "
+            "dropout draws elsewhere: the same recipe is another draw of the same experiment"
+        )
     return text + "\n" + "".join(f"* {note}\n" for note in notes) + f"\nRuns: {', '.join(cell['run'] for cell in cells)}.\n"
 
 
