@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "compare", "fit", "load"]
+__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "compare", "fit", "load", "tune"]
 
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 
@@ -23,7 +23,7 @@ for _name, _value in {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512", "LRU_CACHE_CAPAC
 
 def __getattr__(name: str) -> Any:
     """These import torch, which takes a second and a half: only when they are asked for."""
-    if name in ("compare", "fit", "load"):
+    if name in ("compare", "fit", "load", "tune"):
         from encore import api
 
         return getattr(api, name)

@@ -1,4 +1,4 @@
-"""The Python face of Encore: `fit` and `load`, with the same words as recipes and the command line."""
+"""The Python face of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes and the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore import comparison, shipped
 from encore.comparison import Outcome, resolve
@@ -18,9 +18,15 @@ from encore.predict import load
 from encore.prepare import Prepared, Shelf, objections, prepare
 from encore.recipe import Recipe, load_recipe, recipe_for_file, recipe_from
 from encore.run import Result, Watcher, execute
+from encore.search import Search, load_search, search_from
 from encore.study import Study, load_study, study_from
 
-__all__ = ["compare", "fit", "load", "prepared_from", "recipe_of", "study_of"]
+if TYPE_CHECKING:
+    from encore import tuning
+
+__all__ = ["compare", "fit", "load", "prepared_from", "recipe_of", "search_of", "study_of", "tune"]
+
+Read = TypeVar("Read")
 
 
 def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Recipe:
@@ -68,8 +74,19 @@ def study_of(
     """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a mapping. Where it has mistakes, its files and its encoder
     are checked all the same: everything is said in one go. Raises RecipeError."""
     how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
+    return _all_told(lambda: study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how))
+
+
+def search_of(what: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, trials: int | None = None) -> Search:
+    """The search that a recipe describes, likewise. trials: in the place of the recipe's. Raises RecipeError."""
+    how: dict[str, Any] = {"trials": trials}
+    return _all_told(lambda: search_from(what, overrides, **how) if isinstance(what, Mapping) else load_search(shipped.file_of(what), overrides, **how))
+
+
+def _all_told(read: Callable[[], Read]) -> Read:
+    """What `read` returns. Where a recipe has mistakes, what remains of it is set against its files and its encoder, and that is told too."""
     try:
-        return study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how)
+        return read()
     except RecipeError as error:
         if error.rest is None:
             raise
@@ -90,13 +107,7 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
 
 def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:
     """The run that `what` stands for, read and checked. A wrong recipe's files and encoder are checked all the same: everything is said in one go."""
-    try:
-        recipe = recipe_of(what, overrides, **data)
-    except RecipeError as error:
-        if error.rest is None:
-            raise
-        more = [line for line in objections(error.rest) if not any(line in told for told in error.problems)]
-        raise RecipeError([*error.problems, *more]) from None
+    recipe = _all_told(lambda: recipe_of(what, overrides, **data))
     if isinstance(what, Mapping | Recipe) or not _is_data_file(what) or any(text.startswith(("plan.epochs=", "plan=")) for text in overrides):
         return prepare(recipe)
     shelf = Shelf()
@@ -152,3 +163,29 @@ def compare(
     given = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
     plan = resolve(study_of(what, (*given, *overrides), only=only, curve=curve, race=race))
     return comparison.compare(plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell)
+
+
+def tune(
+    what: str | Path | Mapping[str, Any],
+    *overrides: str,
+    n: int | None = None,
+    runs: str | Path = "runs",
+    sampler: str = "tpe",
+    pruner: str = "none",
+    storage: str | None = None,
+    processes: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> tuning.Outcome:
+    """Search for the best settings of a recipe, as `encore tune` does; the same call again goes on where it was stopped.
+
+    >>> found = encore.tune("rte_tune_cls", n=12, encoder="minilm")                                  # doctest: +SKIP
+    >>> print(found.table, found.results["best"]["params"])                                          # doctest: +SKIP
+
+    n: trials in all, in the place of the recipe's. All else as of `compare`. Raises RecipeError or DataError, TrainingError where no trial could be completed.
+    """
+    from encore import tuning  # Optuna and its database take a second, which `fit` need not wait for
+
+    given = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+    resolved = tuning.resolve(search_of(what, (*given, *overrides), trials=n), sampler=sampler, pruner=pruner, storage=storage)
+    return tuning.tune(resolved, Path(runs), processes=processes, tell=tell)

@@ -138,6 +138,32 @@ def compare(
     raise typer.Exit(cli_compare.command(recipe, overrides or (), **how, json_=json_, quiet=quiet, dry_run=dry_run))
 
 
+@app.command(short_help="Search for the best settings of a recipe.")
+def tune(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with search:, and if need be trials:, seeds_per_trial: and seeds:.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe; one that is searched is then fixed.")] = None,
+    n: Annotated[int | None, typer.Option("--trials", "-n", min=1, metavar="N", help="Trials in all, with those that are there.")] = None,
+    sampler: Annotated[str, typer.Option("--sampler", metavar="NAME", help="tpe, random, grid, gp, cmaes.")] = "tpe",
+    pruner: Annotated[str, typer.Option("--pruner", metavar="NAME", help="Gives trials up: none, median, hyperband, wilcoxon (over seeds).")] = "none",
+    storage: Annotated[str | None, typer.Option("--storage", metavar="URL", help="A database for several machines; a file if not given.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, metavar="N", help="Trials at once; as many as there are cores if not given.")] = None,
+    runs: Runs = Path("runs"),
+    json_: Json = False,
+    quiet: Quiet = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched and what it would cost.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Search for the best settings of a recipe, then train the best configuration again on fresh seeds.
+
+    The same command again goes on where it was stopped; a larger N adds trials.
+    """
+    from encore import cli_tune
+
+    _check_runs(runs)
+    how = {"n": n, "sampler": sampler, "pruner": pruner, "storage": storage, "processes": processes, "runs": runs, "json_": json_, "quiet": quiet}
+    raise typer.Exit(cli_tune.command(recipe, overrides or (), dry_run=dry_run, **how))     # type: ignore[arg-type]
+
+
 @app.command(short_help="Measure a run on labelled rows.")
 def evaluate(
     run: RunFolder,
@@ -320,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         else:
             code = _unexpected(error, given)
     if code == 130:                                      # which typer makes of an interrupt, without a word
-        again = f". Nothing is lost; to go on: {shlex.join(['encore', *given])}" if given[:1] in (["train"], ["compare"]) else ""
+        again = f". Nothing is lost; to go on: {shlex.join(['encore', *given])}" if given[:1] in (["train"], ["compare"], ["tune"]) else ""
         print(f"\ninterrupted{again}", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -34,10 +34,10 @@ from encore.race import Round, judged
 from encore.run import MODEL, Result, RunBusy, execute, read_result, scores_at
 from encore.study import Cell, Study
 
-__all__ = ["Outcome", "Plan", "compare", "resolve"]
+__all__ = ["NEEDED", "Outcome", "Plan", "compare", "resolve"]
 
 # What a run imports on its way: the optimiser brings torch's compiler along, the simple baselines scikit-learn.
-_NEEDED = ("torch._dynamo", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "scipy.stats")
+NEEDED = ("torch._dynamo", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "scipy.stats")
 _VERSION = 1                                     # raised by hand when the same runs give another results.json
 
 
@@ -220,7 +220,7 @@ class _Work:
         if any(one.device != "cpu" for one in todo.values()):
             run_here(jobs, on_end)
         elif jobs:
-            for module in _NEEDED:               # once, here, and not in each of the processes
+            for module in NEEDED:               # once, here, and not in each of the processes
                 importlib.import_module(module)
             threads = max(one.threads for one in todo.values())
             n = min(len(jobs), self.processes or max(1, cores() // threads))

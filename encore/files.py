@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ from safetensors import SafetensorError
 from encore.errors import TrainingError
 
 __all__ = [
-    "MANIFEST", "canonical", "commit_folder", "explained", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest", "wrong_files",
+    "MANIFEST", "canonical", "commit_folder", "explained", "locked", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest",
+    "wrong_files",
 ]
 
 MANIFEST = "manifest.json"
@@ -116,6 +118,24 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
+    """One process per folder, which is made; `busy` is raised where another has it. The kernel lets go of the lock when a process dies, however it dies."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have removed the folder in between: then this is the lock of nothing.
+            alone = os.path.samestat(os.fstat(file.fileno()), os.stat(folder / "lock"))
+        except (BlockingIOError, FileNotFoundError):
+            alone = False
+        if not alone:
+            raise busy
+        yield
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
 import math
@@ -13,6 +14,7 @@ from encore import catalogue, files, shipped
 from encore.data import tasks
 from encore.evaluate import Estimate, Listing, figure
 from encore.recipe import STUDY, anchored, load_recipe, to_yaml
+from encore.search import N_TRIALS
 from encore.study import N_SEEDS
 from encore.yaml_lines import plain, read_yaml
 
@@ -90,12 +92,17 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     file = shipped.path(name)
     content = file.read_bytes()
     says = plain(read_yaml(content.decode(), str(file)))
-    compared = any(key in says for key in STUDY)
-    n_runs = math.prod([*map(len, (says.get("each") or {}).values()), 1 + len(says.get("variants") or {}), len(says.get("seeds") or range(N_SEEDS))])
+    command = "tune" if "search" in says else "compare" if any(key in says for key in STUDY) else "train"
+    n_seeds = len(says.get("seeds") or range(N_SEEDS))
+    n_runs = {
+        "train": 1, "tune": (says.get("trials") or N_TRIALS) * (says.get("seeds_per_trial") or 1) + n_seeds,
+        "compare": math.prod([*map(len, (says.get("each") or {}).values()), 1 + len(says.get("variants") or {}), n_seeds]),
+    }[command]
     digest = hashlib.sha256(content).hexdigest()
-    found = _comparisons(folder, file.stem, content) if compared else _runs_of(folder, name, says.get("source"))
+    look = {"compare": _comparisons, "tune": _searches}
+    found = look[command](folder, file.stem, content) if command in look else _runs_of(folder, name, says.get("source"))
     records = [{**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified]
-    entry = {"source": says.get("source"), "recipe": name, "command": "compare" if compared else "train", "runs": n_runs if compared else 1}
+    entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
     return entry | {"status": _status(found, records, folder), "found": found, "verified": records, "file": str(file)}
 
 
@@ -112,6 +119,23 @@ def _comparisons(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]
             found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": len(names)})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue                             # a comparison that was killed before its first file, or no comparison
+    return found
+
+
+def _searches(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]]:
+    """The searches in a folder of runs that were made with this very recipe."""
+    found = []
+    for each in sorted(folder.glob(f"tune-{stem}-*")):
+        try:
+            study = files.read_json(each / "study.json")
+            if (each / "recipe.yaml").read_bytes() != content:
+                continue
+            n_runs = study["trials"] * study["seeds_per_trial"] + len(study["seeds"])
+            whole = (each / files.MANIFEST).exists()
+            n_complete = n_runs if whole else sum(len(line["runs"].split()) for line in csv.DictReader(_read(each / "trials.csv").splitlines()))
+            found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": n_runs})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue                             # a search that was killed before its first file, or no search
     return found
 
 
@@ -155,7 +179,7 @@ def _with(settings: str) -> str:
 def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """Paper and table → recipe → status."""
     rows = tuple((entry["source"] or "", entry["recipe"], entry["command"], f"{entry['runs']:,}", entry["status"]) for entry in found)
-    notes = ("To run one: encore compare RECIPE, or encore train RECIPE, as the third column says; encoder=minilm runs it without a network.",)
+    notes = ("To run one: encore compare RECIPE, encore tune RECIPE or encore train RECIPE, as the third column says; encoder=minilm runs it without a network.",)
     return Listing("", ("source", "recipe", "for", "runs", "status"), rows, notes, frozenset({3}))
 
 

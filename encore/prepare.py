@@ -126,10 +126,10 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, cut, identity)
 
 
-def objections(recipe: Recipe) -> tuple[str, ...]:
+def objections(recipe: Recipe, shelf: Shelf | None = None) -> tuple[str, ...]:
     """What files and encoder hold against a recipe, or against what is left of one with mistakes. Nothing is tokenised."""
     complaints = Complaints()
-    _found(recipe, Shelf(), complaints, complaints)
+    _found(recipe, shelf or Shelf(), complaints, complaints)
     return complaints.lines
 
 

@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 PROSE = ("source", "claim", "expect")            # keys that say something about a run and change none of its bits
-STUDY = ("variants", "each", "seeds", "reference", "race", "search")     # keys that say which runs to compare or to search: encore/study.py reads them
+# Keys that say which runs to compare or to search: encore/study.py and encore/search.py read them.
+STUDY = ("variants", "each", "seeds", "reference", "race", "search", "trials", "seeds_per_trial")
 Change = tuple[tuple[str, ...], Value]           # the keys that lead to a setting, and what it becomes
 
 # -------------------------------------------------------------------------------------------------------------------------------------- the recipe

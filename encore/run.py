@@ -14,14 +14,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -44,7 +43,7 @@ from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit
 from encore.types import EvalReport, StepReport
 
-__all__ = ["MODEL", "Answers", "Result", "RunBusy", "answers_at", "execute", "read_result", "scores_at"]
+__all__ = ["MODEL", "Abandoned", "Answers", "Result", "RunBusy", "Watcher", "answers_at", "execute", "read_result", "scores_at"]
 
 MODEL = "model"                                  # the trained model's name beside the baselines
 Watcher = Callable[[StepReport | EvalReport], None]
@@ -74,6 +73,10 @@ class Result:
         return {"run": str(self.folder), "metrics": sets, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
 
 
+class Abandoned(Exception):
+    """A watcher raises it: this run is not worth going on with. Nothing is left of it, unless somebody wanted its weights: then it stays to be resumed."""
+
+
 class RunBusy(TrainingError):
     """Another process is training this very run."""
 
@@ -89,10 +92,11 @@ def execute(
 ) -> Result:
     """Train, evaluate and save; or go on where a killed run stopped; or read the result that is there.
 
-    A checkpoint is written every `checkpoint_seconds` and at the end of an epoch, if saving takes less than a twentieth of the time; with `checkpoint_steps`
-    every so many steps and at the end of each epoch, whatever it takes. `keep_model`: False leaves the weights out of
-    the folder, whose figures are the same; a complete run without weights is trained once more where they are asked for. Raises TrainingError where
-    training cannot go on (RunBusy where another process trains this run), DataError where the folder holds a damaged run.
+    watch: sees every report; what it raises leaves the generator, which ends training (Abandoned: for good). A checkpoint is written every
+    `checkpoint_seconds` and at the end of an epoch, if saving takes less than a twentieth of the time; with `checkpoint_steps` every so many steps and at the
+    end of each epoch, whatever it takes. `keep_model`: False leaves the weights out of the folder, whose figures are the same; a complete run without weights
+    is trained once more where they are asked for. Raises TrainingError where training cannot go on (RunBusy where another process trains this run), DataError
+    where the folder holds a damaged run.
     """
     folder = runs / prepared.name
     if _is_complete(folder, keep_model):
@@ -105,6 +109,10 @@ def execute(
         torch.set_num_threads(prepared.threads)
         try:
             return _train(prepared, folder, watch, checkpoint_seconds, checkpoint_steps, keep_model=keep_model)
+        except Abandoned:
+            if not keep_model and not (folder / "model").is_dir():
+                files.remove(folder)
+            raise
         finally:
             torch.set_num_threads(before)
 
@@ -403,15 +411,5 @@ def _complete(folder: Path) -> Result:
     return replace(result, already_complete=True)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process per run. The kernel lets go of the lock when a process dies, however it dies."""
-    with files.explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunBusy(f"{folder}: another process is training this run. Wait for it, or stop it; the same command then resumes.") from None
-        yield
+def _locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return files.locked(folder, RunBusy(f"{folder}: another process is training this run. Wait for it, or stop it; the same command then resumes."))

@@ -24,7 +24,7 @@ from encore.recipe_fields import unsafe
 from encore.recipe_words import shown
 from encore.yaml_lines import Value, from_python, plain, read_yaml, write_yaml
 
-__all__ = ["BASELINE", "N_SEEDS", "Cell", "Race", "Study", "load_study", "study_from"]
+__all__ = ["BASELINE", "N_SEEDS", "Cell", "Race", "Study", "assign", "changes_of", "listed_seeds", "load_study", "seeded", "study_from"]
 
 BASELINE = "baseline"                            # the recipe itself among its variants
 N_SEEDS = 3
@@ -132,7 +132,7 @@ def _study(
     assigned = [found for given in overrides if (found := assignment(given, base, problems)) is not None]
     for steps, value in assigned:
         if steps[0] in STUDY:
-            _assign(keys, steps, value)
+            assign(keys, steps, value)
     changes = [change for change in assigned if change[0][0] not in STUDY]
     notes: list[str] = []
     variants = _variants(keys.get("variants"), problems)
@@ -158,14 +158,14 @@ def _study(
 
     def of(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
         return tuple(
-            Cell(labels[number], variant, seed, _seeded(recipes[number, variant], seed)) for number in range(len(points)) for variant in names for seed in seeds
+            Cell(labels[number], variant, seed, seeded(recipes[number, variant], seed)) for number in range(len(points)) for variant in names for seed in seeds
         )
 
     cells, screening = of(tuple(variants), seeds), of([name for name in variants if name != reference], screened.seeds if screened else ())
     return Study(name, text, tuple(overrides), tuple(variants), reference, seeds, tuple(labels), cells, tuple(notes), screened, screening)
 
 
-def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
+def assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
     """An override of one of the study's keys: `seeds=[1,2]`, `each.task=[rte]`, `variants.slow.plan.lr=1e-5`."""
     depth = 3 if steps[0] == "variants" else 2
     way = [*steps[: depth - 1], ".".join(steps[depth - 1 :])] if len(steps) > depth else list(steps)
@@ -194,7 +194,7 @@ def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change
         elif not isinstance(entry.data, dict) or not entry.data:
             problems.append(entry.problem(f"expected what it changes, such as {{pooling: mean}} or {{plan.lr: 3e-5}}, got {shown(plain(entry))}."))
         else:
-            own = list(_changes(entry))
+            own = list(changes_of(entry))
             for steps, inner in own:
                 if steps[0] in _RESERVED:
                     problems.append(inner.problem(f"a variant cannot set this. Write it at the top of the recipe: {_RESERVED[steps[0]]}: …"))
@@ -203,12 +203,13 @@ def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change
     return found
 
 
-def _changes(value: Value, outer: tuple[str, ...] = ()) -> Iterator[Change]:
+def changes_of(value: Value, outer: tuple[str, ...] = ()) -> Iterator[Change]:
+    """What a mapping from settings to values changes, written with dots or nested."""
     for key, entry in value.data.items():
         steps = (*outer, *key.split("."))
         section = steps in (("plan",), ("data",)) or (steps[0] == "tasks" and (len(steps) < 3 or steps[2:] == ("data",)))
         if section and isinstance(entry.data, dict) and entry.data:
-            yield from _changes(entry, steps)
+            yield from changes_of(entry, steps)
         else:
             yield steps, entry
 
@@ -260,10 +261,10 @@ def _seeds(value: Value | None, changes: Sequence[Change], seed: int, problems: 
         found = tuple(range(seed, seed + N_SEEDS))
         notes.append(f"no seeds: in the recipe; these {N_SEEDS} are taken: {', '.join(map(str, found))}")
         return found
-    return _listed_seeds(value, problems) or (seed,)
+    return listed_seeds(value, problems) or (seed,)
 
 
-def _listed_seeds(value: Value, problems: list[str]) -> tuple[int, ...]:
+def listed_seeds(value: Value, problems: list[str]) -> tuple[int, ...]:
     items = [plain(item) for item in value.data] if isinstance(value.data, tuple) else []
     whole = [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _SEEDS]
     if not items or len(whole) < len(items):
@@ -290,14 +291,14 @@ def _race(value: Value | None, seeds: Sequence[int], problems: list[str]) -> Rac
         # Far from the table's, and the same when that gets further seeds.
         fresh = (seed for seed in ((seeds[0] + _FAR + n) % _SEEDS for n in itertools.count()) if seed not in seeds)
         return Race(tuple(itertools.islice(fresh, factor)), factor)
-    chosen = _listed_seeds(value.data["seeds"], problems)
+    chosen = listed_seeds(value.data["seeds"], problems)
     twice = [str(seed) for seed in chosen if seed in seeds]
     if twice:
         problems.append(value.data["seeds"].problem(f"{', '.join(twice)} would be in the table too, and flatter there. Give the race other seeds."))
     return Race(chosen, factor) if chosen else None
 
 
-def _seeded(recipe: Recipe, seed: int) -> Recipe:
+def seeded(recipe: Recipe, seed: int) -> Recipe:
     """The recipe with this seed on one thread. Rows that are drawn (a dev set split off, a set cut) are drawn by the recipe's own seed for all, so that every
     run trains on the same rows and is measured on the same rows."""
     tasks = {}

@@ -25,15 +25,15 @@ TECHNIQUES = [(kind, name) for kind in catalogue.kinds() for name in catalogue.n
 STAGES = (
     ("errors", "types", "rng", "files", "yaml_lines", "catalogue"),
     ("data.*",),
-    ("recipe_words", "recipe_fields", "recipe", "shipped", "study"),
+    ("recipe_words", "recipe_fields", "recipe", "shipped", "study", "search"),
     ("dropout", "rows", "encoder.*"),
     ("pooling.*", "heads.*", "losses.*", "curves.*", "plans.*"),
     ("scores", "statistics", "metrics.*", "shares", "intervals", "averages"),
     ("model", "kept", "optim", "step", "train"),
     ("baselines", "evaluate", "reliability", "contrast", "race"),
     ("prepare", "estimate", "run", "explain", "predict", "progress"),
-    ("measure", "listings", "processes", "compare_tables", "comparison", "report.*"),
-    ("api", "cli_words", "cli_compare", "cli", "__init__", "__main__"),
+    ("measure", "listings", "processes", "compare_tables", "comparison", "report.*", "trials", "tuning_tables", "tuning_figures", "tuning"),
+    ("api", "cli_words", "cli_compare", "cli_tune", "cli", "__init__", "__main__"),
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
 
@@ -105,7 +105,7 @@ def test_no_circle_of_imports() -> None:
     assert set(waiting) <= {"__init__"}
 
 
-HEAVY = ("torch", "numpy", "pyarrow", "sklearn", "scipy", "tokenizers", "safetensors", "transformers", "huggingface_hub", "matplotlib")
+HEAVY = ("torch", "numpy", "pyarrow", "sklearn", "scipy", "tokenizers", "safetensors", "transformers", "huggingface_hub", "matplotlib", "optuna", "sqlalchemy")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from encore.search import load_search
 from encore.study import load_study
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
@@ -26,6 +27,34 @@ def test_a_recipe_is_right(path: Path) -> None:
     assert all(cell.recipe.source for cell in study.cells)
     if path.stem in EXTENT:
         assert (len(study.points), len(study.variants), len(study.seeds)) == EXTENT[path.stem]
+
+
+# Trials and space of the study's searches (METHODS 8.4).
+SEARCHES = {
+    "rte_tune_cls": (48, "pooler", {
+        "plan.lr": {"log_uniform": [1e-5, 1e-4]}, "plan.epochs": {"choice": [3, 5, 10, 15]}, "max_length": {"choice": [64, 128, 256]},
+        "head.dropout": {"uniform": [0.0, 0.2]},
+    }),
+    **{f"rte_tune_{name}": (30, name, {
+        "plan.lr": {"log_uniform": [1e-5, 1e-4]}, "plan.epochs": {"choice": [5, 10, 15]}, "max_length": {"choice": [32, 64, 128, 256]},
+    }) for name in ("mean_max", "attention")},
+}
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "search:" in path.read_text(encoding="utf-8")], ids=lambda path: path.stem)
+def test_a_search_is_the_paper_s(path: Path) -> None:
+    search = load_search(path)
+    trials, pooling, space = SEARCHES[path.stem]
+    assert (search.trials, search.seeds_per_trial, search.seed, {one.path: one.said for one in search.parameters}) == (trials, 1, 42, space)
+    recipe = search.recipe(search.first)
+    task = recipe.tasks["rte"]
+    assert (task.pooling.name if task.pooling else "", recipe.plan.weight_decay, recipe.plan.warmup_frac, recipe.plan.keep) == (pooling, 0.0, 0.0, "last")
+    assert path.stem == "rte_tune_cls" or task.head.settings == {"dropout": 0.1}
+    assert recipe.expect
+
+
+def test_there_are_three_searches() -> None:
+    assert set(SEARCHES) <= {path.stem for path in RECIPES}
 
 
 def test_the_printed_figures_stand_where_they_belong() -> None:

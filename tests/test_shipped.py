@@ -17,6 +17,7 @@ from encore import files, listings, shipped
 from encore.api import recipe_of, study_of
 from encore.errors import RecipeError
 from encore.recipe import anchored, to_yaml
+from encore.search import load_search
 from encore.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +102,9 @@ def test_how_many_runs_a_recipe_is(name: str, tmp_path: Path) -> None:
     """Counted without reading its settings, which takes a second less."""
     entry = entry_of(name, tmp_path)
     cells = {(cell.study, cell.variant, cell.seed) for cell in load_study(shipped.path(name)).cells}
-    assert entry["runs"] == (len(cells) if entry["command"] == "compare" else 1)
+    search = load_search(shipped.path(name)) if entry["command"] == "tune" else None
+    n_runs = {"compare": len(cells), "train": 1, "tune": search.trials * search.seeds_per_trial + len(search.seeds) if search else 0}
+    assert entry["runs"] == n_runs[entry["command"]]
     assert entry["status"] == f"no runs in {tmp_path}" or "verified" in entry["status"]
 
 
@@ -131,6 +134,21 @@ def test_status_is_what_lies_in_the_folder_of_runs(tmp_path: Path) -> None:
         {"folder": str(one), "with": "encoder=minilm seeds=[1,2]", "complete": 2, "runs": 3}, {"folder": str(two), "with": "", "complete": 2, "runs": 2},
     ]
     assert entry["status"] == "2 of 3 runs complete with encoder=minilm seeds=[1,2]; complete (2 runs)"
+
+
+def test_a_search_is_found_and_how_far_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "tune-rte_tune_cls-0123456789"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_bytes(shipped.path("rte_tune_cls").read_bytes())
+    files.write_json(folder / "study.json", {"overrides": ["encoder=minilm"], "trials": 12, "seeds_per_trial": 1, "seeds": [43, 44, 45]})
+    (tmp_path / "tune-rte_tune_cls-killed").mkdir()
+    assert entry_of("rte_tune_cls", tmp_path)["status"] == "0 of 15 runs complete with encoder=minilm"
+    (folder / "trials.csv").write_text("trial,state,runs\n0,complete,rte-1\n1,pruned,\n2,complete,rte-2\n")
+    assert entry_of("rte_tune_cls", tmp_path)["status"] == "2 of 15 runs complete with encoder=minilm"
+    (folder / files.MANIFEST).write_text("{}")
+    assert entry_of("rte_tune_cls", tmp_path)["status"] == "complete with encoder=minilm (15 runs)"
+    (folder / "recipe.yaml").write_text("task: rte\n")
+    assert entry_of("rte_tune_cls", tmp_path)["status"] == f"no runs in {tmp_path}"
 
 
 def test_runs_of_a_recipe_for_one_run_whatever_the_seed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ how (everything is done to the child alone; the product has no such hooks):
     slow               seconds to sleep at every file operation
     limit_bytes        no file may grow beyond this (RLIMIT_FSIZE), which is how a full disk looks
     cwd                working directory
+    undrawn            `encore tune` draws no pictures, which takes it longer than all else on a tiny encoder
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import torch
 
 import encore.cli
 import encore.run
+import encore.tuning
 
 # What a first run imports on its way; the optimiser alone pulls in torch's compiler (2 s).
 for name in (
@@ -46,6 +48,7 @@ for name in (
     "encore.pooling.pooler",
     "encore.predict",
     "encore.progress",
+    "encore.tuning_figures",
     "pyarrow.csv",
     "pyarrow.dataset",
     "pyarrow.json",
@@ -134,6 +137,8 @@ def _prepare(how: dict[str, Any]) -> None:
         os.chdir(how["cwd"])
     if "limit_bytes" in how:
         resource.setrlimit(resource.RLIMIT_FSIZE, (how["limit_bytes"], resource.RLIM_INFINITY))
+    if how.get("undrawn"):
+        encore.tuning._draw = lambda *_: None
     if "checkpoint_steps" in how:
         encore.run.execute = functools.partial(encore.run.execute, checkpoint_steps=how["checkpoint_steps"])
 

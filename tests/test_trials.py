@@ -1,0 +1,474 @@
+"""The trials of a search on objectives that cost nothing: what is drawn, who gets which, what is killed, what is given up."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from encore import trials as module
+from encore.errors import RecipeError, TrainingError
+from encore.search import search_from
+from encore.trials import Objective, Report, Score, Trials, check, counted, importances, opened, problems_of, quietly, reach
+
+SPACE = {
+    "plan.lr": {"log_uniform": [1e-5, 1e-3]}, "plan.epochs": {"choice": [3, 5, 10]}, "head.dropout": {"uniform": [0.0, 0.2]},
+    "plan.batch_size": {"int": [8, 12]},
+}
+LR = {"plan.lr": SPACE["plan.lr"]}
+
+
+def made(folder: Path, n: int, space: Mapping[str, Any] = SPACE, **how: Any) -> Trials:
+    (folder / "log").mkdir(parents=True, exist_ok=True)
+    return Trials("toy", folder, search_from({"task": "rte", "search": space}).parameters, n, how.pop("seed", 42), how.pop("maximise", True), **how)
+
+
+def worth(given: Mapping[str, Any]) -> float:
+    """Depends on the learning rate alone."""
+    return -((math.log10(given["plan.lr"]) + 4.3) ** 2)
+
+
+def toy(given: Mapping[str, Any], report: Report) -> Score:
+    return Score(worth(given))
+
+
+def told(trials: Trials) -> list[dict[str, Any]]:
+    return [trial.params for trial in counted(opened(trials))]
+
+
+def in_memory(trials: Trials, objective: Objective = lambda given, report: Score(0.0)) -> optuna.Study:
+    """One trial after another by our own sampler, pruner and words, without a database."""
+    with quietly():
+        study = optuna.create_study(sampler=module._Seeded(trials), pruner=module._pruner(trials), direction="maximize" if trials.maximise else "minimize")
+        for _ in range(trials.n):
+            module._try(study, study.ask(), trials, objective)
+    return study
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a folder: a database on a disk that is busy waits for it two dozen times a trial."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    yield folder
+    shutil.rmtree(folder)
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ what is drawn
+
+
+def test_samples_follow_the_distributions(tmp_path: Path) -> None:
+    drawn = [trial.params for trial in in_memory(made(tmp_path, 600, sampler="random")).trials]
+    rates, dropouts = np.log10([one["plan.lr"] for one in drawn]), np.array([one["head.dropout"] for one in drawn])
+    assert stats.kstest(rates, stats.uniform(-5, 2).cdf).pvalue > 0.01
+    assert stats.kstest(dropouts, stats.uniform(0, 0.2).cdf).pvalue > 0.01
+    for path, values in (("plan.epochs", (3, 5, 10)), ("plan.batch_size", (8, 9, 10, 11, 12))):
+        counts = [sum(one[path] == value for one in drawn) for value in values]
+        assert sum(counts) == 600
+        assert stats.chisquare(counts).pvalue > 0.01
+    # That the rates are spread by their logarithm, and not evenly, is seen by the same test.
+    assert stats.kstest([one["plan.lr"] for one in drawn], stats.uniform(1e-5, 1e-3).cdf).pvalue < 1e-6
+    assert abs(np.corrcoef(rates, dropouts)[0, 1]) < 0.15
+
+
+@pytest.mark.parametrize("seed", [42, 43])
+def test_what_depends_on_the_rate_alone_makes_the_rate_important(tmp_path: Path, seed: int) -> None:
+    study = in_memory(made(tmp_path, 48, seed=seed), toy)
+    shares, why = importances(study, seed)
+    assert why is None
+    assert next(iter(shares)) == "plan.lr"
+    assert shares["plan.lr"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importances(study, seed) == (shares, None)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_importances_say_why_there_are_none(tmp_path: Path) -> None:
+    assert importances(in_memory(made(tmp_path, 3)), 42) == ({}, "importances need 4 complete trials, there are 3")
+    assert importances(in_memory(made(tmp_path, 5)), 42) == ({}, "all trials have the same value, so there is nothing to explain")
+
+
+def test_tpe_looks_where_it_is_good(tmp_path: Path) -> None:
+    values = [trial.value for trial in in_memory(made(tmp_path, 40, LR), toy).trials]
+    assert np.mean(values[20:]) > np.mean(values[:10])                   # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes"])
+def test_a_trial_is_a_function_of_the_seed_and_those_before_it(tmp_path: Path, sampler: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    n = 14                                       # the first ten of TPE and GP are random
+    first, again, other = (
+        [trial.params for trial in in_memory(made(tmp_path, n, sampler=sampler, seed=seed), toy).trials]
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert not any(a == b for a, b in zip(first, other, strict=True))
+    assert len({one["plan.lr"] for one in first}) == n
+
+
+def test_a_grid_is_gone_through_once(tmp_path: Path) -> None:
+    space = {"plan.epochs": {"choice": [3, 5, 10]}, "plan.batch_size": {"int": [8, 9]}}
+    trials = made(tmp_path, 6, space, sampler="grid")
+    reach(trials, lambda given, report: Score(given["plan.epochs"]), processes=3)
+    found = [(one["plan.epochs"], one["plan.batch_size"]) for one in told(trials)]
+    assert sorted(found) == list(itertools.product((3, 5, 10), (8, 9)))
+    assert found != sorted(found)
+
+
+# ------------------------------------------------------------------------------------------------------------------------------ going on, and being killed
+
+
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole", 8)
+    reach(whole, toy, processes=1, here=True)
+    parts = made(tmp_path / "parts", 8)
+    reach(replace(parts, n=2), toy, processes=1, here=True)
+    stops = iter([False, True])
+
+    def stopped(line: str) -> None:
+        if next(stops):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reach(replace(parts, n=7), toy, processes=1, here=True, tell=stopped)
+    lines: list[str] = []
+    reach(parts, toy, processes=1, tell=lines.append)
+    assert told(parts) == told(whole)
+    assert len(lines) == 8 - 4
+    assert lines[-1].startswith("[4/4] trial 7: ")
+    reach(parts, toy, processes=1, tell=lines.append)
+    assert len(lines) == 8 - 4
+
+
+def once(mark: Path) -> Callable[[], None]:
+    """Kills its process the first time that it is called with this mark."""
+    def kill() -> None:
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+
+
+@pytest.mark.parametrize("where", ["at its first moment", "at work", "before it says so"])
+def test_a_killed_trial_is_taken_up_under_its_own_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    undisturbed = made(tmp_path / "undisturbed", 4)
+    reach(undisturbed, toy, processes=1, here=True)
+    kill, trials = once(tmp_path / "mark"), made(tmp_path / "killed", 4)
+    third = told(undisturbed)[2]["plan.lr"]
+    if where == "at its first moment":
+        monkeypatch.setattr(module, "_told", lambda trial, one: (trial.number == 2 and kill(), HONEST_TOLD(trial, one))[1])
+    elif where == "before it says so":
+        monkeypatch.setattr(module, "_tell", lambda study, trial, *more: (trial.number == 2 and kill(), HONEST_TELL(study, trial, *more))[1])
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        if where == "at work" and given["plan.lr"] == third:
+            kill()
+        return toy(given, report)
+
+    reach(trials, objective, processes=1)
+    assert (tmp_path / "mark").exists()
+    assert told(trials) == told(undisturbed)
+    assert [(trial.number, trial.state, trial.value) for trial in opened(trials).trials] == [
+        (trial.number, TrialState.COMPLETE, trial.value) for trial in opened(undisturbed).trials
+    ]
+
+
+HONEST_TOLD, HONEST_TELL = module._told, module._tell
+
+
+def killed_now_and_then(folder: Path, n: int) -> None:
+    """4 workers; trials kill their processes now and then, one is killed from outside, and what they computed is in a file."""
+    trials = made(folder, n)
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        time.sleep(0.01)
+        if int(given["plan.lr"] * 1e9) % 7 == 0:
+            once(folder / f"mark-{given['plan.lr']}")()
+        with (folder / "done").open("a") as file:
+            file.write(f"{given['plan.lr']!r}\n")
+        return toy(given, report)
+
+    first = iter([True])
+
+    def kill_one(line: str) -> None:             # and one from outside, whatever it is doing
+        if next(first, False):
+            children = [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
+            os.kill(children[-1], signal.SIGKILL)
+
+    reach(trials, objective, processes=4, tell=kill_one)
+    found = opened(trials).trials
+    assert [trial.number for trial in found] == list(range(n))
+    assert {trial.state for trial in found} == {TrialState.COMPLETE}
+    assert [trial.value for trial in found] == [worth(trial.params) for trial in found]
+    assert len({trial.params["plan.lr"] for trial in found}) == n
+    assert {float(line) for line in (folder / "done").read_text().split()} == {trial.params["plan.lr"] for trial in found}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_killed_workers_lose_and_double_nothing(tmp_path: Path) -> None:
+    killed_now_and_then(tmp_path, 8)
+
+
+@pytest.mark.nightly
+def test_killed_workers_lose_and_double_nothing_in_forty_trials(tmp_path: Path) -> None:
+    killed_now_and_then(tmp_path, 40)
+
+
+def test_one_that_is_killed_time_and_again_has_failed(tmp_path: Path) -> None:
+    trials, lines = made(tmp_path, 3), list[str]()
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        if given["plan.lr"] == told(trials)[1].get("plan.lr") if len(told(trials)) > 1 else False:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return toy(given, report)
+
+    reach(trials, objective, processes=1, tell=lines.append)
+    found = counted(opened(trials))
+    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert problems_of(found[1])[0].startswith("its process was killed (signal 9), 2 times.")
+    assert "trial 1: FAILED: its process was killed" in lines[1]
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------ several machines
+
+
+def test_two_machines_make_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'both.db'}"
+    machines = [made(tmp_path / name, 6, storage=url) for name in ("a", "b")]
+    opened(machines[0])
+    pids = []
+    for machine in machines:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                reach(machine, toy, processes=2)
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    found = counted(opened(machines[0]))
+    assert len(found) == 6
+    assert {trial.state for trial in found} == {TrialState.COMPLETE}
+    assert {trial.user_attrs["owner"] for trial in found} == {machine.owner for machine in machines}
+    assert len({trial.params["plan.lr"] for trial in found}) == 6
+    surplus = [trial for trial in opened(machines[0]).trials if trial.user_attrs.get("surplus")]
+    assert all(trial.state == TrialState.FAIL for trial in surplus)
+
+
+def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
+    """A trial at work on a machine that is gone."""
+    study = opened(trials)
+    with quietly():
+        trial = module._claimed(study, replace(trials, folder=trials.folder / "elsewhere"), "another")
+        assert trial is not None
+        for one in trials.parameters:
+            module._told(trial, one)
+        if beat:
+            study._storage.record_heartbeat(trial._trial_id)             # type: ignore[attr-defined]
+    return study.trials[trial.number]
+
+
+def test_a_silent_machine_s_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
+    trials = made(tmp_path, 3, storage=f"sqlite:///{tmp_path / 'trials.db'}")
+    lost = left_by_another(trials, beat=True)
+    lines: list[str] = []
+    reach(trials, toy, processes=1, here=True, tell=lines.append)
+    everything, found = opened(trials).trials, counted(opened(trials))
+    assert [trial.state.name for trial in everything] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert [trial.number for trial in found] == [1, 2, 3]
+    assert [trial.params for trial in found].count(lost.params) == 1
+    assert len([line for line in lines if line.startswith("[")]) == 3
+
+
+def test_a_machine_that_is_heard_of_keeps_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 60)
+    trials = made(tmp_path, 2)
+    left_by_another(trials, beat=True)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        study = opened(trials)
+        study.tell(0, 1.0)
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    reach(trials, toy, processes=1, here=True)
+    assert len(waited) == 1
+    assert [(trial.number, trial.value == 1.0) for trial in opened(trials).trials] == [(0, True), (1, False)]
+
+
+def test_a_trial_that_was_given_away_is_not_told_twice(tmp_path: Path) -> None:
+    trials = made(tmp_path, 1)
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        opened(trials).tell(0, 0.5)              # meanwhile, elsewhere
+        return Score(0.1)
+
+    reach(trials, objective, processes=1, here=True)
+    assert [trial.value for trial in opened(trials).trials] == [0.5]
+
+
+# -------------------------------------------------------------------------------------------------------------------------- what fails, what is given up
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    trials, lines = made(tmp_path, 4), list[str]()
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        match len(told(trials)):
+            case 1:
+                raise TrainingError(["the loss is not finite.", "and more"])
+            case 2:
+                raise KeyError("x")
+            case 3:
+                return Score(math.nan)
+        return toy(given, report)
+
+    reach(trials, objective, processes=1, tell=lines.append)
+    found = counted(opened(trials))
+    assert [trial.state.name for trial in found] == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert [problems_of(trial) for trial in found] == [
+        ["the loss is not finite.", "and more"], ["KeyError: 'x'"], ["its value is nan, which is no figure to go by"], [],
+    ]
+    assert "trial 0: FAILED: the loss is not finite." in lines[0]
+    assert module.best_of(found, maximise=True) == found[3]
+    reach(trials, objective, processes=1, tell=lines.append)
+    assert len(lines) == 4
+
+
+def test_of_equals_the_first_is_the_best(tmp_path: Path) -> None:
+    found = in_memory(made(tmp_path, 6), lambda given, report: Score(1.0 if given["plan.epochs"] != 3 else 0.0)).trials
+    values = [trial.value for trial in found]
+    assert module.best_of(found, maximise=True) == found[values.index(1.0)]
+    assert module.best_of(found, maximise=False) == found[values.index(0.0)]
+    assert module.best_of([], maximise=True) is None
+
+
+@pytest.mark.parametrize("maximise", [True, False])
+def test_what_is_worse_than_the_median_is_given_up(tmp_path: Path, maximise: bool) -> None:
+    trials, seen = made(tmp_path, 16, LR, pruner="median", longest=10, maximise=maximise), list[list[int]]()
+    sign = 1 if maximise else -1
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        seen.append([])
+        for step in range(10):
+            seen[-1].append(step)
+            report(step, sign * worth(given) * (10 - step), final=step == 9)
+        return Score(sign * worth(given))
+
+    study = in_memory(trials, objective)
+    found = study.trials
+    pruned = [trial for trial in found if trial.state == TrialState.PRUNED]
+    assert len(pruned) >= 3
+    assert all(trial.number >= 5 for trial in pruned)
+    # Nothing was computed after the report at which it was given up.
+    assert [len(steps) for steps in seen] == [len(trial.intermediate_values) if trial in pruned else 10 for trial in found]
+    assert all(len(seen[trial.number]) < 10 for trial in pruned)
+    best = module.best_of(found, maximise=maximise)
+    assert best is not None
+    assert best.value is not None
+    assert all(sign * best.value >= sign * trial.value for trial in found if trial.state == TrialState.COMPLETE and trial.value is not None)
+
+
+def test_hyperband_gives_up_early(tmp_path: Path) -> None:
+    trials = made(tmp_path, 24, LR, pruner="hyperband", longest=9)
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        for step in range(9):
+            report(step, worth(given), final=step == 8)
+        return toy(given, report)
+
+    study = in_memory(trials, objective)
+    lengths = [len(trial.intermediate_values) for trial in study.trials if trial.state == TrialState.PRUNED]
+    assert lengths
+    assert max(lengths) < 9
+
+
+def test_wilcoxon_gives_up_after_a_few_seeds(tmp_path: Path) -> None:
+    trials = made(tmp_path, 10, LR, pruner="wilcoxon", longest=8)
+    draw = np.random.default_rng(3).normal(0, 0.01, 8)
+
+    def objective(given: Mapping[str, Any], report: Report) -> Score:
+        values = [worth(given) + float(luck) for luck in draw]
+        for position, value in enumerate(values):
+            report(position, value, final=position == 7)
+        return Score(float(np.mean(values)), tuple(values))
+
+    study = in_memory(trials, objective)
+    found = study.trials
+    pruned = [trial for trial in found if trial.state == TrialState.PRUNED]
+    assert pruned
+    assert all(4 <= len(trial.intermediate_values) < 8 for trial in pruned)
+    best = module.best_of(found, maximise=True)
+    assert best is not None
+    assert all(trial.intermediate_values[0] < best.intermediate_values[0] for trial in pruned)
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"sampler": "tpee"}, "--sampler: no sampler called 'tpee'. Did you mean 'tpe'?"),
+        ({"pruner": "medan"}, "--pruner: no pruner called 'medan'. Did you mean 'median'?"),
+        ({"sampler": "grid"}, "plan.lr: --sampler grid goes through all values, and log_uniform has no end of them. Write choice."),
+        ({"pruner": "wilcoxon"}, "--pruner wilcoxon: it compares seeds, and can stop a trial after the fourth at the earliest. Write seeds_per"),
+    ],
+)
+def test_a_wrong_way_to_search(how: dict[str, str], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check(search_from({"task": "rte", "search": SPACE}).parameters, how.get("sampler", "tpe"), how.get("pruner", "none"))
+    assert any(said in line for line in caught.value.problems), caught.value.problems
+
+
+def test_what_a_sampler_cannot_do_is_said() -> None:
+    choices = search_from({"task": "rte", "search": {"plan.epochs": {"choice": [1, 2]}, "plan.lr": {"uniform": [0.1, 0.2]}}}).parameters
+    with pytest.raises(RecipeError, match="two or more of them"):
+        check(choices, "cmaes", "none")
+    check(choices, "tpe", "wilcoxon", seeds_per_trial=5)
+    with pytest.raises(RecipeError, match="the range is too long for a grid"):
+        check(search_from({"task": "rte", "search": {"plan.batch_size": {"int": [1, 100]}}}).parameters, "grid", "none")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("trials.db", "--storage trials.db: expected the URL of a database, such as postgresql+psycopg2://"),
+        ("nosuch://x/y", "--storage nosuch://x/y: expected the URL of a database"),
+        ("sqlite:////nowhere/at/all.db", "--storage sqlite:////nowhere/at/all.db: cannot be opened (unable to open database file)."),
+        ("mysql+nodriver://me:secret@here/x", "--storage mysql+nodriver://me:***@here/x: expected the URL of a database"),
+    ],
+)
+def test_a_database_that_cannot_be_reached(url: str, said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        module.openable(url)
+    (told,) = caught.value.problems
+    assert told.startswith(said)
+    assert "secret" not in told
+
+
+def test_a_missing_driver_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"which is not installed\."):
+        module.openable("oracle+oracledb://me@here/x")

@@ -1,0 +1,304 @@
+"""`encore tune`: trials are runs, the best one is trained again on fresh seeds, and a search that was stopped goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import Outcome, Tables, Warm
+
+from encore import files
+from encore.recipe import load_recipe
+
+RECIPE = """\
+# A search over a tiny encoder.
+encoder: {encoder}
+precision: fp32
+tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
+pooling: mean
+plan: {{batch_size: 13}}
+expect: {{verdict.accuracy: 0.5}}
+search:
+  plan.lr: {{log_uniform: [1e-4, 3e-2]}}
+  plan.epochs: {{int: [1, 3]}}
+  max_length: {{choice: [16, 32]}}
+  pooling: {{choice: [mean, {{name: max_cls, k: 2}}]}}
+trials: 5
+seeds: [7, 8]
+"""
+SAME = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
+FIGURES = ("history", "importances", "slice-plan.lr", "slice-plan.epochs", "slice-max_length", "slice-pooling", "parallel", "contour", "loss", "time")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A search that nobody disturbed, one trial after another."""
+
+    warm: Warm
+    recipe: Path
+    outcome: Outcome
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.folder.parent
+
+    @property
+    def results(self) -> Any:
+        return files.read_json(self.folder / "results.json")
+
+    @property
+    def trials(self) -> list[dict[str, str]]:
+        return trials_of(self.folder)
+
+    def again(self, runs: Path, *more: str, **how: Any) -> Outcome:
+        return self.warm.run(["tune", self.recipe, "--processes", "1", "--runs", runs, *more], undrawn=True, **how)
+
+
+def trials_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("tune")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev), encoding="utf-8")
+    outcome = warm.run(["tune", recipe, "--processes", "1", "--runs", folder / "runs"])
+    assert outcome.code == 0, outcome.err
+    (found,) = (folder / "runs").glob("tune-*")
+    return Whole(warm, recipe, outcome, found)
+
+
+# --------------------------------------------------------------------------------------------------------------------------------------- undisturbed
+
+
+def test_trials_are_ordinary_runs_and_the_best_has_the_highest_value(whole: Whole) -> None:
+    assert [(trial["trial"], trial["state"]) for trial in whole.trials] == [(str(number), "complete") for number in range(5)]
+    for trial in whole.trials:
+        run = whole.runs / trial["runs"]
+        assert float(trial["value"]) == files.read_json(run / "results.json")["metrics"]["verdict"]["dev"]["model"]["accuracy"]["value"]
+        recipe = load_recipe(run / "recipe.yaml")
+        assert (recipe.plan.lr, recipe.plan.epochs, recipe.seed, recipe.threads) == (float(trial["plan.lr"]), int(trial["plan.epochs"]), 42, 1)
+        assert recipe.tasks["verdict"].max_length == int(trial["max_length"])
+        assert files.wrong_files(run) == []
+        assert not (run / "model").exists()
+        epochs = [json.loads(line)["selected"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert (float(trial["best_epoch"]), int(trial["reports"])) == (max(epochs), len(epochs))
+    values = [float(trial["value"]) for trial in whole.trials]
+    best = whole.results["best"]
+    assert (best["trial"], best["value"], best["values"]) == (values.index(max(values)), max(values), [max(values)])
+    assert whole.results["trials"] == {"asked": 5, "complete": 5, "pruned": 0, "failed": 0}
+
+
+def test_the_best_is_trained_again_on_fresh_seeds_and_that_is_told(whole: Whole) -> None:
+    (study,) = whole.results["fresh"]["studies"]
+    (row,) = study["metrics"][0]["variants"]
+    cells = files.read_json(whole.runs / whole.results["fresh"]["comparison"] / "cells.json")["cells"]
+    assert [cell["seed"] for cell in cells] == row["seeds"] == [7, 8]
+    for cell, value in zip(cells, row["values"], strict=True):
+        recipe = load_recipe(whole.runs / cell["run"] / "recipe.yaml")
+        best = load_recipe(whole.folder / "best.yaml")
+        pools = [one.tasks["verdict"].pooling for one in (recipe, best)]
+        assert (recipe.plan.lr, recipe.plan.epochs, pools[0] and pools[0].name, recipe.seed) == (
+            best.plan.lr, best.plan.epochs, pools[1] and pools[1].name, cell["seed"],
+        )
+        assert value == files.read_json(whole.runs / cell["run"] / "results.json")["metrics"]["verdict"]["dev"]["model"]["accuracy"]["value"]
+    assert row["mean"] == pytest.approx(np.mean(row["values"]))
+    assert load_recipe(whole.folder / "best.yaml").plan.lr == whole.results["best"]["params"]["plan.lr"]
+    lines = whole.outcome.out.splitlines()
+    assert lines[0] == f"best of 5 trials (5 complete): trial {whole.results['best']['trial']}"
+    assert "verdict, dev (23 rows), 2 fresh seeds" in lines
+    accuracy = next(line for line in lines if line.startswith("accuracy"))
+    assert accuracy.split()[1] == f"{100 * row['mean']:.1f}"
+    assert accuracy.split()[-2:] == [f"{100 * whole.results['best']['value']:.1f}", "50.0"]
+    assert any("Optimistic: the best of many" in line for line in lines)
+    assert lines[-1].startswith(f"study: {whole.folder} (")
+    assert f"next: encore train {whole.folder}/best.yaml" in lines[-1]
+
+
+def test_the_folder_is_as_the_module_says(whole: Whole) -> None:
+    assert {path.name for path in whole.folder.iterdir()} == {
+        "recipe.yaml", "study.json", "study.db", "trials.csv", "best.yaml", "results.json", "figures", "cost.json", "log", "lock", files.MANIFEST,
+    }
+    assert files.wrong_files(whole.folder) == []
+    assert set(files.read_json(whole.folder / files.MANIFEST)) == {*SAME, *(f"figures/{name}.{end}" for name in FIGURES for end in ("svg", "csv"))}
+    assert not list((whole.folder / "log").iterdir())
+    cost = files.read_json(whole.folder / "cost.json")
+    assert [seconds > 0 for seconds in cost["trials"].values()] == [True] * 5
+    study = files.read_json(whole.folder / "study.json")
+    assert (study["storage"], study["seeds"], study["trial_seeds"], study["search"]["pooling"]) == (
+        "study.db", [7, 8], [42], {"choice": ["mean", {"name": "max_cls", "k": 2}]},
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_its_numbers_and_says_what_is_to_be_seen(whole: Whole, name: str) -> None:
+    svg = ElementTree.parse(whole.folder / "figures" / f"{name}.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    title, told = (svg.find(f"{space}{word}") for word in ("title", "desc"))
+    assert title is not None
+    assert title.text
+    assert told is not None
+    assert told.text
+    assert len(told.text) > 30
+    assert svg.get("role") == "img"
+    assert svg.get("aria-labelledby") == f"{title.get('id')} {told.get('id')}"
+    with (whole.folder / "figures" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = [float(trial["value"]) for trial in whole.trials]
+    if name == "history":
+        assert [(float(row["value"]), float(row["best_so_far"])) for row in rows] == [(value, max(values[: at + 1])) for at, value in enumerate(values)]
+    elif name == "importances":
+        assert {row["setting"]: float(row["importance"]) for row in rows} == whole.results["importances"]["values"]
+        assert sum(float(row["importance"]) for row in rows) == pytest.approx(1)
+    elif name.startswith("slice-") or name in ("parallel", "contour"):
+        assert [float(row["value"]) for row in rows] == values
+        paths = [path for path in whole.results["search"] if path in rows[0]]
+        assert [[row[path] for path in paths] for row in rows] == [[trial[path] for path in paths] for trial in whole.trials]
+        assert len(paths) == {"s": 1, "p": 4, "c": 2}[name[0]]
+    elif name == "loss":
+        (run,) = whole.results["best"]["runs"]
+        records = [json.loads(line) for line in (whole.runs / run / "metrics.jsonl").read_text().splitlines()]
+        assert [float(row["train_loss"]) for row in rows] == [record["train"]["verdict"]["loss"] for record in records]
+    else:
+        assert [float(row["seconds"]) for row in rows] == list(files.read_json(whole.folder / "cost.json")["trials"].values())
+
+
+# ----------------------------------------------------------------------------------------------------------------------------------------- disturbed
+
+
+def test_the_same_again_computes_nothing_and_more_trials_go_on(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    n_runs = len(list(runs.glob("verdict-*")))
+    again = whole.again(runs, "--json")
+    assert again.code == 0, again.err
+    told = json.loads(again.out)
+    assert (Path(told["study"]).name, told["best"], told["problems"]) == (whole.folder.name, whole.results["best"], [])
+    assert len(list(runs.glob("verdict-*"))) == n_runs
+    assert [name for name in SAME if (runs / whole.folder.name / name).read_bytes() != (whole.folder / name).read_bytes()] == []
+    more = whole.again(runs, "-n", "6")
+    assert more.code == 0, more.err
+    assert "[1/1] trial 5: " in more.err
+    assert "5 of 6 trials were there already" in more.out
+    found = trials_of(runs / whole.folder.name)
+    assert found[:5] == whole.trials
+    assert len(found) == 6
+
+
+def test_a_killed_search_ends_as_if_nothing_had_happened(whole: Whole, tmp_path: Path) -> None:
+    runs, draw = tmp_path / "runs", np.random.default_rng(5)
+    for _ in range(2):
+        job = whole.warm.start(["tune", whole.recipe, "--processes", "1", "--runs", runs], slow=0.01, undrawn=True)
+        until = time.monotonic() + 20
+        while not list(runs.glob("verdict-*")) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 1.5))
+        os.kill(job, signal.SIGKILL)
+        assert whole.warm.wait(job).code == -9
+    outcome = whole.again(runs)
+    assert outcome.code == 0, outcome.err
+    (folder,) = runs.glob("tune-*")
+    assert [name for name in SAME if (folder / name).read_bytes() != (whole.folder / name).read_bytes()] == []
+    assert sorted(run.name for run in runs.glob("verdict-*")) == sorted(run.name for run in whole.runs.glob("verdict-*"))
+
+
+def test_a_trial_that_is_given_up_leaves_no_run_behind(whole: Whole, tmp_path: Path) -> None:
+    how = ["--pruner", "median", "-n", "8", "seeds_per_trial=2", "seeds=[7]", "plan.epochs=2", "max_length=16", "pooling=mean"]
+    outcome = whole.again(tmp_path, *how)
+    assert outcome.code == 0, outcome.err
+    (folder,) = tmp_path.glob("tune-*")
+    found = trials_of(folder)
+    pruned = [trial for trial in found if trial["state"] == "pruned"]
+    assert pruned
+    assert all(int(trial["reports"]) < 4 for trial in pruned)
+    complete = [trial for trial in found if trial["state"] == "complete"]
+    assert all(trial["reports"] == "4" and len(trial["runs"].split()) == 2 for trial in complete)
+    for trial in complete:
+        assert float(trial["value"]) == pytest.approx(np.mean([float(value) for value in trial["values"].split()]))
+    assert all((run / files.MANIFEST).exists() for run in tmp_path.glob("verdict-*"))
+    assert f"{len(pruned)} given up" in outcome.out
+    assert "plan.epochs is set on the command line and not searched" in outcome.err
+    # Of a trial that was given up in its second run, the first is complete; all other runs are those of complete trials and the fresh ones.
+    half = sum(int(trial["reports"]) > 2 for trial in pruned)
+    assert len(list(tmp_path.glob("verdict-*"))) == 2 * len(complete) + half + 1
+
+
+def test_two_commands_on_one_study_do_not_meet(whole: Whole, tmp_path: Path) -> None:
+    with files.locked(tmp_path / whole.folder.name, files.TrainingError("held")):
+        outcome = whole.again(tmp_path)
+    assert outcome.code == 4
+    assert "another process is at work on this study. Wait for it, or stop it" in outcome.err
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["table.csv"], "table.csv: no recipe of this name. Name a .yaml file, or one that comes with Encore: "),
+        (["maxpoolbert_rte_minilm"], "maxpoolbert_rte_minilm.yaml:"),
+        (["RECIPE", "--sampler", "bayes"], "--sampler: no sampler called 'bayes'. Did you mean 'cmaes'? Known: cmaes, gp, grid, random, tpe."),
+        (["RECIPE", "--pruner", "wilcoxon"], "--pruner wilcoxon: it compares seeds"),
+        (["RECIPE", "--sampler", "grid"], "search.plan.lr: --sampler grid goes through all values, and log_uniform has no end of them. Write choice."),
+        (["RECIPE", "--storage", "postgres"], "--storage postgres: expected the URL of a database"),
+        (["RECIPE", "search.max_length={choice: [16, 64]}"], "override search.max_length={choice: [16, 64]} max_length: max_length: encoder"),
+        (["RECIPE", "search.pooling={choice: [mean, {name: max_cls, k: 5}]}"], "expected k from 1 to 2, the layers of this encoder, got 5"),
+        (["RECIPE", "-n", "0"], "encore tune: --trials: "),
+    ],
+)
+def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], told: str) -> None:
+    outcome = whole.warm.run(["tune", *(whole.recipe if word == "RECIPE" else word for word in arguments), "--runs", tmp_path / "runs"])
+    assert (outcome.code, told in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_mistakes_of_recipe_and_files_are_told_together(whole: Whole, tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text("tasks: {a: {data: {train: none.csv}}}\nencoder: minilm\nsearch:\n  plan.lrr: {int: [1, 2]}\n  plan.lr: {uniform: [1, 0]}\n")
+    outcome = whole.warm.run(["tune", recipe, "--runs", tmp_path / "runs"])
+    assert outcome.code == 2
+    assert f"{recipe}:4 search.plan.lrr: no such setting. Did you mean 'lr'?" in outcome.err
+    assert f"{recipe}:5 search.plan.lr: uniform: expected the lower end first" in outcome.err
+    assert "none.csv" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_says_what_and_how_long(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.again(tmp_path, "--dry-run", "--json")
+    told = json.loads(outcome.out)
+    assert (Path(told["study"]).name, told["trials"], told["runs"], told["seeds"]) == (whole.folder.name, 5, 7, [7, 8])
+    assert told["estimated_seconds"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_is_told_and_the_search_goes_on(whole: Whole, tmp_path: Path) -> None:
+    (tmp_path / whole.trials[0]["runs"]).write_text("no folder")
+    outcome = whole.again(tmp_path, "-n", "2")
+    assert outcome.code == 5
+    assert "trial 0: " in outcome.err
+    assert "best of 2 trials (1 complete, 1 failed): trial 1" in outcome.out
+    for trial in whole.trials[2:4]:
+        (tmp_path / trial["runs"]).write_text("no folder")
+    shutil.rmtree(next(tmp_path.glob("tune-*")))
+    for run in tmp_path.glob("verdict-*"):
+        if run.is_dir():
+            shutil.rmtree(run)
+            run.write_text("no folder")
+    outcome = whole.again(tmp_path, "-n", "2")
+    assert outcome.code == 4
+    assert "no trial was completed, so there is no best one." in outcome.err
+    assert outcome.err.count("cannot be written") >= 2
