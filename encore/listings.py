@@ -179,7 +179,7 @@ def _with(settings: str) -> str:
 def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """Paper and table → recipe → status."""
     rows = tuple((entry["source"] or "", entry["recipe"], entry["command"], f"{entry['runs']:,}", entry["status"]) for entry in found)
-    notes = ("To run one: encore compare RECIPE, encore tune RECIPE or encore train RECIPE, as the third column says; encoder=minilm runs it without a network.",)
+    notes = ("To run one: encore train, compare or tune RECIPE, as the third column says; encoder=minilm runs it without a network.",)
     return Listing("", ("source", "recipe", "for", "runs", "status"), rows, notes, frozenset({3}))
 
 

@@ -23,8 +23,9 @@ from encore import files
 from encore.errors import DataError, TrainingError
 from encore.prepare import Prepared
 from encore.recipe import load_recipe
-from encore.run import Result, execute, read_result, scores_at
+from encore.run import Abandoned, Result, execute, read_result, scores_at
 from encore.scores import predictions
+from encore.types import EvalReport, StepReport
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +320,45 @@ def test_on_a_full_disk_training_ends_in_one_line_and_goes_on_later(
     assert not (folder / files.MANIFEST).exists()
     assert warm.run([*words, tmp_path]).code == 0
     assert (folder / files.MANIFEST).read_bytes() == (whole / files.MANIFEST).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------- given up
+
+
+@pytest.mark.parametrize("keep_model", [False, True])
+def test_a_run_that_is_given_up_stops_at_once_and_leaves_nothing_that_nobody_wants(prepared: Prepared, tmp_path: Path, keep_model: bool) -> None:
+    steps: list[int] = []
+
+    def watch(report: StepReport | EvalReport) -> None:
+        steps.append(report.step)
+        if isinstance(report, EvalReport) and report.epoch == 2:
+            raise Abandoned
+
+    with pytest.raises(Abandoned):
+        execute(prepared, tmp_path, watch=watch, keep_model=keep_model)
+    per_epoch = -(-len(prepared.streams["train"].train) // 9)
+    assert steps == [*range(1, per_epoch + 1), per_epoch, *range(per_epoch + 1, 2 * per_epoch + 1), 2 * per_epoch]
+    assert (tmp_path / prepared.name).exists() == keep_model
+    if not keep_model:
+        assert not list(tmp_path.iterdir())
+
+
+def test_who_waited_for_a_run_that_is_gone_does_not_write_into_nothing(tmp_path: Path) -> None:
+    """The lock of a folder that was removed in between is the lock of nothing."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    honest = fcntl.flock
+
+    def removed_first(file: int, how: int) -> None:
+        files.remove(folder)
+        honest(file, how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.fcntl, "flock", removed_first)
+        with pytest.raises(TrainingError, match="busy"), files.locked(folder, TrainingError("busy")):
+            pass
+    with files.locked(folder, TrainingError("busy")):
+        assert (folder / "lock").exists()
 
 
 def test_a_place_that_takes_no_folder_is_one_line(prepared: Prepared, tmp_path: Path) -> None:
