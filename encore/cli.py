@@ -292,6 +292,49 @@ def report(
         print(f"report: {shown(written.html)} ({written.n_figures} figures, also as SVG and CSV in {shown(written.figures)})")
 
 
+To = Annotated[str, typer.Option("--to", metavar="hf|sentence-transformers", help="What is to load it: transformers, or sentence-transformers (vectors).")]
+On = Annotated[str | None, typer.Option("--on", metavar="FILE", help="Compare on the texts of this table instead of the run's dev set.")]
+
+
+@app.command(short_help="Write a run as a folder that transformers loads.")
+def export(
+    run: RunFolder,
+    to: To,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make.")],
+    task: Task = None,
+    on: On = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export. Nothing else is ever replaced.")] = False,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run as a folder that other libraries load: weights, tokenizer, label names, and a model card.
+
+    It is loaded again in a fresh process and compared with Encore before it appears.
+    """
+    from encore.cli_export import export_command
+
+    export_command(run, to, folder, task=task, on=on, overwrite=overwrite, json_=json_)
+
+
+@app.command(short_help="Export a run and send it to the hub.")
+def push(
+    run: RunFolder,
+    repository: Annotated[str, typer.Argument(metavar="USER/NAME", help="A repository of models; it is made where there is none.")],
+    to: To = "hf",
+    task: Task = None,
+    on: On = None,
+    private: Annotated[bool, typer.Option("--private", help="If the repository is made, make it private.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files of a repository that has some; its history keeps them.")] = False,
+    json_: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Export and compare, list the files, send nothing.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Export a run and send it to the hub (huggingface.co), in one commit. The token is HF_TOKEN, or that of `hf auth login`."""
+    from encore.cli_export import push_command
+
+    push_command(run, repository, to=to, task=task, on=on, private=private, overwrite=overwrite, dry_run=dry_run, json_=json_)
+
+
 @app.command("ls", short_help="List runs, named tasks, recipes or techniques.")
 def list_(
     what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, recipes, or techniques: pooling, heads, losses, curves, plans, metrics.")] = None,

@@ -147,7 +147,7 @@ def explained(path: Path) -> Iterator[None]:
         full = getattr(error, "errno", errno.ENOSPC) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "Free some space" if full else "Make it writable"
         reason = getattr(error, "strerror", None) or error
-        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}, or choose another folder with --runs; the same command then goes on.") from error
+        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}, or choose another folder; the same command then goes on.") from error
 
 
 def _sync_folder(folder: Path) -> None:

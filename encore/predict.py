@@ -26,7 +26,7 @@ from encore.scores import predictions, probabilities
 from encore.train import Rows, score_rows
 from encore.types import LabelSpace
 
-__all__ = ["LoadedTask", "Model", "Prediction", "columns_of", "load", "named_predictions", "with_columns"]
+__all__ = ["LoadedTask", "Model", "Prediction", "assembled", "columns_of", "load", "named_predictions", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -137,15 +137,20 @@ def load(run: str | Path) -> Model:
     tasks = {}
     for name, spec in assembly["tasks"].items():
         labels = LabelSpace(spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"])
-        encoder = encoders.build(config)
-        encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
-        pooling = catalogue.build("pooling", spec["pooling"], encoder.shape)
-        model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", spec["head"], pooling.width, labels.n_scores))
+        model = assembled(config, spec["pooling"], spec["head"], labels.n_scores)
+        model.branches[0].encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32       # type: ignore[union-attr]
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
         encoders.fill(model, own, where / "weights.safetensors")
         columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
         tasks[name] = LoadedTask(name, labels, columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], model.eval())
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])
+
+
+def assembled(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any], n_scores: int) -> TaskModel:
+    """A task's model whose weights are still to be filled in. config: the encoder's."""
+    encoder = encoders.build(config)
+    reduced = catalogue.build("pooling", pooling, encoder.shape)
+    return TaskModel([Branch(encoder, reduced)], catalogue.build("heads", head, reduced.width, n_scores))
 
 
 def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:

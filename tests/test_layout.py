@@ -33,7 +33,8 @@ STAGES = (
     ("baselines", "evaluate", "reliability", "contrast", "race"),
     ("prepare", "estimate", "run", "explain", "predict", "progress"),
     ("measure", "listings", "processes", "compare_tables", "comparison", "report.*", "trials", "tuning_tables", "tuning_figures", "tuning"),
-    ("api", "cli_words", "cli_compare", "cli_tune", "cli", "__init__", "__main__"),
+    ("hf", "export.*"),
+    ("api", "cli_words", "cli_compare", "cli_tune", "cli_export", "cli", "__init__", "__main__"),
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
 
@@ -220,5 +221,5 @@ def test_the_page_of_techniques_is_up_to_date(page: ModuleType) -> None:
 
 def test_every_kind_is_a_folder() -> None:
     folders = {folder.name for folder in (ROOT / "encore").iterdir() if (folder / "__init__.py").exists()}
-    assert folders - set(catalogue.kinds()) == {"data", "encoder", "report"}
+    assert folders - set(catalogue.kinds()) == {"data", "encoder", "export", "report"}
     assert Path(encore.__file__).parent == ROOT / "encore"

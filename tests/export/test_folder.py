@@ -1,0 +1,191 @@
+"""`encore export`: a folder that appears whole, or a clear line and nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Warm
+
+from encore import files
+from encore.errors import DataError, EncoreError, RecipeError, TrainingError
+from encore.export import check, folder
+from encore.export.folder import export
+from encore.predict import load
+
+
+def test_the_command_from_run_to_folder(runs: dict[str, Path], warm: Warm, tmp_path: Path) -> None:
+    """The whole of it, with its own process."""
+    outcome = warm.run(["export", runs["binary"], "--to", "hf", "out/signs"], cwd=str(tmp_path))
+    assert outcome.code == 0, outcome.err
+    made = tmp_path / "out" / "signs"
+    first, second, third, *_, last = outcome.out.splitlines()
+    assert first.startswith("loaded again in a fresh process: probabilities of 23 rows of dev set dev differ from Encore's by ")
+    assert float(first.split(" by ")[1].split(" at most")[0]) <= 1e-5
+    assert "import encore.hf; encore.hf.register()" in second
+    assert third == "of texts longer than 32 tokens the first 32 are read (here with `truncation=True`)"
+    assert last.startswith("exported: out/signs (")
+    assert "EncoreForSequenceClassification" in last
+    assert not files.wrong_files(made)
+    assert set(files.read_json(made / files.MANIFEST)) | {files.MANIFEST} == {str(file.relative_to(made)) for file in made.rglob("*")}
+    assert {file.name for file in made.iterdir()} == {
+        "README.md", "config.json", "manifest.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+    }
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["signs"], "nothing half written is left beside it"
+
+
+def test_json_is_one_object(runs: dict[str, Path], here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from encore.cli import main
+
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(runs["multiclass"]), "--to", "hf", str(tmp_path / "out"), "--json"])
+    assert end.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["class"] == "BertForSequenceClassification"
+    assert told["needs_encore"] is False
+    assert told["rows_compared"] == 23
+    assert told["largest_difference"] <= 1e-5
+    assert told["files"] == {file.name: file.stat().st_size for file in (tmp_path / "out").iterdir()}
+
+
+def test_it_is_compared_before_it_appears(runs: dict[str, Path], here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight that went wrong on its way: the target is as it was."""
+    export(runs["multiclass"], "hf", tmp_path / "out")
+    before = files.read_json(tmp_path / "out" / files.MANIFEST)
+    renamed = folder.write_export.__globals__["stock"].renamed
+
+    def wrong(*given: Any) -> dict[str, Any]:
+        weights = renamed(*given)
+        weights["classifier.bias"] = weights["classifier.bias"].flip(0) + 0.1
+        return weights
+
+    monkeypatch.setattr("encore.export.stock.renamed", wrong)
+    for target, how in ((tmp_path / "new", {}), (tmp_path / "out", {"overwrite": True})):
+        with pytest.raises(EncoreError, match=r"gives other numbers than Encore.*Nothing of it was kept"):
+            export(runs["multiclass"], "hf", target, **how)
+    assert all(name.endswith(".part") for name in here), "what is compared is not yet in its place"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert files.read_json(tmp_path / "out" / files.MANIFEST) == before
+    assert not files.wrong_files(tmp_path / "out")
+
+
+def test_only_an_earlier_export_is_ever_replaced(runs: dict[str, Path], here: list[str], tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    export(runs["binary"], "hf", target)                                       # an empty folder is no loss
+    first = files.read_json(target / files.MANIFEST)
+    with pytest.raises(RecipeError, match=r"out: is there and not empty.*--overwrite"):
+        export(runs["multiclass"], "hf", target)
+    assert files.read_json(target / files.MANIFEST) == first
+    export(runs["multiclass"], "hf", target, overwrite=True)
+    assert files.read_json(target / files.MANIFEST) != first
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(RecipeError, match=r"holds what no export wrote \(notes\.txt\)"):
+        export(runs["binary"], "hf", target, overwrite=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    with pytest.raises(RecipeError, match="is a file; name a folder"):
+        export(runs["binary"], "hf", target / "notes.txt")
+    assert len(here) == 2
+
+
+def test_everything_that_is_wrong_is_said_at_once(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(RecipeError) as error:
+        export(tmp_path / "no-run", "hff", tmp_path / "full")
+    lines = error.value.problems
+    assert len(lines) == 3
+    assert "--to: nothing called 'hff' to export to. Did you mean 'hf'?" in lines[0]
+    assert "not empty" in lines[1]
+    assert "no such run" in lines[2]
+
+
+def test_a_run_without_weights_or_end_has_nothing_to_export(runs: dict[str, Path], tmp_path: Path) -> None:
+    compared, begun = tmp_path / "compared", tmp_path / "begun"
+    for copy in (compared, begun):
+        shutil.copytree(runs["binary"], copy)
+    shutil.rmtree(compared / "model")
+    files.write_manifest(compared, [compared / name for name in files.read_json(compared / files.MANIFEST) if (compared / name).exists()])
+    (begun / files.MANIFEST).unlink()
+    with pytest.raises(DataError, match=r"keeps figures and no weights.*encore train") as error:
+        export(compared, "hf", tmp_path / "out")
+    assert len(error.value.problems) == 1
+    with pytest.raises(DataError, match=r"not a complete run.*resumes"):
+        export(begun, "hf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_installed_is_asked_for(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "version_of", {"transformers": "4.57.1"}.get)
+    with pytest.raises(DataError) as error:
+        export(runs["binary"], "hf", tmp_path / "out")
+    oldest = folder.OLDEST["transformers"]
+    assert error.value.problems == (
+        f"--to hf needs transformers {oldest} or newer, and 4.57.1 is installed. Run: pip install 'transformers>={oldest}'",
+    )
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (wanted,) = project["optional-dependencies"]["hf"]
+    assert wanted.removeprefix("transformers>=") in (oldest, oldest.removesuffix(".0"))
+    with pytest.raises(DataError) as error:
+        export(runs["binary"], "sentence-transformers", tmp_path / "out")
+    assert len(error.value.problems) == 2
+    assert f"needs sentence-transformers {folder.OLDEST['sentence_transformers']} or newer, and it is not installed" in error.value.problems[1]
+    assert check.version_of("torch")
+
+
+def test_a_disk_that_is_full_leaves_nothing(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(weights: Any, file: Path, **_: Any) -> None:
+        file.write_bytes(b"a part of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(TrainingError, match=r"out.*cannot be written \(No space left on device\)"):
+        export(runs["binary"], "hf", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------------------- to sentence-transformers, or not
+
+
+@pytest.mark.parametrize(
+    ("pooling", "told"),
+    [
+        ({"name": "max_cls", "k": 2}, "no pooling like 'max_cls"),
+        ({"name": "mean", "include_special": False}, "no pooling like 'mean"),
+        ({"name": "concat", "of": ["cls", "attention"]}, "no pooling like concat of cls, attention"),
+        ({"name": "concat", "of": ["cls", "cls"]}, "no pooling like concat of cls, cls"),
+    ],
+)
+def test_poolings_that_sentence_transformers_has_not(
+    pooling: dict[str, Any], told: str, vary: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "version_of", lambda name: "5.9.0")
+    with pytest.raises(RecipeError, match=told) as error:
+        export(vary("binary", pooling=pooling), "sentence-transformers", tmp_path / "out")
+    assert "cls, mean, max, mean_max, pooler, and concat of cls, mean and max" in str(error.value)
+
+
+def test_a_model_of_pairs_has_no_vector_of_a_text(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "version_of", lambda name: "5.9.0")
+    with pytest.raises(RecipeError, match="reads two texts as one"):
+        export(runs["pair"], "sentence-transformers", tmp_path / "out")
+
+
+def test_numbers_come_from_float32_and_the_run_stays_as_it_was(vary: Callable[..., Path], strange: str) -> None:
+    model = load(vary("multiclass", precision="bf16"))
+    dtype = model.task().model.branches[0].encoder.dtype
+    expected = check.answers(model, model.task(), "hf", on=strange)
+    assert model.task().model.branches[0].encoder.dtype == dtype
+    assert expected.rounding == pytest.approx(np.abs(expected.values - _probabilities(model, expected)).max())
+
+
+def _probabilities(model: Any, expected: check.Answered) -> np.ndarray:
+    said = model.predict(expected.raw[0])
+    return np.array([[one.probabilities[name] for name in expected.names] for one in said])

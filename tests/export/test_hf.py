@@ -1,0 +1,115 @@
+"""Encore's class inside transformers: as any model there, trained on, saved and loaded, and blind to padding on whichever side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+import encore.hf
+from encore.errors import DataError
+from encore.export.write import write_export
+from encore.predict import load
+
+TEXTS = ["the lamp is great", "it", "my zip broke after a week and it was slow and dull", "very lovely box"]
+
+
+@pytest.fixture(scope="module")
+def folder(vary: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("own-class")
+    model = load(vary("multiclass", pooling={"name": "mean"}))
+    write_export(model, model.task(), "hf", target, name="x")
+    return target
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> encore.hf.EncoreForSequenceClassification:
+    encore.hf.register()
+    encore.hf.register()                                            # as often as you like
+    return AutoModelForSequenceClassification.from_pretrained(folder).eval()
+
+
+def batch(folder: Path, side: str = "right") -> dict[str, torch.Tensor]:
+    return dict(AutoTokenizer.from_pretrained(folder, padding_side=side)(TEXTS, padding=True, return_tensors="pt"))
+
+
+def test_padding_on_either_side_changes_nothing(folder: Path, model: encore.hf.EncoreForSequenceClassification) -> None:
+    right, left = batch(folder), batch(folder, "left")
+    assert not torch.equal(right["attention_mask"], left["attention_mask"])
+    logits = model(**right).logits
+    assert_close(model(**left).logits, logits)
+    for row in range(len(TEXTS)):
+        alone = right["input_ids"][row : row + 1, : int(right["attention_mask"][row].sum())]
+        assert_close(model(alone).logits[0], logits[row])
+    assert len({tuple(row) for row in logits.round(decimals=4).tolist()}) == len(TEXTS)
+
+
+def test_tokens_are_those_that_the_mask_shows() -> None:
+    ids = torch.tensor([[5, 6, 7, 0, 0], [0, 0, 0, 8, 9]])
+    segments = torch.tensor([[0, 0, 1, 0, 0], [0, 0, 0, 1, 1]])
+    tokens = encore.hf.tokens_of(ids, (ids > 0).long(), segments)
+    assert tokens.ids.tolist() == [5, 6, 7, 8, 9]
+    assert tokens.segments.tolist() == [0, 0, 1, 1, 1]
+    assert tokens.positions.tolist() == [0, 1, 2, 0, 1]
+    assert tokens.offsets.tolist() == [0, 3, 5]
+    assert tokens.lengths == (3, 2)
+
+
+def test_a_row_that_is_all_padding_is_refused(folder: Path, model: encore.hf.EncoreForSequenceClassification) -> None:
+    given = batch(folder)
+    given["attention_mask"][1] = 0
+    with pytest.raises(DataError, match="row 1 of the batch: its attention_mask hides every token"):
+        model(**given)
+
+
+def test_saved_and_loaded_it_is_the_same(folder: Path, model: encore.hf.EncoreForSequenceClassification, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert type(again) is encore.hf.EncoreForSequenceClassification
+    given = batch(folder)
+    assert torch.equal(again.eval()(**given).logits, model(**given).logits)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.pooling == {"name": "mean"}
+    assert config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "encore"
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels", "loss"),
+    [
+        ("single_label_classification", torch.tensor([0, 2, 1, 1]), lambda x, y: F.cross_entropy(x, y)),
+        ("multi_label_classification", torch.tensor([[0.0, 1, 1]] * 4), lambda x, y: F.binary_cross_entropy_with_logits(x, y)),
+    ],
+)
+def test_it_trains_as_a_model_of_transformers_does(
+    problem: str, labels: torch.Tensor, loss: Callable[..., torch.Tensor], folder: Path
+) -> None:
+    trained = AutoModelForSequenceClassification.from_pretrained(folder, problem_type=problem)
+    given = batch(folder)
+    trained.eval()
+    out = trained(**given, labels=labels)
+    assert_close(out.loss, loss(out.logits, labels))
+    assert isinstance(trained(**given, return_dict=False), tuple)
+    trained.train()(**given, labels=labels).loss.backward()
+    without = [name for name, parameter in trained.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert not without
+
+
+def test_a_number_is_trained_by_squared_error() -> None:
+    logits, labels = torch.tensor([[1.0], [3.0]]), torch.tensor([2, 5])
+    assert encore.hf._loss(logits, labels, "regression").item() == pytest.approx((1 + 4) / 2)
+
+
+def test_in_bf16_weights_stay_float32(folder: Path, model: encore.hf.EncoreForSequenceClassification) -> None:
+    half = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
+    given = batch(folder)
+    exact, rounded = model(**given).logits, half(**given).logits
+    assert 0 < (exact - rounded).abs().max() < 0.3
+    assert half.network.branches[0].encoder.dtype == torch.bfloat16
