@@ -60,6 +60,9 @@ class EncoreForSequenceClassification(PreTrainedModel):
             self.network = assembled(config.encoder_config, config.pooling, config.head, len(config.id2label or ()))
         asked = getattr(config, "dtype", None)
         self.network.branches[0].encoder.dtype = torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32       # type: ignore[union-attr]
+        # Loading empties every buffer that is in no file (a borrowed encoder's position numbers), and fills those anew whose module was not filled before.
+        for module in self.network.modules():
+            module.__dict__.pop("_is_hf_initialized", None)
         self.post_init()
 
     def forward(

@@ -55,7 +55,8 @@ def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name:
         own_class = not stock.has_class(config, assembly["pooling"], assembly["head"])
         made_of, inputs = (_own if own_class else _stock)(folder, config, assembly, weights, _labels(task))
     else:
-        own_class, encoder = False, task.model.branches[0].encoder
+        own_class = False
+        encoder: Any = task.model.branches[0].encoder
         made_of, inputs = _encoder_alone(folder, config, weights)
         sentence.write_modules(folder, sentence.modes_of(assembly["pooling"]), encoder.shape.width, task.max_length, weights)
     write_tokenizer(folder, model.tokeniser, task, config, inputs=inputs)

@@ -16,7 +16,7 @@ from conftest import Warm
 
 from encore import files
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
-from encore.export import check, folder
+from encore.export import check, folder, stock
 from encore.export.folder import export
 from encore.predict import load
 
@@ -59,10 +59,10 @@ def test_it_is_compared_before_it_appears(runs: dict[str, Path], here: list[str]
     """A weight that went wrong on its way: the target is as it was."""
     export(runs["multiclass"], "hf", tmp_path / "out")
     before = files.read_json(tmp_path / "out" / files.MANIFEST)
-    renamed = folder.write_export.__globals__["stock"].renamed
+    renamed = stock.renamed
 
-    def wrong(*given: Any) -> dict[str, Any]:
-        weights = renamed(*given)
+    def wrong(*given: Any, **named: Any) -> dict[str, Any]:
+        weights = renamed(*given, **named)
         weights["classifier.bias"] = weights["classifier.bias"].flip(0) + 0.1
         return weights
 
