@@ -163,8 +163,8 @@ def comparison(found: dict[str, Any]) -> str:
     """A finished `encore compare`: its tables as they stand in the terminal, with what was to be reached beside them."""
     from encore.compare_tables import listings
 
-    results, size = found["results"], "smoke, not evidence: " if found["smoke"] else ""
-    text = f"## {size}{results['name']}\n\n{found['source']}. {found['claim'].capitalize()}. `{found['command']}`\n"
+    results = found["results"]
+    text = f"## {results['name']}\n\n{found['source']}. {found['claim'][0].upper()}{found['claim'][1:]}. `{found['command']}`\n"
     if results["name"] in ABOUT:
         text += f"\n{ABOUT[results['name']]}\n"
     for each in listings(results):
@@ -175,16 +175,31 @@ def comparison(found: dict[str, Any]) -> str:
     return text + f"\n{cost}. sha256 of results.json: {found['sha256']}.\n"
 
 
-def take_in(folder: Path, *, smoke: bool) -> None:
-    """Copy what is told of a finished comparison; of a recipe that comes with Encore and is evidence, also the record that `encore ls recipes` shows."""
+def smoke(found: dict[str, Any]) -> str:
+    """Recipes that were run small. Their figures mean nothing, so none is told: only that every cell runs, and which cannot apply."""
+    text = "## Smoke, not evidence\n\nEvery cell of these recipes was run on a few rows, to see that it runs; the figures mean nothing and are not told.\n\n"
+    columns = ["recipe", "paper", "with", "cells", "runs complete", "failed", "not applicable"]
+    return text + table(columns, [[each["name"], each["source"], f"`{each['with']}`", *map(str, each["counts"])] for each in found.values()])
+
+
+def take_in(folder: Path, *, small: bool) -> None:
+    """Copy what is told of a finished comparison; of a recipe that comes with Encore, also the record that `encore ls recipes` shows."""
     manifest, study = (json.loads((folder / name).read_text()) for name in ("manifest.json", "study.json"))
     cells = json.loads((folder / "cells.json").read_text())
     made = [cell["run"] for cell in [*cells["cells"], *cells.get("screening", [])] if cell["state"] == "complete"]
     runs = [folder.parent / name for name in dict.fromkeys(made)]
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    if small:
+        states = [cell["state"] for cell in cells["cells"]]
+        counts = [len(states), len(runs), states.count("failed"), states.count("not applicable")]
+        target = HERE / "results" / "smoke.json"
+        told = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+        told[study["name"]] = {"name": study["name"], "source": recipe["source"], "with": " ".join(study["overrides"]), "counts": counts}
+        target.write_text(json.dumps(dict(sorted(told.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
     environments = [json.loads((run / "environment.json").read_text()) for run in runs]
     said = {
-        "source": recipe["source"], "claim": recipe["claim"], "smoke": smoke,
+        "source": recipe["source"], "claim": recipe["claim"],
         "command": " ".join(["encore compare", f"recipes/{study['name']}.yaml", *study["overrides"]]),
         "n_runs": len(runs), "seconds": sum(json.loads((run / "cost.json").read_text())["seconds"] for run in runs),
         "machine": ", ".join(sorted({f"{each['processor']}, {each['device']}, {each['precision']}" for each in environments})),
@@ -192,7 +207,7 @@ def take_in(folder: Path, *, smoke: bool) -> None:
     }
     target = HERE / "results" / f"compare-{study['name']}.json"
     target.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if not smoke and (HERE.parent / "recipes" / f"{study['name']}.yaml").exists():
+    if (HERE.parent / "recipes" / f"{study['name']}.yaml").exists():
         verify(study, folder, {key: said[key] for key in ("machine", "sha256")} | {"runs": len(runs)})
 
 
@@ -226,7 +241,9 @@ def render() -> str:
         if file.exists():
             text += "\n" + section(json.loads(file.read_text(encoding="utf-8")))
     told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((HERE / "results").glob("compare-*.json"))]
-    return text + "".join("\n" + comparison(found) for found in sorted(told, key=lambda found: found["smoke"]))
+    text += "".join("\n" + comparison(found) for found in told)
+    file = HERE / "results" / "smoke.json"
+    return text + ("\n" + smoke(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else "")
 
 
 def main() -> None:
@@ -237,7 +254,7 @@ def main() -> None:
         return
     for word in sys.argv[1:]:
         if word != "--smoke":
-            take_in(Path(word), smoke="--smoke" in sys.argv)
+            take_in(Path(word), small="--smoke" in sys.argv)
     target.write_text(render(), encoding="utf-8")
 
 

@@ -190,7 +190,7 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
         if against is not None:
             cells = [signed(against["delta"], form), interval(against["this_dev_set"], form), interval(against["new_examples"], form)]
         rows.append((row["variant"], str(len(row["seeds"])), _with_sd(row["mean"], row["sd"], form), plain(row["best"], form), said, *cells))
-        words += _words(row, against)
+        words += [*_words(row, against), *_beside_source(row, metric["variants"][0], form)]
     n_seeds = f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
     title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {kind.title}{' in points' if form == 'percent' else ''}, {n_seeds}"
     simple = [f"{who} {plain(figures[metric['metric']], form)}" for who, figures in each["baselines"].items() if metric["metric"] in figures]
@@ -244,6 +244,18 @@ def _race_words(race: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
 
 def _named(told: Mapping[str, str], names: Sequence[str]) -> str:
     return ", ".join(told[name] for name in names) or "none"
+
+
+def _beside_source(row: Mapping[str, Any], reference: Mapping[str, Any], form: Form) -> list[str]:
+    """Whether the difference that the source reports is one that these runs leave possible."""
+    against, said, base = row["contrast"], row["expected"], reference["expected"]
+    if against is None or said is None or base is None:
+        return []
+    places = []
+    for key, about in (("this_dev_set", "for this dev set"), ("new_examples", "for new examples too")):
+        if (claim := against[key]) is not None and claim["low"] is not None and claim["high"] is not None:
+            places.append(f"{'inside' if claim['low'] <= said - base <= claim['high'] else 'outside'} the interval {about}")
+    return [f"{row['variant']}: the source's difference of {signed(said - base, form)} lies {' and '.join(places)}"] if places else []
 
 
 _OF_ANY = "rows are too few for an interval to be trusted"

@@ -147,6 +147,17 @@ def test_the_table_says_it_in_words(whole: Whole) -> None:
     assert r"verdict accuracy & verdict macro F1 \\" in latex
 
 
+@pytest.mark.parametrize(("said", "places"), [(0.55, ("inside", "inside")), (0.63, ("outside", "inside")), (0.39, ("outside", "outside"))])
+def test_the_source_s_difference_is_set_beside_the_intervals(said: float, places: tuple[str, str]) -> None:
+    claims = {"this_dev_set": {"low": -0.1, "high": 0.1}, "new_examples": {"low": -0.105, "high": 0.14}}
+    row = {"variant": "cls", "expected": said, "contrast": claims}
+    (line,) = compare_tables._beside_source(row, {"expected": 0.5}, "percent")
+    assert line.startswith(f"cls: the source's difference of {'−' if said < 0.5 else '+'}{100 * abs(said - 0.5):.1f} lies ")
+    assert line.endswith(f"{places[0]} the interval for this dev set and {places[1]} the interval for new examples too")
+    assert compare_tables._beside_source(row | {"expected": None}, {"expected": 0.5}, "percent") == []
+    assert compare_tables._beside_source(row, {"expected": None}, "percent") == []
+
+
 def test_runs_keep_no_weights_and_say_how_to_get_them(whole: Whole, tmp_path: Path) -> None:
     run = next(whole.runs.glob("verdict-*"))
     assert not (run / "model").exists()

@@ -48,10 +48,11 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(tmp_path: P
         (tmp_path / "runs" / run / "environment.json").write_text('{"processor": "p", "device": "cpu", "precision": "bf16"}')
         (tmp_path / "runs" / run / "cost.json").write_text('{"seconds": 3}')
     os.utime(folder / "manifest.json", (1_780_000_000, 1_780_000_000))
-    page.take_in(folder, smoke=True)
+    page.take_in(folder, small=True)
+    assert page.smoke(json.loads((tmp_path / "docs" / "results" / "smoke.json").read_text())).endswith("| mine | a | `seeds=[1]` | 3 | 2 | 0 | 1 |\n")
     assert not (tmp_path / "recipes" / "verified.json").exists()
     for _ in range(2):
-        page.take_in(folder, smoke=False)
+        page.take_in(folder, small=False)
     assert json.loads((tmp_path / "docs" / "results" / "compare-mine.json").read_text())["n_runs"] == 2
     assert json.loads((tmp_path / "recipes" / "verified.json").read_text()) == {"mine": [{
         "date": "2026-05-28", "with": "seeds=[1]", "comparison": folder.name, "machine": "p, cpu, bf16", "sha256": "abc", "runs": 2,
