@@ -131,8 +131,8 @@ def learning(name: str, metric: Metric, curves: Mapping[str, Sequence[Curve]], *
         canvas.legend(handles, labels, loc="outside upper center", ncols=2)
 
     def told(found: Sequence[Curve], what: str) -> str:
-        means = [triple[0] for one in found if (triple := getattr(one, what)) is not None]
-        return f"{what} from {plain(means[0], metric.form)} to {plain(means[-1], metric.form)}" if means else f"{what} not measured"
+        means = [plain(triple[0], metric.form) for one in found if (triple := getattr(one, what)) is not None]
+        return f"{what} {' → '.join(dict.fromkeys([means[0], means[-1]]))}" if means else f"{what} not measured"
 
     said = "; ".join(
         f"{f'{variant}: ' if len(curves) > 1 else ''}{told(found, 'train')}, {told(found, 'dev')} after epoch {found[-1].epoch}"
@@ -179,7 +179,7 @@ def confusion_matrix(name: str, matrix: np.ndarray, names: Sequence[str], *, whe
     true, said = divmod(int(wrong.argmax()), len(names))
     often = f"; most often {names[true]} is taken for {names[said]} ({wrong.max():,} rows)" if wrong.any() else ""
     over = f" (added up over {n_runs} runs)" if n_runs > 1 else ""
-    caption = f"Rows of the dev set{over} by truth and prediction; the darker, the larger the share of that truth. On the diagonal: right."
+    caption = f"Rows of the dev set{over} by truth and prediction; the stronger the colour, the larger the share of that truth. On the diagonal: right."
     columns, height = ("truth", "predicted", "rows", "share_of_truth"), 0.95 + min(3.4, 0.42 * len(names) + 0.4)
     return Figure(name, f"What is taken for what, {where}", f"{right:,} of {n:,} right{often}.", caption, columns, rows, svg(name, draw, height=height))
 
@@ -249,19 +249,22 @@ def reliability_diagram(name: str, groups: Mapping[str, Reliability], *, what: s
         if len(groups) > 1:
             canvas.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, markerscale=0.7)
 
-    said = "; ".join(f"{f'{group}: ' if len(groups) > 1 else ''}{calibration(one)}" for group, one in groups.items())
+    if len(groups) == 1:
+        said = _calibration(next(iter(groups.values())))
+    else:
+        said = "ECE " + ", ".join(f"{group} {100 * one.ece:.1f} (by chance {100 * one.by_chance[0]:.1f})" for group, one in groups.items()) + " points"
     caption = (
         f"{what} On the dashed line a claim of 80 % comes true in 80 of 100 rows; below it the model is too sure of itself. Size of a mark, and bars: how many "
-        "claims. ECE: expected calibration error, ten bins of equal width."
+        "claims. ECE: expected calibration error, ten bins of equal width; by chance: what a perfectly calibrated model would show on so many rows."
     )
     return Figure(name, f"How far its probabilities can be trusted, {where}", f"{said}.", caption,
                   ("group", "above", "up_to", "claims", "claimed", "came_true"), rows, svg(name, draw, height=3.3 if len(groups) == 1 else 3.6))
 
 
-def calibration(one: Reliability) -> str:
+def _calibration(one: Reliability) -> str:
     """The calibration error in words, beside what chance alone would make of a perfect model."""
     mean, high = one.by_chance
-    found = f"ECE {100 * one.ece:.1f} points; by chance alone a perfectly calibrated model would show about {100 * mean:.1f} on so many rows"
+    found = f"ECE {100 * one.ece:.1f} points, by chance {100 * mean:.1f}"
     if one.ece <= high:
         return f"{found}: no evidence of miscalibration"
     return f"{found}: {'too sure of itself' if one.excess > 0 else 'not sure enough'} by {100 * abs(one.excess):.1f} points on average"

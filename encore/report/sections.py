@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue, files
-from encore.compare_tables import interval, listings, plain, signed
+from encore.compare_tables import interval, listings, signed
 from encore.evaluate import (
     DevScores,
     Estimate,
@@ -102,12 +102,12 @@ def _beside(metric: Metric, model: Estimate, who: str, other: Estimate, n_rows: 
     sign = 1 if metric.higher_is_better else -1
     ahead = sign * (model.value - other.value) > 0
     apart = model.low > other.high or model.high < other.low
-    said = f"{plain(other.value, metric.form)}{' %' if metric.form == 'percent' else ''}"
+    said = figure(other, metric.form)
     if not ahead:
         return Verdict("not better", f"than {who}", f"{who} reaches {said}" + (", and the intervals do not overlap." if apart else "."))
     if apart:
         return Verdict("better", f"than {who}", f"{who} reaches {said}, and the intervals do not overlap.")
-    return Verdict("no evidence", f"against {who}", f"ahead of its {said}, but the intervals overlap: on {n_rows:,} rows that may be chance.")
+    return Verdict("no evidence", f"against {who}", f"{who} reaches {said}; the intervals overlap, so on {n_rows:,} rows the lead may be chance.")
 
 
 def _of_one_set(title: str, run: gather.Run, task: str, split: str, answers: Answers, sources: gather.Sources, n_mistakes: int) -> Section:
@@ -142,7 +142,7 @@ def _worst(run: gather.Run, task: str, answers: Answers, labels: LabelSpace, tex
         else:
             found.append(Mistake(facts, _texts_of(texts, row)))
     by = "the size of the error" if labels.kind == "regression" else "how little the model thought of the truth"
-    looked = " The darker a word, the more the pooling looked at it; that is not yet what it was mistaken about." if explained else ""
+    looked = " The stronger a word is marked, the more the pooling looked at it; that need not be what misled it." if explained else ""
     return Mistakes(tuple(found), f"The most wrong first, by {by}{_in_file(texts)}.{looked}" if found else "No row is answered wrongly.")
 
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -671,3 +671,103 @@ def test_a_changed_comparison_is_refused(compared: Compared, tmp_path: Path) -> 
         report(tmp_path / "c")
 
 
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------ in a browser
+
+WIDTHS = (390, 1280)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, driven through the DevTools."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
+    binary, driver = (next(filter(None, map(shutil.which, names)), None) for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",)))
+    if binary is None or driver is None:
+        pytest.skip("no Chromium here: apt-get install -y chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking", "no-first-run", "hide-scrollbars"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    from selenium.webdriver.chrome.service import Service
+
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()
+
+
+def opened(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> list[str]:
+    """Open it; every address that it asked for."""
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+
+
+def pages(make: Callable[[str], Made], compared: Compared) -> list[Path]:
+    return [make("hostile").run / "report.html", make("values").run / "report.html", compared.folder / "report.html"]
+
+
+def test_a_browser_asks_for_nothing_and_shows_all_of_it(browser: Any, make: Callable[[str], Made], compared: Compared) -> None:
+    for page in pages(make, compared):
+        for width in WIDTHS:
+            asked = [address for address in opened(browser, page, width=width) if not address.startswith("data:")]
+            assert asked == [page.as_uri()]
+            assert browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
+            # Nothing sticks out of the page but what is inside a box that scrolls.
+            outside = browser.execute_script(
+                "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.box, details') && e.getBoundingClientRect().right > innerWidth + 1)"
+                ".map(e => e.outerHTML.slice(0, 80))"
+            )
+            assert outside == []
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_browser_paints_dark_where_dark_is_asked_for(browser: Any, make: Callable[[str], Made]) -> None:
+    page = make("values").run / "report.html"
+    colours = (
+        "const of = (name, what) => getComputedStyle(document.querySelector(name))[what];"
+        "return [of('body', 'backgroundColor'), of('body', 'color'), of('figure svg text', 'fill'), of('figcaption', 'color'), of('.lead', 'backgroundColor')]"
+    )
+    found = {}
+    for scheme in ("light", "dark"):
+        opened(browser, page, scheme=scheme)
+        found[scheme] = [brightness(colour) for colour in browser.execute_script(colours)]
+    paper, ink, drawn, soft, raised = zip(found["light"], found["dark"], strict=True)
+    assert paper[0] > 0.9 > 0.1 > paper[1]
+    assert raised[0] > 0.8 > 0.1 > raised[1]
+    for words in (ink, drawn, soft):
+        for scheme in (0, 1):
+            bright, dim = max(words[scheme], paper[scheme]), min(words[scheme], paper[scheme])
+            assert (bright + 0.05) / (dim + 0.05) > 4.5, "WCAG AA: contrast of text"
+
+
+def brightness(colour: str) -> float:
+    """Relative luminance of `rgb(…)`, WCAG 2."""
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_hostile_texts_do_nothing_in_a_browser(browser: Any, make: Callable[[str], Made]) -> None:
+    one = make("hostile")
+    opened(browser, one.run / "report.html")
+    assert browser.title == f"{one.run.name} – Encore"
+    shown = browser.execute_script("return [...document.querySelectorAll('q')].map(e => e.textContent)")
+    assert set(shown) == set(HOSTILE)
+    counts = "return ['script', 'img', 'iframe', 'form', 'input', 'video', 'object', 'base'].map(name => document.getElementsByTagName(name).length)"
+    assert browser.execute_script(counts) == [0] * 8
+    assert browser.current_url == (one.run / "report.html").as_uri()
+
+
+def test_a_figure_hands_over_its_numbers_in_a_browser(browser: Any, make: Callable[[str], Made]) -> None:
+    one = make("ordered")
+    opened(browser, one.run / "report.html")
+    for name in ("learning-dev", "calibration-dev"):
+        link = browser.find_element("css selector", f"#{name} a.download")
+        assert link.get_attribute("download") == f"{name}.csv"
+        text = browser.execute_script("return decodeURIComponent(escape(atob(arguments[0].split(',')[1])))", link.get_attribute("href"))
+        assert text == (one.run / "report_figures" / f"{name}.csv").read_text(encoding="utf-8")
