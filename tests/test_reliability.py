@@ -31,14 +31,14 @@ def slow_ece(claimed: list[float], came_true: list[bool], n_bins: int) -> float:
 
 
 def test_by_hand() -> None:
-    # (0.5, 0.6]: 0.55, 0.6 → mean .575, one of two came true; (0.9, 1]: 0.95, 1.0, 1.0 → mean .98333, all came true.
-    found = reliability(np.array([0.55, 0.6, 0.95, 1.0, 1.0]), np.array([True, False, True, True, True]), seed=1)
-    assert found.n.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 3]
-    assert found.claimed[[5, 9]] == pytest.approx([0.575, 2.95 / 3])
-    assert found.came_true[[5, 9]].tolist() == [0.5, 1.0]
+    # (0.4, 0.5]: 0.5, which did not come true; (0.5, 0.6]: 0.55, 0.58 → mean .565, one of two; (0.9, 1]: 0.95, 1.0, 1.0 → mean .98333, all.
+    found = reliability(np.array([0.5, 0.55, 0.58, 0.95, 1.0, 1.0]), np.array([False, True, False, True, True, True]), seed=1)
+    assert found.n.tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 3]
+    assert found.claimed[[4, 5, 9]] == pytest.approx([0.5, 0.565, 2.95 / 3])
+    assert found.came_true[[4, 5, 9]].tolist() == [0.0, 0.5, 1.0]
     assert np.isnan(found.claimed[0])
-    assert found.ece == pytest.approx(2 / 5 * 0.075 + 3 / 5 * (1 - 2.95 / 3))
-    assert found.excess == pytest.approx((0.55 + 0.6 + 2.95 - 4) / 5)
+    assert found.ece == pytest.approx(1 / 6 * 0.5 + 2 / 6 * 0.065 + 3 / 6 * (1 - 2.95 / 3))
+    assert found.excess == pytest.approx((0.5 + 0.55 + 0.58 + 2.95 - 4) / 6)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 17))

@@ -422,7 +422,7 @@ def _verdict(each: Mapping[str, Any], row: Mapping[str, Any], results: Mapping[s
         badge = next((word for word in ("better", "worse") if against["verdict"].startswith(word)), "no evidence")
         points = " points" if metric.form == "percent" else ""
         here, anew = (interval(against[key], metric.form) for key in ("this_dev_set", "new_examples"))
-        words = f"{against['verdict']}. {metric.title} {signed(against['delta'], metric.form)}{points} (this dev set {here}, new examples too {anew})."
+        words = f"{against['verdict']}; {metric.title} {signed(against['delta'], metric.form)}{points} (this dev set {here}, new examples too {anew})."
         stable = against["stability"]
         words += f" Over seeds {stable['verdict']}." if stable is not None and stable["verdict"] != "no evidence" else ""
         found.append(Verdict(badge, about, words))

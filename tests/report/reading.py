@@ -13,7 +13,7 @@ __all__ = ["Element", "csv_of", "parsed"]
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Element:
     """text: of the element and of all below it."""
 

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Made:
     """A run with its report."""
 
     run: Path
-    html: str
+    html: str = field(repr=False)
     page: Element
 
     @property
@@ -519,8 +519,7 @@ class Compared:
     folder: Path
     outcome: Outcome
     page: Element
-    html: str
-    results: Any
+    results: Any = field(repr=False)
 
 
 @pytest.fixture(scope="module")
@@ -536,7 +535,7 @@ def compared(warm: Warm, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFa
     outcome = warm.run(["report", folder])
     assert outcome.code == 0, outcome.err
     html = (folder / "report.html").read_text(encoding="utf-8")
-    return Compared(folder, outcome, parsed(html), html, files.read_json(folder / "results.json"))
+    return Compared(folder, outcome, parsed(html), files.read_json(folder / "results.json"))
 
 
 def test_a_comparison_loads_and_runs_nothing_and_can_be_heard(compared: Compared) -> None:
