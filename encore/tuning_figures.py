@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -22,36 +20,16 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import files
+from encore.report.figures import Figure
 from encore.trials import score_of
 from encore.tuning_tables import words
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Figure", "figures", "write"]
+__all__ = ["figures", "write"]
 
 _STYLE: Any = {"svg.hashsalt": "encore", "svg.fonttype": "none", "figure.figsize": (7.0, 4.2), "figure.max_open_warning": 0, "font.size": 10}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """name: of its files. alt: what is to be seen, for those who do not see it. caption: how to read it. columns, rows: the numbers. svg: a whole file."""
-
-    name: str
-    title: str
-    alt: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    svg: str
-
-    def csv(self) -> str:
-        """Every digit; an empty cell is a figure that there is not."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
-        return out.getvalue()
 
 
 def write(folder: Path, found: Sequence[Figure]) -> None:
