@@ -74,6 +74,8 @@ def study_of(
     """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a mapping. Where it has mistakes, its files and its encoder
     are checked all the same: everything is said in one go. Raises RecipeError."""
     how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
+    if str(what) in tasks.names():
+        raise RecipeError(f"{what}: a named task, and no recipe. One with variants begins with `task: {what}`; to train once: encore train {what}")
     return _all_told(lambda: study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how))
 
 

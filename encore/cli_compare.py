@@ -101,9 +101,11 @@ def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> No
     total = 0.0
     for name, one in {**{one.name: one for one in plan.screening if one is not None}, **plan.distinct}.items():
         alike = one.source.digest, repr(one.recipe.plan), one.precision, *(len(stream.train.store.ids) for stream in one.streams.values())
+        if (runs / name / "manifest.json").exists():
+            continue
         if alike not in seconds:
             seconds[alike] = estimate(one).seconds
-        total += 0.0 if (runs / name / "manifest.json").exists() else seconds[alike]
+        total += seconds[alike]
     study = plan.study
     cells, screening = (
         [{"study": cell.study, "variant": cell.variant, "seed": cell.seed, "run": one.name if one else None} for cell, one in zip(of, ready, strict=True)]
@@ -120,7 +122,8 @@ def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> No
     rows[:0] = [(cell["study"], f"{cell['variant']} (screening)", f"{cell['seed']}", cell["run"] or "not applicable") for cell in screening]
     print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
     at_most = "at most " if study.race else ""
-    print(f"about {at_most}{duration(wall)} on this machine as busy as it is now (within a factor of two)")
+    cost = f"about {at_most}{duration(wall)} on this machine as busy as it is now (within a factor of two)"
+    print(cost if seconds else "nothing is left to compute")
 
 
 def _show(results: Any) -> None:

@@ -211,14 +211,14 @@ def usage_problem(error: Any, given: Sequence[str]) -> str:
     if name == "MissingParameter":
         return f"{where}: {called} is missing. See: {where} --help"
     if name == "BadParameter" and called:
-        return f"{where}: {called}: {error.message.rstrip('.')}."
+        return f"{where}: {called}: {error.message[:1].lower()}{error.message[1:].rstrip('.')}."
     return f"{where}: {message[:1].lower()}{message[1:]}. See: {where} --help"
 
 
 def _option_meant(given: str, options: Sequence[str], where: str) -> str:
     """Settings of the recipe are no options: who writes `--epochs 3` is told to write `plan.epochs=3`."""
     near = difflib.get_close_matches(given, options, n=1, cutoff=0.75)
-    setting = meant(given.lstrip("-")) if where.endswith(" train") else None
+    setting = meant(given.lstrip("-")) if where.endswith((" train", " compare")) else None
     if near:
         return f"Did you mean '{near[0]}'? See: {where} --help"
     return f"It is a setting, not an option: write {setting}=…" if setting is not None else f"See: {where} --help"

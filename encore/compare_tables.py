@@ -217,7 +217,8 @@ def _words(row: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[st
             low, high = (_factor(stable[key]) for key in ("low", "high"))
             words.append(f"{name}, stability: {stable['verdict']} (variance over seeds × {_factor(stable['ratio'])} [{low}, {high}])")
         # What is said of a single variant here is said of it below, the reference included.
-        words += [note if note.endswith(_OF_ANY) else f"{name}: {note}" for note in against["notes"] if " collapsed (" not in note and ", seed " not in note]
+        general = _OF_ANY if row["failed"] else (*_OF_ANY, *_OF_ALL)
+        words += [note if note.endswith(general) else f"{name}: {note}" for note in against["notes"] if " collapsed (" not in note and ", seed " not in note]
     words += [f"{name}, seed {seed} failed: {why}" for seed, why in row["failed"].items()]
     if row["collapsed"]:
         which = ", ".join(f"seed {seed} ({why})" for seed, why in row["collapsed"].items())
@@ -258,7 +259,8 @@ def _beside_source(row: Mapping[str, Any], reference: Mapping[str, Any], form: F
     return [f"{row['variant']}: the source's difference of {signed(said - base, form)} lies {' and '.join(places)}"] if places else []
 
 
-_OF_ANY = "rows are too few for an interval to be trusted"
+_OF_ANY = ("rows are too few for an interval to be trusted",)
+_OF_ALL = ("run 3 or more", "one seed says nothing about other seeds")          # unless seeds of this one failed
 
 
 def _factor(value: float | None) -> str:

@@ -103,7 +103,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     found = look[command](folder, file.stem, content) if command in look else _runs_of(folder, name, says.get("source"))
     records = [{**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified]
     entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
-    return entry | {"status": _status(found, records, folder), "found": found, "verified": records, "file": str(file)}
+    return entry | {"status": _status(found, records), "found": found, "verified": records, "file": str(file)}
 
 
 def _comparisons(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ def _but_seed(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("seed:")]
 
 
-def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> str:
     said = []
     for record in records[-1:]:
         changed = "" if record["recipe_unchanged"] else ", before the recipe was changed"
@@ -169,7 +169,7 @@ def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, A
     for one in found:
         n, of = one["complete"], one["runs"]
         said.append(f"{'complete' if n == of else f'{n} of {of} runs complete'}{_with(one['with'])}{f' ({of} runs)' if n == of else ''}")
-    return "; ".join(said) or f"no runs in {folder}"
+    return "; ".join(said) or "not run here"
 
 
 def _with(settings: str) -> str:

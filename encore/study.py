@@ -13,6 +13,7 @@ Order of precedence: recipe, each, command line, variant. A setting of the comma
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,6 +135,10 @@ def _study(
         if steps[0] in STUDY:
             assign(keys, steps, value)
     changes = [change for change in assigned if change[0][0] not in STUDY]
+    for steps, value in list(changes):
+        if steps == ("seed",) and isinstance(value.data, tuple):
+            problems.append(value.problem(f"expected one seed, got {shown(plain(value))}. Several are seeds={_flow(value)}."))
+            changes.remove((steps, value))
     notes: list[str] = []
     variants = _variants(keys.get("variants"), problems)
     points = _points(keys.get("each"), axes, changes, problems)
@@ -268,10 +273,15 @@ def listed_seeds(value: Value, problems: list[str]) -> tuple[int, ...]:
     items = [plain(item) for item in value.data] if isinstance(value.data, tuple) else []
     whole = [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _SEEDS]
     if not items or len(whole) < len(items):
-        problems.append(value.problem(f"expected a list of whole numbers, such as [42, 43, 44], got {shown(plain(value))}."))
+        remedy = f" Write [{value.data}]." if isinstance(value.data, str) and re.fullmatch(r"\d+(, *\d+)+", value.data) else ""
+        problems.append(value.problem(f"expected a list of whole numbers, such as [42, 43, 44], got {shown(plain(value))}.{remedy}"))
     elif len(set(whole)) < len(whole):
         problems.append(value.problem(f"a seed is listed twice in {shown(plain(value))}. The same seed gives the same run."))
     return tuple(whole)
+
+
+def _flow(value: Value) -> str:
+    return f"[{','.join(str(plain(item)) for item in value.data)}]"
 
 
 def _race(value: Value | None, seeds: Sequence[int], problems: list[str]) -> Race | None:

@@ -130,6 +130,7 @@ def test_figures_are_those_of_the_runs(whole: Whole) -> None:
 
 def test_the_table_says_it_in_words(whole: Whole) -> None:
     out = whole.outcome.out
+    assert out.count("two seeds are too few for a verdict: run 3 or more") == 2                      # once for each metric's table
     assert "verdict, dev (23 rows), accuracy in points, 2 seeds" in out
     assert "50.0 ± 12.5" in out
     assert "deep: not applicable: pooling 'max_cls'" in out
@@ -246,6 +247,8 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
     ("arguments", "told"),
     [
         (["table.csv"], "table.csv: no recipe of this name. Name a .yaml file, or one that comes with Encore: "),
+        (["rte"], "rte: a named task, and no recipe. One with variants begins with `task: rte`; to train once: encore train rte"),
+        (["RECIPE", "--encoder", "minilm"], "encore compare: no option '--encoder'. It is a setting, not an option: write encoder=…"),
         (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
         (["RECIPE", "reference=deap"], "override reference=deap: no variant called 'deap'. Did you mean 'deep'?"),
         (["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"], "verdict, baseline: pooling 'max_cls': expected k from 1 to 2"),

@@ -153,6 +153,19 @@ def test_a_mistake_in_the_study_s_own_keys(given: dict[str, Any], told: str) -> 
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seeds=1,2", r"got '1,2'\. Write \[1,2\]\."),
+        ("seed=[1,2]", r"^override seed=\[1,2\]: expected one seed, got the list \[1, 2\]\. Several are seeds=\[1,2\]\.$"),
+    ],
+)
+def test_several_seeds_are_a_list(override: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told) as caught:
+        study_from({"task": "rte"}, [override])
+    assert len(caught.value.problems) == 1
+
+
 def test_a_single_run_of_such_a_recipe(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("each: {task: [rte, mrpc]}\nseeds: [1, 2]\nreference: a\nvariants: {a: {plan.lr: 1e-4}}\nsearch: {plan.lr: {log_uniform: [1e-5, 1e-4]}}\n")
