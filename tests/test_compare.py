@@ -18,9 +18,12 @@ import numpy as np
 import pytest
 from conftest import Outcome, Tables, Warm
 
-from encore import compare_tables, files
+from encore import catalogue, compare_tables, comparison, contrast, files
 from encore.contrast import Runs
+from encore.study import study_from
 from encore.types import LabelSpace
+
+YES_NO = LabelSpace("binary", ("no", "yes"))
 
 RECIPE = """\
 # Two poolings of a tiny encoder, and one that it has too few layers for.
@@ -327,20 +330,61 @@ def test_both_conventions_for_pearson() -> None:
     assert {each["name"]: round(100 * each["values"]["baseline"], 2) for each in found} == {"cs224n.r": 74.67, "cs224n.normalised": 77.08}
 
 
-def test_a_difference_is_marked_where_there_is_evidence() -> None:
+def simulated() -> tuple[list[Runs], np.ndarray]:
+    """A baseline, one that is better and one that is as good; and the targets."""
     draw = np.random.default_rng(0)
-    targets, labels = draw.integers(0, 2, 400), LabelSpace("binary", ("no", "yes"))
+    targets = draw.integers(0, 2, 400)
 
     def runs(name: str, accuracy: float) -> Runs:
-        scores = {}
+        scores, suits = {}, draw.normal(accuracy, 0.4, 400)                  # some rows suit one of them and not the other
         for seed in range(5):
-            right = draw.random(400) < accuracy
+            right = draw.random(400) < suits
             scores[seed] = np.stack([1 - (targets == right), targets == right], axis=1).astype(np.float32)
         return Runs(name, scores)
 
-    one = compare_tables.measured(runs("baseline", 0.6), [runs("good", 0.9), runs("alike", 0.6)], targets, labels, "accuracy", lambda variant: (None, None))
+    return [runs("baseline", 0.6), runs("good", 0.9), runs("alike", 0.6)], targets
+
+
+def tabled(arms: list[Runs], targets: np.ndarray) -> dict[str, Any]:
+    one = compare_tables.measured(arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None))
     each = {"study": "a_b & c", "point": {}, "task": "a", "set": "dev", "rows": 400, "metrics": [one], "baselines": {}, "notes": [], "not_applicable": {}}
-    results = {"reference": "baseline", "variants": ["baseline", "good", "alike"], "seeds": [0, 1, 2, 3, 4], "studies": [each], "averages": [], "notes": []}
+    return {"reference": "baseline", "variants": ["baseline", "good", "alike"], "seeds": [0, 1, 2, 3, 4], "studies": [each], "averages": [], "notes": []}
+
+
+def test_each_interval_stands_where_it_belongs() -> None:
+    """In the results, on the terminal and in the csv file: for this dev set, for new examples, low, high."""
+    arms, targets = simulated()
+    results = tabled(arms, targets)
+    (listing,) = compare_tables.listings(results)
+    lines = list(csv.DictReader(compare_tables.csv_of(results).splitlines()))
+    found = contrast.compare(arms[0], arms[1:], targets, YES_NO, catalogue.find("metrics", "accuracy")).contrasts
+    for at, one in enumerate(found, 1):
+        here, anew = one.this_dev_set, one.new_examples
+        assert here is not None
+        assert anew is not None
+        assert here.low < here.high != anew.high
+        row = results["studies"][0]["metrics"][0]["variants"][at]["contrast"]
+        cells = [f"[{claim.low * 100:+.1f}, {claim.high * 100:+.1f}]".replace("-", "−") for claim in (here, anew)]
+        assert list(listing.rows[at][6:]) == cells
+        assert cells[0] != cells[1]
+        for key, claim in (("this_dev_set", here), ("new_examples", anew)):
+            expected = (claim.low, claim.high, claim.p_holm)
+            assert (row[key]["low"], row[key]["high"], row[key]["p_holm"]) == expected
+            assert tuple(float(lines[at][f"{what}_{key}"]) for what in ("low", "high", "p_holm")) == expected
+
+
+def test_what_is_measured_on_other_rows_is_not_compared(tables: Tables, tiny_encoder: Path) -> None:
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    given = {"encoder": str(tiny_encoder), "max_length": 32, "tasks": {"verdict": {"data": data}}, "variants": {"fewer": {"data.dev_rows": 11}}, "seeds": [1]}
+    plan = comparison.resolve(study_from(given))
+    first, other = plan.prepared
+    assert first is not None
+    arm = comparison._arm("fewer", "verdict", "dev", [(plan.study.cells[1], other, "")], first, {}, {})
+    assert arm.not_applicable == f"it is measured on other rows than {first.name}, so the two cannot be compared"
+
+
+def test_a_difference_is_marked_where_there_is_evidence() -> None:
+    results = tabled(*simulated())
     latex = compare_tables.latex_of(results).splitlines()
     assert latex[2] == r" & a\_b \& c accuracy \\"
     assert [("^{++}" in line) for line in latex[4:7]] == [False, True, False]

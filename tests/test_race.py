@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy import special
 from test_compare import Whole, undisturbed
 from test_contrast import ACCURACY, BINARY, with_effect
 
-from encore import compare_tables, contrast, files
+from encore import compare_tables, comparison, contrast, files
 from encore.comparison import resolve
 from encore.errors import RecipeError
 from encore.intervals import components, for_new_rows, holm
@@ -264,6 +265,20 @@ def test_only_who_stayed_is_in_the_table_and_on_the_table_s_seeds_only(raced: Wh
     assert {cell["state"] for cell in cells["cells"] if cell["variant"] == "slow"} <= {"left the race in round 1", "left the race in round 2"}
     assert results["race"]["runs"] == len(made)
     assert results["race"]["runs_of_the_grid"] == 10
+
+
+def test_the_table_counts_those_that_left(raced: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(raced.runs, tmp_path, dirs_exist_ok=True)
+    counted, measured = [], compare_tables.measured
+
+    def spied(*given: Any, n_left: int) -> dict[str, Any]:
+        counted.append(n_left)
+        return measured(*given, n_left=n_left)
+
+    monkeypatch.setattr(compare_tables, "measured", spied)
+    comparison.compare(resolve(load_study(raced.recipe, race=True)), tmp_path)
+    assert counted == [4 - len(raced.read("race")["studies"][0]["stayed"])]
+    assert counted[0] > 0
 
 
 def test_the_table_tells_of_the_race(raced: Whole) -> None:
