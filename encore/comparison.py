@@ -201,6 +201,8 @@ class _Work:
             elif wrong := files.wrong_files(self.runs / name):
                 damaged = [self.runs / name / file for file in wrong]
                 self.failed[name] = tuple(f"{file}: missing, or not as the run wrote it. Remove the folder and run it again." for file in damaged)
+            elif any((self.runs / name / left).exists() for left in ("checkpoint", ".checkpoint.gone")):
+                execute(one, self.runs, keep_model=False)        # complete, but killed before it had cleared up, which it does now
         self.computed += todo
         left, names, started = set(todo), list(todo), time.monotonic()
 

@@ -181,10 +181,14 @@ def test_the_same_again_computes_nothing_and_says_the_same(whole: Whole, tmp_pat
     runs = tmp_path / "runs"
     shutil.copytree(whole.runs, runs)
     before = {path: path.stat().st_mtime_ns for path in runs.glob("verdict-*/manifest.json")}
+    uncleared = [path.parent / name for path, name in zip(before, ("checkpoint", ".checkpoint.gone"), strict=False)]      # killed after their manifests
+    for path in uncleared:
+        path.mkdir()
     outcome = whole.again(runs)
     assert (outcome.code, {path: path.stat().st_mtime_ns for path in before}) == (0, before)
     assert outcome.out.splitlines()[:-1] == whole.outcome.out.splitlines()[:-1]
     assert "4 of 4 runs were there already" in outcome.out
+    assert not any(path.exists() for path in uncleared)
     whole.assert_same(runs)
 
 
