@@ -120,7 +120,7 @@ def _long_enough(prepared: Prepared, shelf: Shelf) -> Prepared:
     """Where a file has few rows and nobody chose the epochs: as many as make a hundred steps. The field's four epochs are made for thousands of rows; of
     300 rows they make forty steps, after which a model is still behind TF-IDF. A recipe says what it wants, so it is left as it is."""
     plan = prepared.recipe.plan
-    per_epoch = sum(-(-len(stream.train) // plan.batch_size) for stream in prepared.streams.values())
+    per_epoch = prepared.steps[0]
     epochs = min(-(-_FEWEST_STEPS // per_epoch), _MOST_EPOCHS)
     if epochs <= plan.epochs:
         return prepared

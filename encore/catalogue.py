@@ -18,7 +18,7 @@ from encore.errors import RecipeError, did_you_mean
 __all__ = ["about", "build", "find", "kinds", "names", "settings"]
 
 _HERE = Path(__file__).parent
-_KINDS = ("curves", "heads", "losses", "metrics", "plans", "pooling")
+_KINDS = ("combine", "curves", "heads", "losses", "metrics", "mixing", "pairs", "plans", "pooling", "sharing")
 
 
 def kinds() -> tuple[str, ...]:
@@ -67,4 +67,4 @@ def build(kind: str, spec: str | Mapping[str, Any], *given: Any) -> Any:
 
 
 def _singular(kind: str) -> str:
-    return {"losses": "loss", "pooling": "pooling"}.get(kind, kind.removesuffix("s"))
+    return {"losses": "loss", "combine": "way to combine gradients", "pairs": "way to read pairs"}.get(kind, kind.removesuffix("s"))

@@ -209,7 +209,7 @@ def predict(
     with_input: Annotated[bool, typer.Option("--with-input", help="Begin each row with the columns of the input.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each word weighs, where the run's pooling has weights (attention, …).")] = False,
-    task: Task = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="NAMES", help="Which tasks of the run, commas between, where it has several.")] = None,
     on_bad_row: OnBadRow = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
@@ -217,12 +217,12 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Labels and probabilities, one row for each row of the input, in its order.
+    """Labels and probabilities, one row for each row of the input, in its order. Of several tasks the columns are called TASK.prediction and so on.
 
     With --explain and no -o the texts are shown, the words that weigh most in the strongest colour; with -o FILE.jsonl or .parquet the weights are columns.
     """
     from encore.data.read import check_target, write_rows
-    from encore.predict import columns_of, load, with_columns
+    from encore.predict import load, task_columns, with_columns
 
     complaints = Complaints()
     if explain:
@@ -232,7 +232,8 @@ def predict(
     complaints.of(check_target, out, overwrite=overwrite)
     reading = complaints.of(_reading, on_bad_row, delimiter, encoding) or {}
     model = complaints.of(load, run)
-    chosen = complaints.of(model.task, task) if model is not None else None
+    asked = complaints.of(model.chosen, task, alone=explain) if model is not None else None
+    chosen = asked[0] if asked else None
     dataset = complaints.of(model.read, file, task=chosen.name, keep_all=with_input, **reading) if model is not None and chosen is not None else None
     found = complaints.of(model.explanations, dataset, task=chosen.name) if explain and model and chosen and dataset is not None else None
     complaints.raise_any()
@@ -240,7 +241,9 @@ def predict(
     assert chosen is not None
     assert dataset is not None
     _say([dataset.how_read, *dataset.notes], quiet=quiet)
-    scores = model.scores(dataset, task=chosen.name)
+    assert asked is not None
+    of_tasks = model.scores_of([one.name for one in asked], dataset)
+    scores = of_tasks[chosen.name]
     if found is not None and out == "-":
         from encore.cli_words import explained_lines, explained_object
 
@@ -254,7 +257,7 @@ def predict(
             else:
                 print(line.plain)
         return
-    columns = columns_of(scores, chosen.labels)
+    columns = task_columns(of_tasks, asked)
     if found is not None:
         from encore.explain import weight_columns
 

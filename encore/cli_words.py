@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,22 @@ def announcements(prepared: Prepared) -> list[str]:
         prefix = f"{task}: " if several else ""
         why = f" ({prepared.source.why})" if prepared.recipe.tasks[task].pooling is None else ""
         lines += [f"{prefix}{note}" for note in data.notes]
-        lines.append(f"{prefix}encoder {prepared.recipe.encoder}, pooling {prepared.poolings[task]['name']}{why}")
+        pair = prepared.pairs[task]["name"]
+        pairs = f", pairs {pair}" if data.columns.text_pair is not None and pair != "cross" else ""
+        lines.append(f"{prefix}encoder {prepared.recipe.encoder}, pooling {prepared.poolings[task]['name']}{why}{pairs}")
         lines.append(f"{prefix}{_cut(prepared, task)}")
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
+    if several:
+        lines.append(_together(prepared))
     return [*lines, *prepared.decided, f"{prepared.precision} on {prepared.device}, {threads}; seed {prepared.recipe.seed}"]
+
+
+def _together(prepared: Prepared) -> str:
+    """What several tasks have in common, and whose turn it is."""
+    recipe = prepared.recipe
+    silent = [task for task, data in prepared.data.items() if not data.metrics]
+    words = f"{len(prepared.data)} tasks, sharing {recipe.sharing.name}, mixing {recipe.plan.mixing.name}"
+    return words + (f"; {', '.join(silent)}: no metric, so no part in choosing an epoch" if silent else "")
 
 
 def _cut(prepared: Prepared, task: str) -> str:
@@ -66,7 +78,7 @@ def run_line(folder: Path) -> str:
 
 def extent(prepared: Prepared) -> dict[str, int]:
     """Epochs and optimiser steps of the whole run."""
-    steps = sum(-(-len(prepared.streams[task].train) // phase.batch_size) * phase.epochs for phase in prepared.plan for task in phase.tasks)
+    steps = sum(count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True))
     return {"epochs": sum(phase.epochs for phase in prepared.plan), "steps": steps}
 
 
@@ -129,23 +141,43 @@ def result_tables(result: Result, prepared: Prepared) -> list[Listing]:
     """One table per task: the model beside the baselines, and what qualifies the figures."""
     from encore.evaluate import DevScores, results_table
 
-    kept = f"{result.keep} epoch, {result.epoch} of {result.epochs}"
     found = []
+    several = len(result.metrics) > 1
     for task, sets in result.metrics.items():
-        notes = list(result.notes)
-        if result.keep == "best" and result.epochs > 1:
-            first = next(iter(sets))
-            notes.append(f"keep: best chose the epoch by {prepared.data[task].metrics[0]} on {first}, so these figures flatter a little.")
+        metrics = prepared.data[task].metrics
+        if not metrics:
+            continue
+        notes = [note.removeprefix(f"{task}: ") for note in result.notes if not several or note.startswith(f"{task}: ")]
+        if result.keep != "last" and result.epochs > 1:
+            by = "the mean over the tasks" if several and result.keep == "best" else metrics[0]
+            notes.append(f"keep: {result.keep} chose the epoch by {by} on {next(iter(sets))}, so these figures flatter a little.")
         rows = [DevScores(split, len(prepared.data[task].dev[split]), columns) for split, columns in sets.items()]
+        kept = f"{result.keep.split('_')[0]} epoch, {result.epoch_of(task)} of {result.epochs}"
         found.append(results_table(rows, title=f"{task}: {kept}", notes=notes))
+    if several and found:
+        found[-1] = replace(found[-1], notes=(*found[-1].notes, *_best_epochs(result, prepared)))
     return found
+
+
+def _best_epochs(result: Result, prepared: Prepared) -> list[str]:
+    """The best epoch of each task and the best common one, as SerBERTus' Table 6 sets them side by side."""
+    best = result.best
+    if not best.get("tasks") or result.epochs == 1:
+        return []
+    each = ", ".join(f"{task} {found['epoch']} ({prepared.data[task].metrics[0]} {found['value']:.3f})" for task, found in best["tasks"].items())
+    common = ", ".join(f"{task} {value:.3f}" for task, value in best["common"]["values"].items())
+    return [
+        f"best epoch of each task: {each}; mean {best['mean_of_tasks']:.3f}",
+        f"best common epoch: {best['common']['epoch']} ({common}); mean {best['common']['mean']:.3f}",
+    ]
 
 
 def last_line(result: Result, prepared: Prepared) -> str:
     """The run folder, what it cost, and the next command to type."""
     train = next(iter(prepared.recipe.tasks.values())).data.train
     example = "new.csv" if train in (None, "-") else shown(prepared.recipe.path(str(train)))
-    command = shlex.join(["encore", "predict", str(result.folder), example, "-o", "predictions.csv"])
+    which = ["--task", next(iter(prepared.data))] if len(prepared.data) > 1 else []
+    command = shlex.join(["encore", "predict", str(result.folder), *which, example, "-o", "predictions.csv"])
     state = "complete already" if result.already_complete else f"{duration(result.seconds)}, {result.tokens_per_second:,.0f} tokens/s"
     return f"run: {result.folder} ({state}); next: {command}"
 

@@ -306,9 +306,9 @@ class _Listed:
         self.first = reference or next((one for _, one in mine if one is not None), None)
         self.metric: str | None = None
         self.racing: tuple[str, ...] = ()
-        if self.first is None:
+        if self.first is None or not any(stream.metrics for stream in self.first.streams.values()):
             return
-        self.task, stream = next(iter(self.first.streams.items()))
+        self.task, stream = next(item for item in self.first.streams.items() if item[1].metrics)
         self.split, self.metric = next(iter(stream.dev)), stream.metrics[0]
         fit = {cell.variant for cell, one in self.screening if one is not None and _same_rows(one, self.first, self.task, self.split)}
         self.racing = tuple(name for name in plan.study.variants if name in fit)
@@ -420,7 +420,7 @@ def _arm(
         elif not _same_rows(one, first, task, split):
             why = f"it is measured on other rows than {first.name}, so the two cannot be compared"
         else:
-            scores[cell.seed] = scores_at(read[one.name].folder, task, split, read[one.name].epoch)
+            scores[cell.seed] = scores_at(read[one.name].folder, task, split, read[one.name].epoch_of(task))
     return Runs(variant, {} if why else scores, {} if why else lost, why)
 
 

@@ -21,24 +21,26 @@ from encore import rng
 
 __all__ = ["Dropout", "Place", "Unit", "drawing", "keep", "number", "rounded"]
 
-Unit = Literal["rows", "tokens", "pairs"]
+Unit = Literal["rows", "tokens", "pairs", "examples"]
 _BLOCK = 32                                             # bytes that Philox makes per tick of its counter
 
 
 @dataclass(frozen=True)
 class Place:
-    """How much of the whole batch lies before this micro-batch: rows, tokens, and query-key pairs as attention lays them out."""
+    """How much of the whole batch lies before this micro-batch: rows, tokens, query-key pairs as attention lays them out, and examples, which may be of
+    several rows each."""
 
     rows: int = 0
     tokens: int = 0
     pairs: int = 0
+    examples: int = 0
 
 
 class _Stream:
     """The masks of one pass over one (micro-)batch. Each call is one site; sites count up in the order of the forward pass."""
 
-    def __init__(self, seed: int, step: int, place: Place) -> None:
-        self.key = rng.key(seed, "dropout", step)
+    def __init__(self, seed: int, step: int, place: Place, part: int = 0) -> None:
+        self.key = rng.key(seed, "dropout", step, *((part,) if part else ()))
         self.place = place
         self.site = 0
 
@@ -54,9 +56,9 @@ _current: ContextVar[_Stream | None] = ContextVar("dropout stream", default=None
 
 
 @contextlib.contextmanager
-def drawing(seed: int, step: int, place: Place | None = None) -> Iterator[None]:
-    """Inside, dropout draws from the stream of (seed, step). A second pass inside the same block draws new masks."""
-    token = _current.set(_Stream(seed, step, place or Place()))
+def drawing(seed: int, step: int, place: Place | None = None, part: int = 0) -> Iterator[None]:
+    """Inside, dropout draws from the stream of (seed, step), and of `part` where a step has several tasks. A second pass inside the block draws new masks."""
+    token = _current.set(_Stream(seed, step, place or Place(), part))
     try:
         yield
     finally:
@@ -95,7 +97,7 @@ def _drawn_from() -> _Stream:
 
 
 class Dropout(nn.Module):
-    """Dropout on a matrix with one line per row or token. The identity in eval mode and at rate 0."""
+    """Dropout on a matrix with one line per row, token or example. The identity in eval mode and at rate 0."""
 
     def __init__(self, p: float, unit: Unit) -> None:
         super().__init__()

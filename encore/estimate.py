@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from encore import catalogue, rng
+from encore import rng
 from encore.data.batches import collate
 from encore.encoder import load
 from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder
-from encore.model import Branch, TaskModel, unique_parameters, word_tables
-from encore.prepare import Prepared
+from encore.model import unique_parameters, word_tables
+from encore.prepare import Prepared, on_paper
 from encore.recipe import Recipe
 
 __all__ = ["Cost", "estimate"]
@@ -54,26 +54,25 @@ def estimate(prepared: Prepared) -> Cost:
 
 def _estimate(prepared: Prepared) -> Cost:
     recipe, config = prepared.recipe, prepared.source.config
-    models = {}
-    for name, data in prepared.data.items():
-        encoder = load.build(config)
-        pooling = catalogue.build("pooling", prepared.poolings[name], encoder.shape)
-        models[name] = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", recipe.tasks[name].head, pooling.width, data.labels.n_scores))
+    encoder = load.build(config)
+    models = on_paper(prepared.parts, recipe, prepared.source)
     parameters = unique_parameters(models)
     n_all = sum(p.numel() for p in parameters.values())
-    n_words = sum(table.weight.numel() for table in word_tables(models.values()))
+    moved = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
+    tables = [table.weight for table in word_tables(models.values()) if table.weight.requires_grad]
+    n_words = sum(table.numel() for table in tables)
     stores = [stream.train.store for stream in prepared.streams.values()]
     shape = encoder.shape
     width, depth = shape.width, shape.n_layers
     met = len(np.unique(np.concatenate([store.ids for store in stores])))
     frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
-    in_encoder = sum(p.numel() for p in encoder.parameters())
-    trained = n_all - in_encoder if frozen else n_all - n_words + sum(met * table.weight.shape[1] for table in word_tables(models.values()))
+    in_encoders = sum(n for name, n in moved.items() if ".encoder." in name)
+    trained = sum(moved.values()) - (in_encoders if frozen else n_words - sum(met * table.shape[1] for table in tables))
 
     tokens = sum(len(store.ids) for store in stores)
     dev_tokens = sum(len(rows.store.ids) for stream in prepared.streams.values() for rows in stream.dev.values())
     epochs = sum(phase.epochs for phase in prepared.plan)
-    steps = sum(-(-len(stream.train) // phase.batch_size) * phase.epochs for phase in prepared.plan for stream in prepared.streams.values())
+    steps = sum(count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True))
     both, forward = _seconds_per_token(prepared, encoder)
     computed = (tokens + dev_tokens) * forward if frozen else epochs * (tokens * both + dev_tokens * forward)
     seconds = depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS

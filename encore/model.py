@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,9 @@ from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.words import WordTable
 from encore.types import Output, Pooling, Tokens
 
-__all__ = ["Branch", "TaskModel", "predict_scores", "seeded", "unique_parameters", "word_tables"]
+__all__ = ["Branch", "Memo", "TaskModel", "first_names", "seeded", "unique_parameters", "unique_state", "word_tables"]
+
+Memo = MutableMapping[Any, Tensor]               # what one batch has come to so far, by the parts that computed it: tasks that share them compute it once
 
 
 class Branch(nn.Module):
@@ -26,16 +27,22 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
 
-    def forward(self, tokens: Tokens, embedded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with `embedded` changed."""
+    def forward(self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None) -> tuple[Tensor, Tensor]:
+        """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with `embedded` changed. `memo`: of this batch, in eval mode."""
+        if memo is not None and ("vectors", id(self)) in memo:
+            return memo["vectors", id(self)], memo["embedded", id(self)]
         if embedded is None:
             embedded = self.encoder.embedded(tokens)
         first_only = getattr(self.pooling, "first_only", False)
-        return self.pooling(self.encoder.run(embedded, tokens, layers=self.pooling.layers, first_only=first_only)), embedded
+        vectors = self.pooling(self.encoder.run(embedded, tokens, layers=self.pooling.layers, first_only=first_only, memo=memo))
+        if memo is not None:
+            memo["vectors", id(self)], memo["embedded", id(self)] = vectors, embedded
+        return vectors, embedded
 
 
 class TaskModel(nn.Module):
-    """`n_sides` texts of each example are rows of one `Tokens`: all first texts, then all second ones."""
+    """`n_sides` texts of each example are rows of one `Tokens`, side by side: a text, its partner, the next text, …. So a micro-batch is a contiguous part of
+    its batch, and dropout draws for it what the whole batch would have drawn."""
 
     def __init__(self, branches: Sequence[Branch], head: nn.Module, *, n_sides: int = 1) -> None:
         super().__init__()
@@ -43,17 +50,22 @@ class TaskModel(nn.Module):
         self.head: Any = head                   # nn.Module says that its attributes are tensors or modules; a head has `embed` and `score`
         self.n_sides = n_sides
 
-    def forward(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None) -> Output:
-        """`embedded`: one (tokens, width) per branch instead of what the embedding layers give."""
+    def forward(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None, memo: Memo | None = None) -> Output:
+        """`embedded`: one (tokens, width) per branch instead of what the embedding layers give. `memo`: see Branch."""
+        vectors, used = self.vectors(tokens, embedded, memo)
+        lines = self.head.embed(vectors)
+        embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
+        return Output(self.head.score(*embeddings), embeddings, used)
+
+    def vectors(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None, memo: Memo | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that it came from."""
         if tokens.reduced is not None:
             branches: Sequence[Any] = list(self.branches)
-            vectors, used = tuple(branch.pooling.finish(lines, tokens) for branch, lines in zip(branches, tokens.reduced, strict=True)), ()
+            found, used = tuple(branch.pooling.finish(lines, tokens) for branch, lines in zip(branches, tokens.reduced, strict=True)), ()
         else:
             starts = [None] * len(self.branches) if embedded is None else embedded
-            vectors, used = zip(*(branch(tokens, start) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
-        joined = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=1)
-        embeddings = tuple(self.head.embed(side) for side in joined.chunk(self.n_sides))
-        return Output(self.head.score(*embeddings), embeddings, used)
+            found, used = zip(*(branch(tokens, start, memo) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
 
 
 def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -68,6 +80,34 @@ def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
     return found
 
 
+def first_names(models: Mapping[str, nn.Module]) -> dict[str, str]:
+    """The name of everything in the models' `state_dict`s → the name under which it was met first, which is another one where a part is shared."""
+    found: dict[str, str] = {}
+    for prefix, first, module in _modules(models):
+        own = [name for name, parameter in module.named_parameters(recurse=False)]
+        own += [name for name, _ in module.named_buffers(recurse=False) if name not in module._non_persistent_buffers_set]
+        found |= {f"{prefix}{name}": f"{first}{name}" for name in own}
+    return found
+
+
+def unique_state(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What the models' `state_dict`s hold, each shared part once, under its first name: safetensors takes no tensor twice."""
+    found: dict[str, Tensor] = {}
+    for prefix, first, module in _modules(models):
+        if prefix == first:
+            module._save_to_state_dict(found, prefix, keep_vars=False)          # its own, without what is inside it
+    return found
+
+
+def _modules(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, nn.Module]]:
+    """Every module with the beginning of its parameters' names, and with what that was where it was met first."""
+    firsts: dict[int, str] = {}
+    for task, model in models.items():
+        for name, module in model.named_modules(remove_duplicate=False):
+            prefix = f"{task}.{name}." if name else f"{task}."
+            yield prefix, firsts.setdefault(id(module), prefix), module
+
+
 def word_tables(models: Iterable[nn.Module]) -> list[WordTable]:
     """Every word table once, in the order of the models."""
     return list({id(module): module for model in models for module in model.modules() if isinstance(module, WordTable)}.values())
@@ -79,17 +119,3 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, *purpose) % 2**63)
         yield
-
-
-def predict_scores(model: TaskModel, batches: Iterator[tuple[np.ndarray, Tokens]], n_rows: int, n_scores: int) -> np.ndarray:
-    """(rows, n_scores) float32 in the order of the input, whatever the order of the batches (row numbers, tokens)."""
-    found = np.empty((n_rows, n_scores), dtype=np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for numbers, tokens in batches:
-                found[numbers] = model(tokens).scores.float().cpu().numpy()
-    finally:
-        model.train(was_training)
-    return found

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from encore import catalogue, files
+from encore.assemble import Part, assemble
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset, labelled, unlabelled
 from encore.data.read import shown
@@ -20,13 +21,13 @@ from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
 from encore.explain import Explanation, explain
-from encore.model import Branch, TaskModel
+from encore.model import Branch, TaskModel, first_names
 from encore.prepare import tokenise_set
 from encore.scores import predictions, probabilities
-from encore.train import Rows, score_rows
+from encore.train import Rows, score_together
 from encore.types import LabelSpace
 
-__all__ = ["LoadedTask", "Model", "Prediction", "assembled", "columns_of", "load", "named_predictions", "with_columns"]
+__all__ = ["LoadedTask", "Model", "Prediction", "assembled", "columns_of", "load", "named_predictions", "task_columns", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,19 @@ class LoadedTask:
     metrics: tuple[str, ...]
     max_length: int
     truncation: str
+    pair: Mapping[str, Any]
     model: TaskModel
+
+    @property
+    def explainable(self) -> bool:
+        """Whether its rows are what `encore.explain` takes them for: each text, or both of a pair together, as the family reads them."""
+        return self.model.n_sides == 1 and self.pair.get("segments", "family") == "family"
+
+    @property
+    def reading(self) -> str:
+        """What two tasks have in common that read the same texts in the same way."""
+        columns = (self.columns.text, self.columns.text_pair, self.normalise, self.max_length, self.truncation, sorted(self.pair.items()))
+        return repr(columns)
 
 
 @dataclass(frozen=True)
@@ -87,14 +100,39 @@ class Model:
     def explanations(self, dataset: Dataset, *, task: str | None = None) -> Iterator[Explanation]:
         """The same for rows that were read, one after the other."""
         chosen = self.task(task)
+        if not chosen.explainable:
+            raise RecipeError(f"task '{chosen.name}': its pairs are read in a way that --explain cannot follow (pair: {chosen.pair['name']}).")
         return explain(chosen.model, self.tokeniser, dataset.texts, dataset.pairs, max_length=chosen.max_length, truncation=chosen.truncation)   # type: ignore[arg-type]
 
     def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
         """(rows, n_scores) float32 raw scores, in the order of the rows."""
         chosen = self.task(task)
-        store = tokenise_set(dataset, self.tokeniser, max_length=chosen.max_length, truncation=chosen.truncation)
-        rows = Rows(store, np.zeros(len(dataset), np.int64), dataset.digest, dataset.rows, np.ones(len(dataset), np.float32))
-        return score_rows(chosen.model, rows, chosen.labels)
+        return self.scores_of([chosen.name], dataset)[chosen.name]
+
+    def scores_of(self, tasks: Sequence[str], dataset: Dataset) -> dict[str, np.ndarray]:
+        """Task → (rows, n_scores) float32 raw scores. What the tasks share of their encoders is computed once for each text. Raises RecipeError where they do
+        not read the same texts in the same way."""
+        chosen = [self.task(name) for name in tasks]
+        self.check_together(tasks)
+        pairing, first = catalogue.build("pairs", chosen[0].pair), chosen[0]
+        store = tokenise_set(dataset, self.tokeniser, first.pair, max_length=first.max_length, truncation=first.truncation)
+        targets, weights = np.zeros(len(dataset), np.int64), np.ones(len(dataset), np.float32)
+        rows = Rows(store, targets, dataset.digest, dataset.rows, weights, pairing.n_sides, pairing.both_orders and dataset.pairs is not None)
+        return score_together({one.name: one.model for one in chosen}, rows, {one.name: one.labels.n_scores for one in chosen})
+
+    def chosen(self, names: str | None = None, *, alone: bool = False) -> list[LoadedTask]:
+        """The tasks of `names`, commas between, or the only one. Raises RecipeError, also where they cannot be asked together, or not at all if `alone`."""
+        found = [self.task(names)] if names is None or alone else [self.task(name.strip()) for name in dict.fromkeys(names.split(","))]
+        self.check_together([one.name for one in found])
+        return found
+
+    def check_together(self, tasks: Sequence[str]) -> None:
+        """Raises RecipeError where tasks do not read the same columns in the same way."""
+        first, *others = (self.task(name) for name in tasks)
+        apart = [other.name for other in others if other.reading != first.reading]
+        if apart:
+            what = f"{apart[0]} and {first.name} do not read the same columns in the same way (length, pairs), so one file cannot serve both at once."
+            raise RecipeError(f"{self.folder}: {what} Ask for them one after the other.")
 
     def read(
         self, path: str | Path, *, task: str | None = None, with_labels: bool = False, keep: Sequence[str] = (), keep_all: bool = False, **reading: Any
@@ -133,24 +171,44 @@ def load(run: str | Path) -> Model:
     if wrong:
         raise DataError(f"{where / name}: missing, or not as the run wrote it. Remove the folder {folder} and run it again." for name in wrong)
     assembly, config = files.read_json(where / "model.json"), files.read_json(where / "config.json")
-    weights = safetensors.torch.load_file(where / "weights.safetensors")
+    parts, labels = {}, {}
+    for name, spec in assembly["tasks"].items():
+        labels[name] = LabelSpace(spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"])
+        parts[name] = Part(labels[name], spec["pooling"], spec["head"], spec.get("pair", {"name": "cross"}), spec.get("same_as"))
+    models: dict[str, TaskModel] = {}
+    # Where each task was kept at its own epoch, each has its own weights, also of what was shared while it was trained.
+    apart = not (where / "weights.safetensors").exists()
+    for names in [[name] for name in parts] if apart else [list(parts)]:
+        encoder = encoders.build(config)
+        encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
+        built = assemble(parts, assembly.get("sharing", "one"), encoder, encoder.shape, seed=assembly["seed"])
+        chosen = {name: built[name] for name in names}
+        _fill(chosen, where / (f"weights-{names[0]}.safetensors" if apart else "weights.safetensors"))
+        models |= chosen
     tasks = {}
     for name, spec in assembly["tasks"].items():
-        labels = LabelSpace(spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"])
-        model = assembled(config, spec["pooling"], spec["head"], labels.n_scores)
-        model.branches[0].encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32       # type: ignore[union-attr]
-        own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-        encoders.fill(model, own, where / "weights.safetensors")
         columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
-        tasks[name] = LoadedTask(name, labels, columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], model.eval())
+        how = (columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], parts[name].pair)
+        tasks[name] = LoadedTask(name, labels[name], *how, models[name].eval())
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])
 
 
 def assembled(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any], n_scores: int) -> TaskModel:
-    """A task's model whose weights are still to be filled in. config: the encoder's."""
+    """The model of a task that has one encoder and reads its texts as one row, with weights still to be filled in. config: the encoder's."""
     encoder = encoders.build(config)
     reduced = catalogue.build("pooling", pooling, encoder.shape)
     return TaskModel([Branch(encoder, reduced)], catalogue.build("heads", head, reduced.width, n_scores))
+
+
+def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
+    """Copy weights in; those of a shared part stand in the file once. Raises DataError where anything is missing or left over."""
+    weights, names = safetensors.torch.load_file(file), first_names(models)
+    left = sorted(set(weights) - set(names.values()))
+    if left:
+        raise DataError(f"{shown(file)}: tensor '{name}' has no place in this model." for name in left)
+    for task, model in models.items():
+        mine = {name.removeprefix(f"{task}."): first for name, first in names.items() if name.startswith(f"{task}.")}
+        encoders.fill(model, {name: weights[first] for name, first in mine.items() if first in weights}, file)
 
 
 def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:
@@ -163,6 +221,13 @@ def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:
     chances = probabilities(scores, labels)
     kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
     return {"prediction": pa.array(said, kind)} | {f"p({name})": chances[:, column] for column, name in enumerate(labels.names)}
+
+
+def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[LoadedTask]) -> dict[str, Any]:
+    """The columns of one task, or of several with each one's name in front: `sts.prediction`."""
+    if len(tasks) == 1:
+        return columns_of(scores[tasks[0].name], tasks[0].labels)
+    return {f"{task.name}.{name}": column for task in tasks for name, column in columns_of(scores[task.name], task.labels).items()}
 
 
 def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,29 +6,32 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from encore import catalogue
+from encore.assemble import Part, assemble
 from encore.data.dataset import Dataset, TaskData, load_task
-from encore.data.tokenise import Tokeniser, TokenStore, tokenise
+from encore.data.tokenise import Tokeniser, TokenStore
 from encore.encoder import load
-from encore.errors import Complaints, DataError, RecipeError
+from encore.errors import Complaints, DataError, EncoreError, RecipeError
 from encore.evaluate import metrics_named
 from encore.files import canonical
 from encore.kept import check_room, n_bytes
-from encore.model import Branch, TaskModel, seeded
+from encore.model import TaskModel
 from encore.recipe import PROSE, PlanRecipe, Recipe, TaskRecipe, reading, resolved
-from encore.train import Rows, Stream
-from encore.types import LabelSpace, Loss
+from encore.train import Rows, Stream, steps_in
+from encore.types import LabelSpace, Loss, Mixing, Pairing, Spec
 
 if TYPE_CHECKING:
     from encore.types import Phase
 
 __all__ = [
-    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "losses_of", "objections", "precision_of", "prepare", "tokenise_set",
+    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "losses_of", "objections", "on_paper", "pair_of", "parts_of",
+    "precision_of", "prepare", "tokenise_set",
 ]
 
 Found = TypeVar("Found")
@@ -52,6 +55,7 @@ class Prepared:
     device: str
     plan: list[Phase]
     poolings: Mapping[str, Mapping[str, Any]]
+    pairs: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     identity: Mapping[str, Any]
     decided: tuple[str, ...] = ()                       # settings that were chosen for these rows, to be announced
@@ -64,11 +68,37 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What every table must say: all that qualifies its figures."""
-        said = [note for data in self.data.values() for note in data.caveats]
-        for task, splits in self.cut.items():
-            length = self.recipe.tasks[task].max_length
-            said += [f"{split}: {n:,} of {of:,} rows cut to {length} tokens ({self.recipe.tasks[task].truncation})" for split, (n, of) in splits.items() if n]
-        return tuple(said)
+        return tuple(self.about(task, note) for task, data in self.data.items() for note in data.caveats) + tuple(
+            self.about(task, f"{split}: {n:,} of {of:,} rows cut to {self.recipe.tasks[task].max_length} tokens ({self.recipe.tasks[task].truncation})")
+            for task, splits in self.cut.items()
+            for split, (n, of) in splits.items()
+            if n
+        )
+
+    def about(self, task: str, note: str) -> str:
+        """The note with the task that it is about, where there are several."""
+        return f"{task}: {note}" if len(self.data) > 1 else note
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """What each task's model is made of."""
+        return parts_of(self.recipe, {name: data.labels for name, data in self.data.items()}, self.poolings)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The rest of what `fit` wants to know: `fit(models, plan, streams, **how)`."""
+        plan = self.recipe.plan
+        combine = None if plan.combine is None else catalogue.build("combine", plan.combine)
+        return {"seed": self.recipe.seed, "micro_batch": plan.micro_batch, "patience": plan.early_stopping, "mixing": self.mixing, "combine": combine}
+
+    @property
+    def mixing(self) -> Mixing:
+        return catalogue.build("mixing", self.recipe.plan.mixing)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Optimiser steps of one epoch of each phase."""
+        return tuple(steps_in(phase, self.streams, self.mixing, self.recipe.seed) for phase in self.plan)
 
     def task_loss(self, task: str) -> str:
         """The loss of a term that names none: the kind of the task decides."""
@@ -105,17 +135,19 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     assert source is not None
 
     tokeniser = shelf.of(("tokeniser", source.folder), lambda: Tokeniser(source.folder))
+    pairs = {name: pair_of(recipe, name) for name in recipe.tasks}
     shape = shelf.of(("shape", source.folder), lambda: _shape(recipe, source))
     given = (tokeniser, source, shape.n_words, shelf)
-    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, *given))}
+    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, pairs[name], *given))}
     complaints.raise_any()
-    cut = {name: {split: (rows.store.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
+    cut = {name: {split: (rows.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
     if any(phase.trainable == "heads" for phase in plan):
         stores = {name: [rows.store for rows in (each.train, *each.dev.values())] for name, each in streams.items()}
-        check_room({name: n_bytes([catalogue.build("pooling", poolings[name], shape)], stores[name]) for name in streams})
+        models = on_paper(parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings), recipe, source)
+        check_room({name: n_bytes([branch.pooling for branch in models[name].branches], stores[name]) for name in streams})
     identity = _identity(recipe, data, source, poolings) | {
         "tokeniser": tokeniser.digest,
         "precision": precision,
@@ -123,7 +155,7 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
         "device": device,
         "results_version": RESULTS_VERSION,
     }
-    return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, cut, identity)
+    return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, pairs, cut, identity)
 
 
 def objections(recipe: Recipe, shelf: Shelf | None = None) -> tuple[str, ...]:
@@ -136,6 +168,7 @@ def objections(recipe: Recipe, shelf: Shelf | None = None) -> tuple[str, ...]:
 def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complaints) -> tuple[dict[str, TaskData], load.Source | None]:
     """The rows and the encoder that a recipe names, with everything checked that needs no tokens. `unfit` takes what does not go together."""
     source = complaints.of(shelf.of, ("encoder", recipe.base, recipe.encoder), lambda: load.locate(recipe.encoder, base=recipe.base))
+    shape = None
     if source is not None:
         shape = complaints.of(shelf.of, ("shape", source.folder), lambda: _shape(recipe, source))
         if shape is not None:
@@ -143,14 +176,83 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
     data = {}
     for name, task in recipe.tasks.items():
         how = reading(recipe, name)
-        found = complaints.of(shelf.of, ("rows", name, repr(sorted(how.items(), key=str))), lambda name=name, how=how: load_task(name, **how))
+        read = partial(_read, name, how, several=len(recipe.tasks) > 1)
+        found = complaints.of(shelf.of, ("rows", name, repr(sorted(how.items(), key=str))), read)
         if found is not None:
             data[name] = found
             unfit.of(metrics_named, found.metrics, found.labels.kind)
             for check in (_class_weights, _chances):
                 unfit.of(check, found, task)
             unfit.of(losses_of, task, found.labels)
+            unfit.of(_check_pair, recipe, name, found)
+    if source is not None and shape is not None and len(data) == len(recipe.tasks):
+        labels = {name: each.labels for name, each in data.items()}
+        poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
+        models = unfit.of(on_paper, parts_of(recipe, labels, poolings), recipe, source)
+        if models is not None:
+            unfit.of(_check_losses, recipe, labels, models)
     return data, source
+
+
+def _read(name: str, how: Mapping[str, Any], *, several: bool) -> TaskData:
+    """The task's rows. Where there are several tasks, complaints name the one that they are about."""
+    try:
+        return load_task(name, **how)
+    except EncoreError as error:
+        if not several:
+            raise
+        raise type(error)(f"task '{name}': {problem}" for problem in error.problems) from None
+
+
+def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
+    """How the task's pairs are read: as it says, or as its head wants them."""
+    task = recipe.tasks[name]
+    if task.pair is not None:
+        return dict(task.pair)
+    head = recipe.tasks[task.same_as].head if task.same_as is not None else task.head
+    return {"name": "siamese" if getattr(catalogue.find("heads", head.name), "n_sides", 1) == 2 else "cross"}
+
+
+def _check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
+    if data.columns.text_pair is not None:
+        return
+    task = recipe.tasks[name]
+    if task.pair is not None and task.pair.name != "cross":
+        said = f"'{name}' has single texts and no pairs. Remove it, or name the second text: data.text_pair."
+        raise NotApplicable(recipe.problem(("tasks", name, "pair"), said))
+    if pair_of(recipe, name)["name"] != "cross":
+        where, what = ("same_as", task.same_as) if task.same_as is not None else ("head", task.head.name)
+        said = f"'{what}' reads two texts, and '{name}' has single texts. Choose another head, or name the second text: data.text_pair."
+        raise NotApplicable(recipe.problem(("tasks", name, where), said))
+
+
+def _check_losses(recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]) -> None:
+    """Losses that read two texts need a model that reads them apart."""
+    wrong = [
+        recipe.problem(("tasks", name, "losses", term), "this loss compares two texts that are read apart. Take a head for two texts (siamese_cosine, …).")
+        for name, task in recipe.tasks.items()
+        for term, (_, loss) in losses_of(task, labels[name]).items()
+        if getattr(loss, "n_sides", 1) > models[name].n_sides
+    ]
+    if wrong:
+        raise NotApplicable(wrong)
+
+
+def parts_of(recipe: Recipe, labels: Mapping[str, LabelSpace], poolings: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
+    """What each task's model is made of."""
+    return {
+        name: Part(each, poolings[name], dict(recipe.tasks[name].head), pair_of(recipe, name), recipe.tasks[name].same_as) for name, each in labels.items()
+    }
+
+
+def on_paper(parts: Mapping[str, Part], recipe: Recipe, source: load.Source) -> dict[str, TaskModel]:
+    """The tasks' models without their weights, which takes no memory. Raises NotApplicable where the parts do not go together."""
+    encoder = load.build_on_paper(source.config)
+    try:
+        with load.on_paper():
+            return assemble(parts, recipe.sharing, encoder, encoder.shape, seed=recipe.seed, told=recipe.problem)
+    except RecipeError as error:
+        raise NotApplicable(error.problems) from None
 
 
 def _shape(recipe: Recipe, source: load.Source) -> Any:
@@ -176,21 +278,16 @@ def _pooling(task: TaskRecipe, source: load.Source) -> dict[str, Any]:
 
 
 def build_models(prepared: Prepared) -> dict[str, TaskModel]:
-    """Load the encoder and build each task's model around it. New weights are drawn from the recipe's seed."""
-    models = {}
-    for name, data in prepared.data.items():
-        pretrained = load.load(prepared.source)
-        pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
-        with seeded(prepared.recipe.seed, "initialisation", name, "pooling"):
-            pooling = catalogue.build("pooling", prepared.poolings[name], pretrained.shape)
-        with seeded(prepared.recipe.seed, "initialisation", name, "head"):
-            head = catalogue.build("heads", prepared.recipe.tasks[name].head, pooling.width, data.labels.n_scores)
-        models[name] = TaskModel([Branch(pretrained.encoder, pooling)], head).to(prepared.device)
-    return models
+    """Load the encoder and build the tasks' models around it. New weights are drawn from the recipe's seed."""
+    pretrained = load.load(prepared.source)
+    pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
+    models = assemble(prepared.parts, prepared.recipe.sharing, pretrained.encoder, pretrained.shape, seed=prepared.recipe.seed)
+    return {name: model.to(prepared.device) for name, model in models.items()}
 
 
-def tokenise_set(dataset: Dataset, tokeniser: Tokeniser, *, max_length: int, truncation: str) -> TokenStore:
-    return tokenise(tokeniser, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation)    # type: ignore[arg-type]
+def tokenise_set(dataset: Dataset, tokeniser: Tokeniser, pair: Spec, *, max_length: int, truncation: str) -> TokenStore:
+    pairing: Pairing = catalogue.build("pairs", pair)
+    return pairing.tokenise(tokeniser, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation)
 
 
 def losses_of(task: TaskRecipe, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
@@ -221,24 +318,31 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stream(data: TaskData, task: TaskRecipe, tokeniser: Tokeniser, source: load.Source, n_words: int | None, shelf: Shelf) -> Stream:
+def _stream(
+    data: TaskData, task: TaskRecipe, pair: Mapping[str, Any], tokeniser: Tokeniser, source: load.Source, n_words: int | None, shelf: Shelf
+) -> Stream:
+    pairing: Pairing = catalogue.build("pairs", pair)
+    pairs = data.train.pairs is not None
+
     def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
         # The shelf keeps the rows too, so no other rows can come to have their identity.
-        kept = ("tokens", id(dataset), tokeniser.digest, task.max_length, task.truncation)
-        _, store = shelf.of(kept, lambda: (dataset, tokenise_set(dataset, tokeniser, max_length=task.max_length, truncation=task.truncation)))
+        kept = ("tokens", id(dataset), tokeniser.digest, task.max_length, task.truncation, repr(sorted(pair.items())))
+        _, store = shelf.of(kept, lambda: (dataset, tokenise_set(dataset, tokeniser, pair, max_length=task.max_length, truncation=task.truncation)))
         if n_words is not None and store.ids.max(initial=0) >= n_words:
             raise DataError(
                 f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {n_words}. "
                 "The two belong to different encoders; save the right tokenizer into that folder."
             )
         assert dataset.targets is not None
-        return Rows(store, dataset.targets, dataset.digest, dataset.rows, np.ones(len(dataset), np.float32) if weights is None else weights)
+        ones = np.ones(len(dataset), np.float32)
+        return Rows(store, dataset.targets, dataset.digest, dataset.rows, ones if weights is None else weights, pairing.n_sides, pairs and pairing.both_orders)
 
     per_class = _class_weights(data, task)
     targets = data.train.targets
     weights = None if per_class is None or targets is None else per_class[targets].astype(np.float32)
     train, dev = rows(data.train, weights), {name: rows(part) for name, part in data.dev.items()}
-    return Stream(data.name, data.labels, train, dev, data.metrics, losses_of(task, data.labels), _chances(data, task))
+    losses, batch_size = losses_of(task, data.labels), task.batch_size
+    return Stream(data.name, data.labels, train, dev, data.metrics, losses, _chances(data, task), batch_size, pairs and pairing.random_order)
 
 
 def _chances(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
@@ -268,15 +372,32 @@ def _class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
     return np.array([task.class_weights.get(name, 1.0) for name in data.labels.names])
 
 
+_ADDED = {"": ("sharing",), "plan": ("mixing", "combine"), "task": ("pair", "same_as", "batch_size")}      # settings that came after the first runs
+
+
+def _forget(settings: dict[str, Any], plain: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    """Take out what is as it would be if nobody had set it."""
+    for key in keys:
+        if settings[key] == plain[key]:
+            del settings[key]
+
+
 def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source, poolings: Mapping[str, Any]) -> dict[str, Any]:
     """What the recipe says that determines a run's bits. Files count by their content and not by their path; what the recipe says about itself does not.
 
-    Of plans' and poolings' own settings a default counts as not set, so that a setting which is added later leaves the names of the runs there are.
+    Of plans' and poolings' own settings a default counts as not set, and so does everything in `_ADDED`, so that a setting which is added later leaves the
+    names of the runs there are.
     """
     settings = {key: value for key, value in resolved(recipe).items() if key not in PROSE}
     own = catalogue.settings("plans", recipe.plan.name)
+    plain = resolved(Recipe(tasks={"": TaskRecipe()}))
     settings["plan"] = {key: value for key, value in settings["plan"].items() if key in PlanRecipe.model_fields or value != own[key].default}
+    _forget(settings, plain, _ADDED[""])
+    _forget(settings["plan"], plain["plan"], _ADDED["plan"])
     for name, task in settings["tasks"].items():
+        _forget(task, plain["tasks"][""], _ADDED["task"])
+        if task["head"]["name"] == "linear" and not task["head"]["one_logit"]:
+            del task["head"]["one_logit"]
         if task["data"]["seed"] is None:                # the recipe's own, which is in here already
             del task["data"]["seed"]
         task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}

@@ -105,6 +105,16 @@ class TaskRecipe(_Section):
     truncation: Literal["head", "tail", "head_tail"] = "head"
     class_weights: Annotated[Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.class_weights)] = None
     sampling: Literal["balanced"] | None = None
+    pair: Annotated[Technique | None, PlainValidator(partial(fields.technique, kind="pairs", default=None, optional=True))] = None   # None: what the head reads
+    same_as: Text | None = None                                                           # the task whose head this one has, instead of one of its own
+    batch_size: Count | None = None                                                       # None: the plan's
+
+    @field_validator("same_as")
+    @classmethod
+    def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
+            refuse(f"this task has a head of its own already. Keep one of head and same_as: {value}.")
+        return value
 
     @field_validator("class_weights", "sampling")
     @classmethod
@@ -134,8 +144,10 @@ class PlanRecipe(_Section):
     curve: Annotated[Technique, PlainValidator(partial(fields.technique, kind="curves", default="linear", optional=False))] = Technique("linear")
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    keep: Literal["last", "best"] = "last"
+    keep: Literal["last", "best", "best_per_task"] = "last"
     early_stopping: Count | None = None          # epochs without a better dev figure before it stops
+    mixing: Annotated[Technique, PlainValidator(partial(fields.technique, kind="mixing", default="even", optional=False))] = Technique("even")
+    combine: Annotated[Technique | None, PlainValidator(partial(fields.technique, kind="combine", default=None, optional=True))] = None   # None: added
     settings: Annotated[dict[str, Any], BeforeValidator(lambda value: value)] = Field(default_factory=dict)
 
     @property
@@ -160,12 +172,38 @@ class PlanRecipe(_Section):
             refuse(f"expected at most plan.batch_size ({batch_size}), got {value}. Micro-batches are parts of a batch; they change memory and no result.")
         return value
 
+    @field_validator("combine")
+    @classmethod
+    def _of_one_step(cls, value: Technique | None, info: ValidationInfo) -> Technique | None:
+        mixing = info.data.get("mixing")
+        if value is not None and mixing is not None and mixing.name != "sum":
+            refuse(f"'{value.name}' works on the gradients of several tasks in one step, and mixing: {mixing.name} has one task in each. Write mixing: sum.")
+        return value
+
     @field_validator("early_stopping")
     @classmethod
     def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("keep") == "last":
             refuse("training stops early because the last epochs were not the best, but keep: last would keep them. Add keep: best, or remove early_stopping.")
         return value
+
+
+class _Places:
+    """Where the settings of a recipe stand. It is no part of what the recipe says, so any two are equal."""
+
+    def __init__(self, tree: Value | None = None) -> None:
+        self.tree = tree or Value({})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Places)
+
+    __hash__ = None                              # type: ignore[assignment]
+
+    def problem(self, steps: Sequence[str | int], message: str) -> str:
+        found = list(walk(self.tree, steps))
+        if len(found) <= len(steps):             # a default, which stands nowhere
+            return replace(found[-1], path=".".join(map(str, steps))).problem(message)
+        return found[-1].problem(message)
 
 
 class Recipe(_Section):
@@ -178,13 +216,33 @@ class Recipe(_Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42          # scikit-learn takes no more
     threads: Count | None = None                                  # None: all cores
+    sharing: Annotated[Technique, PlainValidator(partial(fields.technique, kind="sharing", default="one", optional=False))] = Technique("one")
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)
     _base: Path = PrivateAttr(default_factory=Path.cwd)
+    _places: _Places = PrivateAttr(default_factory=lambda: _Places())
+
+    @field_validator("tasks")
+    @classmethod
+    def _heads_of_others(cls, value: dict[str, TaskRecipe]) -> dict[str, TaskRecipe]:
+        problems: list[tuple[fields.Steps, str]] = []
+        for name, task in value.items():
+            owner = task.same_as
+            if owner is not None and owner not in value:
+                problems.append(((name, "same_as"), f"no task called {shown(owner)} in this recipe. {did_you_mean(owner, tuple(value))}"))
+            elif owner is not None and value[owner].same_as is not None:
+                problems.append(((name, "same_as"), f"'{owner}' has no head of its own. Name the task that has one."))
+        if problems:
+            raise refuse_all(problems)
+        return value
 
     @property
     def base(self) -> Path:
         return self._base
+
+    def problem(self, steps: Sequence[str | int], message: str) -> str:
+        """A line about one of this recipe's settings, with the file and the line where it stands."""
+        return self._places.problem(steps, message)
 
     def path(self, given: str) -> Path:
         """A path of this recipe as the operating system understands it."""
@@ -193,6 +251,7 @@ class Recipe(_Section):
 
 _TASK_KEYS = tuple(TaskRecipe.model_fields)
 _PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
+_PLAN_KINDS = {"curve": "curves", "mixing": "mixing", "combine": "combine"}
 _TOP_KEYS = (*(key for key in Recipe.model_fields if key not in ("tasks", "plan")), "task", "tasks", *_TASK_KEYS, "plan", *STUDY)
 _PATHS = ("train", "dev", "test")
 _WORDS = ("text", "text_pair", "label", "labels")      # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
@@ -275,7 +334,7 @@ def composed(document: Value, changes: Sequence[Change], base: Path, problems: l
             culprits.append(detail["loc"])
     if len(problems) > said or recipe is None:
         return None, _without(plain(tree), culprits, base)
-    recipe._base = base
+    recipe._base, recipe._places = base, _Places(tree)
     return recipe, recipe
 
 
@@ -395,11 +454,6 @@ def _tasks(top: dict[str, Value], document: Value, each: Value | None, problems:
         problems.append(each.problem(f"these are separate studies, for `encore compare`. For a single run name one: task={some[0] if some else 'rte'}"))
     else:
         problems.append(document.problem("no task. Add `task: rte` (a named task), or `tasks: {reviews: {data: {train: reviews.csv}}}`."))
-    if len(own) > 1:
-        where = tasks or document
-        problems.append(where.problem(
-            f"this version trains one task per recipe, got {len(own)} ({', '.join(own)}). Several tasks in one recipe would share one model; "
-            "to train them one by one, write one recipe for each."))
     complete: dict[str, Value] = {}
     for name, value in own.items():
         problems += [value.problem(message) for message in unsafe(name, "task")]
@@ -615,11 +669,11 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 def _resolved(value: Any, kind: str = "") -> Any:
     if isinstance(value, PlanRecipe):
-        entries = {key: _resolved(getattr(value, key), "curves" if key == "curve" else "") for key in _PLAN_KEYS}
+        entries = {key: _resolved(getattr(value, key), _PLAN_KINDS.get(key, "")) for key in _PLAN_KEYS}
         own = {key: parameter.default for key, parameter in catalogue.settings("plans", value.name).items() if key not in _PLAN_KEYS}
         return {**entries, **_resolved({**own, **value.settings})}
     if isinstance(value, BaseModel):
-        kinds = {"pooling": "pooling", "head": "heads"}
+        kinds = {"pooling": "pooling", "head": "heads", "sharing": "sharing", "pair": "pairs"}
         entries = {key: _resolved(getattr(value, key), kinds.get(key, "")) for key in type(value).model_fields}
         return {key: dict(sorted(entry.items())) if key in ("class_weights", "expect") and isinstance(entry, dict) else entry for key, entry in entries.items()}
     if isinstance(value, Term):

@@ -140,6 +140,11 @@ def typed_settings(kind: str, name: str, settings: Mapping[str, Any]) -> tuple[d
             annotation = _evaluated(accepted[key].annotation, namespace)
             expected = describe(annotation)
             adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+            if annotation in (Spec, Spec | None) and value is not None:
+                written, inner = _techniques([value], kind)
+                fitting[key] = written[0] if written else None
+                problems += [((key, *steps[1:]), message) for steps, message in inner]
+                continue
             if annotation == tuple[Spec, ...] and isinstance(value, (list, tuple)):
                 fitting[key], inner = _techniques(value, kind)
                 problems += [((key, *steps), message) for steps, message in inner]
@@ -224,7 +229,7 @@ def metric_names(value: Any) -> tuple[str, ...] | None:
         return value
     given = [value] if isinstance(value, str) else value
     known = catalogue.names("metrics")
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list):
         raise refuse_all([((), f"expected a metric or a list of metrics, of which the first decides, got {shown(value)}. {all_known(known)}")])
     problems: list[tuple[Steps, str]] = []
     for position, name in enumerate(given):

@@ -37,7 +37,7 @@ SYNONYMS = {
     "data.dev": "dev_file dev_path eval_file eval_path val valid validation validation_file",
     "data.test": "test_data test_file test_path",
     "data.text": "inputs sentence sentence1 text_a text_column text_col texts",
-    "data.text_pair": "pair sentence2 text2 text_b text_pair_column",
+    "data.text_pair": "sentence2 text2 text_b text_pair_column",
     "data.label": "label_col label_column target target_column targets y",
     "data.labels": "class_names classes id2label label_names",
     "data.kind": "problem_type task_kind task_type type",
@@ -50,6 +50,11 @@ SYNONYMS = {
     "plan.batch_size": "batch batchsize bs bsz per_device_train_batch_size train_batch_size",
     "plan.micro_batch": "gradient_accumulation_steps micro_batch_size microbatch",
     "plan.warmup_frac": "warm_up warmup warmup_fraction warmup_proportion warmup_ratio warmup_steps",
+    "sharing": "architecture share",
+    "pair": "pair_mode pairing",
+    "same_as": "head_of share_head",
+    "plan.mixing": "batching mix sampling_strategy schedule_tasks task_sampling",
+    "plan.combine": "grad_combine gradient_surgery pcgrad",
     "plan.curve": "lr_schedule lr_scheduler lr_scheduler_type schedule scheduler",
     "plan.weight_decay": "decay l2 wd weightdecay",
     "plan.clip_norm": "clip clip_grad_norm gradient_clip_val grad_clip max_grad_norm",
@@ -57,6 +62,7 @@ SYNONYMS = {
     "plan.early_stopping": "early_stop early_stopping_patience patience",
 }
 MEANT = {word: setting for setting, words in SYNONYMS.items() for word in words.split()}
+MEANT["batch_size"] = "plan.batch_size"          # a key of tasks too, which is not what is meant where it is written as an option
 
 # Words that people put where one of ours is expected.
 _VALUES_MEANT = {
@@ -70,10 +76,15 @@ _NAMES_MEANT = {
     "f1_score": "f1", "pearsonr": "pearson", "correlation": "pearson", "spearmanr": "spearman", "exact_match": "subset_accuracy", "logloss": "log_loss",
     "ce": "cross_entropy", "crossentropy": "cross_entropy", "cross_entropy_loss": "cross_entropy", "softmax": "cross_entropy", "bce": "binary_cross_entropy",
     "bce_with_logits": "binary_cross_entropy", "mse_loss": "mse", "l2": "mse", "mean_squared_error": "mse", "avg": "mean", "average": "mean",
-    "mean_pooling": "mean", "cls_token": "cls", "first": "cls", "finetune": "fine_tune", "fine-tune": "fine_tune", "classification": "linear",
+    "multi": "one", "multi_bert": "one", "triple": "separate", "triple_bert": "separate", "cerbertus": "branch", "bi_encoder": "siamese",
+    "cross_encoder": "cross", "random": "even", "shuffled": "even", "sequential": "task_by_task", "mean_pooling": "mean",
+    "cls_token": "cls", "first": "cls", "finetune": "fine_tune", "fine-tune": "fine_tune", "classification": "linear",
 }
 
-SINGULAR = {"pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan"}
+SINGULAR = {
+    "pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan", "sharing": "sharing", "mixing": "mixing",
+    "pairs": "way to read pairs", "combine": "way to combine gradients",
+}
 
 
 def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:

@@ -18,10 +18,11 @@ import json
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +38,10 @@ from encore import baselines, files
 from encore.data.dataset import describe
 from encore.errors import DataError, TrainingError
 from encore.evaluate import Estimate, evaluate
-from encore.model import TaskModel
+from encore.model import TaskModel, unique_state
 from encore.prepare import Prepared, build_models
 from encore.recipe import anchored, to_yaml
-from encore.train import FitState, fit
+from encore.train import FitState, fit, higher_is_better, own_losses
 from encore.types import EvalReport, StepReport
 
 __all__ = ["MODEL", "Abandoned", "Answers", "Result", "RunBusy", "Watcher", "answers_at", "execute", "read_result", "scores_at"]
@@ -55,22 +56,32 @@ class Result:
 
     folder: Path
     metrics: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
-    epoch: int                                  # the one that is reported and kept
+    epoch: int                                  # the one that is reported and kept; the latest of them where each task has its own
     epochs: int
     keep: str
     notes: tuple[str, ...]
     seconds: float
     tokens_per_second: float
     already_complete: bool = False
+    best: Mapping[str, Any] = field(default_factory=dict)                # of several tasks: the best epoch of each, and the best common one
+
+    def epoch_of(self, task: str) -> int:
+        """The epoch that is reported and kept of a task."""
+        own = self.best.get("tasks", {}) if self.keep == "best_per_task" else {}
+        return own[task]["epoch"] if task in own else self.epoch
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: these four keys and no others. `metrics.dev` is metric → value on the dev set that decides; further dev sets stand beside it
-        under their own names. Intervals, baselines and notes are in RUN/results.json, which `encore ls --json` prints too."""
-        sets: dict[str, Any] = {}
-        for task in self.metrics.values():
-            for number, (split, rows) in enumerate(task.items()):
-                sets["dev" if number == 0 else split if split != "dev" else "dev_2"] = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
-        return {"run": str(self.folder), "metrics": sets, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
+        under their own names. Of several tasks `metrics` has such a mapping under each one's name. Intervals, baselines and notes are in RUN/results.json,
+        which `encore ls --json` prints too."""
+        found: dict[str, dict[str, Any]] = {}
+        for task, sets in self.metrics.items():
+            found[task] = {}
+            for number, (split, rows) in enumerate(sets.items()):
+                values = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
+                found[task]["dev" if number == 0 else split if split != "dev" else "dev_2"] = values
+        metrics = found if len(found) > 1 else next(iter(found.values()))
+        return {"run": str(self.folder), "metrics": metrics, "seconds": self.seconds, "tokens_per_second": self.tokens_per_second}
 
 
 class Abandoned(Exception):
@@ -141,7 +152,8 @@ def read_result(folder: Path) -> Result:
         for task, sets in stored["metrics"].items()
     }
     kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
-    return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=seconds, tokens_per_second=tokens_per_second)
+    best = stored.get("best", {})
+    return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=seconds, tokens_per_second=tokens_per_second, best=best)
 
 
 @dataclass(frozen=True)
@@ -179,14 +191,13 @@ def _train(
     files.write_json(folder / "environment.json", _environment(prepared))
     files.write_json(folder / "data.json", {task: describe(data) for task, data in prepared.data.items()})
     models = build_models(prepared)
-    state = FitState(models)
+    state = FitState(models, own_losses(prepared.streams))
     state.narrow(prepared.streams)
     rate = _Rate()
     log = _Log(folder, state, rate, keep_model=keep_model or (folder / "model").is_dir())     # whoever began it wanted its weights
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
-    micro_batch, patience = recipe.plan.micro_batch, recipe.plan.early_stopping
-    for report in fit(models, prepared.plan, prepared.streams, seed=recipe.seed, micro_batch=micro_batch, patience=patience, state=state):
+    for report in fit(models, prepared.plan, prepared.streams, state=state, **prepared.how):
         rate.see(report)
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:
@@ -252,10 +263,11 @@ class _Log:
         record = {"epoch": report.epoch, "step": report.step, "train": report.train, "dev": report.dev, "selected": report.selected, "is_best": report.is_best}
         self.epochs.append(record)
         self._write_epochs()
-        if report.is_best if keep == "best" else report.is_last:
+        chosen = _chosen(report, prepared, keep)
+        if chosen:
             self.kept_epoch = report.epoch
             if self.keep_model:
-                _save_model(self.folder / "model", prepared, self.state.models)
+                _save_model(self.folder / "model", prepared, self.state.models, chosen)
 
     def checkpoint(self) -> None:
         """All or nothing; the checkpoint before it goes when this one is on the disk."""
@@ -286,15 +298,18 @@ class _Log:
         seed = prepared.recipe.seed
         metrics: dict[str, Any] = {}
         notes = list(prepared.notes)
+        best = _best_epochs(self.epochs, prepared) if len(prepared.data) > 1 else {}
+        own = best.get("tasks", {}) if prepared.recipe.plan.keep == "best_per_task" else {}
         for task, stream in prepared.streams.items():
             data = prepared.data[task]
+            epoch = own[task]["epoch"] if task in own else self.kept_epoch
             simple = baselines.fit_tfidf(data.train.texts, data.train.pairs, stream.train.targets, data.labels, seed=seed)
-            notes += simple.notes
+            notes += [prepared.about(task, note) for note in simple.notes]
             metrics[task] = {}
             for split, rows in stream.dev.items():
                 constant = baselines.majority(stream.train.targets, rows, data.labels)
                 candidates = {
-                    MODEL: scores_at(self.folder, task, split, self.kept_epoch),
+                    MODEL: scores_at(self.folder, task, split, epoch),
                     constant.name: constant.scores,
                     simple.name: simple.scores(data.dev[split].texts, data.dev[split].pairs),
                 }
@@ -303,6 +318,8 @@ class _Log:
                     for who, scores in candidates.items()
                 }
         results = {"metrics": metrics, "epoch": self.kept_epoch, "epochs": self.state.epoch, "keep": prepared.recipe.plan.keep, "notes": notes}
+        if best:
+            results["best"] = best
         files.write_json(self.folder / "results.json", results)
         files.write_json(self.folder / "cost.json", {"seconds": seconds, "tokens_per_second": tokens_per_second, "peak_memory_bytes": _peak_memory()})
         kept = ["recipe.yaml", "resolved.json", "data.json", "steps.jsonl", "metrics.jsonl", "results.json"]
@@ -315,18 +332,57 @@ class _Log:
         files.write(self.folder / "metrics.jsonl", b"".join(json.dumps(record).encode() + b"\n" for record in self.epochs))
 
 
-def _save_model(folder: Path, prepared: Prepared, models: Mapping[str, TaskModel]) -> None:
-    """Everything that `encore.load` needs, in a folder that replaces the one there was."""
+def _chosen(report: EvalReport, prepared: Prepared, keep: str) -> tuple[str, ...]:
+    """The tasks whose weights of this epoch are to be kept. One without a metric goes with the best common epoch."""
+    tasks = tuple(prepared.data)
+    if keep == "best_per_task":
+        return tuple(task for task in tasks if task in report.best or (report.is_best and not prepared.data[task].metrics))
+    return tasks if (report.is_best if keep == "best" else report.is_last) else ()
+
+
+def _best_epochs(epochs: Sequence[Mapping[str, Any]], prepared: Prepared) -> dict[str, Any]:
+    """Of each task with a metric its best epoch, by its first metric on its first dev set; and of all together the one with the best mean (METHODS 4.11)."""
+    deciding = {task: data.metrics[0] for task, data in prepared.data.items() if data.metrics and data.dev}
+    values = [{task: record["dev"][task][next(iter(prepared.data[task].dev))][metric] for task, metric in deciding.items()} for record in epochs]
+    signs = {task: 1 if higher_is_better(metric) else -1 for task, metric in deciding.items()}
+    if not deciding:
+        return {}
+    tasks = {}
+    for task in deciding:
+        number = max(range(len(values)), key=lambda number: signs[task] * values[number][task])                  # the first of equals
+        tasks[task] = {"epoch": epochs[number]["epoch"], "value": values[number][task]}
+    common = max(range(len(values)), key=lambda number: sum(signs[task] * value for task, value in values[number].items()) / len(deciding))
+    return {
+        "tasks": tasks,
+        "mean_of_tasks": sum(found["value"] for found in tasks.values()) / len(tasks),
+        "common": {"epoch": epochs[common]["epoch"], "values": values[common], "mean": sum(values[common].values()) / len(deciding)},
+    }
+
+
+def _save_model(folder: Path, prepared: Prepared, models: Mapping[str, TaskModel], chosen: Sequence[str]) -> None:
+    """Everything that `encore.load` needs, in a folder that replaces the one there was. `chosen`: the tasks whose weights these are; where that is not all of
+    them, each task has a file of weights of its own, and those of the others stay."""
     aside = folder.parent / ".model.new"
     files.remove(aside)
     with files.commit_folder(aside) as being_written:
-        state = {f"{task}.{name}": tensor.contiguous().cpu() for task, model in models.items() for name, tensor in model.state_dict().items()}
-        safetensors.torch.save_file(state, being_written / "weights.safetensors")
+        apart = prepared.recipe.plan.keep == "best_per_task" and len(models) > 1
+        for task, model in models.items():
+            own = being_written / f"weights-{task}.safetensors"
+            if apart and task in chosen:
+                safetensors.torch.save_file(_on_host(unique_state({task: model})), own)
+            elif apart:
+                shutil.copyfile(folder / own.name, own)
+        if not apart:
+            safetensors.torch.save_file(_on_host(unique_state(models)), being_written / "weights.safetensors")
         prepared.tokeniser.save(being_written)
         (being_written / "config.json").write_text(json.dumps(dict(prepared.source.config), indent=2) + "\n", encoding="utf-8")
         (being_written / "model.json").write_text(json.dumps(_assembly(prepared), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     files.remove(folder)
     os.rename(aside, folder)
+
+
+def _on_host(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous().cpu() for name, tensor in state.items()}
 
 
 def _assembly(prepared: Prepared) -> dict[str, Any]:
@@ -340,11 +396,14 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
             "metrics": list(data.metrics),
             "pooling": dict(prepared.poolings[name]),
             "head": dict(recipe.head),
+            "pair": dict(prepared.pairs[name]),
+            "same_as": recipe.same_as,
             "max_length": recipe.max_length,
             "truncation": recipe.truncation,
         }
     whole = prepared.recipe
-    return {"encoder": whole.encoder, "encoder_digest": prepared.source.digest, "precision": prepared.precision, "seed": whole.seed, "tasks": tasks}
+    encoder = {"encoder": whole.encoder, "encoder_digest": prepared.source.digest, "precision": prepared.precision, "sharing": dict(whole.sharing)}
+    return {**encoder, "seed": whole.seed, "tasks": tasks}
 
 
 def _table(rows: Any, scores: np.ndarray) -> pa.Table:

@@ -1,4 +1,4 @@
-"""One optimiser step: forward, terms, backward, clip, update."""
+"""One optimiser step: forward, terms, backward, combine, clip, update."""
 
 from __future__ import annotations
 
@@ -8,62 +8,116 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from encore import dropout, optim
+from encore import dropout, optim, rng
 from encore.encoder.attention import n_pairs
 from encore.errors import TrainingError
 from encore.model import TaskModel, word_tables
-from encore.types import Batch, Loss
+from encore.types import Batch, Combine, Loss
 
-__all__ = ["Outcome", "take"]
+__all__ = ["Outcome", "Part", "PartOutcome", "take", "terms_of"]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a step did. `terms`: each loss term before its weight; `scores`: (rows, n_scores), as they were trained on."""
+class Part:
+    """What one task brings to a step: a batch, given whole or as micro-batches in order, and the terms of its loss with their weights."""
 
+    model: TaskModel
+    micro_batches: Sequence[Batch]
+    losses: Mapping[str, tuple[float, Loss]]
+
+
+@dataclass(frozen=True)
+class PartOutcome:
+    """What a step did with one task. `terms`: each loss term before its weight; `scores`: (rows, n_scores), as they were trained on."""
+
+    task: str
     loss: float
     terms: Mapping[str, float]
     scores: np.ndarray
     weight: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did. `loss`: the sum over its tasks."""
+
+    parts: tuple[PartOutcome, ...]
+    loss: float
     grad_norm: float
 
 
 def take(
-    model: TaskModel,
-    micro_batches: Sequence[Batch],
-    losses: Mapping[str, tuple[float, Loss]],
+    parts: Sequence[Part],
     optimiser: torch.optim.AdamW,
     *,
     seed: int,
     step: int,
     lr: float,
     clip_norm: float | None,
+    combine: Combine | None = None,
 ) -> Outcome:
-    """Train on one batch, given whole or as micro-batches in order. The result is the same but for rounding: every term is a sum divided by the
-    weight of the whole batch, and dropout draws for each row what the whole batch would have drawn. Raises TrainingError where the loss is not finite."""
-    whole = {name: sum(loss.weight(batch) for batch in micro_batches) for name, (_, loss) in losses.items()}
+    """Train on one batch of one task or of each of several, whose gradients are added unless `combine` makes something else of them.
+
+    Micro-batches change nothing but the rounding: every term is a sum divided by the weight of the whole batch, and dropout draws for each row what the
+    whole batch would have drawn. Raises TrainingError where the loss is not finite.
+    """
+    done, gradients = [], []
+    for number, part in enumerate(parts):
+        done.append(_backward(part, seed, step, number))
+        if combine is not None and len(parts) > 1:
+            gradients.append(_taken(optimiser))
+    value = sum(outcome.loss for outcome in done)
+    if not math.isfinite(value):
+        broken = ", ".join(f"{name} = {term}" for name, term in terms_of(done).items() if not math.isfinite(term))
+        raise TrainingError(f"step {step}: the loss is not finite ({broken}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
+    if combine is not None and gradients:
+        draw = rng.generator(seed, "combine", step)
+        for parameter, gradient in combine(gradients, [draw.permutation(len(parts)).tolist() for _ in parts]).items():
+            parameter.grad = gradient
+    norm = float(optim.step(optimiser, word_tables([part.model for part in parts]), lr=lr, clip_norm=clip_norm))
+    if not math.isfinite(norm):
+        raise TrainingError(f"step {step}: the gradient is not finite (loss {value:.4g}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
+    return Outcome(tuple(done), value, norm)
+
+
+def terms_of(parts: Sequence[PartOutcome]) -> dict[str, float]:
+    """The loss terms by name, with the task's name in front where there are several tasks."""
+    prefixed = len(parts) > 1
+    return {f"{part.task}.{name}" if prefixed else name: value for part in parts for name, value in part.terms.items()}
+
+
+def _backward(part: Part, seed: int, step: int, number: int) -> PartOutcome:
+    """Add the gradients of one task. `number`: its place in the step, so that no two tasks of a step draw the same masks."""
+    losses = part.losses
+    whole = {name: sum(loss.weight(batch) for batch in part.micro_batches) for name, (_, loss) in losses.items()}
     terms = dict.fromkeys(losses, 0.0)
     scores = []
     place = dropout.Place()
-    for batch in micro_batches:
-        with dropout.drawing(seed, step, place):
-            output = model(batch.tokens)
+    for batch in part.micro_batches:
+        with dropout.drawing(seed, step, place, number):
+            output = part.model(batch.tokens)
             total: Tensor | float = 0.0
             for name, (weight, loss) in losses.items():
-                term = loss(model, batch, output)[0] / whole[name]
+                term = loss(part.model, batch, output)[0] / whole[name]
                 terms[name] += float(term.detach())
                 total = total + weight * term
         total.backward()                                                # type: ignore[union-attr]
         scores.append(output.scores.detach().cpu().numpy())
         lengths = batch.tokens.lengths
-        place = dropout.Place(place.rows + len(lengths), place.tokens + sum(lengths), place.pairs + n_pairs(lengths))
+        place = dropout.Place(place.rows + len(lengths), place.tokens + sum(lengths), place.pairs + n_pairs(lengths), place.examples + len(batch.rows))
     value = sum(weight * terms[name] for name, (weight, _) in losses.items())
-    if not math.isfinite(value):
-        broken = ", ".join(f"{name} = {term}" for name, term in terms.items() if not math.isfinite(term))
-        raise TrainingError(f"step {step}: the loss is not finite ({broken}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
-    norm = float(optim.step(optimiser, word_tables([model]), lr=lr, clip_norm=clip_norm))
-    if not math.isfinite(norm):
-        raise TrainingError(f"step {step}: the gradient is not finite (loss {value:.4g}). Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32.")
-    return Outcome(value, terms, np.concatenate(scores), float(sum(batch.weights.sum() for batch in micro_batches)), norm)
+    weight = float(sum(batch.weights.sum() for batch in part.micro_batches))
+    return PartOutcome(part.micro_batches[0].task, value, terms, np.concatenate(scores), weight)
+
+
+def _taken(optimiser: torch.optim.AdamW) -> dict[nn.Parameter, Tensor]:
+    """The gradients that there are, which are gone from their parameters afterwards."""
+    found = {}
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                found[parameter] = parameter.grad
+                parameter.grad = None
+    return found

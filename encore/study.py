@@ -48,7 +48,7 @@ class Cell:
     def study(self) -> str:
         """What the study is called in tables: the task, and the other settings that tell it from its neighbours."""
         names = "+".join(self.recipe.tasks)
-        return " ".join([names, *(f"{key}={value}" for key, value in self.point.items() if key != "task")])
+        return " ".join([names, *(f"{key}={value}" for key, value in self.point.items() if key not in ("task", "tasks"))])
 
 
 @dataclass(frozen=True)

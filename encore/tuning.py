@@ -81,7 +81,7 @@ class Tuning:
     @property
     def metrics(self) -> dict[str, tuple[str, str]]:
         """task → (dev set, metric) that decide."""
-        return {task: (next(iter(stream.dev)), stream.metrics[0]) for task, stream in self.first.streams.items()}
+        return {task: (next(iter(stream.dev)), stream.metrics[0]) for task, stream in self.first.streams.items() if stream.metrics}
 
     @property
     def deciding(self) -> str:
@@ -139,7 +139,8 @@ def resolve(search: Search, *, sampler: str = "tpe", pruner: str = "none", stora
     complaints.raise_any()
     assert first is not None
     epochs = max(_epochs(search.recipe(search.first | {one.path: value})) for one in search.parameters for value in one.tried)
-    return Tuning(search, sampler, pruner, storage, first, shelf, epochs, any(higher_is_better(stream.metrics[0]) for stream in first.streams.values()))
+    maximise = any(higher_is_better(stream.metrics[0]) for stream in first.streams.values() if stream.metrics)
+    return Tuning(search, sampler, pruner, storage, first, shelf, epochs, maximise)
 
 
 def _objections(search: Search, one: Parameter, value: Any, shelf: Shelf) -> list[str]:

@@ -5,17 +5,18 @@ A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
 __all__ = [
-    "Batch", "Encoded", "EvalReport", "LabelSpace", "Loss", "Output", "Phase", "Pooling", "Spec", "StepReport", "TaskKind", "Tokens",
+    "Batch", "Combine", "Draw", "Encoded", "EvalReport", "Extent", "LabelSpace", "Loss", "Mixing", "Output", "Pairing", "Phase", "Pooling", "Spec",
+    "StepReport", "TaskKind", "Tokens",
 ]
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
@@ -129,7 +130,8 @@ class Pooling(Protocol):
 class Loss(Protocol):
     """(model, batch, output) → (sum, weight): the effective batch does not depend on the micro-batch.
 
-    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the whole batch before the rest has been seen.
+    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the whole batch before the rest has been seen. A loss with
+    parameters of its own is a module; `fit` trains a copy of it and saves that.
     """
 
     couples_rows: bool                          # True: the step must not split a batch
@@ -154,9 +156,59 @@ class Phase:
     fresh_optimiser: bool = True
 
 
+class Pairing(Protocol):
+    """How the texts of an example become rows of a batch.
+
+    n_sides: rows of an example, side by side. random_order: each time a pair is met in training its order is drawn. both_orders: what is said of a pair is the
+    mean over both orders. One with `attend` puts a layer between the encoder and the pooling, through which the sides see each other.
+    """
+
+    n_sides: int
+    random_order: bool
+    both_orders: bool
+
+    def tokenise(self, tokeniser: Any, texts: Any, pairs: Any, *, max_length: int, truncation: Any) -> Any:
+        """The TokenStore of all examples, all first sides (or orders) before all second ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much one task brings to an epoch: rows, and batches of its own size."""
+
+    rows: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One batch of a task: the `number`-th, from 0, when its rows are gone through in the order number `order`."""
+
+    task: str
+    order: int
+    number: int
+
+
+class Mixing(Protocol):
+    """Which batches make the steps of an epoch, one or more to a step: a function of its arguments alone, so nothing of it needs saving.
+
+    Orders are numbered over the whole run; every one goes once through all rows of its task. `epoch` counts from 0.
+    """
+
+    nominal: bool                               # True: a batch's loss is divided by the batch size that was asked for, not by its own
+
+    def __call__(self, extents: Mapping[str, Extent], *, seed: int, epoch: int, epochs: int) -> list[tuple[Draw, ...]]: ...
+
+
+class Combine(Protocol):
+    """The gradients of the tasks of one step → one gradient for each parameter. `order`: a permutation of the tasks for each of them, drawn for this step."""
+
+    def __call__(self, gradients: Sequence[Mapping[nn.Parameter, Tensor]], order: Sequence[Sequence[int]]) -> Mapping[nn.Parameter, Tensor]: ...
+
+
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step."""
+    """One optimiser step. Where it is of several tasks, `task` is their names with + between, and `terms` are called TASK.TERM."""
 
     step: int                                   # counts from 1 over the whole run
     epoch: int                                  # counts from 1
@@ -182,4 +234,4 @@ class EvalReport:
     selected: float | None = None               # what `keep: best` and early stopping look at; higher is better
     is_best: bool = False
     is_last: bool = False                       # early stopping or the plan's end
-
+    best: tuple[str, ...] = ()                  # the tasks for which this is the best epoch so far, each by its own metric

@@ -74,7 +74,11 @@ def test_build_hands_over_what_is_given_and_what_is_set(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: catalogue.names("head"), "no kind of technique called 'head'. Did you mean 'heads'? Known: curves, heads, losses, metrics, plans, pooling."),
+        (
+            lambda: catalogue.names("head"),
+            "no kind of technique called 'head'. Did you mean 'heads'? "
+            "Known: combine, curves, heads, losses, metrics, mixing, pairs, plans, pooling, sharing.",
+        ),
         (lambda: catalogue.find("heads", "evn"), "no head called 'evn'. Did you mean 'even'? Known: even, odd."),
         (lambda: catalogue.find("heads", "__init__"), "no head called '__init__'. Known: even, odd."),
         (lambda: catalogue.find("heads", "_private"), "no head called '_private'. Known: even, odd."),

@@ -140,6 +140,10 @@ CATALOGUE = {  # complaints list what is known: fixed here, so that a new techni
     "curves": ("constant", "linear"),
     "plans": ("fine_tune",),
     "metrics": ("accuracy", "f1", "macro_f1", "mcc", "micro_f1", "pearson", "spearman"),
+    "sharing": ("one", "separate"),
+    "mixing": ("even",),
+    "pairs": ("cross",),
+    "combine": ("pcgrad",),
 }
 
 

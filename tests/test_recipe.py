@@ -43,6 +43,10 @@ CATALOGUE = {  # complaints list what is known: fixed here, so that a new techni
     "curves": ("constant", "linear"),
     "plans": ("fine_tune",),
     "metrics": ("accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman"),
+    "sharing": ("branch", "one", "separate"),
+    "mixing": ("even", "round_robin", "sum"),
+    "pairs": ("cross", "siamese"),
+    "combine": ("pcgrad",),
 }
 
 
@@ -167,14 +171,16 @@ def test_the_example_of_the_design_loads(write: Callable[[str], str]) -> None:
 source: "SerBERTus, Table 7"
 expect: {sts.pearson: 0.8986}
 encoder: bert-base-uncased
+sharing: {name: branch, own_layers: 2}
 tasks:
+  quora: {losses: {task: binary_cross_entropy}}
   sts:
     pooling: pooler
     head: {name: linear, dropout: 0.0}
     data: {train: sts/train.csv, dev: {a: sts/dev.csv, b: other.csv}, text: sentence1, text_pair: sentence2, label: similarity, kind: regression}
     losses: {task: mse, again: {name: mse, weight: 15}}
     metrics: [pearson, spearman]          # the first one decides
-plan: {epochs: 10, lr: 1e-5, weight_decay: 1E-4, keep: best}
+plan: {epochs: 10, lr: 1e-5, weight_decay: 1E-4, mixing: even, keep: best}
 """)
     )
     task = recipe.tasks["sts"]
@@ -182,6 +188,7 @@ plan: {epochs: 10, lr: 1e-5, weight_decay: 1E-4, keep: best}
     assert task.head == {"name": "linear", "dropout": 0.0}
     assert task.losses == {"task": Term(Technique("mse"), 1.0), "again": Term(Technique("mse"), 15.0)}
     assert task.metrics == ("pearson", "spearman")
+    assert (recipe.sharing, recipe.plan.mixing) == (Technique("branch", {"own_layers": 2}), Technique("even"))
     assert (recipe.plan.lr, recipe.plan.weight_decay, recipe.expect) == (1e-5, 1e-4, {"sts.pearson": 0.8986})
     assert recipe.path(task.data.train) == Path.cwd() / "sts/train.csv"
 
@@ -355,8 +362,8 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(odd: None, write:
     assert resolved(load_recipe(write(to_yaml(recipe)))) == resolved(recipe)
     assert problems_of(lambda: load_recipe(write("task: rte\nplan: {name: odd, probe_epochs: x, prob_lr: 1}"))) == (
         "recipe.yaml:2 plan.probe_epochs: expected a whole number, got 'x'.",
-        "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: batch_size, clip_norm, curve, early_stopping, epochs, keep, lr, "
-        "micro_batch, name, probe_epochs, probe_lr, warmup_frac, weight_decay.",
+        "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: batch_size, clip_norm, combine, curve, early_stopping, epochs, keep, lr, "
+        "micro_batch, mixing, name, probe_epochs, probe_lr, warmup_frac, weight_decay.",
     )
 
 
@@ -443,6 +450,7 @@ def test_resolved_writes_out_every_default() -> None:
         "precision": "auto",
         "seed": 42,
         "threads": None,
+        "sharing": {"name": "one", "pooler": "shared"},
         "tasks": {
             "rte": {
                 "data": {
@@ -464,13 +472,16 @@ def test_resolved_writes_out_every_default() -> None:
                     "seed": None,
                 },
                 "pooling": None,
-                "head": {"name": "linear", "dropout": 0.1},
+                "head": {"name": "linear", "dropout": 0.1, "one_logit": False},
                 "losses": {"task": {"name": None, "weight": 1.0}},
                 "metrics": None,
                 "max_length": 128,
                 "truncation": "head",
                 "class_weights": None,
                 "sampling": None,
+                "pair": None,
+                "same_as": None,
+                "batch_size": None,
             }
         },
         "plan": {
@@ -485,6 +496,8 @@ def test_resolved_writes_out_every_default() -> None:
             "clip_norm": 1.0,
             "keep": "last",
             "early_stopping": None,
+            "mixing": {"name": "even", "compat": None},
+            "combine": None,
             "freeze_encoder": False,
         },
     }
@@ -583,6 +596,8 @@ task_settings = optional(
     truncation=st.sampled_from(["head", "tail", "head_tail"]),
     sampling=st.sampled_from([None, "balanced"]),
     class_weights=st.sampled_from([None, "balanced"]),
+    pair=st.sampled_from([None, "siamese", {"name": "cross", "order": "random"}]),
+    batch_size=st.none() | counts,
 )
 recipes = st.tuples(
     optional(
@@ -593,6 +608,7 @@ recipes = st.tuples(
         threads=counts,
         precision=st.sampled_from(["auto", "fp32", "bf16"]),
         seed=st.integers(0, 2**32 - 1),
+        sharing=st.sampled_from(["one", {"name": "branch", "own_layers": 3}]),
         plan=optional(
             epochs=counts,
             lr=st.floats(1e-8, 1),
@@ -600,7 +616,8 @@ recipes = st.tuples(
             warmup_frac=unit,
             weight_decay=unit,
             clip_norm=st.none() | st.floats(0.01, 10),
-            keep=st.sampled_from(["last", "best"]),
+            keep=st.sampled_from(["last", "best", "best_per_task"]),
+            mixing=st.sampled_from(["even", {"name": "sum"}, "round_robin"]),
             curve=st.sampled_from(["linear", "constant", {"name": "linear"}]),
         ),
     ),

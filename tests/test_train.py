@@ -179,6 +179,7 @@ def joint(request: pytest.FixtureRequest, tables: Tables) -> Joint:
         recipe=one["verdict"].recipe.model_copy(update={"tasks": {name: part.recipe.tasks["train"] for name, part in one.items()}}),
         data={name: part.data["train"] for name, part in one.items()},
         poolings={name: part.poolings["train"] for name, part in one.items()},
+        pairs={name: part.pairs["train"] for name, part in one.items()},
     )
     streams = {name: replace(part.streams["train"], name=name) for name, part in one.items()}
     tasks = ("verdict", "score")

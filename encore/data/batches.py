@@ -5,8 +5,6 @@ Order is a function of (seed, task, epoch): nothing needs saving to resume.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -17,26 +15,20 @@ from encore.types import Tokens
 __all__ = ["batches_of", "collate", "epoch_order", "evaluation_batches"]
 
 
-def collate(stores: TokenStore | Sequence[TokenStore], rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
-    """The tokens of `rows`, in that order. Several stores (the sides of a siamese batch) give all rows of the first, then all of the second, ….
+def collate(store: TokenStore, rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
+    """The tokens of `rows`, in that order.
 
     rows: (rows,) integers. Positions start at 0 in every row; a family that counts otherwise adds its own offset.
     """
-    sides = (stores,) if isinstance(stores, TokenStore) else tuple(stores)
-    lengths = np.concatenate([side.lengths[rows] for side in sides])
+    lengths = store.lengths[rows]
     n_rows, n_tokens = len(lengths), int(lengths.sum())
     # One block of memory for everything, so that a GPU gets it in one copy.
     packed = np.empty(3 * n_tokens + n_rows + 1, dtype=np.int64)
     ids, segments, positions, offsets = np.split(packed, (n_tokens, 2 * n_tokens, 3 * n_tokens))
     offsets[0] = 0
     np.cumsum(lengths, out=offsets[1:])
-    begin = 0
-    for side, own in enumerate(sides):
-        count = lengths[side * len(rows) : (side + 1) * len(rows)]
-        index = take_runs(own.offsets[:-1][rows], count)
-        ids[begin : begin + len(index)] = own.ids[index]
-        segments[begin : begin + len(index)] = own.segments[index]
-        begin += len(index)
+    index = take_runs(store.offsets[:-1][rows], lengths)
+    ids[:], segments[:] = store.ids[index], store.segments[index]
     np.subtract(np.arange(n_tokens), np.repeat(offsets[:-1], lengths), out=positions)
     block = torch.from_numpy(packed)
     if torch.device(device).type == "cuda":

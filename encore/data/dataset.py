@@ -138,7 +138,7 @@ def load_task(
         how = named.normalise if normalise is None else normalise
         parts, notes = _named_parts(name, named, columns, how, on_bad_row)
         caveats = [named.official] if isinstance(named.official, str) else []
-        chosen = tuple(metrics or named.metrics)
+        chosen = tuple(named.metrics if metrics is None else metrics)
         group_by_text = named.negative is not None
         if test_file is not None:
             _check_test(test_file, [Path(part.path) for part in parts.values()])
@@ -152,7 +152,7 @@ def load_task(
         complaints.raise_any()
         assert found is not None
         columns, parts, notes = found
-        chosen = tuple(metrics or _METRICS[columns.kind])
+        chosen = tuple(_METRICS[columns.kind] if metrics is None else metrics)
         caveats = []
         group_by_text = False
         notes += _conflict_note(parts["train"], columns.kind)

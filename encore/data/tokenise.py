@@ -25,7 +25,7 @@ from encore.errors import DataError, RecipeError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Pieces", "Texts", "TokenStore", "Tokeniser", "Truncation", "kept", "pieces", "shares", "take_runs", "tokenise"]
+__all__ = ["Pieces", "Texts", "TokenStore", "Tokeniser", "Truncation", "end_to_end", "kept", "pieces", "shares", "take_runs", "tokenise"]
 
 Truncation = Literal["head", "tail", "head_tail", "half_half"]
 Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"
@@ -179,6 +179,14 @@ def pieces(tokeniser: Tokeniser, text: str, pair: str | None = None, *, max_leng
         next_place += share
         found.append(Pieces(encoding.offsets, encoding.word_ids, places))
     return tuple(found)
+
+
+def end_to_end(stores: Sequence[TokenStore]) -> TokenStore:
+    """All rows of the first, then all of the second, …."""
+    if len(stores) == 1:
+        return stores[0]
+    ids, segments, lengths, cut = (np.concatenate(parts) for parts in zip(*((one.ids, one.segments, one.lengths, one.cut) for one in stores), strict=True))
+    return TokenStore(ids, segments, _offsets(lengths), cut, stores[0].max_length)
 
 
 def shares(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:

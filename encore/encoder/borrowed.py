@@ -101,8 +101,8 @@ class Borrowed(nn.Module):
         """(tokens, width of the words), float32."""
         return self.embed(tokens)
 
-    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False) -> Encoded:
-        """Everything after the word vectors, as `Encoder.run`."""
+    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False, memo: Any = None) -> Encoded:
+        """Everything after the word vectors, as `Encoder.run`. Nothing goes into `memo`: its layers cannot be taken apart."""
         depth = self.shape.n_layers
         found = self._states(embedded, tokens)
         wanted = set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}

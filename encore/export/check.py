@@ -56,7 +56,7 @@ def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
     whole = unlabelled(raw, task.columns, normalise=task.normalise)
-    store = tokenise_set(whole, model.tokeniser, max_length=task.max_length, truncation=task.truncation)
+    store = tokenise_set(whole, model.tokeniser, {"name": "cross"}, max_length=task.max_length, truncation=task.truncation)
     at = np.argsort(store.lengths, kind="stable")
     at = at[~store.cut[at]] if cannot_cut(task) else at
     if not len(at):

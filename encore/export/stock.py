@@ -29,7 +29,7 @@ _OF_THE_CHECKPOINT = (                                            # what a base'
 
 def has_class(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any]) -> bool:
     """Whether the family's own …ForSequenceClassification has this pooling and this head."""
-    return config["model_type"] in HEADS and pooling["name"] == "pooler" and head["name"] == "linear"
+    return config["model_type"] in HEADS and pooling["name"] == "pooler" and head["name"] == "linear" and not head.get("one_logit")
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:

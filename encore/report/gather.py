@@ -22,9 +22,9 @@ from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
 from encore.explain import Explanation, explain
-from encore.model import Branch, TaskModel, unique_parameters
+from encore.model import unique_parameters
 from encore.predict import load
-from encore.prepare import tokenise_set
+from encore.prepare import on_paper, pair_of, parts_of, tokenise_set
 from encore.recipe import Recipe, load_recipe, reading
 from encore.run import Result, read_result
 from encore.types import LabelSpace
@@ -168,11 +168,8 @@ def parameters(found: Run) -> int | None:
     try:
         with offline():
             source = encoders.locate(found.recipe.encoder, base=found.recipe.base)
-        models = {}
-        for task, settings in found.identity["tasks"].items():
-            encoder = encoders.build(source.config)
-            pooling = catalogue.build("pooling", settings["pooling"], encoder.shape)
-            models[task] = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", settings["head"], pooling.width, found.labels[task].n_scores))
+        poolings = {task: settings["pooling"] for task, settings in found.identity["tasks"].items()}
+        models = on_paper(parts_of(found.recipe, found.labels, poolings), found.recipe, source)
     except EncoreError:
         return None
     return sum(parameter.numel() for parameter in unique_parameters(models).values())
@@ -185,6 +182,8 @@ def explanations(found: Run, task: str, texts: Texts, rows: Sequence[int]) -> li
         return []
     model = load(found.folder)
     chosen = model.task(task)
+    if not chosen.explainable:
+        return []
     first, second = [texts.texts[row] for row in rows], None if texts.pairs is None else [texts.pairs[row] for row in rows]
     return list(explain(chosen.model, model.tokeniser, first, second, max_length=chosen.max_length, truncation=chosen.truncation))  # type: ignore[arg-type]
 
@@ -264,5 +263,8 @@ class Sources:
             self._note(f"{task}: no score by length: the tokenizer of encoder '{recipe.encoder}' is not here, or another one.")
             return None, None
         settings = recipe.tasks[task]
-        store = tokenise_set(dataset, tokeniser, max_length=settings.max_length, truncation=settings.truncation)
-        return store.lengths, store.cut
+        pair = pair_of(recipe, task)
+        store = tokenise_set(dataset, tokeniser, pair, max_length=settings.max_length, truncation=settings.truncation)
+        n_sides = catalogue.find("pairs", pair["name"]).n_sides
+        sides = (-1, len(dataset))
+        return store.lengths.reshape(sides)[:n_sides].sum(axis=0), np.asarray(store.cut.reshape(sides).any(axis=0))

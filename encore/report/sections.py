@@ -53,7 +53,8 @@ def of_run(run: gather.Run, sources: gather.Sources, *, n_mistakes: int) -> Page
     """A run: figures with intervals beside the baselines, then task by task and dev set by dev set what they come from."""
     result, several = run.result, sum(len(sets) for sets in run.result.metrics.values()) > 1
     tasks = ", ".join(run.result.metrics)
-    found = [(task, split, answers_at(run.folder, task, split, result.epoch)) for task, sets in result.metrics.items() for split in sets]
+    found = [(task, split, answers_at(run.folder, task, split, result.epoch_of(task)))
+             for task, sets in result.metrics.items() for split in sets if sets[split][MODEL]]
     parts = [
         _of_one_set(f"{task}, {split}" if several else "Where it is right and where not", run, task, split, answers, sources, n_mistakes)
         for task, split, answers in found
@@ -87,10 +88,12 @@ def _found(run: gather.Run, found: Sequence[tuple[str, str, Answers]]) -> Iterat
     for task, sets in result.metrics.items():
         rows = [DevScores(split, len(answers.rows), sets[split]) for of, split, answers in found if of == task]
         notes = []
-        if result.keep == "best" and result.epochs > 1:
+        if not rows:                                             # a task without a metric
+            continue
+        if result.keep != "last" and result.epochs > 1:
             first, figures_of = next(iter(sets.items()))
-            notes.append(f"keep: best chose the epoch by {next(iter(figures_of[MODEL]))} on {first}, so these figures flatter a little.")
-        tables.append(results_table(rows, title=f"{task}: {result.keep} epoch, {result.epoch} of {result.epochs}", notes=notes))
+            notes.append(f"keep: {result.keep} chose the epoch by {next(iter(figures_of[MODEL]))} on {first}, so these figures flatter a little.")
+        tables.append(results_table(rows, title=f"{task}: {result.keep.split('_')[0]} epoch, {result.epoch_of(task)} of {result.epochs}", notes=notes))
     yield Verdicts(tuple(verdicts))
     yield from drawn
     yield from tables
@@ -116,7 +119,7 @@ def _of_one_set(title: str, run: gather.Run, task: str, split: str, answers: Ans
     where = _where(task, split, result.metrics)
     metric = catalogue.find("metrics", next(iter(result.metrics[task][split][MODEL])))
     curves = {"": _curves([run], task, split, metric.__name__)}
-    blocks: list[Any] = [figures.learning(slug(f"learning {where}"), metric, curves, where=where, kept=result.epoch)]
+    blocks: list[Any] = [figures.learning(slug(f"learning {where}"), metric, curves, where=where, kept=result.epoch_of(task))]
     texts = sources.texts(run, task, split, answers.digest, answers.rows)
     blocks += _answered({"": [answers]}, labels, where=where, seed=seed)
     if texts is not None and texts.lengths is not None and (words := _length_words(texts.lengths)) is not None:
@@ -377,7 +380,8 @@ def _sets(comparison: gather.Comparison) -> list[_Set]:
         rows = each["metrics"][0]["variants"]
         runs = {row["variant"]: of for row in rows if (of := comparison.runs_of(each["study"], row["variant"], row["seeds"]))}
         answers = {
-            variant: [answers_at(run.folder, each["task"], each["set"], run.result.epoch) for run in of.values()] for variant, of in runs.items()
+            variant: [answers_at(run.folder, each["task"], each["set"], run.result.epoch_of(each["task"])) for run in of.values()]
+            for variant, of in runs.items()
         }
         several = len({(one["set"], one["task"]) for one in comparison.results["studies"] if one["study"] == each["study"]}) > 1
         title = f"{each['study']}, {each['set']}" if several or each["set"] != "dev" else each["study"]

@@ -42,16 +42,6 @@ def test_collate_is_a_loop_over_rows(lengths: list[int], data: st.DataObject) ->
     assert {part.dtype for part in (tokens.ids, tokens.segments, tokens.positions, tokens.offsets)} == {torch.int64}
 
 
-def test_all_rows_of_the_first_side_come_before_the_second() -> None:
-    first, second = store_of([2, 3, 5]), store_of([7, 1, 4], start=5000)
-    rows = np.array([2, 0])
-    tokens, alone = collate([first, second], rows), [collate(side, rows) for side in (first, second)]
-    assert tokens.lengths == (5, 2, 4, 7)
-    for part in ("ids", "segments", "positions"):
-        assert torch.equal(getattr(tokens, part), torch.cat([getattr(side, part) for side in alone]))
-    assert tokens.offsets.tolist() == [0, 5, 7, 11, 18]
-
-
 def test_a_row_alone_equals_the_row_in_a_batch() -> None:
     store = store_of([3, 11, 2, 7, 5])
     batch = collate(store, np.arange(5))

@@ -172,7 +172,7 @@ def test_normalising_is_in_the_tokenizer(name: str, done: dict[str, Done]) -> No
     model = load(one.run)
     task = model.task()
     texts: list[Any] = list(one.expected.raw[0]) if one.expected.raw[1] is None else list(zip(*one.expected.raw, strict=True))
-    plain = tokenise_set(unlabelled(texts, task.columns), model.tokeniser, max_length=task.max_length, truncation=task.truncation)
+    plain = tokenise_set(unlabelled(texts, task.columns), model.tokeniser, task.pair, max_length=task.max_length, truncation=task.truncation)
     assert plain.ids.tolist() != one.expected.store.ids.tolist()
     assert any(f"normalises texts as in training ({name}" in line for line in one.written.limits)
 

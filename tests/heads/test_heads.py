@@ -14,23 +14,28 @@ NAMES = catalogue.names("heads")
 ROWS, WIDTH, SCORES = 7, 11, 3
 
 
+def n_scores(name: str) -> int:
+    """What a head of this kind of task is asked for."""
+    return {("binary",): 2, ("regression",): 1}.get(getattr(catalogue.find("heads", name), "kinds", ()), SCORES)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_have_one_line_per_row_and_rows_do_not_mix(name: str) -> None:
-    head = catalogue.build("heads", name, WIDTH, SCORES).eval()
-    vectors = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(1))
-    scores = head.score(head.embed(vectors))
-    assert scores.shape == (ROWS, SCORES)
+    head = catalogue.build("heads", name, WIDTH, n_scores(name)).eval()
+    sides = torch.randn(getattr(head, "n_sides", 1), ROWS, WIDTH, generator=torch.Generator().manual_seed(1))
+    scores = head.score(*map(head.embed, sides))
+    assert scores.shape == (ROWS, n_scores(name))
     assert scores.dtype == torch.float32
-    alone = torch.cat([head.score(head.embed(row.unsqueeze(0))) for row in vectors])
-    torch.testing.assert_close(scores, alone, rtol=1e-6, atol=1e-6)
+    alone = torch.cat([head.score(*(head.embed(side[row : row + 1]) for side in sides)) for row in range(ROWS)])
+    torch.testing.assert_close(scores, alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cosine_threshold", "siamese_cosine")])     # these have nothing to draw
 def test_a_heads_start_is_a_function_of_the_seed(name: str) -> None:
     starts = []
     for seed in (5, 5, 6):
         with seeded(seed, "initialisation", "task", "head"):
-            starts.append(torch.cat([p.flatten() for p in catalogue.build("heads", name, WIDTH, SCORES).parameters()]))
+            starts.append(torch.cat([p.flatten() for p in catalogue.build("heads", name, WIDTH, n_scores(name)).parameters()]))
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
 

@@ -1,0 +1,21 @@
+"""The tasks in turns, one batch each; an epoch is over when the longest task is, and shorter ones begin again.
+
+Source: Liu et al. 2019 (MT-DNN) names it beside random order; a plain schedule.   Differs: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encore.mixing._draws import numbered
+from encore.types import Draw, Extent
+
+__all__ = ["RoundRobin"]
+
+
+class RoundRobin:
+    nominal = False
+
+    def __call__(self, extents: Mapping[str, Extent], *, seed: int, epoch: int, epochs: int) -> list[tuple[Draw, ...]]:
+        longest = max(extent.batches for extent in extents.values())
+        return numbered([*extents] * longest, extents, dict.fromkeys(extents, epoch * longest))

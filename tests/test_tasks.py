@@ -1,0 +1,308 @@
+"""Several tasks in one recipe: trained, resumed, chosen, kept in one folder, asked together; and what does not go together, refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Tables, Warm
+
+import encore
+from encore import files
+from encore.api import prepared_from
+from encore.encoder import load as encoders
+from encore.errors import DataError, EncoreError, RecipeError
+from encore.prepare import Prepared, prepare
+from encore.recipe import recipe_from
+from encore.run import Result, _best_epochs, execute, scores_at
+from encore.train import FitState, fit, own_losses
+from encore.types import EvalReport, StepReport
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def recipe(tables: Tables, **keys: Any) -> dict[str, Any]:
+    """Classes of single texts, a value of pairs, classes of pairs; `keys` are further keys at the top, or settings of a task under its name."""
+    rows = {"train": str(tables.train), "dev": str(tables.dev), "text": "text"}
+    pairs = rows | {"text_pair": "other"}
+    tasks: dict[str, Any] = {
+        "verdict": {"data": {**rows, "label": "verdict", "train_rows": 27}},
+        "score": {"data": {**pairs, "label": "score", "kind": "regression", "train_rows": 20}},
+        "pair": {"data": {**pairs, "label": "verdict", "train_rows": 13, "labels": {"bad": "no", "fair": "no", "good": "yes"}}},
+    }
+    for name, own in tasks.items():
+        own |= keys.pop(name, {})
+    return {"tasks": tasks, **keys}
+
+
+def prepared(tables: Tables, *overrides: str, **keys: Any) -> Prepared:
+    return prepare(recipe_from(recipe(tables, **keys), (*tables.settings, *overrides)))
+
+
+MIXED: dict[str, Mapping[str, Any]] = {
+    "branch, random order, a batch size of its own": {
+        "sharing": {"name": "branch", "own_layers": 1},
+        "score": {"pair": {"name": "cross", "order": "random", "eval_order": "both"}, "batch_size": 5},
+    },
+    "sum, pcgrad, uncertainty, siamese": {
+        "score": {"head": "siamese_cosine", "losses": {"task": "uncertainty"}, "pooling": "mean"},
+        "verdict": {"losses": {"task": {"name": "uncertainty", "weight": 0.1}}},
+        "pair": {"head": "siamese_dot"},
+        "plan": {"mixing": "sum", "combine": "pcgrad"},
+    },
+    "drawn, static, best per task": {"sharing": {"name": "static", "of": "one"}, "plan": {"mixing": "square_root", "keep": "best_per_task"}},
+    "as its author coded it, fcn": {
+        "score": {"head": {"name": "fcn_similarity", "size": 8}},
+        "verdict": {"head": {"name": "fcn_sentiment", "size": 8}},
+        "pair": {"head": {"name": "fcn_paraphrase", "size": 8}},
+        "plan": {"mixing": {"name": "even", "compat": "gen"}, "keep": "best"},
+    },
+}
+
+
+class Stop(Exception):
+    pass
+
+
+def train(one: Prepared, runs: Path, *, until: int | None = None) -> Path:
+    def watch(report: StepReport | EvalReport) -> None:
+        if isinstance(report, StepReport) and report.step == until:
+            raise Stop
+
+    with contextlib.suppress(Stop):
+        execute(one, runs, watch=watch, checkpoint_steps=2)
+    return runs / one.name
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_stopped_and_resumed_the_bytes_are_the_same(name: str, tables: Tables, tmp_path: Path) -> None:
+    one = prepared(tables, "plan.epochs=2", "plan.micro_batch=4", **MIXED[name])
+    whole, stopped = train(one, tmp_path / "whole"), train(one, tmp_path / "stopped", until=5)
+    assert not (stopped / files.MANIFEST).exists()
+    assert train(one, tmp_path / "stopped", until=one.steps[0] + 2) == stopped
+    train(one, tmp_path / "stopped")
+    names = [*files.read_json(whole / files.MANIFEST), files.MANIFEST]
+    assert not [each for each in names if (stopped / each).read_bytes() != (whole / each).read_bytes()]
+    assert encore.load(whole).tasks.keys() == one.data.keys()
+
+
+@pytest.mark.parametrize("pair", ["cross", "siamese", "siamese_attend"])
+def test_micro_batches_do_not_change_the_result(pair: str, tables: Tables) -> None:
+    """Dropout is on, in the encoder, and in the head once for each text and once for each pair."""
+    how = {"pair": {"name": pair, "n_heads": 3} if pair == "siamese_attend" else pair}
+    head = "linear" if pair == "cross" else {"name": "siamese_concat", "dropout": 0.3}
+    one = prepared(tables, "plan.epochs=1", "plan.mixing=sum", score={**how, "head": head}, pair={**how, "head": head})
+    found = []
+    for size in (None, 2):
+        found.append(list(fit(encore.prepare.build_models(one), one.plan, one.streams, **one.how | {"micro_batch": size})))
+    for together, apart in zip(*found, strict=True):
+        if isinstance(together, StepReport):
+            assert apart.loss == pytest.approx(together.loss, rel=3e-5)
+            assert apart.grad_norm == pytest.approx(together.grad_norm, rel=1e-3)
+        else:
+            for task, sets in together.scores.items():
+                np.testing.assert_allclose(apart.scores[task]["dev"], sets["dev"], atol=2e-3)
+
+
+def test_every_task_of_a_step_draws_its_own_masks(tables: Tables) -> None:
+    """Two tasks with the same rows, model and loss: equal losses in one step would mean equal masks."""
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    mapping = {"tasks": {name: {"data": data, "same_as": None if name == "one" else "one"} for name in ("one", "two")}, "plan": {"mixing": "sum"}}
+    one = prepare(recipe_from(mapping, (*tables.settings, "plan.batch_size=52")))
+    models = encore.prepare.build_models(one)
+    assert models["one"].head is models["two"].head
+    first = next(fit(models, one.plan, one.streams, **one.how))
+    assert isinstance(first, StepReport)
+    assert first.task == "one+two"
+    assert first.terms["one.task"] != first.terms["two.task"]
+    assert first.loss == pytest.approx(sum(first.terms.values()))
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- the best epochs
+
+
+@pytest.fixture(scope="module")
+def kept(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """The same run, keeping the last epoch, the best common one, and each task's own."""
+    found = {}
+    for keep in ("last", "best", "best_per_task"):
+        runs = tmp_path_factory.mktemp(keep)
+        found[keep] = execute(prepared(tables, f"plan.keep={keep}", "plan.epochs=4", sharing={"name": "branch", "own_layers": 1}), runs)
+    return found
+
+
+def test_the_best_epoch_of_each_task_and_the_best_common_one_are_reported(kept: Mapping[str, Result]) -> None:
+    records = [json.loads(line) for line in (kept["last"].folder / "metrics.jsonl").read_text().splitlines()]
+    first = {"verdict": "accuracy", "score": "pearson", "pair": "accuracy"}
+    values = {task: [record["dev"][task]["dev"][metric] for record in records] for task, metric in first.items()}
+    means = [sum(each) / 3 for each in zip(*values.values(), strict=True)]
+    for result in kept.values():
+        assert result.best["tasks"] == {task: {"epoch": 1 + found.index(max(found)), "value": max(found)} for task, found in values.items()}
+        assert (result.best["common"]["epoch"], result.best["common"]["mean"]) == (1 + means.index(max(means)), pytest.approx(max(means)))
+        assert result.best["mean_of_tasks"] >= result.best["common"]["mean"]
+    assert kept["last"].epoch == 4
+    assert kept["best"].epoch == kept["best"].best["common"]["epoch"]
+    assert len({found["epoch"] for found in kept["last"].best["tasks"].values()}) > 1, "the test says nothing where one epoch is the best of all"
+
+
+@pytest.mark.parametrize("keep", ["last", "best", "best_per_task"])
+def test_the_folder_answers_with_the_epoch_that_was_kept(keep: str, kept: Mapping[str, Result], tables: Tables) -> None:
+    result = kept[keep]
+    model = encore.load(result.folder)
+    for task in model.tasks:
+        epoch = result.best["tasks"][task]["epoch"] if keep == "best_per_task" else result.epoch
+        assert result.epoch_of(task) == epoch
+        scores = model.scores(model.read(tables.dev, task=task), task=task)
+        np.testing.assert_allclose(scores, scores_at(result.folder, task, "dev", epoch), atol=1e-5)
+    weights = sorted(path.name for path in (result.folder / "model").glob("*.safetensors"))
+    assert weights == ([f"weights-{task}.safetensors" for task in ("pair", "score", "verdict")] if keep == "best_per_task" else ["weights.safetensors"])
+
+
+def test_methods_4_11_by_hand(tables: Tables) -> None:
+    """(.5, .9), (.6, .8): each task's best are .6 and .9; both epochs have the mean .7, so the common one is the first."""
+    one = prepared(tables)
+    records = [
+        {"epoch": epoch, "dev": {"verdict": {"dev": {"accuracy": a}}, "score": {"dev": {"pearson": b}}, "pair": {"dev": {"accuracy": 0.0}}}}
+        for epoch, (a, b) in enumerate(((0.5, 0.9), (0.6, 0.8)), start=1)
+    ]
+    found = _best_epochs(records, one)
+    assert {task: (each["epoch"], each["value"]) for task, each in found["tasks"].items()} == {"verdict": (2, 0.6), "score": (1, 0.9), "pair": (1, 0.0)}
+    assert found["common"]["epoch"] == 1
+
+
+def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables, tmp_path: Path) -> None:
+    one = prepared(tables, "plan.keep=best_per_task", score={"metrics": []})
+    reports: list[EvalReport] = []
+    result = execute(one, tmp_path, watch=lambda report: reports.append(report) if isinstance(report, EvalReport) else None)
+    for report in reports:
+        others = [report.dev[task]["dev"]["accuracy"] for task in ("verdict", "pair")]
+        assert report.selected == sum(others) / 2
+        assert report.train["score"].keys() == {"loss"}
+        assert "score" not in report.best
+    assert reports[-1].train["score"]["loss"] < reports[0].train["score"]["loss"]
+    assert set(result.best["tasks"]) == {"verdict", "pair"}
+    assert encore.load(result.folder).predict([("a lamp", "a box")], task="score")[0].label
+
+
+# ----------------------------------------------------------------------------------------------------------------------------------- asked together
+
+
+def test_tasks_on_the_same_columns_are_asked_together(kept: Mapping[str, Result], tables: Tables) -> None:
+    model = encore.load(kept["last"].folder)
+    dataset = model.read(tables.dev, task="score")
+    together = model.scores_of(["score", "pair"], dataset)
+    for task in together:
+        assert np.array_equal(together[task], model.scores(dataset, task=task))
+    with pytest.raises(RecipeError, match="verdict and score do not read the same columns in the same way"):
+        model.scores_of(["score", "verdict"], dataset)
+
+
+def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], tables: Tables, warm: Warm, tmp_path: Path) -> None:
+    folder = kept["best"].folder
+    several = warm.run(["predict", folder, tables.dev, "--task", "pair,score", "-o", tmp_path / "both.csv", "--quiet"])
+    one = warm.run(["predict", folder, tables.dev, "--task", "pair", "-o", tmp_path / "one.csv", "--quiet"])
+    assert (several.code, one.code) == (0, 0), several.err + one.err
+    both, single = ((tmp_path / name).read_text().splitlines() for name in ("both.csv", "one.csv"))
+    assert both[0].replace('"', "") == "pair.prediction,pair.p(no),pair.p(yes),score.prediction"
+    assert single[0].replace('"', "") == "prediction,p(no),p(yes)"
+    assert len(both) == len(single) == 24
+    none = warm.run(["predict", folder, tables.dev])
+    assert none.code == 2
+    assert none.err.strip().endswith("several tasks in this run; name one. Known: pair, score, verdict.")
+    evaluated = warm.run(["evaluate", folder, tables.dev, "--task", "score", "--json"])
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["metrics"]["pearson"]["value"] == pytest.approx(kept["best"].metrics["score"]["dev"]["model"]["pearson"].value, abs=1e-5)
+    assert set(kept["best"].summary()["metrics"]) == {"verdict", "score", "pair"}
+
+
+# ------------------------------------------------------------------------------------------------------------------------------------------- refused
+
+
+def problems_of(tables: Tables, tmp_path: Path, text: str) -> tuple[str, ...]:
+    file = tmp_path / "recipe.yaml"
+    rows = f"train: {tables.train}, dev: {tables.dev}, text: text"
+    file.write_text(text.replace("ROWS", rows), encoding="utf-8")
+    with pytest.raises(EncoreError) as error:
+        prepared_from(file, tables.settings)
+    return tuple(line.replace(str(tmp_path), "") for line in error.value.problems)
+
+
+def test_a_broken_file_of_one_task_is_refused_before_anything_is_loaded(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text('text,score\n"a lamp",1.5\n"a box",five\n', encoding="utf-8")
+    monkeypatch.setattr(encoders, "load", lambda *_: pytest.fail("weights were loaded"))
+    monkeypatch.setattr("encore.prepare.tokenise_set", lambda *_, **__: pytest.fail("texts were tokenised"))
+    found = problems_of(
+        tables, tmp_path, "tasks:\n  good: {data: {ROWS, label: verdict}}\n  bad: {data: {train: broken.csv, text: text, label: score, kind: regression}}\n"
+    )
+    assert len(found) == 1
+    assert found[0].startswith("task 'bad': ")
+    assert "broken.csv:3" in found[0]
+    assert issubclass(DataError, EncoreError)
+
+
+def test_what_does_not_go_together_is_told_with_its_line(tables: Tables, tmp_path: Path) -> None:
+    text = """\
+sharing: {name: branch, own_layers: 7}
+tasks:
+  single: {data: {ROWS, label: verdict}, head: siamese_concat}
+  second:
+    data: {ROWS, label: verdict}
+    pair: siamese
+  value: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: siamese_dot}
+  other: {data: {ROWS, text_pair: other, label: score, kind: regression}, pair: siamese}
+  small: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: {name: fcn_similarity, size: 4}}
+  large: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: {name: fcn_similarity, size: 8}}
+  same: {data: {ROWS, text_pair: other, label: score, kind: regression}, same_as: single}
+"""
+    found = [line.lstrip("/") for line in problems_of(tables, tmp_path, text)]
+    assert any(line.startswith("recipe.yaml:1 sharing: own_layers: expected a number from 0 to 2, the encoder's layers, got 7.") for line in found)
+    assert any("tasks.single.head: 'siamese_concat' reads two texts, and 'single' has single texts." in line for line in found)
+    assert any("tasks.second.pair: 'second' has single texts and no pairs." in line for line in found)
+    assert any("tasks.value.head: 'siamese_dot' is for binary tasks, and this is a regression task." in line for line in found)
+    assert any("tasks.other.head: 'linear' reads one vector, and pair 'siamese' gives it a vector of each text. Write pair: cross" in line for line in found)
+    assert any("tasks.large.head: shares layers with the head of task 'small'" in line for line in found)
+    assert any("tasks.same.same_as: cannot have the head of 'single': not the same kind" in line for line in found)
+
+
+def test_a_loss_of_two_texts_needs_a_model_that_reads_them_apart(tables: Tables, tmp_path: Path) -> None:
+    text = "tasks:\n  it:\n    data: {ROWS, text_pair: other, label: verdict, labels: {bad: no, fair: no, good: yes}}\n    losses: {task: cosine_embedding}\n"
+    (line,) = problems_of(tables, tmp_path, text)
+    assert line.lstrip("/").startswith("recipe.yaml:4 tasks.it.losses.task: this loss compares two texts that are read apart.")
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- losses that learn
+
+
+def test_the_parameters_of_a_loss_are_trained_saved_and_not_those_of_the_recipe(tables: Tables) -> None:
+    one = prepared(tables, score={"losses": {"task": "uncertainty"}})
+    assert own_losses(one.streams).keys() == {"score"}
+    state = FitState(encore.prepare.build_models(one), own_losses(one.streams))
+    state.narrow(one.streams)
+    list(fit(state.models, one.plan, one.streams, state=state, **one.how))
+    learnt = state.losses["score"]["task"].log_variance
+    assert state.tensors()["model/score.losses.task.log_variance"].item() == learnt.item() != 0
+    assert one.streams["score"].losses["task"][1].log_variance.item() == 0
+    names = [name for group in state.optimiser.param_groups for name in group["names"]]  # type: ignore[union-attr]
+    assert names.count("score.losses.task.log_variance") == 1
+
+
+def test_the_name_of_a_run_of_one_task_is_what_it_was(tables: Tables) -> None:
+    """Settings that came with several tasks are no part of a name where nobody sets them."""
+    identity = tables.prepared().identity
+    assert not {"sharing"} & set(identity)
+    assert not {"mixing", "combine"} & set(identity["plan"])
+    assert not {"pair", "same_as", "batch_size"} & set(identity["tasks"]["train"])
+    assert identity["tasks"]["train"]["head"] == {"name": "linear", "dropout": 0.1}
+    changed = [tables.prepared(setting).name for setting in ("sharing=separate", "plan.mixing=sum", "batch_size=3", "head.one_logit=false")]
+    assert len({tables.prepared().name, *changed[:3]}) == 4
+    assert changed[3] == tables.prepared().name
