@@ -52,7 +52,7 @@ class EncoreForSequenceClassification(PreTrainedModel):
     config_class = EncoreConfig
     base_model_prefix = "network"
     main_input_name = "input_ids"
-    _keep_in_fp32_modules_strict = {"network"}                      # noqa: RUF012 (as transformers has it)
+    _keep_in_fp32_modules_strict = ["network"]                      # noqa: RUF012 (transformers 5.0 heeds a list only)
 
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)

@@ -18,7 +18,7 @@ from encore.run import read_result
 __all__ = ["KINDS", "OLDEST", "Exported", "export"]
 
 KINDS = {"hf": "transformers", "sentence-transformers": "sentence_transformers"}         # what --to may say → what has to be installed
-OLDEST = {"transformers": "5.0", "sentence_transformers": "5.2"}                         # the first is that of the extra `hf`
+OLDEST = {"transformers": "5.0", "sentence_transformers": "5.3"}                         # the first is that of the extra `hf`
 
 
 @dataclass(frozen=True)

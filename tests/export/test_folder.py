@@ -12,21 +12,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Warm
 
 from encore import files
+from encore.cli import main
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 from encore.export import check, folder, stock
 from encore.export.folder import export
 from encore.predict import load
 
 
-def test_the_command_from_run_to_folder(runs: dict[str, Path], warm: Warm, tmp_path: Path) -> None:
+def test_the_command_from_run_to_folder(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The whole of it, with its own process."""
-    outcome = warm.run(["export", runs["binary"], "--to", "hf", "out/signs"], cwd=str(tmp_path))
-    assert outcome.code == 0, outcome.err
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(runs["binary"]), "--to", "hf", "out/signs"])
+    assert end.value.code == 0
     made = tmp_path / "out" / "signs"
-    first, second, third, *_, last = outcome.out.splitlines()
+    first, second, third, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("loaded again in a fresh process: probabilities of 23 rows of dev set dev differ from Encore's by ")
     assert float(first.split(" by ")[1].split(" at most")[0]) <= 1e-5
     assert "import encore.hf; encore.hf.register()" in second
@@ -42,8 +46,6 @@ def test_the_command_from_run_to_folder(runs: dict[str, Path], warm: Warm, tmp_p
 
 
 def test_json_is_one_object(runs: dict[str, Path], here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from encore.cli import main
-
     with pytest.raises(SystemExit) as end:
         main(["export", str(runs["multiclass"]), "--to", "hf", str(tmp_path / "out"), "--json"])
     assert end.value.code == 0
