@@ -22,12 +22,12 @@ from encore.export.check import Answered, job_of
 from encore.export.write import Written
 from encore.predict import assembled
 
-KINDS: Mapping[str, Mapping[str, str]] = {
+KINDS: Mapping[str, Mapping[str, str | None]] = {
     "multiclass": {"label": "verdict"},
     "binary": {"label": "sign"},
     "multilabel": {"label": "tags"},
     "regression": {"label": "score"},
-    "pair": {"label": "verdict", "text_pair": "other"},
+    "pair": {"label": "verdict", "text_pair": "other", "dev": None},                             # a part of its train file, which its notes name
 }
 # As long as none, longer than `max_length`, in other scripts, with what only looks like a special token.
 STRANGE = (
