@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -32,4 +31,4 @@ def test_the_oldest_versions_load_every_export_too(tmp_path: Path) -> None:
     done = subprocess.run([python, "-m", "pytest", "-p", "no:cacheprovider", *tests], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     told = subprocess.run([python, "-c", "import transformers; print(transformers.__version__)"], env=environment, capture_output=True, text=True)
-    assert told.stdout.strip() == f"{OLDEST['transformers']}.0" != sys.modules["transformers"].__version__
+    assert told.stdout.strip() == f"{OLDEST['transformers']}.0"
