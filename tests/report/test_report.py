@@ -240,6 +240,25 @@ def test_figures_are_those_of_the_results(make: Callable[[str], Made]) -> None:
     assert len(one.page.all("ol")[-1].children) == (said != truth).sum()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_several_dev_sets_keep_apart(tables: Tables, tmp_path: Path) -> None:
+    from encore.prepare import prepare
+    from encore.recipe import recipe_from
+    from encore.run import execute
+
+    shutil.copy(tables.dev, tmp_path / "far.csv")
+    data = {"train": str(tables.train), "text": "text", "label": "verdict", "dev": {"near": str(tables.dev), "far": str(tmp_path / "far.csv")}}
+    run = execute(prepare(recipe_from({"tasks": {"verdict": {"data": data}}}, (*tables.settings, "plan.epochs=1"))), tmp_path).folder
+    page = parsed(report(run).html.read_text(encoding="utf-8"))
+    assert_static(page)
+    assert_accessible(page)
+    assert [figure.attributes["id"] for figure in page.all("figure")] == [
+        "results-near", "results-far", "learning-near", "confusion-near", "calibration-near", "learning-far", "confusion-far", "calibration-far",
+    ]
+    assert [heading.text for heading in page.one("main").all("h2")][1:3] == ["verdict, near", "verdict, far"]
+    assert csv_of(page, "confusion-near") == csv_of(page, "confusion-far")
+
+
 def test_lengths_are_counted_in_tokens_as_the_model_reads_them(make: Callable[[str], Made]) -> None:
     one = make("ordered")
     with (one.data / "dev.csv").open(encoding="utf-8", newline="") as file:
@@ -355,8 +374,8 @@ def test_the_same_folder_gives_the_same_bytes(make: Callable[[str], Made], warm:
     assert json.loads(outcome.out) == {"report": f"{tmp_path}/again.html", "figures": f"{tmp_path}/again_figures", "n_figures": 6, "notes": []}
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == one.html
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(matplotlib.rcParams, "font.size", 31)
-    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "path")
+    for name, value in {"font.size": 31, "svg.fonttype": "path", "xtick.direction": "in", "lines.markeredgewidth": 3}.items():
+        monkeypatch.setitem(matplotlib.rcParams, name, value)
     assert report(one.run, "third.html", n_mistakes=1_000).html.read_text(encoding="utf-8") == one.html
     assert matplotlib.rcParams["font.size"] == 31
     for file in (one.run / "report_figures").iterdir():
@@ -644,6 +663,23 @@ def test_failed_and_waiting_cells_are_told(compared: Compared, tmp_path: Path) -
     found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
     assert "1 run: seed 1: the loss is not <finite>" in found.text
     assert [row["seeds"] for row in csv_of(page, "learning-stars") if row["variant"] == "attention"] == ["1", "1"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_who_left_a_race_is_told(compared: Compared, tmp_path: Path) -> None:
+    def change(cells: dict[str, Any], results: dict[str, Any]) -> None:
+        cells["cells"].append({"study": "stars", "variant": "gone", "seed": 1, "run": "stars-0", "state": "left the race in round 1"})
+        decided = {"round": 1, "seeds": [9], "scores": {"attention": 0.5, "gone": 0.4}, "stayed": ["attention"], "left": ["gone"], "failed": {}}
+        results["studies"][0]["race"] = {"metric": "accuracy", "started": ["attention", "gone"], "rounds": [decided], "stayed": ["attention"]}
+        results["race"] = {"factor": 2, "seeds": [9], "runs": 8, "runs_of_the_grid": 12}
+        results["variants"].append("gone")
+
+    page = parsed(report(spoilt(compared, tmp_path, change)).html.read_text(encoding="utf-8"))
+    assert_static(page)
+    assert_accessible(page)
+    found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
+    assert "left the race gone, stars: in round 1, on screening seeds that are not in the table." in found.text
+    assert "race: 8 runs in all instead of 12" in page.one("main").text
 
 
 @pytest.mark.usefixtures("undrawn")
