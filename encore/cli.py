@@ -269,9 +269,9 @@ def predict(
         _say([f"{len(dataset):,} row{'' if len(dataset) == 1 else 's'} → {out}"], quiet=quiet)
 
 
-@app.command(short_help="Write a run or a comparison as one HTML file.")
+@app.command(short_help="Write a run, a comparison or a search as one HTML file.")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|COMPARISON", help="A folder that `encore train` or `encore compare` printed.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN|COMPARISON|SEARCH", help="A folder that `encore train`, `compare` or `tune` printed.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write; report.html in the folder if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
     mistakes: Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")] = "10",
@@ -279,7 +279,7 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a run or a comparison as one HTML file that needs no network and no script, and beside it each figure as SVG and CSV.
+    """Write a run, a comparison or a search as one HTML file that needs no network and no script, and beside it each figure as SVG and CSV.
 
     Verdicts, tables, figures, the worst mistakes with their text, cost, versions and digests of the data, and the command to repeat it.
     """

@@ -331,6 +331,8 @@ def _claimed(study: optuna.Study, trials: Trials, ticket: str) -> Trial | None:
                 for name, value in mine.items():
                     backend.set_trial_user_attr(waiting._trial_id, name, value)
                 return Trial(study, waiting._trial_id)
+    if len(counted(study)) >= trials.n:
+        return None
     # With its ticket from the first moment: a process that is killed here leaves no trial that nobody knows.
     trial = Trial(study, backend.create_new_trial(study._study_id, optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=mine)))
     if sum(other.number < trial.number for other in counted(study)) < trials.n:

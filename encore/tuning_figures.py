@@ -16,32 +16,42 @@ os.environ.setdefault("MPLBACKEND", "Agg")               # files, no windows; a 
 import matplotlib
 import matplotlib.pyplot as plt
 import optuna.visualization.matplotlib as drawn
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import files
+from encore.report.drawing import INK, LINE, SERIES, SOFT, cleaned
 from encore.report.figures import Figure
 from encore.trials import score_of
 from encore.tuning_tables import words
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.axes import Axes
 
 __all__ = ["figures", "write"]
 
-_STYLE: Any = {"svg.hashsalt": "encore", "svg.fonttype": "none", "figure.figsize": (7.0, 4.2), "figure.max_open_warning": 0, "font.size": 10}
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "figure.figsize": (6.4, 4.0), "figure.max_open_warning": 0, "font.size": 10.0}
+_STYLE |= {"font.family": ["DejaVu Sans"], "text.parse_math": False}
 
 
 def write(folder: Path, found: Sequence[Figure]) -> None:
-    """NAME.svg and NAME.csv of each; those of an earlier stage of the search go."""
+    """NAME.svg and NAME.csv of each, and what they are in words as about.json; those of an earlier stage of the search go."""
     with files.explained(folder):
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():
-            if old.stem not in {figure.name for figure in found}:
+            if old.name not in {f"{figure.name}{end}" for figure in found for end in (".svg", ".csv")}:
                 old.unlink()
     for figure in found:
-        files.write(folder / f"{figure.name}.svg", figure.svg.encode())
+        files.write(folder / f"{figure.name}.svg", _told(figure).encode())
         files.write(folder / f"{figure.name}.csv", figure.csv().encode())
+    files.write_json(folder / "about.json", {figure.name: {"title": figure.title, "alt": figure.alt, "caption": figure.caption} for figure in found})
+
+
+def _told(figure: Figure) -> str:
+    """The file with a title and a description, for those who do not see it."""
+    said = f'<title id="title">{escape(figure.title)}</title>\n <desc id="desc">{escape(figure.alt)}</desc>'
+    return re.sub(r"(<svg\b[^>]*)>", lambda found: f'{found[1]} role="img" aria-labelledby="title desc">\n {said}', figure.svg, count=1)
 
 
 def figures(
@@ -72,31 +82,52 @@ def figures(
     return found
 
 
-def _svg(name: str, title: str, alt: str, draw: Callable[[], Any], *, width: float = 7.0) -> str:
-    """The picture that `draw` makes in matplotlib's current figure, `width` inches wide. The same numbers give the same bytes."""
+def _svg(name: str, draw: Callable[[], Any], *, width: float = 6.4) -> str:
+    """The picture that `draw` makes in matplotlib's current figure, `width` inches wide, in the colours of reports. The same numbers give the same bytes."""
     with matplotlib.rc_context():                        # Optuna sets a style for good
-        plt.style.use("default")
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": name})
         before = set(plt.get_fignums())
         try:
             draw()
             canvas = plt.gcf()
             canvas.set_size_inches(width, canvas.get_size_inches()[1])
+            canvas.patch.set_visible(False)
             for axes in canvas.axes:
-                for place in ("left", "center", "right"):
-                    axes.set_title("", loc=place)
-            canvas.suptitle(title, fontsize=11)
-            matplotlib.rcParams.update(_STYLE)
+                _restyled(axes)
             out = io.StringIO()
-            canvas.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+            matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": name})
+            canvas.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
-    said = f'<title id="{name}-title">{escape(title)}</title>\n <desc id="{name}-desc">{escape(alt)}</desc>\n'
-    return re.sub(r"(<svg [^>]*)>", rf'\1 role="img" aria-labelledby="{name}-title {name}-desc">\n {said}', out.getvalue(), count=1).replace("\r", "")
+    return cleaned(out.getvalue())
 
 
-def _told(trial: FrozenTrial, paths: Sequence[str]) -> str:
+def _restyled(axes: Axes) -> None:
+    """No title, which stands above the figure, and the colours that a page can make light or dark."""
+    for place in ("left", "center", "right"):
+        axes.set_title("", loc=place)
+    axes.patch.set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":                    # its own marks are formulas, and text is text here: a setting may have a $ in it
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="both", color=SOFT, labelcolor=INK)
+    for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
+        text.set_color(INK)
+    for spine in axes.spines.values():
+        spine.set_edgecolor(SOFT)
+    for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
+        line.set_color(LINE)
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.set_frame_on(False)
+        for text in legend.get_texts():
+            text.set_color(INK)
+
+
+def _settings(trial: FrozenTrial, paths: Sequence[str]) -> str:
     return ", ".join(f"{path} {words(trial.params[path])}" for path in paths)
 
 
@@ -113,7 +144,7 @@ def _history(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenT
     alt = f"{deciding} of {len(complete)} trials lies between {words(min(values))} and {words(max(values))}; the best is trial {best.number}."    # type: ignore[type-var]
     draw = lambda: drawn.plot_optimization_history(study, target_name=deciding)                     # noqa: E731
     caption = "Dot: a complete trial. Line: the best until then."
-    return Figure("history", title, alt, caption, ("trial", "value", "best_so_far"), tuple(rows), _svg("history", title, alt, draw))
+    return Figure("history", title, alt, caption, ("trial", "value", "best_so_far"), tuple(rows), _svg("history", draw))
 
 
 def _importances(study: optuna.Study, shares: Mapping[str, float], evaluator: Any, deciding: str) -> Figure:
@@ -121,7 +152,7 @@ def _importances(study: optuna.Study, shares: Mapping[str, float], evaluator: An
     alt = f"Share of the variance of {deciding}: {', '.join(f'{path} {share:.2f}' for path, share in shares.items())}."
     caption = "How much of the variance of complete trials a setting explains by itself, within the space that was searched. They add up to 1."
     draw = lambda: drawn.plot_param_importances(study, evaluator=evaluator, target_name=deciding)    # noqa: E731
-    return Figure("importances", title, alt, caption, ("setting", "importance"), tuple(shares.items()), _svg("importances", title, alt, draw))
+    return Figure("importances", title, alt, caption, ("setting", "importance"), tuple(shares.items()), _svg("importances", draw))
 
 
 def _slice(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenTrial, path: str, deciding: str) -> Figure:
@@ -130,25 +161,25 @@ def _slice(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenTri
     alt = f"{deciding} of every trial by its {path}; the best trial has {words(best.params[path])}."
     draw = lambda: drawn.plot_slice(study, params=[path], target_name=deciding)                      # noqa: E731
     caption = "Dot: a complete trial; the darker, the later."
-    return Figure(name, title, alt, caption, ("trial", path, "value"), rows, _svg(name, title, alt, draw))
+    return Figure(name, title, alt, caption, ("trial", path, "value"), rows, _svg(name, draw))
 
 
 def _parallel(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenTrial, paths: Sequence[str], deciding: str) -> Figure:
     title = "All settings of every trial"
     rows = tuple((trial.number, trial.value, *(trial.params[path] for path in paths)) for trial in complete)
-    alt = f"A line for each trial through its value and its settings; the best, trial {best.number}: {_told(best, paths)}."
+    alt = f"A line for each trial through its value and its settings; the best, trial {best.number}: {_settings(best, paths)}."
     draw = lambda: drawn.plot_parallel_coordinate(study, params=list(paths), target_name=deciding)   # noqa: E731
     caption = "Line: a complete trial; the darker, the better."
-    return Figure("parallel", title, alt, caption, ("trial", "value", *paths), rows, _svg("parallel", title, alt, draw, width=6 + len(paths)))
+    return Figure("parallel", title, alt, caption, ("trial", "value", *paths), rows, _svg("parallel", draw, width=6 + len(paths)))
 
 
 def _contour(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenTrial, two: tuple[str, ...], deciding: str) -> Figure:
     title = f"Value by {two[0]} and {two[1]}, the two most important settings"
     rows = tuple((trial.number, trial.params[two[0]], trial.params[two[1]], trial.value) for trial in complete)
-    alt = f"{deciding} over {two[0]} and {two[1]}; the best trial is at {_told(best, two)}."
+    alt = f"{deciding} over {two[0]} and {two[1]}; the best trial is at {_settings(best, two)}."
     draw = lambda: drawn.plot_contour(study, params=list(two), target_name=deciding)                 # noqa: E731
     caption = "Dot: a complete trial. Colour: interpolated between them, so it says nothing where there are no dots."
-    return Figure("contour", title, alt, caption, ("trial", *two, "value"), rows, _svg("contour", title, alt, draw))
+    return Figure("contour", title, alt, caption, ("trial", *two, "value"), rows, _svg("contour", draw))
 
 
 # -------------------------------------------------------------------------------------------------------------------------------------------- our own
@@ -165,11 +196,11 @@ def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str) -> Figur
     alt = f"Mean training loss by epoch, {ends}; below it {deciding}, {words(rows[-1][3])} after the last epoch."
 
     def draw() -> None:
-        _, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7.0, 5.0))
-        for seed in curves:
+        _, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.0))
+        for number, seed in enumerate(curves):
             mine = [row for row in rows if row[0] == seed]
-            above.plot([row[1] for row in mine], [row[2] for row in mine], marker="o", label=f"seed {seed}")
-            below.plot([row[1] for row in mine], [row[3] for row in mine], marker="s", linestyle="--")
+            above.plot([row[1] for row in mine], [row[2] for row in mine], marker="o", color=SERIES[number % len(SERIES)], label=f"seed {seed}")
+            below.plot([row[1] for row in mine], [row[3] for row in mine], marker="s", linestyle="--", color=SERIES[number % len(SERIES)])
         above.set_ylabel("training loss")
         above.legend()
         below.set_ylabel(deciding)
@@ -179,10 +210,10 @@ def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str) -> Figur
             axes.grid(alpha=0.3)
 
     caption = "Above: the mean loss of an epoch's steps. Below: the dev set after it, higher is better."
-    return Figure("loss", title, alt, caption, ("seed", "epoch", "train_loss", "dev"), tuple(rows), _svg("loss", title, alt, draw))
+    return Figure("loss", title, alt, caption, ("seed", "epoch", "train_loss", "dev"), tuple(rows), _svg("loss", draw))
 
 
-_COLOURS = {"complete": "#2b6cb0", "pruned": "#a0aec0", "fail": "#c05621"}
+_COLOURS = {"complete": SERIES[0], "pruned": SOFT, "fail": SERIES[1]}
 
 
 def _seconds(trials: Sequence[FrozenTrial]) -> Figure:
@@ -207,4 +238,4 @@ def _seconds(trials: Sequence[FrozenTrial]) -> Figure:
         axes.legend()
         axes.grid(alpha=0.3, axis="y")
 
-    return Figure("time", title, alt, "Bar: the seconds of a trial's runs.", ("trial", "state", "seconds"), tuple(rows), _svg("time", title, alt, draw))
+    return Figure("time", title, alt, "Bar: the seconds of a trial's runs.", ("trial", "state", "seconds"), tuple(rows), _svg("time", draw))

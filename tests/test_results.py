@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,12 +28,34 @@ def test_every_file_of_figures_is_rendered() -> None:
     assert page.count("\n## ") == len(files) + 1              # the study of first light has two sections
 
 
-def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def page_of_results() -> ModuleType:
     spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
     assert spec is not None
     assert spec.loader is not None
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
+    return page
+
+
+def test_the_searches_stand_beside_the_paper() -> None:
+    row = {"mean": 0.6, "sd": 0.02, "values": [0.58, 0.62], "expected": 0.6227}
+    study = {"metrics": [{"metric": "accuracy", "variants": [row]}], "baselines": {"majority": {"accuracy": 0.527}}, "notes": ["dev: cut"]}
+    results = {
+        "trials": {"asked": 12, "complete": 11}, "best": {"value": 0.65, "params": {"plan.lr": 1.25e-5, "plan.epochs": 5, "max_length": 64}},
+        "importances": {"values": {"plan.lr": 0.75, "max_length": 0.25}, "why": None}, "fresh": {"studies": [study]},
+    }
+    search = {"recipe": "rte_tune_mean_max", "results": results, "pictures": {"history": "a dot per trial"}, "command": "encore tune x", "seconds": 90.0}
+    text = page_of_results().rte_tune({"searches": [search | {"machine": "m", "sha256": "abc"}]})
+    assert "| mean and max | 11 of 12 | 65.0 % | 60.0 ± 2.0 % (58.0 %, 62.0 %) | 62.3 % | 30 |" in text
+    assert "| mean and max | 1.25e-05 (9.94e-05) | 5 (10) | 64 (256) | – |" in text
+    assert "| mean and max | plan.lr 0.75, max_length 0.25 | maximum length most, then learning rate, then epochs |" in text
+    assert "Without an encoder: majority 52.7 %." in text
+    assert "![a dot per trial](results/rte_tune/rte_tune_mean_max-history.svg)" in text
+    assert "* `encore tune x`: 2 min of training in all, on m. sha256 of results.json: abc.\n* dev: cut" in text
+
+
+def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = page_of_results()
     for name in ("docs/results", "recipes", "runs/compare-mine-0123456789", "runs/mine-1", "runs/mine-2"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(page, "HERE", tmp_path / "docs")

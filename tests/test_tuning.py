@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -133,7 +134,8 @@ def test_the_folder_is_as_the_module_says(whole: Whole) -> None:
         "recipe.yaml", "study.json", "study.db", "trials.csv", "best.yaml", "results.json", "figures", "cost.json", "log", "lock", files.MANIFEST,
     }
     assert files.wrong_files(whole.folder) == []
-    assert set(files.read_json(whole.folder / files.MANIFEST)) == {*SAME, *(f"figures/{name}.{end}" for name in FIGURES for end in ("svg", "csv"))}
+    pictures = {f"figures/{name}.{end}" for name in FIGURES for end in ("svg", "csv")}
+    assert set(files.read_json(whole.folder / files.MANIFEST)) == {*SAME, "figures/about.json", *pictures}
     assert not list((whole.folder / "log").iterdir())
     cost = files.read_json(whole.folder / "cost.json")
     assert [seconds > 0 for seconds in cost["trials"].values()] == [True] * 5
@@ -154,6 +156,7 @@ def test_a_figure_has_its_numbers_and_says_what_is_to_be_seen(whole: Whole, name
     assert told.text
     assert len(told.text) > 30
     assert svg.get("role") == "img"
+    assert "mathdefault" not in "".join(svg.itertext())
     assert svg.get("aria-labelledby") == f"{title.get('id')} {told.get('id')}"
     with (whole.folder / "figures" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -174,6 +177,30 @@ def test_a_figure_has_its_numbers_and_says_what_is_to_be_seen(whole: Whole, name
         assert [float(row["train_loss"]) for row in rows] == [record["train"]["verdict"]["loss"] for record in records]
     else:
         assert [float(row["seconds"]) for row in rows] == list(files.read_json(whole.folder / "cost.json")["trials"].values())
+
+
+def test_its_report_is_one_page_with_all_pictures(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.warm.run(["report", whole.folder, "-o", tmp_path / "search.html", "--json"])
+    assert outcome.code == 0, outcome.err
+    told = json.loads(outcome.out)
+    assert told["n_figures"] == len(FIGURES)
+    html = (tmp_path / "search.html").read_text(encoding="utf-8")
+    assert html.count('role="img"') == len(FIGURES)
+    assert html.count("<desc ") == len(FIGURES)
+    for words in ("Optimistic: the best of many", f"best of 5 trials (5 complete): trial {whole.results['best']['trial']}", "encore tune tiny.yaml -n 5"):
+        assert words in html
+    assert all(trial["runs"] in html for trial in whole.trials)
+    assert "var(--ink)" in html
+
+
+def test_half_a_search_has_no_report(whole: Whole, tmp_path: Path) -> None:
+    shutil.copytree(whole.folder, tmp_path / whole.folder.name)
+    (tmp_path / whole.folder.name / "trials.csv").write_text("trial\n")
+    outcome = whole.warm.run(["report", tmp_path / whole.folder.name])
+    assert (outcome.code, "trials.csv: missing, or not as the search wrote it." in outcome.err) == (3, True)
+    (tmp_path / whole.folder.name / files.MANIFEST).unlink()
+    outcome = whole.warm.run(["report", tmp_path / whole.folder.name])
+    assert (outcome.code, "not a complete search" in outcome.err) == (3, True)
 
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- disturbed
@@ -302,3 +329,26 @@ def test_what_fails_is_told_and_the_search_goes_on(whole: Whole, tmp_path: Path)
     assert outcome.code == 4
     assert "no trial was completed, so there is no best one." in outcome.err
     assert outcome.err.count("cannot be written") >= 2
+
+
+@pytest.mark.nightly
+def test_memory_after_fifty_trials_is_that_after_five(whole: Whole, tmp_path: Path) -> None:
+    """Of the process that the user started; each trial is a process of its own, and the largest of those is as large as the first."""
+    job = whole.warm.start(["tune", whole.recipe, "--processes", "1", "-n", "50", "--runs", tmp_path], undrawn=True)
+    seen: dict[int, int] = {}
+    while Path(f"/proc/{job}").exists() and len(seen) < 50:
+        found = [run for run in tmp_path.glob("verdict-*") if (run / files.MANIFEST).exists()]
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{job}/statm").read_text().split()
+            if len(found) and words[1] != "0":
+                seen[len(found)] = int(words[1]) * os.sysconf("SC_PAGE_SIZE")
+        if len(found) >= 50:
+            break
+        time.sleep(0.02)
+    assert whole.warm.wait(job).code == 0
+    (folder,) = tmp_path.glob("tune-*")
+    early, late = (min(seen[number] for number in seen if low <= number <= high) for low, high in ((4, 7), (46, 50)))
+    assert late < 1.05 * early, (early, late)
+    runs = [tmp_path / trial["runs"] for trial in trials_of(folder)]
+    peaks = [files.read_json(run / "cost.json")["peak_memory_bytes"] for run in runs]
+    assert max(peaks[40:]) < 1.1 * max(peaks[:5])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "LINE", "MARKERS", "PAPER", "SERIES", "SOFT", "WIDTH", "inline", "svg"]
+__all__ = ["COLOURS", "INK", "LINE", "MARKERS", "PAPER", "SERIES", "SOFT", "WIDTH", "cleaned", "inline", "svg"]
 
 WIDTH = 4.6                                      # inches: 331 units, so that 10 units of text are 10 pixels on the narrowest telephone
 
@@ -53,7 +53,11 @@ def svg(name: str, draw: Callable[[Figure], None], *, height: float) -> str:
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
+    return cleaned(file.getvalue())
+
+
+def cleaned(text: str) -> str:
+    """What matplotlib wrote without metadata and comments, and with fonts that a reader has."""
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.S)
     text = _in_tags(text, lambda tag: tag.replace("'DejaVu Sans'", _FONTS))
     return "\n".join(line for line in (line.rstrip() for line in text.splitlines()) if line) + "\n"

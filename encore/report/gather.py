@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import safe_open
@@ -29,7 +29,7 @@ from encore.recipe import Recipe, load_recipe, reading
 from encore.run import Result, read_result
 from encore.types import LabelSpace
 
-__all__ = ["Comparison", "Run", "Sources", "Texts", "comparison", "explanations", "is_comparison", "offline", "parameters", "run"]
+__all__ = ["Comparison", "Run", "Sources", "Texts", "comparison", "explanations", "kind_of", "offline", "parameters", "run"]
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class Texts:
     max_length: int
 
 
-def is_comparison(folder: Path) -> bool:
-    """Raises DataError where the folder is neither a run nor a comparison."""
+def kind_of(folder: Path) -> Literal["run", "comparison", "search"]:
+    """Raises DataError where the folder is none of them."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run or comparison. `encore ls` lists the runs that there are.")
     if (folder / "study.json").is_file():
-        return True
+        return "search" if "sampler" in files.read_json(folder / "study.json") else "comparison"
     if not (folder / "resolved.json").is_file():
         raise DataError(f"{folder}: neither a run nor a comparison. Give a folder that `encore train` or `encore compare` printed; `encore ls` lists the runs.")
-    return False
+    return "run"
 
 
 def run(folder: Path) -> Run:

@@ -11,7 +11,7 @@ from typing import Any
 from encore import files
 from encore.data.read import shown
 from encore.errors import Complaints, DataError
-from encore.report import gather, sections
+from encore.report import gather, search, sections
 from encore.report.page import distinct, figures_of, render
 
 __all__ = ["Written", "report", "target"]
@@ -54,19 +54,21 @@ def target(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
 
 
 def report(folder: str | Path, out: str | Path | None = None, *, n_mistakes: int = 10, overwrite: bool = False) -> Written:
-    """Write the report of a run or of a comparison. The same folder and the same data files give the same bytes.
+    """Write the report of a run, of a comparison or of a search. The same folder and the same data files give the same bytes.
 
     out: a file that ends in .html; `report.html` in the folder if None. Its figures go to a folder beside it, `report_figures`. n_mistakes: how many of the
     worst to show. Raises DataError where there is nothing complete to report on or where it cannot be written.
     """
     where = Path(folder)
     complaints = Complaints()
-    is_comparison = complaints.of(gather.is_comparison, where)
+    kind = complaints.of(gather.kind_of, where)
     html = complaints.of(target, where, None if out is None else Path(out), overwrite=overwrite)
     complaints.raise_any()
     assert html is not None
     sources = gather.Sources()
-    if is_comparison:
+    if kind == "search":
+        page = search.page(where)
+    elif kind == "comparison":
         page = sections.of_comparison(gather.comparison(where), sources, n_mistakes=n_mistakes)
     else:
         page = sections.of_run(gather.run(where), sources, n_mistakes=n_mistakes)
