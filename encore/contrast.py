@@ -78,7 +78,7 @@ class Claim:
 
     low, high: 95 % interval, not adjusted. p_holm: p adjusted over the variants of the comparison; the verdict goes by it.
     seeds_needed: for the observed difference to be found in 80 % of all studies at level .05 / variants; None where 1,000 seeds would not do.
-    rows_needed: where no number of seeds on this dev set would do, the fewest rows that would, with seeds without end.
+    rows_needed: where no number of seeds on this dev set would do, the fewest rows that would, with seeds without end; None above a million.
     """
 
     low: float

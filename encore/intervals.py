@@ -58,6 +58,7 @@ __all__ = [
     "variance_ratio",
 ]
 
+_MOST_ROWS = 1_000_000
 _MOST_SEEDS = 1_000  # beyond that, a number of seeds is no advice
 _MOST_FLIPPED = 40  # seeds whose sign flips are all counted: 2 · 2^20 sums
 
@@ -165,11 +166,15 @@ def seeds_needed(parts: Components, *, for_new: bool, level: float = 0.05, chanc
 
 
 def rows_needed(parts: Components, *, level: float = 0.05, chance: float = 0.8) -> int | None:
-    """The fewest rows of a dev set with which this difference would be found in `chance` of all studies if seeds cost nothing. None: the difference is 0."""
-    if parts.estimate == 0:
-        return None
+    """The fewest rows of a dev set with which this difference would be found in `chance` of all studies if seeds cost nothing.
+
+    None: not with a million rows, as where the difference is 0 but for rounding.
+    """
     distance = special.ndtri(1 - level / 2) + special.ndtri(chance)
-    return max(2, int(np.ceil(parts.row_variance * parts.n_rows * (distance / parts.estimate) ** 2)))
+    variance = float(parts.row_variance * parts.n_rows * distance**2)
+    if variance > _MOST_ROWS * float(parts.estimate) ** 2 or parts.estimate == 0:
+        return None
+    return max(2, int(np.ceil(variance / float(parts.estimate) ** 2)))
 
 
 def sign_flip_p(differences: np.ndarray) -> float | None:

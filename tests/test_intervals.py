@@ -250,5 +250,6 @@ def test_no_number_of_seeds_makes_up_for_rows():
 def test_no_difference_needs_everything():
     assert seeds_needed(parts(0.0, 1.0), for_new=False) is None
     assert rows_needed(parts(0.0, 1.0, 1.0)) is None
+    assert rows_needed(parts(1e-17, 1.0, 1.0)) is None           # 0 but for rounding
     assert seeds_needed(parts(1e-6, 1.0), for_new=False) is None
     assert seeds_needed(parts(1.0, 1e-9), for_new=False) == 2
