@@ -325,9 +325,10 @@ def _stream(
     pairs = data.train.pairs is not None
 
     def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
-        # The shelf keeps the rows too, so no other rows can come to have their identity.
-        kept = ("tokens", id(dataset), tokeniser.digest, task.max_length, task.truncation, repr(sorted(pair.items())))
-        _, store = shelf.of(kept, lambda: (dataset, tokenise_set(dataset, tokeniser, pair, max_length=task.max_length, truncation=task.truncation)))
+        # By what the texts are, not by where they were read: with another seed the same rows are read once more, and need not be tokenised once more.
+        texts = hashlib.sha256(canonical([None if side is None else side.to_pylist() for side in (dataset.texts, dataset.pairs)])).digest()
+        kept = ("tokens", texts, tokeniser.digest, task.max_length, task.truncation, repr(sorted(pair.items())))
+        store = shelf.of(kept, lambda: tokenise_set(dataset, tokeniser, pair, max_length=task.max_length, truncation=task.truncation))
         if n_words is not None and store.ids.max(initial=0) >= n_words:
             raise DataError(
                 f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {n_words}. "

@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 from conftest import Outcome, Tables, Warm
 
-from encore import files
+import encore
+from encore import files, prepare
 from encore.recipe import load_recipe
+from encore.search import load_search
+from encore.tuning import resolve
 
 RECIPE = """\
 # A search over a tiny encoder.
@@ -263,11 +266,40 @@ def test_a_trial_that_is_given_up_leaves_no_run_behind(whole: Whole, tmp_path: P
     assert len(list(tmp_path.glob("verdict-*"))) == 2 * len(complete) + half + 1
 
 
+def test_python_finds_the_same_search(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    monkeypatch.setattr("encore.tuning._draw", lambda *_: None)
+    found = encore.tune(whole.recipe, runs=runs, n=5, processes=1, seeds=[7, 8])
+    assert (found.folder.name, found.n_found, found.failed) == (whole.folder.name, 5, ())
+    assert found.table == "\n".join(whole.outcome.out.splitlines()[:-1])
+    assert found.results["best"]["params"] == whole.results["best"]["params"]
+
+
 def test_two_commands_on_one_study_do_not_meet(whole: Whole, tmp_path: Path) -> None:
     with files.locked(tmp_path / whole.folder.name, files.TrainingError("held")):
         outcome = whole.again(tmp_path)
     assert outcome.code == 4
     assert "another process is at work on this study. Wait for it, or stop it" in outcome.err
+
+
+def test_rows_are_tokenised_once_for_each_length(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    honest = prepare.tokenise_set
+
+    def counting(*given: Any, **how: Any) -> Any:
+        counted.append(how["max_length"])
+        return honest(*given, **how)
+
+    monkeypatch.setattr(prepare, "tokenise_set", counting)
+    search = load_search(whole.recipe)
+    tuning = resolve(search)
+    assert sorted(counted) == [16, 16, 32, 32]           # train and dev
+    for length in (16, 32):
+        for pooling in search.parameters[3].labels:
+            given = {"plan.lr": 1e-3, "plan.epochs": 2, "max_length": length, "pooling": pooling}
+            prepare.prepare(search.recipe(given, 43), prepare.Shelf(dict(tuning.shelf.found)))       # as a trial does
+    assert len(counted) == 4
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------ mistakes
