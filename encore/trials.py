@@ -375,6 +375,7 @@ def reach(
     tell: takes a line about every one that ends. The lock of the study's folder is the caller's.
     """
     study, since, n_told, waits = opened(trials), time.monotonic(), 0, False
+    storage: Any = study._storage
     while True:
         with quietly():
             optuna.storages.fail_stale_trials(study)
@@ -388,6 +389,8 @@ def reach(
         if not tickets:
             if not waits:
                 tell(f"waiting for {len(running)} trials of other machines")
+                for trial in running:            # one that was killed before its first beat would never be found silent
+                    storage.record_heartbeat(trial._trial_id)
             waits = True
             time.sleep(1)
             continue

@@ -288,10 +288,12 @@ def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
     return study.trials[trial.number]
 
 
-def test_a_silent_machine_s_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("beat", [True, False])
+def test_a_silent_machine_s_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bool) -> None:
+    """Whether it was killed at work or before its first beat."""
     monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
     trials = made(tmp_path, 3, storage=f"sqlite:///{tmp_path / 'trials.db'}")
-    lost = left_by_another(trials, beat=True)
+    lost = left_by_another(trials, beat=beat)
     lines: list[str] = []
     reach(trials, toy, processes=1, here=True, tell=lines.append)
     everything, found = opened(trials).trials, counted(opened(trials))
