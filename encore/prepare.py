@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,7 +73,18 @@ class Prepared:
             for task, splits in self.cut.items()
             for split, (n, of) in splits.items()
             if n
-        )
+        ) + tuple(self._met_elsewhere())
+
+    def _met_elsewhere(self) -> Iterator[str]:
+        """Dev rows that another task trains on: where weights are shared, the model has seen their texts."""
+        if self.recipe.sharing.name == "separate":
+            return
+        for task, stream in self.streams.items():
+            for split, rows in stream.dev.items():
+                for other, theirs in self.streams.items():
+                    n = int(np.isin(rows.numbers, theirs.train.numbers).sum()) if other != task and rows.digest == theirs.train.digest else 0
+                    if n:
+                        yield self.about(task, f"{split}: {n:,} of {len(rows):,} rows are training rows of task '{other}'; name a dev file (data.dev)")
 
     def about(self, task: str, note: str) -> str:
         """The note with the task that it is about, where there are several."""

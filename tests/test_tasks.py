@@ -193,6 +193,19 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables
     assert encore.load(result.folder).predict([("a lamp", "a box")], task="score")[0].label
 
 
+@pytest.mark.parametrize(("sharing", "told"), [("one", True), ("separate", False)])
+def test_dev_rows_that_another_task_trains_on_are_told(sharing: str, told: bool, tables: Tables) -> None:
+    """Both dev sets are split off the same file, each in its own way."""
+    data = {"train": str(tables.train), "text": "text"}
+    mapping = {"tasks": {"one": {"data": {**data, "label": "verdict"}}, "two": {"data": {**data, "label": "tags"}}}, "sharing": sharing}
+    one = prepare(recipe_from(mapping, tables.settings))
+    mine, theirs = one.streams["one"].dev["dev"], one.streams["two"].train
+    n = len(set(mine.numbers.tolist()) & set(theirs.numbers.tolist()))
+    assert n > 0
+    assert (f"one: dev: {n} of {len(mine)} rows are training rows of task 'two'; name a dev file (data.dev)" in one.notes) == told
+    assert not [note for note in prepared(tables).notes if "training rows of task" in note]
+
+
 # ----------------------------------------------------------------------------------------------------------------------------------- asked together
 
 
