@@ -16,8 +16,11 @@ from conftest import Tables, Warm
 import encore
 from encore import files
 from encore.api import prepared_from
+from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
+from encore.kept import keep
+from encore.model import unique_parameters
 from encore.prepare import Prepared, prepare
 from encore.recipe import recipe_from
 from encore.run import Result, _best_epochs, execute, scores_at
@@ -113,8 +116,38 @@ def test_micro_batches_do_not_change_the_result(pair: str, tables: Tables) -> No
                 np.testing.assert_allclose(apart.scores[task]["dev"], sets["dev"], atol=2e-3)
 
 
-def test_every_task_of_a_step_draws_its_own_masks(tables: Tables) -> None:
-    """Two tasks with the same rows, model and loss: equal losses in one step would mean equal masks."""
+@pytest.mark.parametrize("sharing", ["multi_and_own", {"name": "static", "of": "one"}])
+def test_what_a_frozen_encoder_says_is_kept_for_both_sides_and_both_orders(sharing: Any, tables: Tables) -> None:
+    how = {"score": {"pair": {"name": "siamese_attend", "n_heads": 3}, "head": "siamese_concat"}, "pair": {"pair": {"name": "cross", "order": "random"}}}
+    if sharing != "multi_and_own":                              # a frozen copy cannot learn the layer between the two texts
+        how["score"]["pair"] = {"name": "siamese"}
+    one = prepared(tables, "plan.freeze_encoder=true", "plan.epochs=1", sharing=sharing, **how)
+    models = encore.prepare.build_models(one)
+    for task, model in models.items():
+        rows = one.streams[task].train
+        lines = keep(model, rows.store)
+        examples = np.arange(len(rows))[::-1].copy()
+        at = rows.at(examples, examples % 2 == 0 if task == "pair" else None)
+        tokens = collate(rows.store, at)
+        with torch.no_grad():
+            model.eval()
+            torch.testing.assert_close(model(lines.with_lines(tokens, at)).scores, model(tokens).scores, rtol=1e-5, atol=1e-5)
+    before = {name: p.clone() for name, p in unique_parameters(models).items() if ".encoder." in name}
+    reports = list(fit(models, one.plan, one.streams, **one.how))
+    assert isinstance(reports[-1], EvalReport)
+    whole = [name for name in before if not name.endswith("word.weight")]        # of word tables, only the words that occur are left to be looked at
+    assert all(torch.equal(unique_parameters(models)[name], before[name]) for name in whole)
+
+
+def test_heads_of_a_suite_have_one_object_for_the_layers_that_they_share(tables: Tables) -> None:
+    one = prepared(tables, **MIXED["as its author coded it, fcn"])
+    heads = [model.head for model in encore.prepare.build_models(one).values()]
+    assert heads[0].shared is heads[1].shared
+    assert heads[0].shared is heads[2].shared
+    assert len({id(head) for head in heads}) == 3
+
+
+def test_a_step_of_several_tasks_tells_each_one_s_terms(tables: Tables) -> None:
     data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
     mapping = {"tasks": {name: {"data": data, "same_as": None if name == "one" else "one"} for name in ("one", "two")}, "plan": {"mixing": "sum"}}
     one = prepare(recipe_from(mapping, (*tables.settings, "plan.batch_size=52")))
@@ -123,7 +156,8 @@ def test_every_task_of_a_step_draws_its_own_masks(tables: Tables) -> None:
     first = next(fit(models, one.plan, one.streams, **one.how))
     assert isinstance(first, StepReport)
     assert first.task == "one+two"
-    assert first.terms["one.task"] != first.terms["two.task"]
+    assert list(first.terms) == ["one.task", "two.task"]
+    assert first.n_rows == 104
     assert first.loss == pytest.approx(sum(first.terms.values()))
 
 
@@ -134,9 +168,9 @@ def test_every_task_of_a_step_draws_its_own_masks(tables: Tables) -> None:
 def kept(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """The same run, keeping the last epoch, the best common one, and each task's own."""
     found = {}
-    for keep in ("last", "best", "best_per_task"):
-        runs = tmp_path_factory.mktemp(keep)
-        found[keep] = execute(prepared(tables, f"plan.keep={keep}", "plan.epochs=4", sharing={"name": "branch", "own_layers": 1}), runs)
+    for which in ("last", "best", "best_per_task"):
+        runs = tmp_path_factory.mktemp(which)
+        found[which] = execute(prepared(tables, f"plan.keep={which}", "plan.epochs=4", sharing={"name": "branch", "own_layers": 1}), runs)
     return found
 
 

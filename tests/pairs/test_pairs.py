@@ -142,7 +142,10 @@ def test_a_text_too_long_on_either_side_is_one_example_cut(tokeniser: Tokeniser)
 @pytest.mark.parametrize("head", ["siamese_cosine", "siamese_concat"])
 def test_scores_are_those_of_each_pair_by_itself(head: str, tokeniser: Tokeniser, model_of: Callable[..., TaskModel]) -> None:
     model = model_of("siamese", head)
-    found = score_rows(model, rows_of(Siamese().tokenise(tokeniser, FIRST, SECOND, **HOW), Siamese()), VALUE)
+    rows = rows_of(Siamese().tokenise(tokeniser, FIRST, SECOND, **HOW), Siamese())
+    found = score_rows(model, rows, VALUE)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(collate(rows.store, rows.at(np.arange(ROWS)))).scores.numpy(), atol=1e-5)
     for number in range(ROWS):
         alone = [collate(tokenise(tokeniser, [texts[number]], **HOW), np.array([0])) for texts in (FIRST, SECOND)]
         with torch.no_grad():

@@ -185,6 +185,15 @@ def test_at_the_start_all_tasks_see_the_same(name: str) -> None:
     assert all(torch.equal(half, found[0][:, :width]) for half in found[0].split(width, dim=1))
 
 
+@pytest.mark.parametrize("dropout", [0.1, 0.0])
+def test_no_two_tasks_of_a_step_draw_the_same_masks(dropout: float) -> None:
+    """The same batch and model twice in one step: without dropout the losses are equal."""
+    models = tiny("one", dropout=dropout)
+    part = step.Part(models["sst"], [batch("sst", 1)], {"task": (1.0, LOSSES["sst"])})
+    first, second = step.take([part, part], optimiser_of(models), seed=3, step=1, lr=0.01, clip_norm=1.0).parts
+    assert (first.loss == second.loss) == (dropout == 0)
+
+
 # --------------------------------------------------------------------------------------------------------------------------------- one by one
 
 
@@ -279,9 +288,11 @@ def test_everything_is_written_once_and_comes_back(name: str, tmp_path: Path) ->
             assert torch.equal(value, state[first_names(models)[f"{task}.{key}"]])
 
 
+@pytest.mark.parametrize("pooling", ["pooler", "mean"])
 @pytest.mark.parametrize("name", ALL)
-def test_tasks_asked_together_say_what_each_says_alone(name: str) -> None:
-    models = {task: model.eval() for task, model in tiny(ALL[name]).items()}
+def test_tasks_asked_together_say_what_each_says_alone(name: str, pooling: str) -> None:
+    """The pooler reads first tokens, of which the highest block computes no more; for the mean it computes all."""
+    models = {task: model.eval() for task, model in tiny(ALL[name], pooling=pooling).items()}
     optimiser = optimiser_of(models)
     for number, task in enumerate(models, start=1):
         take(models, optimiser, task, number)                                  # so that what is not shared differs
