@@ -110,7 +110,7 @@ def test_tpe_looks_where_it_is_good(tmp_path: Path) -> None:
     assert np.mean(values[20:]) > np.mean(values[:10])                   # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", pytest.param("gp", marks=pytest.mark.nightly), "cmaes"])
 def test_a_trial_is_a_function_of_the_seed_and_those_before_it(tmp_path: Path, sampler: str) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
