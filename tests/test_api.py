@@ -59,4 +59,4 @@ def test_a_comparison_from_python(tables: Tables, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     variants, seeds, failed, n_lines, table = json.loads(done.stdout.splitlines()[-1])
     assert (variants, seeds, failed, n_lines) == (["baseline", "cls"], [1, 2], [], 4)
-    assert "cls: two seeds are too few for a verdict" in table
+    assert "two seeds are too few for a verdict" in table

@@ -63,7 +63,7 @@ def test_by_its_name_and_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("maxpolbert", "maxpolbert: no recipe of this name. Did you mean 'maxpoolbert'? Name a .yaml file, or one that comes with Encore: first_light/cola, "),
+        ("maxpolbert", "maxpolbert: no recipe of this name. Did you mean 'maxpoolbert'? Name a .yaml file, or one that comes with Encore: "),
         ("mine", "mine: no recipe of this name. Did you mean 'mine.yaml'?"),
         ("table.csv", "table.csv: no recipe of this name. Name a .yaml file, "),
         ("maxpoolbert.yaml", "maxpoolbert.yaml: no such file here. The recipe that comes with Encore is named without a path or an ending: maxpoolbert"),
