@@ -59,6 +59,11 @@ class LoadedTask:
         return self.model.n_sides == 1 and self.pair.get("segments", "family") == "family"
 
     @property
+    def plain(self) -> bool:
+        """Whether one encoder reads each example as one row, once, as the family reads it: what other libraries can do as well."""
+        return len(self.model.branches) == 1 and self.explainable and self.pair.get("eval_order", "given") == "given"
+
+    @property
     def reading(self) -> str:
         """What two tasks have in common that read the same texts in the same way."""
         columns = (self.columns.text, self.columns.text_pair, self.normalise, self.max_length, self.truncation, sorted(self.pair.items()))

@@ -271,6 +271,19 @@ def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], table
     assert set(kept["best"].summary()["metrics"]) == {"verdict", "score", "pair"}
 
 
+@pytest.mark.parametrize(
+    "changed", [{"score": {"head": "siamese_cosine"}}, {"sharing": "multi_and_own"}, {"score": {"pair": {"name": "cross", "eval_order": "both"}}}]
+)
+def test_what_other_libraries_cannot_compute_is_not_exported(changed: dict[str, Any], tables: Tables, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", minversion="5.0")
+    from encore.export.folder import export
+
+    result = execute(prepared(tables, "plan.epochs=1", **changed), tmp_path)
+    with pytest.raises(RecipeError, match=r"task 'score' of .* (reads its pairs in a way of its own|has several encoders side by side), which no class of hf"):
+        export(result.folder, "hf", tmp_path / "out", task="score")
+    assert not (tmp_path / "out").exists()
+
+
 # ------------------------------------------------------------------------------------------------------------------------------------------- refused
 
 

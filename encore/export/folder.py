@@ -58,7 +58,7 @@ def export(
     chosen = complaints.of(model.task, task) if model is not None else None
     if model is not None and chosen is not None:
         complaints.of(expressible, run, chosen, to)
-        answered = complaints.of(answers, model, chosen, to, on=on)
+        answered = complaints.of(answers, model, chosen, to, on=on) if chosen.plain else None
     complaints.raise_any()
     assert model is not None
     assert chosen is not None

@@ -39,7 +39,7 @@ class Written:
 
 def expressible(run: Path, task: LoadedTask, to: str) -> None:
     """Raises RecipeError where `to` has nothing that would compute what this run does."""
-    if len(task.model.branches) > 1 or task.model.n_sides > 1 or not task.explainable or task.pair.get("eval_order") == "both":
+    if not task.plain:
         what = "has several encoders side by side" if len(task.model.branches) > 1 else "reads its pairs in a way of its own"
         raise RecipeError(f"--to {to}: task '{task.name}' of {run} {what}, which no class of {to} computes. Take a task with one encoder and pair: cross.")
     if to != "sentence-transformers":
