@@ -18,7 +18,7 @@ from encore.intervals import for_these_rows
 from encore.statistics import Form
 from encore.types import LabelSpace
 
-__all__ = ["averages", "csv_of", "interval", "latex_of", "listings", "measured", "plain", "signed"]
+__all__ = ["averages", "csv_of", "interval", "latex_of", "listings", "measured", "plain", "signed", "study_of"]
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- as data
 
@@ -192,7 +192,7 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
         rows.append((row["variant"], str(len(row["seeds"])), _with_sd(row["mean"], row["sd"], form), plain(row["best"], form), said, *cells))
         words += [*_words(row, against), *_beside_source(row, metric["variants"][0], form)]
     n_seeds = f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
-    title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {kind.title}{' in points' if form == 'percent' else ''}, {n_seeds}"
+    title = f"{study_of(each)}, {each['set']} ({each['rows']:,} rows), {kind.title}{' in points' if form == 'percent' else ''}, {n_seeds}"
     simple = [f"{who} {plain(figures[metric['metric']], form)}" for who, figures in each["baselines"].items() if metric["metric"] in figures]
     words += [f"without an encoder: {', '.join(simple)}"] if simple else []
     words += _race_words(each["race"], results["race"]) if "race" in each else []
@@ -204,6 +204,11 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
     best = "max" if kind.higher_is_better else "min"
     columns = ("variant", "seeds", "mean ± sd", best, "source", "Δ", "this dev set", "new examples too")
     return Listing(title, columns, tuple(rows), tuple(dict.fromkeys(words)), frozenset(range(1, 8)))
+
+
+def study_of(each: Mapping[str, Any]) -> str:
+    """What the study is called in tables, with the task where it has several."""
+    return f"{each['study']}: {each['task']}" if "+" in each["study"].split(" ")[0] else each["study"]
 
 
 def _words(row: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[str]:
@@ -314,7 +319,7 @@ def csv_of(results: Mapping[str, Any]) -> str:
     for each in results["studies"]:
         for metric in each["metrics"]:
             for row in metric["variants"]:
-                line = {"study": each["study"], "set": each["set"], "rows": each["rows"], "metric": metric["metric"], "variant": row["variant"]}
+                line = {"study": study_of(each), "set": each["set"], "rows": each["rows"], "metric": metric["metric"], "variant": row["variant"]}
                 line |= {"n_seeds": len(row["seeds"]), "mean": row["mean"], "sd": row["sd"], "best": row["best"], "source": row["expected"]}
                 line |= {"source_sd": row["expected_sd"], "not_applicable": row["not_applicable"], "values": " ".join(map(repr, row["values"]))}
                 line |= {"collapsed_seeds": " ".join(row["collapsed"]), "failed_seeds": " ".join(row["failed"])}
@@ -337,7 +342,7 @@ def latex_of(results: Mapping[str, Any]) -> str:
     examples too; in brackets what does so for new examples only."""
     columns = [(each, metric) for each in results["studies"] for metric in each["metrics"]]
     lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-    heads = [_escaped(f"{each['study']}{'' if each['set'] == 'dev' else ' ' + each['set']} {catalogue.find('metrics', metric['metric']).title}")
+    heads = [_escaped(f"{study_of(each)}{'' if each['set'] == 'dev' else ' ' + each['set']} {catalogue.find('metrics', metric['metric']).title}")
              for each, metric in columns]
     lines += [" & ".join(["", *heads]) + r" \\", r"\midrule"]
     present = {row["variant"] for _, metric in columns for row in metric["variants"]}

@@ -16,6 +16,7 @@ from conftest import Tables, Warm
 import encore
 from encore import files
 from encore.api import prepared_from
+from encore.compare_tables import study_of
 from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
@@ -366,3 +367,9 @@ def test_the_name_of_a_run_of_one_task_is_what_it_was(tables: Tables) -> None:
     changed = [tables.prepared(setting).name for setting in ("sharing=separate", "plan.mixing=sum", "batch_size=3", "head.one_logit=false")]
     assert len({tables.prepared().name, *changed[:3]}) == 4
     assert changed[3] == tables.prepared().name
+
+
+def test_a_comparison_says_which_task_a_table_is_about() -> None:
+    assert study_of({"study": "sst5+sts", "task": "sts"}) == "sst5+sts: sts"
+    assert study_of({"study": "sst5+sts plan.lr=1e-05", "task": "sst5"}) == "sst5+sts plan.lr=1e-05: sst5"
+    assert study_of({"study": "rte plan.lr=1e+0", "task": "rte"}) == "rte plan.lr=1e+0"

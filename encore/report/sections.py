@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue, files
-from encore.compare_tables import interval, listings, signed
+from encore.compare_tables import interval, listings, signed, study_of
 from encore.evaluate import (
     DevScores,
     Estimate,
@@ -384,7 +384,7 @@ def _sets(comparison: gather.Comparison) -> list[_Set]:
             for variant, of in runs.items()
         }
         several = len({(one["set"], one["task"]) for one in comparison.results["studies"] if one["study"] == each["study"]}) > 1
-        title = f"{each['study']}, {each['set']}" if several or each["set"] != "dev" else each["study"]
+        title = f"{study_of(each)}, {each['set']}" if several or each["set"] != "dev" else study_of(each)
         found.append(_Set(each, title, runs, answers))
     return found
 
@@ -418,7 +418,7 @@ def _verdicts(results: Mapping[str, Any]) -> Iterator[Any]:
 def _verdict(each: Mapping[str, Any], row: Mapping[str, Any], results: Mapping[str, Any]) -> list[Verdict]:
     metric, against = catalogue.find("metrics", each["metrics"][0]["metric"]), row["contrast"]
     split = "" if each["set"] == "dev" else f" {each['set']}"
-    about = f"{row['variant']}, {each['study']}{split}"
+    about = f"{row['variant']}, {study_of(each)}{split}"
     found = []
     if row["not_applicable"]:
         return [Verdict("not applicable", about, row["not_applicable"])]
