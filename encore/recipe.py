@@ -540,7 +540,7 @@ def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
     if not equals or not key or key.startswith("-") or not all(key.split(".")):
         example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
         instead = f"{meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
-        problems.append(f"{where}: expected key=value, for example {instead}.")
+        problems.append(one_line(f"{where}: expected key=value, for example {instead}."))
         return None
     steps = tuple(key.split("."))
     try:
