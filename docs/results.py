@@ -96,6 +96,22 @@ def train_throughput(found: dict[str, Any]) -> str:
     return text + goals(found)
 
 
+def multitask(found: dict[str, Any]) -> str:
+    rows = [
+        [f"training on {n} task{'s' if n != '1' else ''}", f"{told['steps']} steps, {told['microseconds_per_token']:.0f} µs per token", f"{told['ratio']:.2f}"]
+        for n, told in found["training"].items()
+    ]
+    asking = found["asking"]
+    rows.append(["asking three tasks", f"{asking['three']:.2f} s beside {asking['one']:.2f} s for one", f"{asking['ratio']:.2f}"])
+    text = f"## Many tasks on one encoder\n\nMiniLM, bf16, one thread, the same {found['rows']} sentences of SST-5 shared out among the tasks, batches of "
+    text += f"{found['batch']}; medians of {found['rounds']} rounds. "
+    text += "Nine tasks make more steps of the same tokens, for each has a last batch that is not full. "
+    text += "`python benchmarks/multitask.py`\n\n" + table(["", "", "beside one task"], rows)
+    said = [{"against": f"one task, {name}", "must": goal, "median": found["ratios"][name], "met": found["ratios"][name] <= goal}
+            for name, goal in found["goals"].items()]
+    return text + goals({"goals": said})
+
+
 def tokenise(found: dict[str, Any]) -> str:
     rows = [[name, f"{variant['sentences_per_second']:,.0f}"] for name, variant in found["variants"].items()]
     goal = found["goal"]
@@ -279,6 +295,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "train_throughput": train_throughput,
     "sweep": sweep,
     "frozen": frozen,
+    "multitask": multitask,
     "tokenise": tokenise,
     "memory": memory,
     "memory_csv": memory_csv,
