@@ -10,7 +10,6 @@ the clock.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -96,9 +95,7 @@ def main() -> int:
     ordered = [{name: each[name] for name in names} for each in rounds]
     result = {"task": options.task, "rows": options.rows, "rounds": ordered, **summarise(ordered)}
     show(result)
-    if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0 if all(goal["met"] for goal in result["goals"]) else 1
+    return sst5.ended(result, options.json)
 
 
 if __name__ == "__main__":

@@ -134,9 +134,7 @@ def main() -> int:
     print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
     result = {"rows": options.rows, "steps": -(-options.rows // sst5.BATCH) * options.epochs, "rounds": rounds, **summarise(rounds)}
     show(result)
-    if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0 if all(goal["met"] for goal in result["goals"]) else 1
+    return sst5.ended(result, options.json)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from encore.errors import RecipeError
 __all__ = ["file_of", "folder", "is_file", "names", "path", "verified"]
 
 _ENDINGS = (".yaml", ".yml")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _HERE = Path(__file__).parent
 
 
@@ -57,9 +58,11 @@ def file_of(given: str | Path) -> Path:
     name = str(given)
     local = [file for ending in _ENDINGS if (file := Path(f"{name}{ending}")).is_file()]
     if name not in names():
+        if Path(name).suffix.lower() in _TABLES:
+            raise RecipeError(f"{name}: expected a recipe (.yaml), got a table. `encore train {name}` trains on it; in a recipe it is data.train.")
         near = difflib.get_close_matches(name, [str(file) for file in Path().iterdir() if is_file(file)] + list(names()), n=1, cutoff=0.6)
         guess = f"Did you mean '{local[0] if local else near[0]}'? " if local or near else ""
-        raise RecipeError(f"{name}: no recipe of this name. {guess}Name a .yaml file, or one that comes with Encore: {', '.join(names())}.")
+        raise RecipeError(f"{name}: no recipe of this name. {guess}Name a .yaml file, or one that `encore ls recipes` lists.")
     for file in local:
         if file.read_bytes() != path(name).read_bytes():
             both = "a recipe that comes with Encore, and a file here that says something else"

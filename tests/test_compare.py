@@ -253,7 +253,7 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["table.csv"], "table.csv: no recipe of this name. Name a .yaml file, or one that comes with Encore: "),
+        (["table.csv"], "table.csv: expected a recipe (.yaml), got a table. `encore train table.csv` trains on it"),
         (["rte"], "rte: a named task, and no recipe. One with variants begins with `task: rte`; to train once: encore train rte"),
         (["RECIPE", "--encoder", "minilm"], "encore compare: no option '--encoder'. It is a setting, not an option: write encoder=…"),
         (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),

@@ -63,9 +63,9 @@ def test_by_its_name_and_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("maxpolbert", "maxpolbert: no recipe of this name. Did you mean 'maxpoolbert'? Name a .yaml file, or one that comes with Encore: "),
+        ("maxpolbert", "maxpolbert: no recipe of this name. Did you mean 'maxpoolbert'? Name a .yaml file, or one that `encore ls recipes` lists."),
         ("mine", "mine: no recipe of this name. Did you mean 'mine.yaml'?"),
-        ("table.csv", "table.csv: no recipe of this name. Name a .yaml file, "),
+        ("table.csv", "table.csv: expected a recipe (.yaml), got a table. "),
         ("maxpoolbert.yaml", "maxpoolbert.yaml: no such file here. The recipe that comes with Encore is named without a path or an ending: maxpoolbert"),
         ("recipes/first_light/rte.yaml", "is named without a path or an ending: first_light/rte"),
         ("mime.yaml", "mime.yaml: no such file. Did you mean 'mine.yaml'?"),

@@ -228,7 +228,7 @@ def test_a_phase_of_heads_leaves_the_encoder_as_it_is_and_the_next_trains_it(joi
     assert epochs(first)[-1].epoch == 2
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     for name, model in models.items():
-        assert not any(torch.equal(now, then) for now, then in zip(model.head.parameters(), heads[name], strict=True))
+        assert not any(torch.equal(new, old) for new, old in zip(model.head.parameters(), heads[name], strict=True))
     second = list(generator)
     assert {report.lr for report in steps(first)} == {0.01}
     assert [report.lr for report in steps(second)] == [0.005 * Linear()(step, 10) for step in range(10)]
@@ -246,7 +246,7 @@ def test_a_frozen_encoder_stays_as_it_is_whatever_the_phase_trains(prepared: Pre
     head = [parameter.clone() for parameter in models["train"].head.parameters()]
     list(fit(frozen, prepared.plan, prepared.streams, seed=42))
     assert all(torch.equal(value, before[name]) for name, value in branch.encoder.state_dict().items())
-    assert not any(torch.equal(now, then) for now, then in zip(models["train"].head.parameters(), head, strict=True))
+    assert not any(torch.equal(new, old) for new, old in zip(models["train"].head.parameters(), head, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------------------------------- the best epoch, and when to stop

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,21 +251,26 @@ def test_one_that_is_killed_time_and_again_has_failed(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------------------------ several machines
 
 
-def test_two_machines_make_no_more_than_was_asked_for(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'both.db'}"
-    machines = [made(tmp_path / name, 6, storage=url) for name in ("a", "b")]
-    opened(machines[0])
+def both_at_once(machines: Sequence[Trials], objective: Callable[[Mapping[str, Any], Report], Score]) -> None:
+    """Each in a process of its own, with two workers."""
     pids = []
     for machine in machines:
         pid = os.fork()
         if pid == 0:
             try:
-                reach(machine, toy, processes=2)
+                reach(machine, objective, processes=2)
             finally:
                 os._exit(0)
         pids.append(pid)
     for pid in pids:
         os.waitpid(pid, 0)
+
+
+def test_two_machines_make_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'both.db'}"
+    machines = [made(tmp_path / name, 6, storage=url) for name in ("a", "b")]
+    opened(machines[0])
+    both_at_once(machines, toy)
     found = counted(opened(machines[0]))
     assert len(found) == 6
     assert {trial.state for trial in found} == {TrialState.COMPLETE}

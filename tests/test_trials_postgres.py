@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from test_trials import made, once, toy
+from test_trials import both_at_once, made, once, toy
 
 from encore.errors import RecipeError
-from encore.trials import Report, Score, counted, openable, opened, reach
+from encore.trials import Report, Score, counted, openable, opened
 
 pytestmark = pytest.mark.nightly
 
@@ -61,17 +61,7 @@ def test_two_machines_with_two_workers_each_lose_and_double_nothing(url: str, tm
             once(tmp_path / f"mark-{given['plan.lr']}")()
         return toy(given, report)
 
-    pids = []
-    for machine in machines:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                reach(machine, objective, processes=2)
-            finally:
-                os._exit(0)
-        pids.append(pid)
-    for pid in pids:
-        os.waitpid(pid, 0)
+    both_at_once(machines, objective)
     found = counted(opened(machines[0]))
     assert len(found) == 40
     assert {trial.state for trial in found} == {TrialState.COMPLETE}

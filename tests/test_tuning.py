@@ -308,7 +308,7 @@ def test_rows_are_tokenised_once_for_each_length(whole: Whole, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["table.csv"], "table.csv: no recipe of this name. Name a .yaml file, or one that comes with Encore: "),
+        (["table.csv"], "table.csv: expected a recipe (.yaml), got a table. `encore train table.csv` trains on it"),
         (["maxpoolbert_rte_minilm"], "maxpoolbert_rte_minilm.yaml:"),
         (["RECIPE", "--sampler", "bayes"], "--sampler: no sampler called 'bayes'. Did you mean 'cmaes'? Known: cmaes, gp, grid, random, tpe."),
         (["RECIPE", "--pruner", "wilcoxon"], "--pruner wilcoxon: it compares seeds"),

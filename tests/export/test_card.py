@@ -68,7 +68,8 @@ def test_its_metadata_is_what_the_run_measured(exported: tuple[str, Path, Path])
     assert [one.metric_args["interval_95"] for one in data.eval_results] == [[value.low, value.high] for value in estimates.values()]
     assert {one.dataset_revision for one in data.eval_results} == {stored["splits"]["dev"]["sha256"]}
     assert {one.dataset_split for one in data.eval_results} == {"dev"}
-    assert (data.pipeline_tag, data.library_name, data.model_name) == ("text-classification", "transformers", "a-model")
+    told = data.to_dict()
+    assert (told["pipeline_tag"], told["library_name"], data.model_name) == ("text-classification", "transformers", "a-model")
 
 
 def _title(metric: str) -> str:
