@@ -144,16 +144,11 @@ def result_tables(result: Result, prepared: Prepared) -> list[Listing]:
     found = []
     several = len(result.metrics) > 1
     for task, sets in result.metrics.items():
-        metrics = prepared.data[task].metrics
-        if not metrics:
+        if not prepared.data[task].metrics:
             continue
         notes = [note.removeprefix(f"{task}: ") for note in result.notes if not several or note.startswith(f"{task}: ")]
-        if result.keep != "last" and result.epochs > 1:
-            by = "the mean over the tasks" if several and result.keep == "best" else metrics[0]
-            notes.append(f"keep: {result.keep} chose the epoch by {by} on {next(iter(sets))}, so these figures flatter a little.")
         rows = [DevScores(split, len(prepared.data[task].dev[split]), columns) for split, columns in sets.items()]
-        kept = f"{result.keep.split('_')[0]} epoch, {result.epoch_of(task)} of {result.epochs}"
-        found.append(results_table(rows, title=f"{task}: {kept}", notes=notes))
+        found.append(results_table(rows, title=f"{task}: {result.kept(task)}", notes=[*notes, *result.caveats(task)]))
     if several and found:
         found[-1] = replace(found[-1], notes=(*found[-1].notes, *_best_epochs(result, prepared)))
     return found

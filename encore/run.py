@@ -70,6 +70,18 @@ class Result:
         own = self.best.get("tasks", {}) if self.keep == "best_per_task" else {}
         return own[task]["epoch"] if task in own else self.epoch
 
+    def kept(self, task: str) -> str:
+        """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
+        return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
+
+    def caveats(self, task: str) -> list[str]:
+        """What must stand beside a task's figures where its epoch was chosen on the very rows that they are of."""
+        split, found = next(iter(self.metrics[task].items()))
+        if self.keep == "last" or self.epochs == 1 or not found[MODEL]:
+            return []
+        by = "the mean over the tasks" if len(self.metrics) > 1 and self.keep == "best" else next(iter(found[MODEL]))
+        return [f"keep: {self.keep} chose the epoch by {by} on {split}, so these figures flatter a little."]
+
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: these four keys and no others. `metrics.dev` is metric → value on the dev set that decides; further dev sets stand beside it
         under their own names. Of several tasks `metrics` has such a mapping under each one's name. Intervals, baselines and notes are in RUN/results.json,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from conftest import Tables, Warm
 import encore
 from encore import files
 from encore.api import prepared_from
+from encore.cli_words import result_tables
 from encore.compare_tables import study_of
 from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
+from encore.export.card import Base, card
 from encore.kept import keep
 from encore.model import unique_parameters
 from encore.prepare import Prepared, prepare
 from encore.recipe import recipe_from
+from encore.report.write import report as write_report
 from encore.run import Result, _best_epochs, execute, scores_at
 from encore.train import FitState, fit, own_losses
 from encore.types import EvalReport, StepReport
@@ -202,6 +206,30 @@ def test_the_folder_answers_with_the_epoch_that_was_kept(keep: str, kept: Mappin
     assert weights == ([f"weights-{task}.safetensors" for task in ("pair", "score", "verdict")] if keep == "best_per_task" else ["weights.safetensors"])
 
 
+def test_which_epoch_counts_and_what_chose_it_are_told_alike_everywhere(kept: Mapping[str, Result], tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, in a report and on a card."""
+    empty = '<svg width="1pt" height="1pt" viewBox="0 0 1 1" xmlns="http://www.w3.org/2000/svg"></svg>\n'
+    monkeypatch.setattr("encore.report.figures.svg", lambda name, draw, height: empty)
+    of_task = {"verdict": "accuracy", "score": "pearson", "pair": "accuracy"}
+    for way, result in kept.items():
+        page = write_report(result.folder).html.read_text(encoding="utf-8")
+        shown = "\n".join(map(str, result_tables(result, prepared(tables, f"plan.keep={way}", "plan.epochs=4"))))
+        model, base = encore.load(result.folder), Base("tiny", None, {})
+        for task, metric in of_task.items():
+            card_text = card(result, model.task(task), base, name="a/b", made_of="X", to="hf", own_class=True, limits=())
+            by = metric if way == "best_per_task" else "the mean over the tasks"
+            said = f"keep: {way} chose the epoch by {by} on dev, so these figures flatter a little"
+            for text in (page, shown, card_text):
+                assert (said in text) is (way != "last"), (way, task)
+                assert way == "last" or f"chose the epoch by {'the mean' if by == metric else metric}" not in text, (way, task)
+            epoch = f"{result.epoch_of(task)} of 4"
+            assert f"{task}: {way.split('_')[0]} epoch, {epoch}" in shown
+            assert f"{task}: {way.split('_')[0]} epoch, {epoch}" in page
+            assert f"| epoch kept | {epoch} ({way}) |" in card_text
+    assert "best epoch of each task, seed" in page
+    assert "best_per_task epoch" not in page
+
+
 def test_methods_4_11_by_hand(tables: Tables) -> None:
     """(.5, .9), (.6, .8): each task's best are .6 and .9; both epochs have the mean .7, so the common one is the first."""
     one = prepared(tables)
@@ -225,7 +253,10 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables
         assert "score" not in report.best
     assert reports[-1].train["score"]["loss"] < reports[0].train["score"]["loss"]
     assert set(result.best["tasks"]) == {"verdict", "pair"}
-    assert encore.load(result.folder).predict([("a lamp", "a box")], task="score")[0].label
+    model = encore.load(result.folder)
+    assert model.predict([("a lamp", "a box")], task="score")[0].label
+    alone = card(replace(result, keep="best"), model.task("score"), Base("tiny", None, {}), name="a/b", made_of="X", to="hf", own_class=True, limits=())
+    assert "these figures" not in alone, "there are none"
 
 
 @pytest.mark.parametrize(("sharing", "told"), [("one", True), ("separate", False)])

@@ -72,11 +72,9 @@ def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: st
     recipe = files.read_json(run / "resolved.json")
     scrub = _Paths(split["path"] for split in data["splits"].values())
     sets = [DevScores(split, data["splits"][split]["rows"], columns) for split, columns in result.metrics[task.name].items()]
-    notes = [scrub.of(note) for note in result.notes]
-    if result.keep == "best" and result.epochs > 1:
-        notes.append(f"the epoch was chosen by {task.metrics[0]} on the dev set, so these figures flatter a little.")
+    notes = [*map(scrub.of, result.notes), *result.caveats(task.name)]
     said = [note for note in results_table(sets, notes=notes).notes if not note.startswith("[low, high]")]      # which stands below the table here
-    front = _front(result, task, base, sets, data, name=name, to=to)
+    front = _front(task, base, sets, data, name=name, to=to)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {name.rpartition('/')[2]}",
         _about(task, base, made_of, to),
@@ -102,7 +100,7 @@ class _Paths:
         return text
 
 
-def _front(result: Result, task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mapping[str, Any], *, name: str, to: str) -> dict[str, Any]:
+def _front(task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mapping[str, Any], *, name: str, to: str) -> dict[str, Any]:
     """The metadata that the hub reads."""
     hf = to == "hf"
     results: list[dict[str, Any]] = []
@@ -183,7 +181,7 @@ def _training(result: Result, task: LoadedTask, data: Mapping[str, Any], recipe:
         f"| {scrub.of(name)} | {Path(split['path']).name} | {split['rows']:,} | `{split['sha256']}` |" for name, split in data["splits"].items()
     ]
     columns = ", ".join(f"{key} = `{data['columns'][key]}`" for key in ("text", "text_pair", "label") if data["columns"][key])
-    settings = _settings(recipe, task.name) | {"epoch kept": f"{result.epoch} of {result.epochs} ({result.keep})", "encoder": base.name}
+    settings = _settings(recipe, task.name) | {"epoch kept": f"{result.epoch_of(task.name)} of {result.epochs} ({result.keep})", "encoder": base.name}
     return "\n".join([
         f"Task `{task.name}`; columns: {columns}.",
         "",

@@ -61,7 +61,8 @@ def of_run(run: gather.Run, sources: gather.Sources, *, n_mistakes: int) -> Page
     ]
     settings = run.identity["tasks"]
     poolings = ", ".join(dict.fromkeys(one["pooling"]["name"] for one in settings.values()))
-    epoch = f"{result.keep} epoch, {result.epoch} of {result.epochs}"
+    kept = {result.kept(task) for task in result.metrics}
+    epoch = kept.pop() if len(kept) == 1 else "best epoch of each task"
     about = f"Run {run.name}: encoder {_encoder(run)}, pooling {poolings}, {epoch}, seed {run.identity['seed']}."
     lead = (_data_table([run]), *([Notes(notes)] if (notes := (*result.notes, *sources.notes)) else []))
     sections = (
@@ -87,13 +88,8 @@ def _found(run: gather.Run, found: Sequence[tuple[str, str, Answers]]) -> Iterat
         drawn.append(figures.estimates(slug(f"results {where}"), metric, {who: one[name] for who, one in columns.items() if name in one}, where=where))
     for task, sets in result.metrics.items():
         rows = [DevScores(split, len(answers.rows), sets[split]) for of, split, answers in found if of == task]
-        notes = []
-        if not rows:                                             # a task without a metric
-            continue
-        if result.keep != "last" and result.epochs > 1:
-            first, figures_of = next(iter(sets.items()))
-            notes.append(f"keep: {result.keep} chose the epoch by {next(iter(figures_of[MODEL]))} on {first}, so these figures flatter a little.")
-        tables.append(results_table(rows, title=f"{task}: {result.keep.split('_')[0]} epoch, {result.epoch_of(task)} of {result.epochs}", notes=notes))
+        if rows:                                                 # else a task without a metric
+            tables.append(results_table(rows, title=f"{task}: {result.kept(task)}", notes=result.caveats(task)))
     yield Verdicts(tuple(verdicts))
     yield from drawn
     yield from tables

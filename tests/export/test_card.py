@@ -121,7 +121,7 @@ def test_an_epoch_that_was_chosen_flatters(vary: Callable[..., Path], tmp_path: 
     files.write_manifest(run, [run / name for name in files.read_json(run / files.MANIFEST)])
     model = load(run)
     write_export(model, model.task(), "hf", tmp_path, name="a-model")
-    assert "* the epoch was chosen by accuracy on the dev set, so these figures flatter a little" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "* keep: best chose the epoch by accuracy on dev, so these figures flatter a little." in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
