@@ -88,7 +88,7 @@ def _dry_run(tuning: Tuning, runs: Path, processes: int | None, *, json_: bool) 
         return float(drawn.uniform(one.low, one.high))
 
     def tokens(one: Prepared) -> int:
-        return sum(phase.epochs for phase in one.plan) * sum(len(stream.train.store.ids) for stream in one.streams.values())
+        return sum(phase.epochs for phase in one.plan) * sum(int(stream.train.lengths.sum()) for stream in one.streams.values())
 
     shelf, sizes = Shelf(dict(tuning.shelf.found)), []
     for _ in range(_DRAWN):

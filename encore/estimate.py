@@ -17,12 +17,12 @@ from torch import nn
 
 from encore import rng
 from encore.data.batches import collate
+from encore.data.tokenise import TokenStore
 from encore.encoder import load
 from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder
 from encore.model import unique_parameters, word_tables
 from encore.prepare import Prepared, on_paper
-from encore.recipe import Recipe
 
 __all__ = ["Cost", "estimate"]
 
@@ -61,24 +61,24 @@ def _estimate(prepared: Prepared) -> Cost:
     moved = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
     tables = [table.weight for table in word_tables(models.values()) if table.weight.requires_grad]
     n_words = sum(table.numel() for table in tables)
-    stores = [stream.train.store for stream in prepared.streams.values()]
     shape = encoder.shape
     width, depth = shape.width, shape.n_layers
-    met = len(np.unique(np.concatenate([store.ids for store in stores])))
+    streams = prepared.streams.values()
+    met = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
     frozen = all(phase.trainable == "heads" for phase in prepared.plan)        # then the encoder is asked once, and nothing is computed backwards
     in_encoders = sum(n for name, n in moved.items() if ".encoder." in name)
     trained = sum(moved.values()) - (in_encoders if frozen else n_words - sum(met * table.shape[1] for table in tables))
 
-    tokens = sum(len(store.ids) for store in stores)
-    dev_tokens = sum(len(rows.store.ids) for stream in prepared.streams.values() for rows in stream.dev.values())
+    tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
+    dev_tokens = sum(int(rows.lengths.sum()) * (1 + rows.both_orders) for stream in streams for rows in stream.dev.values())
     epochs = sum(phase.epochs for phase in prepared.plan)
     steps = sum(count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True))
-    both, forward = _seconds_per_token(prepared, encoder)
+    batches = _batches(prepared)
+    both, forward = _seconds_per_token(prepared, encoder, *batches[0])
     computed = (tokens + dev_tokens) * forward if frozen else epochs * (tokens * both + dev_tokens * forward)
     seconds = depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
 
-    batches = [store.lengths[rows] for store in stores for rows in _batches(len(store.lengths), recipe)]
-    most, most_pairs = max(int(lengths.sum()) for lengths in batches), max(int((lengths**2).sum()) for lengths in batches)
+    most, most_pairs = (max(int((store.lengths[rows] ** power).sum()) for store, rows in batches) for power in (1, 2))
     bytes_each = 2 if prepared.precision == "bf16" else 4
     inner, heads = config.get("intermediate_size", 4 * width), shape.n_heads
     kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (bytes_each + 1)         # by one block
@@ -86,19 +86,19 @@ def _estimate(prepared: Prepared) -> Cost:
     return Cost(n_all, trained, steps, tokens, seconds, memory)
 
 
-def _batches(n_rows: int, recipe: Recipe) -> list[np.ndarray]:
-    """Row numbers of what is computed at once, in some random order of the rows."""
-    order = rng.generator(recipe.seed, "estimate").permutation(n_rows)
-    size = recipe.plan.micro_batch or recipe.plan.batch_size
-    return [order[start : start + size] for start in range(0, n_rows, size)]
+def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:
+    """A store and the rows of it that are computed at once, task by task, in some random order of the examples."""
+    plan, found = prepared.recipe.plan, []
+    for stream in prepared.streams.values():
+        size = plan.micro_batch or stream.batch_size or plan.batch_size
+        order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(stream.train))
+        found += [(stream.train.store, stream.train.at(order[start : start + size])) for start in range(0, len(order), size)]
+    return found
 
 
-def _seconds_per_token(prepared: Prepared, encoder: Encoder | Borrowed) -> tuple[float, float]:
-    """Seconds that one token costs in one block: forwards and backwards, and forwards alone."""
-    store = next(iter(prepared.streams.values())).train.store
-    order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(store.lengths))
-    size = prepared.recipe.plan.micro_batch or prepared.recipe.plan.batch_size
-    rows = order[: max(1, min(size, int(np.searchsorted(np.cumsum(store.lengths[order]), _PROBED_TOKENS))))]
+def _seconds_per_token(prepared: Prepared, encoder: Encoder | Borrowed, store: TokenStore, rows: np.ndarray) -> tuple[float, float]:
+    """Seconds that one token of these rows costs in one block: forwards and backwards, and forwards alone."""
+    rows = rows[: max(1, int(np.searchsorted(np.cumsum(store.lengths[rows]), _PROBED_TOKENS)))]
     tokens = collate(store, np.sort(rows), prepared.device)
     # What is borrowed has no single blocks: all of it is computed.
     probe: Any = Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS]) if isinstance(encoder, Encoder) else encoder

@@ -27,7 +27,17 @@ def prepared(tables: Any, *settings: str) -> Prepared:
     return prepared_from(tables.train, (*tables.settings, *settings), dev=str(tables.dev), text="text", label="verdict")
 
 
-@pytest.mark.parametrize("settings", [(), ("plan.batch_size=13", "plan.epochs=2"), ("plan.freeze_encoder=true",)], ids=["plain", "batches", "frozen"])
+PAIRS = ("data.text_pair=other", "pooling=cls")
+COUNTED = {
+    "plain": (),
+    "batches": ("plan.batch_size=13", "plan.epochs=2"),
+    "frozen": ("plan.freeze_encoder=true",),
+    "either order": (*PAIRS, "pair={name: cross, order: random}"),
+    "apart": (*PAIRS, "pair=siamese", "head=siamese_concat"),
+}
+
+
+@pytest.mark.parametrize("settings", COUNTED.values(), ids=COUNTED)
 def test_counts_are_those_of_the_run(tables: Any, settings: tuple[str, ...]) -> None:
     one = prepared(tables, *settings)
     cost = estimate(one)
@@ -48,6 +58,9 @@ def test_time_and_memory_grow_with_what_is_asked_for(tables: Any) -> None:
     assert rows[0] < rows[1]
     in_parts = estimate(prepared(tables, "plan.batch_size=50", "plan.micro_batch=3")).memory_bytes
     assert in_parts == rows[0], "micro-batches are what is computed at once"
+    assert estimate(prepared(tables, "plan.batch_size=50", "batch_size=3")).memory_bytes == rows[0], "the task has a size of its own"
+    sizes = [estimate(prepared(tables, *COUNTED["apart"], f"plan.batch_size={size}")).memory_bytes for size in (52, 104)]
+    assert sizes[0] == sizes[1], "52 examples are all there are, of two texts each"
 
 
 @pytest.mark.nightly
