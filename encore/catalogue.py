@@ -15,21 +15,24 @@ from typing import Any
 
 from encore.errors import RecipeError, did_you_mean
 
-__all__ = ["about", "build", "find", "kinds", "names", "settings"]
+__all__ = ["SINGULAR", "about", "build", "find", "kinds", "names", "settings"]
 
 _HERE = Path(__file__).parent
-_KINDS = ("combine", "curves", "heads", "losses", "metrics", "mixing", "pairs", "plans", "pooling", "sharing")
+SINGULAR = {                                            # folder → what one of its techniques is called
+    "combine": "way to combine gradients", "curves": "curve", "heads": "head", "losses": "loss", "metrics": "metric", "mixing": "mixing",
+    "pairs": "way to read pairs", "plans": "plan", "pooling": "pooling", "sharing": "sharing",
+}
 
 
 def kinds() -> tuple[str, ...]:
     """The folders that hold techniques."""
-    return _KINDS
+    return tuple(SINGULAR)
 
 
 def names(kind: str) -> tuple[str, ...]:
     """Public names of one kind, sorted. Imports nothing."""
-    if kind not in _KINDS:
-        raise RecipeError(f"no kind of technique called '{kind}'. {did_you_mean(kind, _KINDS)}")
+    if kind not in SINGULAR:
+        raise RecipeError(f"no kind of technique called '{kind}'. {did_you_mean(kind, kinds())}")
     return tuple(sorted(path.stem for path in (_HERE / kind).glob("[a-z]*.py")))
 
 
@@ -43,7 +46,7 @@ def find(kind: str, name: str) -> Any:
     """The class or function that `name` stands for. Raises RecipeError with a suggestion where there is none."""
     known = names(kind)
     if name not in known:
-        raise RecipeError(f"no {_singular(kind)} called '{name}'. {did_you_mean(name, known)}")
+        raise RecipeError(f"no {SINGULAR[kind]} called '{name}'. {did_you_mean(name, known)}")
     module = importlib.import_module(f"encore.{kind}.{name}")
     (public,) = module.__all__
     return getattr(module, public)
@@ -62,9 +65,5 @@ def build(kind: str, spec: str | Mapping[str, Any], *given: Any) -> Any:
     known = settings(kind, name)
     unknown = [key for key in chosen if key not in known]
     if unknown:
-        raise RecipeError(f"{_singular(kind)} '{name}' has no setting '{key}'. {did_you_mean(key, list(known))}" for key in unknown)
+        raise RecipeError(f"{SINGULAR[kind]} '{name}' has no setting '{key}'. {did_you_mean(key, list(known))}" for key in unknown)
     return find(kind, name)(*given, **chosen)
-
-
-def _singular(kind: str) -> str:
-    return {"losses": "loss", "combine": "way to combine gradients", "pairs": "way to read pairs"}.get(kind, kind.removesuffix("s"))

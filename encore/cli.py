@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from encore.errors import Complaints, EncoreError, RecipeError, TrainingError, did_you_mean
+from encore.errors import Complaints, EncoreError, RecipeError, TrainingError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -406,12 +406,10 @@ def _told(lines: Sequence[str], code: int, error: Exception, given: Sequence[str
 
 
 def _unexpected(error: Exception, given: Sequence[str]) -> int:
-    said = str(error).strip().splitlines()
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":
         remedy = "Compute fewer rows at once (plan.micro_batch=8) or shorter ones (max_length=64); `--dry-run` estimates what is needed."
         return _told([f"encore: not enough memory. {remedy}"], TrainingError.exit_code, error, given)
-    told = f"{type(error).__name__}{': ' + said[0] if said else ''}"
-    return _told([f"encore: internal error: {told}. With --debug it shows where; please report it."], 1, error, given)
+    return _told([f"encore: internal error: {first_line(error)}. With --debug it shows where; please report it."], 1, error, given)
 
 
 def _console() -> Console:

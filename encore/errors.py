@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean"]
+__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line"]
 
 Result = TypeVar("Result")
 
@@ -73,6 +73,21 @@ class Complaints:
         """Raise what was collected, as a RecipeError if any of it is one."""
         if self.errors:
             raise type(min(self.errors, key=lambda error: error.exit_code))(self.lines)
+
+
+def first_line(error: BaseException, most: int | None = None) -> str:
+    """What somebody else's exception is, and how its words begin.
+
+    >>> first_line(OSError("no space\\nleft"), most=5)
+    'OSError: no sp'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:most]}" if lines else type(error).__name__
+
+
+def on_one_line(error: BaseException) -> str:
+    """All that somebody else's exception says, without its name if it says anything."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

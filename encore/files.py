@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from encore.errors import TrainingError
 
 __all__ = [
-    "MANIFEST", "canonical", "commit_folder", "explained", "locked", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest",
+    "MANIFEST", "canonical", "commit_folder", "explained", "locked", "put", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest",
     "wrong_files",
 ]
 
@@ -29,21 +29,26 @@ MANIFEST = "manifest.json"
 def write(path: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
     """Bytes, or what a function writes into the open file. Raises TrainingError where the disk does not take it."""
     with explained(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if isinstance(content, bytes):
-                    file.write(content)
-                else:
-                    content(file)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put(path, content, mode=0o644)
         _sync_folder(path.parent)
+
+
+def put(path: Path, content: bytes | Callable[[BinaryIO], Any], *, mode: int) -> None:
+    """The same, where another error is wanted: raises OSError. mode: of the file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

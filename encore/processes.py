@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from encore.errors import EncoreError
+from encore.errors import EncoreError, first_line
 
 __all__ = ["End", "Job", "run_all", "run_here"]
 
@@ -157,8 +157,7 @@ def _problems(job: Job) -> tuple[str, ...]:
         return tuple(line[:1000] for line in error.problems[:20])
     except Exception as error:
         traceback.print_exc()
-        said = str(error).strip().splitlines()
-        return (f"{type(error).__name__}{': ' + said[0][:1000] if said else ''}",)
+        return (first_line(error, 1000),)
     return ()
 
 

@@ -18,7 +18,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from encore import catalogue
-from encore.recipe_words import SINGULAR, all_known, describe, no_setting, no_such, remedy, shown
+from encore.catalogue import SINGULAR
+from encore.recipe_words import all_known, describe, no_setting, no_such, remedy, shown
 from encore.types import Spec
 
 __all__ = [
@@ -223,7 +224,6 @@ def loss_terms(value: Any) -> dict[str, Term]:
     return terms
 
 
-
 def metric_names(value: Any) -> tuple[str, ...] | None:
     if value is None or isinstance(value, tuple):
         return value
@@ -269,10 +269,8 @@ def label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:
     if not isinstance(cells, list):
         raise refuse_all([((), f"expected a list of label names, or a mapping from what the file says to a name, got {shown(value)}.")])
     problems: list[tuple[Steps, str]] = []
-    if len(cells) < 2 and not isinstance(value, dict):
+    if len(cells) < 2:
         problems.append(((), f"expected at least two labels, got {len(cells)}."))
-    if isinstance(value, dict) and len(value) < 2:
-        problems.append(((), f"expected at least two labels, got {len(value)}."))
     named = list(value.items()) if isinstance(value, dict) else list(enumerate(cells))
     for step, name in named:
         if not isinstance(name, str) or not name:

@@ -13,7 +13,7 @@ from encore import catalogue
 from encore.errors import did_you_mean
 from encore.yaml_lines import one_line
 
-__all__ = ["MEANT", "SINGULAR", "SYNONYMS", "all_known", "describe", "no_setting", "no_such", "remedy", "shown"]
+__all__ = ["MEANT", "SYNONYMS", "all_known", "describe", "no_setting", "no_such", "remedy", "shown"]
 
 # What people type who come from elsewhere → the setting that they mean. A key that exists in another section is found without this table.
 SYNONYMS = {
@@ -79,11 +79,6 @@ _NAMES_MEANT = {
     "multi": "one", "multi_bert": "one", "triple": "separate", "triple_bert": "separate", "cerbertus": "branch", "bi_encoder": "siamese",
     "cross_encoder": "cross", "random": "even", "shuffled": "even", "sequential": "task_by_task", "mean_pooling": "mean",
     "cls_token": "cls", "first": "cls", "finetune": "fine_tune", "fine-tune": "fine_tune", "classification": "linear",
-}
-
-SINGULAR = {
-    "pooling": "pooling", "heads": "head", "losses": "loss", "metrics": "metric", "curves": "curve", "plans": "plan", "sharing": "sharing", "mixing": "mixing",
-    "pairs": "way to read pairs", "combine": "way to combine gradients",
 }
 
 
@@ -181,7 +176,7 @@ def no_such(kind: str, name: str) -> str:
     known = catalogue.names(kind)
     meant = _NAMES_MEANT.get(name.lower())
     suggestion = f"Did you mean '{meant}'? {all_known(known)}" if meant in known else did_you_mean(name, known)
-    return f"no {SINGULAR[kind]} called {shown(name)}. {suggestion}"
+    return f"no {catalogue.SINGULAR[kind]} called {shown(name)}. {suggestion}"
 
 
 def no_setting(technique: str, key: str, accepted: Mapping[str, Any]) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
-from encore.errors import DataError
+from encore import files
+from encore.errors import DataError, first_line
 
 __all__ = ["cache_folder", "download", "quiet"]
 
@@ -35,7 +35,7 @@ def download(file: str, *, sha256: str, repo: str, cache: Path | None = None, at
     `attempts` times in all. Raises DataError: no such file, wrong digest, no answer, disk full.
     """
     place = (cache or cache_folder()) / "data" / file
-    if place.is_file() and _digest(place) == sha256:
+    if place.is_file() and files.sha256(place) == sha256:
         return place
     where = f"{file}: from data set '{repo}'"
     try:
@@ -46,7 +46,7 @@ def download(file: str, *, sha256: str, repo: str, cache: Path | None = None, at
         raise DataError(f"{where}: cannot write to {place.parent} ({error.strerror}). Set ENCORE_CACHE to a folder that can be written.") from None
     try:
         fetched = _fetch(file, repo, folder, where, attempts)
-        got = _digest(fetched)
+        got = files.sha256(fetched)
         if got != sha256:
             raise DataError(
                 f"{where}: expected sha256 {sha256}, got {got}. The file was not kept; name a repository that holds this project's files in ENCORE_DATA_REPO."
@@ -91,7 +91,7 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
         full = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)), None)
         if full is not None:
             raise DataError(f"{where}: could not be written ({full.strerror}). Nothing was kept.")
-        reason = _first_line(causes[-1])
+        reason = first_line(causes[-1], 160)
         if attempt < attempts:
             time.sleep(_PAUSE_SECONDS * attempt)
     raise DataError(
@@ -125,16 +125,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := causes[-1].__cause__) is not None and cause not in causes:
         causes.append(cause)
     return causes
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sweep(folder: Path) -> None:

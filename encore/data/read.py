@@ -18,9 +18,9 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from encore import files
 from encore.errors import DataError
 
 __all__ = ["OnBadRow", "Table", "check_target", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
@@ -684,24 +685,12 @@ def write_rows(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarra
         ".parquet": lambda rows, out: pq.write_table(rows, out, compression="zstd"),
     }
     check_target(path, overwrite=overwrite)
+    mask = os.umask(0)
+    os.umask(mask)
     try:
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    except OSError as error:
-        raise DataError(f"{name}: cannot be written ({error.strerror}).") from None
-    try:
-        with os.fdopen(handle, "wb") as out:
-            writers[file.suffix.lower()](table, out)
-            out.flush()
-            os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, file)
+        files.put(file, partial(writers[file.suffix.lower()], table), mode=0o666 & ~mask)
     except OSError as error:
         raise DataError(f"{name}: could not be written ({error.strerror or error}); nothing was changed.") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:

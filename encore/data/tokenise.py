@@ -20,7 +20,7 @@ import numpy as np
 from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from encore import files
-from encore.errors import DataError, RecipeError, did_you_mean
+from encore.errors import DataError, RecipeError, did_you_mean, on_one_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -364,7 +364,8 @@ def _from_json(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # `tokenizers` raises bare Exception for whatever is wrong with the file
-        raise DataError(f"{file}: not a tokenizer that `tokenizers` can read ({_one_line(error)}). Save it again: tokenizer.save_pretrained(folder).") from None
+        remedy = "Save it again: tokenizer.save_pretrained(folder)."
+        raise DataError(f"{file}: not a tokenizer that `tokenizers` can read ({on_one_line(error)}). {remedy}") from None
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -372,7 +373,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({_one_line(error)}). Copy it again.") from None
+        raise DataError(f"{file}: not valid JSON ({on_one_line(error)}). Copy it again.") from None
     if not isinstance(settings, dict):
         raise DataError(f"{file}: expected settings by name, got {type(settings).__name__}. Copy it again.")
     return settings
@@ -384,7 +385,7 @@ def _from_vocabulary(file: Path, settings: dict[str, Any]) -> Tokenizer:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines(): pieces such as U+2028 end a line for it
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({_one_line(error)}). Copy it again.") from None
+        raise DataError(f"{file}: not UTF-8 ({on_one_line(error)}). Copy it again.") from None
     family = str(settings.get("tokenizer_class") or "BertTokenizer")
     if family.removesuffix("Fast").removesuffix("Tokenizer") not in _WORDPIECE:
         raise DataError(f"{file.parent}: tokenizer_class '{family}' is not BERT's WordPiece, and there is no tokenizer.json. {remedy}")
@@ -420,7 +421,3 @@ def _set_normaliser(normaliser: normalizers.BertNormalizer, settings: dict[str, 
 def _content(token: Any, otherwise: str) -> str:
     """The word of a special token, which is a string or, in newer files, a mapping."""
     return str(token["content"] if isinstance(token, dict) else token) if token else otherwise
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

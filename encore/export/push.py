@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from encore.data.hub import quiet
-from encore.errors import Complaints, DataError, RecipeError
+from encore.errors import Complaints, DataError, RecipeError, first_line
 from encore.export.folder import Exported, export
 
 __all__ = ["Pushed", "push"]
@@ -106,8 +106,7 @@ class _Hub:
         if code in (401, 403):
             reason = f"the token may not write there ({code}); it needs the right to write, and the name has to be yours or your organisation's"
         else:
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            reason = f"{type(error).__name__}: {said[0][:200]}".rstrip(".")
+            reason = first_line(error, 200).rstrip(".")
         return DataError(f"{self.repository}: {self.endpoint} did not take it ({reason}). {state}")
 
 
