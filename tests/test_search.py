@@ -114,6 +114,7 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         ({"plan.epochs": {"choice": [3, 5, 3]}}, "choice: 3 is listed twice. Keep one."),
         ({"plan.lr": {"log_uniform": [1e-5, 1e-4], "uniform": [0, 1]}}, "Keep one of them."),
         ({"pooling": {"choice": ["cls", "mean"]}, "pooling.k": {"int": [1, 2]}}, "pooling.k: 'pooling' is searched too, and one is a part of the other."),
+        ({"pooling.k": {"int": [1, 2]}, "pooling": {"choice": ["cls", "mean"]}}, "pooling: 'pooling.k' is searched too, and one is a part of the other."),
         ({"max_length": {"int": [64, 65]}, "tasks.rte.max_length": {"int": [64, 65]}}, "'max_length' is searched too, and one is a part of the other."),
         ({"tasks.mrpc.max_length": {"int": [64, 65]}}, "no task called 'mrpc'."),
         ({"variants.x": {"int": [1, 2]}}, "variants.x: this cannot be searched."),
@@ -132,6 +133,24 @@ def test_values_that_do_not_go_together_are_found() -> None:
     # 32 alone would not go with micro-batches of 4 and 8 either, if the recipe's own value counted and not the searched one.
     right = {"plan.batch_size": {"choice": [8, 16]}, "plan.micro_batch": {"choice": [4, 8]}}
     assert search_from({"task": "rte", "plan": {"micro_batch": 32}, "search": right}).trials == 20
+
+
+def test_ends_of_ranges_that_do_not_go_together_are_found() -> None:
+    """Each goes with the first value of the other."""
+    (told,) = problems({"plan.batch_size": {"choice": [32, 8]}, "plan.micro_batch": {"int": [4, 16]}})
+    assert "plan.micro_batch: expected at most plan.batch_size (8), got 16." in told
+
+
+def test_long_ranges_are_tried_out_at_their_ends_and_short_ones_throughout() -> None:
+    found = [search_from({"task": "rte", "search": {"plan.batch_size": {"int": [1, most]}}}).parameters[0].tried for most in (64, 65)]
+    assert found == [tuple(range(1, 65)), (1, 65)]
+
+
+def test_fresh_seeds_are_those_that_no_trial_has() -> None:
+    found = search_from({"task": "rte", "search": SPACE, "seeds_per_trial": 3, "seed": 9})
+    assert (found.trial_seeds, found.seeds) == ((9, 10, 11), (12, 13, 14))
+    (told,) = problems(SPACE, seeds_per_trial=3, seeds=[41, 44])
+    assert "seeds: 44: trials are trained with this seed, so it is not a fresh one." in told
 
 
 def test_a_recipe_that_is_wrong_by_itself_is_told_once() -> None:

@@ -128,6 +128,10 @@ def test_what_a_frozen_encoder_says_is_kept_for_both_sides_and_both_orders(shari
         how["score"]["pair"] = {"name": "siamese"}
     one = prepared(tables, "plan.freeze_encoder=true", "plan.epochs=1", sharing=sharing, **how)
     models = encore.prepare.build_models(one)
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():                                       # else all encoders and poolings are alike, and changed places would not be seen
+        for parameter in unique_parameters(models).values():
+            parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.05)
     for task, model in models.items():
         rows = one.streams[task].train
         lines = keep(model, rows.store)

@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,8 +22,9 @@ from conftest import Outcome, Tables, Warm
 import encore
 from encore import files, prepare
 from encore.recipe import load_recipe
-from encore.search import load_search
-from encore.tuning import resolve
+from encore.search import load_search, search_from
+from encore.tuning import Tuning, _described, _trained, resolve, tune
+from encore.tuning_tables import listings
 
 RECIPE = """\
 # A search over a tiny encoder.
@@ -83,6 +85,103 @@ def whole(warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path_factory: pyte
     assert outcome.code == 0, outcome.err
     (found,) = (folder / "runs").glob("tune-*")
     return Whole(warm, recipe, outcome, found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------- what a trial is worth
+
+
+def resolved(tables: Tables, tasks: Mapping[str, Mapping[str, Any]], space: Mapping[str, Any], **keys: Any) -> Tuning:
+    """`tasks`: name → what is set besides the rows."""
+    rows = {"train": str(tables.train), "dev": str(tables.dev), "text": "text"}
+    whole = {name: {**own, "data": {**rows, **own["data"]}} for name, own in tasks.items()}
+    settings = [setting for setting in tables.settings if setting.partition("=")[0] not in space]
+    return resolve(search_from({"tasks": whole, "search": space, **keys}, settings))
+
+
+def selected(run: Path) -> list[float]:
+    return [json.loads(line)["selected"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+DECAY = {"plan.weight_decay": {"uniform": [0.0, 0.1]}}
+
+
+def test_where_lower_is_better_and_with_two_seeds(tables: Tables, tmp_path: Path) -> None:
+    tuning = resolved(tables, {"verdict": {"data": {"label": "verdict"}, "metrics": ["log_loss", "accuracy"]}}, DECAY, seeds_per_trial=2)
+    assert (tuning.maximise, tuning.deciding, tuning.trials(tmp_path).longest) == (False, "verdict log_loss on dev", 6)
+    told: list[tuple[int, float, bool]] = []
+
+    def report(step: int, value: float, *, final: bool = False) -> None:
+        told.append((step, value, final))
+
+    score = _trained(tuning, tmp_path, tuning.search.first, report)
+    runs = [tmp_path / name for name in score.runs]
+    losses = [[-value for value in selected(run)] for run in runs]
+    assert all(len(each) == 3 and min(each) > 0 for each in losses)
+    assert score.values == tuple(each[-1] for each in losses)
+    assert score.value == sum(score.values) / 2
+    assert score.best_epoch == sum(map(min, losses)) / 2
+    assert [(step, value) for step, value, _ in told] == list(enumerate([*losses[0], *losses[1]]))
+    assert [final for *_, final in told] == [False] * 5 + [True]
+    # What is there already costs nothing, so it is not given up.
+    told.clear()
+    assert _trained(tuning, tmp_path, tuning.search.first, report) == score
+    assert [(step, final) for step, _, final in told] == [(step, True) for step in range(6)]
+
+
+def test_where_higher_is_better_of_one_task_and_lower_of_another(tables: Tables, tmp_path: Path) -> None:
+    tasks = {"score": {"data": {"label": "score"}, "metrics": ["rmse"]}, "verdict": {"data": {"label": "verdict"}}}
+    tuning = resolved(tables, tasks, DECAY)
+    assert (tuning.maximise, tuning.deciding) == (True, "mean of score rmse on dev, verdict accuracy on dev")
+    score = _trained(tuning, tmp_path, tuning.search.first, lambda step, value, final=False: None)
+    run = tmp_path / score.runs[0]
+    found = files.read_json(run / "results.json")["metrics"]
+    rmse, accuracy = found["score"]["dev"]["model"]["rmse"]["value"], found["verdict"]["dev"]["model"]["accuracy"]["value"]
+    assert score.value == pytest.approx((accuracy - rmse) / 2)
+    assert score.best_epoch == max(selected(run))
+
+
+def test_what_determines_the_trials_is_in_the_name_and_how_many_there_are_is_not(tables: Tables, tmp_path: Path) -> None:
+    tuning = resolved(tables, {"verdict": {"data": {"label": "verdict"}}}, {"plan.epochs": {"int": [1, 3]}, "pooling": {"choice": ["mean", "cls"]}})
+    search = tuning.search
+    changed = [
+        replace(tuning, sampler="random"), replace(tuning, pruner="median"), replace(tuning, search=replace(search, seeds_per_trial=2)),
+        replace(tuning, search=replace(search, parameters=search.parameters[:1])), replace(tuning, search=replace(search, name="other")),
+    ]
+    assert len({one.name for one in (tuning, *changed)}) == 6
+    assert replace(tuning, search=replace(search, trials=7, seeds=(1, 2))).name == tuning.name
+    # Of a grid there are as many trials as points; pruners are told of the longest run.
+    assert (tuning.n_trials, replace(tuning, sampler="grid").n_trials) == (20, 6)
+    assert replace(tuning, sampler="grid", search=replace(search, trials=5)).n_trials == 5
+    assert (tuning.epochs, tuning.trials(tmp_path).longest) == (3, 3)
+    assert _described(tuning)["storage"] == "study.db"
+    assert _described(replace(tuning, storage="postgresql://me:secret@here/x"))["storage"] == "postgresql://me:***@here/x"
+
+
+def results_by_hand() -> dict[str, Any]:
+    """Two tasks; one of the fresh runs of the second failed."""
+    accuracy = {"metric": "accuracy", "variants": [{"values": [0.7, 0.9], "mean": 0.8, "sd": 0.1414, "expected": 0.85}]}
+    pearson = {"metric": "pearson", "variants": [{"values": [0.5], "mean": 0.5, "sd": None, "expected": None}]}
+    mcc = {"metric": "mcc", "variants": [{"values": [], "mean": None, "sd": None, "expected": None}]}
+    return {
+        "best": {"trial": 3, "value": 0.876, "params": {"plan.lr": 3.14159e-5, "plan.epochs": 4, "pooling": "mean"}}, "trial_seeds": [42, 43],
+        "trials": {"asked": 9, "complete": 6, "pruned": 2, "failed": 0}, "importances": {"by": "x", "values": {"pooling": 0.75, "plan.lr": 0.25}, "why": None},
+        "fresh": {"seeds": [7, 8], "studies": [
+            {"study": "rte", "set": "dev", "rows": 1277, "metrics": [accuracy, mcc], "notes": ["few rows"]},
+            {"study": "sts", "set": "dev", "rows": 23, "metrics": [pearson], "notes": []},
+        ]},
+    }  # fmt: skip
+
+
+def test_the_tables_of_a_search_by_hand() -> None:
+    best, rte, sts = listings(results_by_hand())
+    assert best.title == "best of 9 trials (6 complete, 2 given up): trial 3"
+    assert best.rows == (("pooling", "mean", "0.75"), ("plan.lr", "3.14e-05", "0.25"), ("plan.epochs", "4", "–"))
+    assert rte.title == "rte, dev (1,277 rows), 2 fresh seeds"
+    # The interval of two values of 0.7 and 0.9 over seeds: 0.8 ± 12.706 · 0.1.
+    assert rte.rows == (("accuracy", "80.0 % [-47.1, 207.1]", "14.1", "87.6", "85.0"), ("MCC", "–", "–", "–", "–"))
+    assert sts.rows == (("Pearson r", ".500 [.500, .500]", "–", "–", "–"),), "the tuned figure is that of the first task's first metric"
+    assert "tuned: trial 3, seeds 42, 43. " in rte.notes[1]
+    assert rte.notes[-1] == "few rows"
 
 
 # --------------------------------------------------------------------------------------------------------------------------------------- undisturbed
@@ -226,6 +325,27 @@ def test_the_same_again_computes_nothing_and_more_trials_go_on(whole: Whole, tmp
     found = trials_of(runs / whole.folder.name)
     assert found[:5] == whole.trials
     assert len(found) == 6
+
+
+def test_while_trials_are_under_way_it_is_not_complete(whole: Whole, tmp_path: Path) -> None:
+    """And where one of the fresh runs failed it is not either."""
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    seen: list[bool] = []
+    tune(resolve(load_search(whole.recipe, trials=6)), runs, processes=1, tell=lambda line: seen.append((runs / whole.folder.name / files.MANIFEST).exists()))
+    assert seen
+    assert not any(seen)
+    assert (runs / whole.folder.name / files.MANIFEST).exists()
+    shutil.rmtree(runs)
+    shutil.copytree(whole.runs, runs)
+    comparison = runs / whole.results["fresh"]["comparison"]
+    fresh = runs / files.read_json(comparison / "cells.json")["cells"][0]["run"]
+    for folder in (comparison, fresh):
+        shutil.rmtree(folder)
+    fresh.write_text("no folder")
+    outcome = whole.again(runs)
+    assert outcome.code == 5, outcome.err
+    assert not (runs / whole.folder.name / files.MANIFEST).exists()
 
 
 def test_a_killed_search_ends_as_if_nothing_had_happened(whole: Whole, tmp_path: Path) -> None:

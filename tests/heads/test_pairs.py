@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from encore.dropout import Dropout
 from encore.errors import RecipeError
 from encore.heads.cosine_threshold import CosineThreshold
 from encore.heads.fcn_paraphrase import FcnParaphrase
@@ -82,6 +83,7 @@ def test_cosine_by_hand_and_as_sentence_transformers_computes_it() -> None:
     expected = [5 * cosine(a, b) for a, b in zip(u.tolist(), v.tolist(), strict=True)]
     assert SiameseCosine(WIDTH, 1, clamp=False).score(u, v)[:, 0].tolist() == pytest.approx(expected, abs=1e-5)
     assert torch.equal(SiameseCosine(WIDTH, 1).score(u, v), SiameseCosine(WIDTH, 1).score(v, u))
+    torch.testing.assert_close(SiameseCosine(WIDTH, 1, scale=2.0).score(u, v) / 2, SiameseCosine(WIDTH, 1).score(u, v) / 5)
 
 
 def test_the_cosine_of_identical_texts_is_the_scale_and_that_of_nothing_is_0() -> None:
@@ -168,23 +170,57 @@ def test_the_suite_has_the_parameters_that_methods_counts(size: dict[str, object
     assert sum({id(p): p.numel() for head in heads for p in head.parameters()}.values()) == total
 
 
-def shared_by_hand(head: FcnSentiment | FcnParaphrase | FcnSimilarity, x: list[float]) -> list[float]:
-    return lined(head.shared.down, relu(lined(head.shared.up, x)))
+def shared_by_hand(head: FcnSentiment | FcnParaphrase | FcnSimilarity, x: list[float], kept: float) -> list[float]:
+    return lined(head.shared.down, times(kept, relu(lined(head.shared.up, x))))
 
 
-def test_the_wiring_is_that_of_methods_4_13() -> None:
+@pytest.fixture(params=[1.0, 3.0])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """What dropout multiplies everything by that passes through it: where it stands is seen by numbers."""
+    monkeypatch.setattr(Dropout, "forward", lambda self, values: request.param * values)
+    return float(request.param)
+
+
+def times(factor: float, x: list[float]) -> list[float]:
+    return [factor * a for a in x]
+
+
+def test_dropout_stands_in_front_of_the_linear_layer(kept: float) -> None:
+    u, v = vectors(1), vectors(2)
+    dots, cosines, concat = SiameseDot(WIDTH, 2, size=3), SiameseCosine(WIDTH, 1, size=3, clamp=False), SiameseConcat(WIDTH, 3)
+    for row, (x, y) in enumerate(zip(u.tolist(), v.tolist(), strict=True)):
+        expected = dot(*(lined(dots.down, times(kept, one)) for one in (x, y)))
+        assert dots.score(dots.embed(u), dots.embed(v))[row, 1].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        expected = 5 * cosine(*(lined(cosines.down, times(kept, one)) for one in (x, y)))  # type: ignore[arg-type]
+        assert cosines.score(cosines.embed(u), cosines.embed(v))[row].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        both = itertools.chain.from_iterable(slow_part(name, x, y) for name in ("u", "v", "difference", "product"))
+        assert concat.score(concat.embed(u), concat.embed(v))[row].tolist() == pytest.approx(lined(concat.out, times(kept, list(both))), rel=1e-4, abs=1e-5)
+
+
+def test_its_rate_is_the_recipe_s_or_the_paper_s() -> None:
+    """METHODS 4.12: 0.3 for the dot product; texts and pairs that are apart draw masks of their own."""
+    assert (SiameseDot(WIDTH, 2).dropout.p, SiameseConcat(WIDTH, 2).dropout.p, SiameseCosine(WIDTH, 1).dropout.p) == (0.3, 0.1, 0.0)
+    heads = [kind(WIDTH, n, dropout=0.4) for kind, n in ((SiameseDot, 2), (SiameseCosine, 1), (SiameseConcat, 2))]  # type: ignore[operator]
+    heads += [kind(WIDTH, n, dropout=0.4) for kind, n in ((FcnSentiment, 5), (FcnParaphrase, 2), (FcnSimilarity, 1))]  # type: ignore[operator]
+    assert {module.p for head in heads for module in head.modules() if isinstance(module, Dropout)} == {0.4}
+
+
+def test_the_wiring_is_that_of_methods_4_13(kept: float) -> None:
     u, v = vectors(1), vectors(2)
     classes, paraphrase, similarity = FcnSentiment(WIDTH, 5, size=3).eval(), FcnParaphrase(WIDTH, 2, size=3).eval(), FcnSimilarity(WIDTH, 1, size=3).eval()
-    for row, (x, y) in enumerate(zip(u.tolist(), v.tolist(), strict=True)):
-        expected = lined(classes.out, relu([*lined(classes.own, x), *shared_by_hand(classes, x)]))
+    for row, (x, y) in enumerate(zip((kept * u).tolist(), (kept * v).tolist(), strict=True)):
+        expected = lined(classes.out, relu([*lined(classes.own, x), *shared_by_hand(classes, x, kept)]))
         assert classes.score(classes.embed(u))[row].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
         products = [a * b for a, b in zip(lined(paraphrase.product, x), lined(paraphrase.product, y), strict=True)]
-        both = lined(paraphrase.both, [*x, *y, *products])
-        shared = [a * b for a, b in zip(shared_by_hand(paraphrase, x), shared_by_hand(paraphrase, y), strict=True)]
+        both = lined(paraphrase.both, times(kept, [*x, *y, *products]))
+        shared = [a * b for a, b in zip(*(shared_by_hand(paraphrase, one, kept) for one in (x, y)), strict=True)]
         (logit,) = lined(paraphrase.out, relu([*shared, *both]))
         assert paraphrase.score(paraphrase.embed(u), paraphrase.embed(v))[row].tolist() == pytest.approx([0.0, logit], rel=1e-4, abs=1e-6)
-        embedded = [[*lined(similarity.own, one), *shared_by_hand(similarity, one)] for one in (x, y)]
+        embedded = [[*lined(similarity.own, one), *shared_by_hand(similarity, one, kept)] for one in (x, y)]
         assert similarity.score(similarity.embed(u), similarity.embed(v))[row].item() == pytest.approx(5 * cosine(*embedded), rel=1e-4, abs=1e-6)
+    other = FcnSimilarity(WIDTH, 1, size=3, scale=2.0)
+    other.load_state_dict(similarity.state_dict())
+    torch.testing.assert_close(other.score(*map(other.embed, (u, v))) / 2, similarity.score(*map(similarity.embed, (u, v))) / 5)
     same = similarity.embed(u)
     assert similarity.score(same, same)[:, 0].tolist() == pytest.approx([5.0] * ROWS, abs=1e-5)
     swapped = paraphrase.score(paraphrase.embed(v), paraphrase.embed(u))

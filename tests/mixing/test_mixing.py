@@ -94,7 +94,7 @@ def shares(mixing: Mixing, epoch: int = 0, *, epochs: int = 5, seeds: int = 200)
 
 @pytest.mark.parametrize(
     ("mixing", "epoch", "power"),
-    [(Proportional(), 0, 1.0), (SquareRoot(), 0, 0.5), (Temperature(temperature=5.0), 1, 0.2), (Temperature(temperature=1.0), 0, 1.0),
+    [(Proportional(), 0, 1.0), (SquareRoot(), 0, 0.5), (Temperature(), 1, 0.2), (Temperature(temperature=1.0), 0, 1.0),
      (Annealed(), 0, 1.0), (Annealed(), 2, 0.6), (Annealed(), 4, 0.2), (Annealed(fall=1.0), 4, 0.0)],
 )  # fmt: skip
 def test_tasks_are_drawn_by_a_power_of_their_rows(mixing: Mixing, epoch: int, power: float) -> None:
@@ -104,6 +104,12 @@ def test_tasks_are_drawn_by_a_power_of_their_rows(mixing: Mixing, epoch: int, po
         expected = weight / sum(weights.values())
         assert abs(found[task] - expected) < 4 * math.sqrt(expected * (1 - expected) / n), (task, found[task], expected)  # four standard errors
     assert n == 200 * 55
+
+
+@pytest.mark.parametrize("mixing", [Even(), Proportional(), SquareRoot(), Temperature(), Annealed(fall=0.0)])
+def test_what_is_drawn_is_drawn_anew_in_every_epoch(mixing: Mixing) -> None:
+    turns = {tuple(draw.task for draw in draws(mixing, epoch, seed=seed)) for epoch in range(3) for seed in range(3)}
+    assert len(turns) == 9
 
 
 def test_round_robin_and_sum_are_over_with_the_longest_task() -> None:

@@ -14,7 +14,7 @@ import torch
 from conftest import N_POSITIONS, WIDTH, sentences
 from torch import Tensor, nn
 
-from encore import catalogue
+from encore import catalogue, rng
 from encore.assemble import Part, assemble
 from encore.curves.constant import Constant
 from encore.data.batches import collate
@@ -26,8 +26,9 @@ from encore.pairs.cross import Cross
 from encore.pairs.siamese import Siamese
 from encore.pairs.siamese_attend import SiameseAttend
 from encore.pooling.mean import Mean
+from encore.pooling.weighted_layers import WeightedLayers
 from encore.train import Rows, Stream, _Epoch, _Orders, score_rows, score_together
-from encore.types import Draw, LabelSpace, Phase, Spec, Tokens
+from encore.types import Draw, Encoded, LabelSpace, Phase, Spec, Tokens
 
 ROWS = 13
 FIRST, _ = sentences(ROWS, 1)
@@ -104,13 +105,18 @@ def test_the_order_is_drawn_each_time_a_pair_is_met(tokeniser: Tokeniser) -> Non
     assert found[0] != found[1]
     assert found[0] != turned(0, seed=5)
     assert {len({each[number] for each in found}) for number in range(20)} == {2}
+    twin = _Orders(_Epoch({}, phase, {"twin": stream}, {}, None, None, 4, 9)).rows(Draw("twin", 0, 0))[1]  # type: ignore[arg-type]
+    own, of_rows = (rng.generator(4, *purpose).random(400) < 0.5 for purpose in (("pair order", "it", 0), ("order", "it", 0)))
+    assert sorted(found[0].values()) == sorted(own.tolist())
+    for other in (twin, of_rows):                                        # neither another task's nor that in which the rows come
+        assert other is not None
+        assert 0.4 < np.mean(other == own) < 0.6
     plain = replace(stream, random_order=False)
     assert _Orders(_Epoch({}, phase, {"it": plain}, {}, None, None, 4, 9)).rows(Draw("it", 0, 0))[1] is None  # type: ignore[arg-type]
 
 
 def test_the_mean_over_both_orders_is_symmetric(tokeniser: Tokeniser, model_of: Callable[..., TaskModel]) -> None:
     model = model_of("cross", "linear")
-    pair = Cross(eval_order="both")
     pair = Cross(eval_order="both")
     there, back = (rows_of(pair.tokenise(tokeniser, *sides, **HOW), pair) for sides in ((FIRST, SECOND), (SECOND, FIRST)))
     both = score_rows(model, there, VALUE)
@@ -181,10 +187,10 @@ def test_several_tasks_on_the_same_pairs(tokeniser: Tokeniser, model_of: Callabl
 
 
 def test_it_begins_as_siamese(tokeniser: Tokeniser, model_of: Callable[..., TaskModel]) -> None:
-    for pooling in ("mean", "pooler", "max_cls"):
+    for pooling in ("mean", "pooler", "cls"):
         found = []
         for pair in ({"name": "siamese_attend", "n_heads": 3}, "siamese"):
-            model = model_of(pair, "siamese_concat", pooling=pooling if pooling != "max_cls" else "cls")
+            model = model_of(pair, "siamese_concat", pooling=pooling)
             found.append(score_rows(model, rows_of(Siamese().tokenise(tokeniser, FIRST, SECOND, **HOW), Siamese()), VALUE))
         np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
@@ -236,6 +242,29 @@ def test_a_pair_alone_is_computed_as_in_a_batch() -> None:
     for number in (0, 2, 4):
         alone = pooling.finish(torch.cat(parts[number : number + 2]), ragged(lengths[number : number + 2]))
         torch.testing.assert_close(alone, together[number : number + 2], rtol=1e-6, atol=1e-6)
+
+
+def test_the_pooling_behind_it_finds_every_layer_in_its_place() -> None:
+    lengths = (3, 9, 4, 2)
+    draw = torch.Generator().manual_seed(5)
+    states = tuple(torch.randn(sum(lengths), WIDTH, generator=draw).bfloat16() for _ in range(3))
+    pooling = SiameseAttend(n_heads=3).attend(WeightedLayers(load.Shape(WIDTH, 2, 3)), WIDTH)
+    with torch.no_grad():
+        pooling.inner.logits.copy_(torch.tensor([2.0, -1.0]))
+        for linear in (pooling.query, pooling.key, pooling.value, pooling.out):
+            linear.weight.copy_(torch.randn(linear.weight.shape, generator=draw) * 0.3)
+    tokens = ragged(lengths)
+    found = pooling(Encoded(states, tokens))
+    seen = (None, *(pooling.attended(state.float(), tokens) for state in states[1:]))
+    torch.testing.assert_close(found, pooling.inner(Encoded(seen, tokens)))
+    assert not torch.allclose(found, pooling.inner(Encoded((None, *seen[:0:-1]), tokens)), atol=1e-2)
+
+
+def test_its_projections_start_small() -> None:
+    pooling = SiameseAttend(n_heads=3).attend(Mean(load.Shape(WIDTH, 2, 3)), WIDTH)
+    for linear in (pooling.query, pooling.key, pooling.value):
+        assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert not linear.bias.any()
 
 
 def test_every_weight_of_the_layer_is_trained_once_it_has_moved() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from encore import catalogue, optim, step
 from encore.assemble import Part, assemble
+from encore.combine.pcgrad import Pcgrad
 from encore.curves.constant import Constant
 from encore.encoder import load
 from encore.encoder.encoder import Frozen
@@ -48,10 +49,13 @@ def on_paper(sharing: Spec) -> dict[str, TaskModel]:
         return assemble(parts(), sharing, encoder, encoder.shape, seed=1)
 
 
-def tiny(sharing: Spec, *, pooling: str = "pooler", dropout: float = 0.1, only: tuple[str, ...] = ("sst", "qqp", "sts")) -> dict[str, TaskModel]:
+def tiny(
+    sharing: Spec, *, pooling: str = "pooler", dropout: float = 0.1, only: tuple[str, ...] = ("sst", "qqp", "sts"), dtype: torch.dtype = torch.float32
+) -> dict[str, TaskModel]:
     """The same with weights: random ones stand for the pretrained."""
     config = TINY | {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     encoder = load.build(config)
+    encoder.dtype = dtype
     draw = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
@@ -194,6 +198,35 @@ def test_no_two_tasks_of_a_step_draw_the_same_masks(dropout: float) -> None:
     assert (first.loss == second.loss) == (dropout == 0)
 
 
+def test_a_combine_is_given_each_task_s_own_gradient_and_an_order_drawn_for_each_task_and_step() -> None:
+    models = tiny("one", dropout=0.0)
+    parameters, optimiser = unique_parameters(models), optimiser_of(models)
+    given: list[tuple[Any, Any]] = []
+
+    def watched(gradients: Any, order: Any) -> Any:
+        given.append((gradients, order))
+        return Pcgrad()(gradients, order)
+
+    parts = [step.Part(model, [batch(task, 1)], {"task": (1.0, LOSSES[task])}) for task, model in models.items()]
+    alone = []
+    for task, model in models.items():
+        total, weight = LOSSES[task](model, batch(task, 1), model(tokens(1)))
+        (total / weight).backward()
+        alone.append({p: p.grad.clone() for p in parameters.values() if p.grad is not None})
+        model.zero_grad()
+    for number in (1, 1, 2, 3, 4, 5, 6, 7):
+        step.take(parts, optimiser, seed=3, step=number, lr=0.0, clip_norm=None, combine=watched)
+    for found, expected in zip(given[0][0], alone, strict=True):
+        assert set(found) == set(expected)
+        for p, gradient in expected.items():
+            torch.testing.assert_close(found[p], gradient)
+    orders = [order for _, order in given]
+    assert orders[0] == orders[1]                                              # a function of seed and step
+    assert len({str(order) for order in orders}) > 4
+    assert all(sorted(own) == [0, 1, 2] for order in orders for own in order)
+    assert any(len({tuple(own) for own in order}) > 1 for order in orders)
+
+
 # --------------------------------------------------------------------------------------------------------------------------------- one by one
 
 
@@ -219,15 +252,50 @@ def test_more_own_layers_than_there_are_is_refused() -> None:
         tiny({"name": "branch", "own_layers": 4})
 
 
-def test_other_poolings_are_not_shared() -> None:
-    config = TINY
-    encoder = load.build(config)
-    mixed = parts() | {"sts": Part(STS, {"name": "attention"}, {"name": "linear"}, CROSS)}
+@pytest.mark.parametrize("other", [
+    Part(STS, {"name": "attention"}, {"name": "linear"}, CROSS),
+    Part(STS, {"name": "max_cls", "k": 3}, {"name": "linear"}, CROSS),
+    Part(STS, {"name": "max_cls", "k": 2}, {"name": "siamese_cosine"}, {"name": "siamese_attend", "n_heads": 3}),
+])  # fmt: skip
+def test_other_poolings_are_not_shared(other: Part) -> None:
+    """Of another kind, of other settings, or with a layer in front."""
+    encoder = load.build(TINY)
+    mixed = parts() | {task: replace(part, pooling={"name": "max_cls", "k": 2}) for task, part in parts().items() if task != "sts"} | {"sts": other}
     models = assemble(mixed, "one", encoder, encoder.shape, seed=1)
     poolings = [model.branches[0].pooling for model in models.values()]
     assert poolings[0] is poolings[1]
     assert poolings[2] is not poolings[0]
     assert models["sts"].branches[0].encoder is models["sst"].branches[0].encoder
+    twins = assemble({"a": other, "b": other}, "one", encoder, encoder.shape, seed=1)
+    assert twins["a"].branches[0] is twins["b"].branches[0]
+
+
+def test_the_norm_behind_a_task_s_own_layers_is_its_own() -> None:
+    """Of a family that has one there."""
+    sizes = {key: TINY[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")}
+    for own_layers, apart in ((1, True), (0, False)):
+        encoder = load.build({**sizes, "model_type": "modernbert"})
+        models = assemble(parts("mean"), {"name": "branch", "own_layers": own_layers}, encoder, encoder.shape, seed=1)
+        first, second = (models[task].branches[0].encoder.final_norm for task in ("sst", "sts"))
+        assert isinstance(first, torch.nn.Module)
+        assert isinstance(second, torch.nn.Module)
+        assert (first is not second) == apart
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_encoder_computes_in_the_precision_of_the_pretrained_one(name: str) -> None:
+    models = tiny(ALL[name], dtype=torch.bfloat16)
+    assert {branch.encoder.embedded(tokens(1)).dtype for model in models.values() for branch in model.branches} == {torch.bfloat16}
+
+
+def test_new_weights_are_drawn_for_each_task_and_not_for_its_place() -> None:
+    """Two tasks with equal poolings and heads start apart, and each starts as it does alone."""
+    how: dict[str, Any] = {"sharing": {"name": "one", "pooler": "own"}, "pooling": "attention"}
+    models = tiny(**how)
+    for part in ("branches.0.pooling.score.weight", "head.out.weight"):
+        qqp, sts = (models[task].get_parameter(part) for task in ("qqp", "sts"))
+        assert not torch.equal(qqp, sts)
+        assert torch.equal(sts, tiny(**how, only=("sts",))["sts"].get_parameter(part))
 
 
 def test_the_frozen_half_is_always_the_same() -> None:
