@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from encore.errors import Complaints, EncoreError, RecipeError, TrainingError, did_you_mean, first_line
+from encore.catalogue import kinds
+from encore.errors import Complaints, EncoreError, RecipeError, TrainingError, did_you_mean, first_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +113,7 @@ def train(
 @app.command(short_help="Compare the variants of a recipe over several seeds.")
 def compare(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with variants:, or the name of one that `encore ls recipes` lists.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe: encoder=minilm seeds=[42,43] …")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe: encoder=minilm seeds=[42,43] …")] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="NAMES", help="Only these variants, commas between; the reference is always there.")] = None,
     curve: Annotated[str | None, typer.Option("--curve", metavar="KEY=VALUES", help="A study for each size: train_rows=500,1000,2000")] = None,
     race: Annotated[bool, typer.Option("--race", help="Screen the variants on seeds of its own; all seeds only for the best.")] = False,
@@ -141,7 +142,7 @@ def compare(
 @app.command(short_help="Search for the best settings of a recipe.")
 def tune(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.yaml) with search:, and if need be trials:, seeds_per_trial: and seeds:.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe; one that is searched is then fixed.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe; one that is searched is then fixed.")] = None,
     n: Annotated[int | None, typer.Option("--trials", "-n", min=1, metavar="N", help="Trials in all, with those that are there.")] = None,
     sampler: Annotated[str, typer.Option("--sampler", metavar="NAME", help="tpe, random, grid, gp, cmaes.")] = "tpe",
     pruner: Annotated[str, typer.Option("--pruner", metavar="NAME", help="Gives trials up: none, median, hyperband, wilcoxon (over seeds).")] = "none",
@@ -340,17 +341,17 @@ def push(
 
 @app.command("ls", short_help="List runs, named tasks, recipes or techniques.")
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="KIND", help="tasks, recipes, or techniques: pooling, heads, losses, curves, plans, metrics.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="KIND", help=f"tasks, recipes, or techniques: {', '.join(kinds())}.")] = None,
     runs: Runs = Path("runs"),
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
     """The runs that there are, the named tasks, the recipes that come with Encore and what there is of them, or the techniques of one kind."""
-    from encore import catalogue, listings
+    from encore import listings
     from encore.evaluate import show
 
-    if what is not None and what not in ("tasks", "recipes", *catalogue.kinds()):
-        raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, ['tasks', 'recipes', *catalogue.kinds()])}")
+    if what is not None and what not in ("tasks", "recipes", *kinds()):
+        raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, ['tasks', 'recipes', *kinds()])}")
     if what is None:
         found = listings.runs(runs)
         table = listings.runs_table(found)
@@ -381,7 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _told(error.problems, error.exit_code, error, given)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:                              # `encore … | head`: whoever read has seen enough
+    except (BrokenPipeError, SystemExit) as error:       # `encore … | head`: whoever read has seen enough; typer makes a failure of it
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
@@ -400,8 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _told(lines: Sequence[str], code: int, error: Exception, given: Sequence[str]) -> int:
     if "--debug" in given:
         raise error
-    for line in lines:
-        print(line, file=sys.stderr)
+    _say(lines, quiet=False)
     return code
 
 
@@ -420,7 +422,7 @@ def _console() -> Console:
 
 def _say(lines: Sequence[str], *, quiet: bool) -> None:
     for line in () if quiet else lines:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def _reading(on_bad_row: str | None, delimiter: str | None, encoding: str | None) -> dict[str, Any]:

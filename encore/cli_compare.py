@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from encore.errors import printable
 from encore.progress import duration
 
 __all__ = ["SOME_FAILED", "command"]
@@ -35,9 +36,8 @@ def command(
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     plan = resolve(study_of(recipe, overrides, only=names, curve=curve, race=race))
-    say = [] if quiet else _announced(plan, runs)
-    for line in say:
-        print(line, file=sys.stderr)
+    for line in [] if quiet else _announced(plan, runs):
+        print(printable(line), file=sys.stderr)
     if dry_run:
         _dry_run(plan, runs, processes, json_=json_)
         return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.cli_words import duration
-from encore.errors import RecipeError
+from encore.errors import RecipeError, printable
 
 if TYPE_CHECKING:
     from encore.tuning import Tuning
@@ -41,7 +41,7 @@ def command(
 
     tuning = resolve(search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage)
     for line in [] if quiet else _announced(tuning, runs):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     if dry_run:
         _dry_run(tuning, runs, processes, json_=json_)
         return 0

@@ -71,7 +71,7 @@ def _cut(prepared: Prepared, task: str) -> str:
 def run_line(folder: Path) -> str:
     """Which run this is, and whether there is something of it already."""
     if (folder / "manifest.json").exists():
-        return f"run {folder}: complete already"
+        return f"run {folder}: complete already" + ("" if (folder / "model").is_dir() else " but for its weights, which are trained again, to the same bits")
     steps = (folder / "steps.jsonl").read_bytes().count(b"\n") if (folder / "steps.jsonl").exists() else 0
     return f"run {folder}: goes on after step {steps:,}" if steps else f"run {folder}"
 
@@ -182,10 +182,10 @@ def explained_lines(task: LoadedTask, dataset: Dataset, scores: np.ndarray, expl
     from encore.explain import drawn
     from encore.predict import named_predictions
 
-    places = dataset.lines if dataset.lines is not None else dataset.rows + 1
+    what, places = ("line", dataset.lines) if dataset.lines is not None else ("row", dataset.rows + 1)
     names = (task.columns.text, task.columns.text_pair or "")
     for place, said, each in zip(places.tolist(), named_predictions(scores, task.labels), explanations, strict=True):
-        yield drawn(each, title=f"{place}: {_answer(said)}", names=names)
+        yield drawn(each, title=f"{what} {place}: {_answer(said)}", names=names)
 
 
 def _answer(said: Prediction) -> str:
@@ -236,7 +236,9 @@ def usage_problem(error: Any, given: Sequence[str]) -> str:
     parameter = getattr(error, "param", None)
     called = (parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name) if parameter is not None else ""
     if name == "MissingParameter":
-        return f"{where}: {called} is missing. See: {where} --help"
+        metavar = getattr(parameter, "metavar", None) or ""
+        choices = f", one of {metavar.replace('|', ', ')}," if called.startswith("-") and "|" in metavar else ""
+        return f"{where}: {called}{choices} is missing. See: {where} --help"
     if name == "BadParameter" and called:
         return f"{where}: {called}: {error.message[:1].lower()}{error.message[1:].rstrip('.')}."
     return f"{where}: {message[:1].lower()}{message[1:]}. See: {where} --help"

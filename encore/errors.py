@@ -7,12 +7,14 @@ The command line prints `error.problems`, one line each, and leaves with `error.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line"]
+__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line", "printable"]
 
 Result = TypeVar("Result")
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class EncoreError(Exception):
@@ -88,6 +90,11 @@ def first_line(error: BaseException, most: int | None = None) -> str:
 def on_one_line(error: BaseException) -> str:
     """All that somebody else's exception says, without its name if it says anything."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """The text with a sign in place of each character that would do something to a terminal: escapes, line breaks, changes of direction."""
+    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS else each for each in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

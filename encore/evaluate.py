@@ -5,17 +5,16 @@ Everything here takes raw scores (rows, n_scores) and targets, whoever made them
 
 from __future__ import annotations
 
-import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from encore import catalogue
 from encore.data.columns import naturally
-from encore.errors import DataError, RecipeError, did_you_mean
+from encore.errors import DataError, RecipeError, did_you_mean, printable
 from encore.scores import checked, predictions, probabilities, row_losses
 from encore.statistics import Form, Metric, MetricWarning, bootstrap_interval
 from encore.types import LabelSpace, TaskKind
@@ -38,7 +37,6 @@ __all__ = [
     "mistakes_table",
     "one_line",
     "predictions",
-    "printable",
     "probabilities",
     "results_table",
     "show",
@@ -47,7 +45,7 @@ __all__ = [
 ]
 
 _FEW_ROWS = 30
-_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LONG_WORD = 16
 _MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
 
 
@@ -222,19 +220,28 @@ class Listing:
         from rich.text import Text
 
         table = Table(title=Text(self.title) if self.title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for column, name in enumerate(self.columns):
-            table.add_column(Text(name), justify="right" if column in self.numeric else "left", overflow="fold", no_wrap=column == 0)
+        for column, (name, least) in enumerate(zip(self.columns, _least_widths(self), strict=True)):
+            justify: Literal["left", "right"] = "right" if column in self.numeric else "left"
+            table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=column == 0, min_width=least)
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return Group(table, *(Text(note, style="dim") for note in self.notes))
 
 
 def show(listing: Listing, console: Console) -> None:
-    """Draw it on a terminal; elsewhere write plain lines, as long as they need to be (rich would cut them at 80 columns)."""
-    if console.is_terminal:
+    """Draw it on a terminal that is wide enough for its words; elsewhere write plain lines, as long as they need to be (rich would cut them)."""
+    if console.is_terminal and sum(width + 2 for width in _least_widths(listing)) < console.width:
         console.print(listing)
     else:
         console.file.write(f"{listing}\n")
+
+
+def _least_widths(listing: Listing) -> list[int]:
+    """Characters of each column in which no word is cut, but for the very long ones of texts and paths; the first column is never wrapped."""
+    from rich.cells import cell_len
+
+    first, *others = zip(listing.columns, *listing.rows, strict=True)
+    return [max(map(cell_len, first)), *(min(_LONG_WORD, max(cell_len(word) for cell in cells for word in (*cell.split(), ""))) for cells in others)]
 
 
 def figure(estimate: Estimate, form: Form) -> str:
@@ -401,11 +408,6 @@ def slices_table(column: str, slices: Sequence[Slice], *, title: str = "") -> Li
 def _text(value: Any) -> str:
     """A string, also from a pyarrow scalar."""
     return str(value.as_py() if hasattr(value, "as_py") else value)
-
-
-def printable(text: str) -> str:
-    """The text with a sign in place of each character that would do something to a terminal: escapes, line breaks, changes of direction."""
-    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS else each for each in text)
 
 
 def one_line(text: str, max_chars: int) -> str:

@@ -18,8 +18,7 @@ from torch import Tensor
 from encore import catalogue
 from encore.data.batches import collate, evaluation_batches
 from encore.data.tokenise import Pieces, Texts, Tokeniser, Truncation, pieces, tokenise
-from encore.errors import RecipeError
-from encore.evaluate import printable
+from encore.errors import RecipeError, printable
 from encore.model import TaskModel
 
 if TYPE_CHECKING:

@@ -179,8 +179,8 @@ def _with(settings: str) -> str:
 def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """Paper and table → recipe → status."""
     rows = tuple((entry["source"] or "", entry["recipe"], entry["command"], f"{entry['runs']:,}", entry["status"]) for entry in found)
-    notes = ("To run one: encore train, compare or tune RECIPE, as the third column says; encoder=minilm runs it without a network.",)
-    return Listing("", ("source", "recipe", "for", "runs", "status"), rows, notes, frozenset({3}))
+    notes = ("To run one: encore COMMAND RECIPE; encoder=minilm runs it without a network.",)
+    return Listing("", ("source", "recipe", "command", "runs", "status"), rows, notes, frozenset({3}))
 
 
 def techniques(kind: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from encore import files
 from encore.data.dataset import Dataset, load_task, open_test
 from encore.data.read import shown
+from encore.errors import DataError
 from encore.evaluate import (
     DevScores,
     Estimate,
@@ -130,7 +131,10 @@ def open_final(model: Model, task: str | None, *, log: Callable[[str], None], ke
 
 def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
     """What must be said where the file is one that the run was trained on or chosen by: such figures are memory."""
-    splits = files.read_json(model.folder / "data.json")[task]["splits"]
+    try:
+        splits = files.read_json(model.folder / "data.json")[task]["splits"]
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{model.folder / 'data.json'}: missing, or not as the run wrote it. Remove the folder and run it again.") from None
     same = [name for name, split in splits.items() if split["sha256"] == dataset.digest]
     if "train" in same:
         n = splits["train"]["rows"]

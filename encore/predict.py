@@ -23,6 +23,7 @@ from encore.errors import DataError, RecipeError, did_you_mean
 from encore.explain import Explanation, explain
 from encore.model import Branch, TaskModel, first_names
 from encore.prepare import tokenise_set
+from encore.run import no_run
 from encore.scores import predictions, probabilities
 from encore.train import Rows, score_together
 from encore.types import LabelSpace
@@ -165,16 +166,26 @@ def load(run: str | Path) -> Model:
     """A run folder, complete or not, as long as it has a model. Raises DataError where it has none or where its files were changed."""
     folder = Path(run)
     where = folder / "model"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
+    if not where.is_dir() and not (folder / "resolved.json").is_file():
+        raise DataError(no_run(folder))
     if not where.is_dir() and (folder / files.MANIFEST).exists():
         command = shlex.join(["encore", "train", str(folder / "recipe.yaml"), "--runs", str(folder.parent)])
-        raise DataError(f"{folder}: a run of a comparison, which keeps figures and no weights. To get them, train it once more, to the same bits: {command}")
+        raise DataError(f"{folder}: has no weights: a comparison or a search keeps figures only. To get them, train it once more, to the same bits: {command}")
     if not where.is_dir():
         raise DataError(f"{folder}: has no model yet. Give the command that started it once more; it resumes.")
     wrong = files.wrong_files(where)
     if wrong:
         raise DataError(f"{where / name}: missing, or not as the run wrote it. Remove the folder {folder} and run it again." for name in wrong)
+    try:
+        return _built(folder, where)
+    except (KeyError, TypeError, RecipeError) as error:                     # its files are as they were written, so another Encore wrote them
+        why = error.problems[0].rstrip(".") if isinstance(error, RecipeError) else f"{type(error).__name__}: {error}"
+        remedy = f"Use the version that {folder / 'environment.json'} names, or train it again."
+        raise DataError(f"{folder}: another version of Encore wrote its model, which this one cannot build ({why}). {remedy}") from error
+
+
+def _built(folder: Path, where: Path) -> Model:
+    """The model of a run whose files are as they were written."""
     assembly, config = files.read_json(where / "model.json"), files.read_json(where / "config.json")
     parts, labels = {}, {}
     for name, spec in assembly["tasks"].items():

@@ -14,10 +14,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -44,7 +46,7 @@ from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit, higher_is_better, own_losses
 from encore.types import EvalReport, StepReport
 
-__all__ = ["MODEL", "Abandoned", "Answers", "Result", "RunBusy", "Watcher", "answers_at", "execute", "read_result", "scores_at"]
+__all__ = ["MODEL", "Abandoned", "Answers", "Result", "RunBusy", "Watcher", "answers_at", "execute", "no_run", "read_result", "scores_at"]
 
 MODEL = "model"                                  # the trained model's name beside the baselines
 Watcher = Callable[[StepReport | EvalReport], None]
@@ -146,8 +148,8 @@ def _is_complete(folder: Path, keep_model: bool) -> bool:
 
 def read_result(folder: Path) -> Result:
     """The result of a complete run. Raises DataError where there is none or where files were changed."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such run. `encore ls` lists the runs that there are.")
+    if not _begun(folder):
+        raise DataError(no_run(folder))
     if not (folder / files.MANIFEST).exists():
         raise DataError(f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that started it once more; it resumes.")
     wrong = files.wrong_files(folder)
@@ -166,6 +168,28 @@ def read_result(folder: Path) -> Result:
     kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
     best = stored.get("best", {})
     return Result(folder, metrics, **kept, notes=tuple(stored["notes"]), seconds=seconds, tokens_per_second=tokens_per_second, best=best)
+
+
+def no_run(folder: Path) -> str:
+    """What is said of a path that is no run's folder, with the runs that may have been meant."""
+    if folder.is_dir():
+        where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
+        return f"{folder}: not the folder of a run. `encore ls{where}` lists the runs that there are."
+    runs = {run.name: run for place in (folder.parent, Path(os.environ.get("ENCORE_RUNS", "runs"))) for run in _runs_in(place)}
+    near = [name for name in runs if name.startswith(folder.name)][:2] or difflib.get_close_matches(folder.name, runs, n=2, cutoff=0.7)
+    meant = f" Did you mean {' or '.join(str(runs[name]) for name in near)}?" if near else ""
+    return f"{folder}: no such run.{meant} `encore ls` lists the runs that there are."
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(filter(_begun, folder.iterdir()))
+    except OSError:                                             # no folder, or one that may not be read
+        return []
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / "resolved.json").is_file() or (folder / files.MANIFEST).is_file()
 
 
 @dataclass(frozen=True)

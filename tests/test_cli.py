@@ -7,6 +7,7 @@ by `ENCORE_WRITE_GOLDEN=1 pytest tests/test_cli.py`: read what changed before it
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -79,6 +80,7 @@ FILES: dict[str, str | bytes] = {
     "tabs.csv": reviews().replace(",", "\t"),
     "semicolons.csv": reviews().replace(",", ";"),
     "bom.csv": b"\xef\xbb\xbf" + reviews().encode(),
+    "escape.csv": reviews().replace(",1,", ",\x1b]0;one\x07,"),
     "damaged.csv": reviews(line_6="the caf\u00e9 lamp \u00e9 is great,5,north").encode().replace(b"\xc3\xa9 is", b"\xe9 is"),
     "cp1252.csv": reviews(line_6="the caf\u00e9 lamp is great,5,north").encode("cp1252"),
     "several.csv": rows(("text", "topic", "category"), *((text, f"t{stars % 3}", region) for text, stars, region in REVIEWS)),
@@ -91,6 +93,9 @@ FILES: dict[str, str | bytes] = {
     "tags.csv": rows(("text", "tags"), *((text, "praise;strong" if stars == 5 else "blame" if stars < 3 else "praise") for text, stars, _ in REVIEWS)),
     "reviews.jsonl": "".join(json.dumps({"text": text, "stars": stars}) + "\n" for text, stars, _ in REVIEWS),
     "broken.jsonl": '{"text": "the lamp is fine", "stars": 3}\n{"text": "the tent is fine, "stars": 3}\n{"text": "the zip is dull", "stars": 2}\n',
+    "array.jsonl": json.dumps([{"text": text, "stars": stars} for text, stars, _ in REVIEWS]),
+    "lines.csv": "".join(json.dumps({"text": text, "stars": stars}) + "\n" for text, stars, _ in REVIEWS),
+    "titled.csv": f"Survey 2024\n\n{reviews()}",
     "array.json": json.dumps([{"text": text, "stars": stars} for text, stars, _ in REVIEWS]),
     "reviews.xlsx": archive(**{"[Content_Types].xml": "<Types/>", "xl__workbook.xml": "<workbook/>"}),
     "reviews.zip": archive(**{"reviews.csv": reviews()}),
@@ -378,6 +383,13 @@ def test_what_was_found_out_about_a_file_is_announced(run: Run, arguments: tuple
     assert outcome.err.splitlines()[0] == announced
 
 
+def test_a_file_cannot_write_on_the_terminal(run: Run) -> None:
+    for arguments in (("train", "escape.csv", "--dry-run"), ("train", "escape.csv", "--label", "stars", "--dev", "sixes.csv")):
+        outcome = run(*arguments)
+        assert "\ufffd]0;one\ufffd" in outcome.err
+        assert not {"\x1b", "\x07"} & set(outcome.err + outcome.out)
+
+
 def test_bad_rows_are_skipped_and_counted(run: Run) -> None:
     outcome = run("train", "five.csv", "--on-bad-row", "skip", *QUICK)
     assert outcome.code == 0
@@ -503,6 +515,25 @@ def test_evaluation_names_the_file_and_warns_of_rows_it_was_trained_on(run: Run,
     assert "trained on" not in fresh.out
 
 
+def test_a_run_that_lost_a_file_is_not_measured(run: Run, reviewed: Path) -> None:
+    (reviewed / "data.json").unlink()
+    outcome = run("evaluate", reviewed, "reviews.csv", "--quiet")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err == f"{reviewed}/data.json: missing, or not as the run wrote it. Remove the folder and run it again.\n"
+
+
+def test_weights_that_are_gone_are_trained_again_and_that_is_said(run: Run) -> None:
+    assert run("train", "reviews.csv", *QUICK).code == 0
+    (folder,) = Path("runs").iterdir()
+    shutil.rmtree(folder / "model")
+    lost = run("predict", folder, "new.csv")
+    command = shlex.split(lost.err.strip().partition("to the same bits: ")[2])
+    assert (lost.code, command) == (3, ["encore", "train", f"{folder}/recipe.yaml", "--runs", "runs"])
+    again = run(*command[1:])
+    assert f"run {folder}: complete already but for its weights, which are trained again, to the same bits" in again.err.splitlines()
+    assert run("predict", folder, "new.csv").code == 0
+
+
 def test_evaluation_as_one_object(run: Run, reviewed: Path) -> None:
     found = json.loads(run("evaluate", reviewed, "reviews.csv", "--json", "--slice", "region", "--mistakes", "2").out)
     assert (found["run"], found["file"], found["rows"], found["labels"]) == (str(reviewed), "reviews.csv", 40, ["1", "2", "3", "4", "5"])
@@ -621,6 +652,23 @@ def test_what_nobody_foresaw_is_one_line_too(run: Run, monkeypatch: pytest.Monke
     assert outcome.code == code
     assert outcome.err.startswith(said)
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_whoever_reads_no_further_makes_no_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`encore … | head -n 1` under `set -o pipefail`."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        def fileno(self) -> int:
+            return spare.fileno()
+
+    with Path("spare").open("w") as spare:
+        monkeypatch.setattr(sys, "stdout", Closed())
+        with pytest.raises(SystemExit) as end:
+            cli.main(["ls", "metrics"])
+    assert end.value.code == 0
 
 
 def test_debug_shows_where(here: Path) -> None:

@@ -253,3 +253,14 @@ def test_plain_lines_when_not_a_terminal_and_never_cut():
     show(listing, Console(file=drawn, force_terminal=True, color_system=None, width=40))
     assert "─" in drawn.getvalue()
     assert drawn.getvalue().count("w") == 300
+
+
+def test_a_table_is_drawn_only_where_its_words_fit():
+    """On a narrow terminal rich breaks figures into a letter per line."""
+    listing = Listing("", ("run", "state", "dev figure"), (("runs/reviews-2025746221", "complete", "18.9 % [9.4, 30.2]"),), (), frozenset({2}))
+    for width, is_drawn in ((30, False), (43, False), (44, True), (60, True), (120, True)):
+        out = io.StringIO()
+        show(listing, Console(file=out, force_terminal=True, color_system=None, width=width))
+        assert ("─" in out.getvalue()) == is_drawn
+        assert all(word in out.getvalue() for word in ("runs/reviews-2025746221", "complete", "18.9 %", "30.2]")), width
+        assert is_drawn or out.getvalue() == f"{listing}\n"

@@ -330,7 +330,7 @@ def test_the_command_shows_texts_and_figures(run: Path, new: Path, warm: Warm) -
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert len(lines) == 8
-    assert re.fullmatch(r"2: (bad|fair|good) \(0\.\d\d\)", lines[0])
+    assert re.fullmatch(r"line 2: (bad|fair|good) \(0\.\d\d\)", lines[0])
     assert lines[1] == "  text: the [bold]zip[/bold] \ufffd[31mbroke"
     assert lines[2] == "  other: xyzzy box"
     assert re.fullmatch(r"  (\S+ \d+\.\d %, ){8}special tokens \d+\.\d %", lines[3])

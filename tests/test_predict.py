@@ -17,6 +17,7 @@ import torch
 from conftest import Tables, Warm, write_csv
 
 import encore
+from encore import files
 from encore.data.read import read_table
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.predict import Model, Prediction, load
@@ -236,8 +237,32 @@ def test_without_a_model_there_is_nothing_to_load(trained: Trained, tmp_path: Pa
     with pytest.raises(DataError, match="no such run"):
         load(tmp_path / "nothing")
     (tmp_path / "begun").mkdir()
+    with pytest.raises(DataError, match=r"begun: not the folder of a run\. `encore ls` lists"):
+        load(tmp_path / "begun")
+    (tmp_path / "begun" / "resolved.json").write_text("{}")
     with pytest.raises(DataError, match=r"no model yet.*resumes"):
         load(tmp_path / "begun")
+    with pytest.raises(DataError, match=r"not the folder of a run\. `encore ls --runs .*` lists the runs"):
+        load(tmp_path)
+    with pytest.raises(DataError, match=r"no such run\. Did you mean .*/begun\? `encore ls`"):
+        load(tmp_path / "begunn")
+
+
+def test_a_model_of_another_version_is_told_as_such(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / trained.folder.name
+    shutil.copytree(trained.folder, folder)
+    assembly = files.read_json(folder / "model" / "model.json")
+    assembly["tasks"]["train"]["pooling"] = {"name": "of_tomorrow"}
+    files.write_json(folder / "model" / "model.json", assembly)
+    files.write_manifest(folder / "model", [file for file in (folder / "model").iterdir() if file.name != files.MANIFEST])
+    said = r"another version of Encore wrote its model, .*no pooling called 'of_tomorrow'.*Use the version that .*environment\.json"
+    with pytest.raises(DataError, match=said):
+        load(folder)
+    del assembly["tasks"]["train"]["labels"]
+    files.write_json(folder / "model" / "model.json", assembly)
+    files.write_manifest(folder / "model", [file for file in (folder / "model").iterdir() if file.name != files.MANIFEST])
+    with pytest.raises(DataError, match=r"another version of Encore .*KeyError: 'labels'"):
+        load(folder)
 
 
 def test_a_task_that_the_run_has_not_is_refused(trained: Trained) -> None:

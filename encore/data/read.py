@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ _USUAL = (".csv", ".tsv", ".jsonl", ".parquet")  # what a hint calls a table: of
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _SKIP = "Fix the row, or pass --on-bad-row skip."
+_EXCEL_NOTE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # the first line of some exports, which tells Excel the delimiter and is no row
 
 
 @dataclass(frozen=True)
@@ -206,9 +208,24 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
     form = _SUFFIXES[suffix]
     if form == "parquet":
         complain([f"{name}: not a parquet file (it does not begin with 'PAR1'). Write it again, or rename it after what it holds (.csv, .tsv, .jsonl)."])
-    if form == "jsonl" and data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        complain([f"{name}: one JSON array; expected one object per line. Convert it: jq -c '.[]' {Path(path).name} > {Path(path).stem}.jsonl"])
+    other = _other_json(data[: 1 << 16].lstrip(b"\xef\xbb\xbf \t\r\n"), form, Path(name))
+    if other:
+        complain([f"{name}: {other}"])
     return form
+
+
+def _other_json(text: bytes, form: str, file: Path) -> str | None:
+    """Which other JSON a file holds than its name says, and the remedy, whose result must not be the very file that it reads."""
+    first = text.split(b"\n", 1)[0].strip()
+    target = file.with_suffix(".jsonl") if file.suffix != ".jsonl" else file.with_name(f"{file.stem}_lines.jsonl")
+    convert = f"expected one object per line. Convert it: jq -c '{{}}' {shlex.quote(str(file))} > {shlex.quote(str(target))}"
+    if first.startswith(b"[{") or (form == "jsonl" and first.startswith(b"[")):
+        return f"one JSON array; {convert.format('.[]')}"
+    if first == b"{":
+        return f"JSON objects over several lines; {convert.format('.')}"
+    if form != "jsonl" and first.startswith(b'{"'):
+        return "its lines are JSON objects; rename it to end in .jsonl."
+    return None
 
 
 def _foreign(data: bytes, suffix: str) -> str | None:
@@ -370,8 +387,10 @@ def _csv(data: bytes, encoding: str, name: str, asked: str | None, usual: str) -
         return _csv_records(_text(data, encoding), name, delimiter, dialect)
 
     with _long_cells():
-        delimiter = asked or _sniff_delimiter(_text(data, encoding).read(1 << 16), usual)
-        note = f"delimiter {_say(delimiter)}"
+        sample = _text(data, encoding).read(1 << 16)
+        stated = _EXCEL_NOTE.match(sample)
+        delimiter = asked or (stated[1] if stated else _sniff_delimiter(sample, usual))
+        note = f"delimiter {_say(delimiter)}{' (as its first line says)' if stated and not asked else ''}"
         has_quotes = b'"' in data
         if delimiter == "\t" and has_quotes:
             plain = records(delimiter, quoting=csv.QUOTE_NONE)
@@ -418,10 +437,10 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
     literal = dialect.get("quoting") == csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=delimiter, strict=True, **dialect)
     header = _header(reader, name, delimiter)
-    width, row_number = len(header), 0
+    width, row_number, header_line = len(header), 0, reader.line_num
     chunks: list[pa.RecordBatch] = []
     block: list[list[str]] = []
-    parsed = _Parsed(pa.table({}), [], [])
+    parsed, ragged = _Parsed(pa.table({}), [], []), set[int]()
     schema = pa.schema([(column, pa.string()) for column in header])
 
     def flush() -> None:
@@ -443,6 +462,7 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
             if not row or (len(row) == 1 and not row[0].strip()):
                 continue
             parsed.problems.append(_ragged_problem(name, start, header, len(row), delimiter, literal=literal))
+            ragged.add(len(row))
         else:
             block.append(row)
             parsed.lines.append(start)
@@ -452,6 +472,12 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
         row_number += 1
     flush()
     parsed.columns = pa.Table.from_batches(chunks, schema=schema)
+    if not chunks and len(ragged) == 1 and len(parsed.problems) > 1:  # a title above the table, most often
+        cells = f"{width} cell{'s' if width > 1 else ''} ({_some(header)})"
+        complain([
+            f"{name}:{header_line}: this line has {cells}, and every row below it {ragged.pop()}. Expected the column names, such as: text,label. "
+            "Remove what stands above them."
+        ])
     if not chunks and not parsed.problems:
         complain([f"{name}: a header line ({', '.join(header)}) and no rows."])
     return parsed
@@ -478,7 +504,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]:
     try:
-        header = next((row for row in reader if any(cell.strip() for cell in row)), None)
+        header = next((row for row in reader if any(cell.strip() for cell in row) and not _EXCEL_NOTE.match(f"{delimiter.join(row)}\n")), None)
     except csv.Error:
         raise DataError(f"{name}:1: the header line has a quote that is not closed. Expected column names, such as: text,label") from None
     if header is None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import Complaints, DataError, RecipeError, did_you_mean
-from encore.export.check import answers, ask, compared, version_of
+from encore.export.check import Answered, answers, ask, compared, version_of
 from encore.export.write import expressible, write_export
-from encore.predict import load
+from encore.predict import LoadedTask, Model, load
 from encore.run import read_result
 
-__all__ = ["KINDS", "OLDEST", "Exported", "export"]
+__all__ = ["KINDS", "OLDEST", "Exported", "export", "ready"]
 
 KINDS = {"hf": "transformers", "sentence-transformers": "sentence_transformers"}         # what --to may say → what has to be installed
 OLDEST = {"transformers": "5.0", "sentence_transformers": "5.3"}                         # the first is that of the extra `hf`
@@ -50,7 +50,22 @@ def export(
     Raises RecipeError, DataError or TrainingError before or while it writes; EncoreError where the folder does not give Encore's numbers. The target
     is then as it was.
     """
-    run, target = Path(run), Path(target)
+    target = Path(target)
+    model, chosen, answered = ready(run, to, target, task=task, on=on, overwrite=overwrite)
+    with files.explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with _placed(target) as being_written:
+        written = write_export(model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding)
+        (found,) = ask([(written, answered)])
+        difference = compared(target, answered, found)
+    return Exported(target, to, written.made_of, written.own_class, len(answered.store), answered.where, difference, written.limits)
+
+
+def ready(
+    run: str | Path, to: str, target: Path, *, task: str | None = None, on: str | None = None, overwrite: bool = False
+) -> tuple[Model, LoadedTask, Answered]:
+    """What an export is made of, once nothing stands in its way; nothing is written. Raises all that `export` raises before it writes."""
+    run = Path(run)
     complaints = Complaints()
     for check in (lambda: _installed(to), lambda: _free(target, overwrite=overwrite), lambda: read_result(run)):
         complaints.of(check)
@@ -63,13 +78,7 @@ def export(
     assert model is not None
     assert chosen is not None
     assert answered is not None
-    with files.explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with _placed(target) as being_written:
-        written = write_export(model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding)
-        (found,) = ask([(written, answered)])
-        difference = compared(target, answered, found)
-    return Exported(target, to, written.made_of, written.own_class, len(answered.store), answered.where, difference, written.limits)
+    return model, chosen, answered
 
 
 def _installed(to: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from encore.data.hub import quiet
 from encore.errors import Complaints, DataError, RecipeError, first_line
-from encore.export.folder import Exported, export
+from encore.export.folder import Exported, export, ready
 
 __all__ = ["Pushed", "push"]
 
@@ -57,9 +57,10 @@ def push(
             "--overwrite: they are replaced in one commit, and stay in the repository's history."
         ))
     with tempfile.TemporaryDirectory(prefix="encore-push-") as place:
-        exported = complaints.of(lambda: export(run, to, Path(place, "model"), task=task, on=on, name=repository))
-        complaints.raise_any()
-        assert exported is not None
+        if complaints.errors:                            # nothing is written that will not be sent, which takes a minute; only looked at
+            complaints.of(ready, run, to, Path(place, "model"), task=task, on=on)
+            complaints.raise_any()
+        exported = export(run, to, Path(place, "model"), task=task, on=on, name=repository)
         files = exported.files
         url = hub.commit(exported.folder, is_new=there is None, private=private, message=f"Encore run {Path(run).resolve().name}") if hub else None
     return Pushed(repository, url, private, files, exported)

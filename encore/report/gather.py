@@ -95,11 +95,11 @@ class Texts:
 def kind_of(folder: Path) -> Literal["run", "comparison", "search"]:
     """Raises DataError where the folder is none of them."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such run or comparison. `encore ls` lists the runs that there are.")
+        raise DataError(f"{folder}: no such run, comparison or search. `encore ls` lists the runs that there are.")
     if (folder / "study.json").is_file():
         return "search" if "sampler" in files.read_json(folder / "study.json") else "comparison"
     if not (folder / "resolved.json").is_file():
-        raise DataError(f"{folder}: neither a run nor a comparison. Give a folder that `encore train` or `encore compare` printed; `encore ls` lists the runs.")
+        raise DataError(f"{folder}: no run, comparison or search. Give a folder that `encore train`, `compare` or `tune` printed; `encore ls` lists the runs.")
     return "run"
 
 

@@ -221,6 +221,11 @@ MISTAKES = {
     "an unknown ending": ("t.txt", b"text,label\na,b\n", "t.txt: files that end in '.txt' are not read; expected .csv, .tsv, .jsonl or .parquet. Rename the file after what it holds."),
     "no ending": ("data", b"text,label\na,b\n", "data: the name has no ending; expected .csv, .tsv, .jsonl or .parquet. Rename the file after what it holds."),
     "a JSON array": ("t.json", b'[{"text": "a"}]', "t.json: one JSON array; expected one object per line. Convert it: jq -c '.[]' t.json > t.jsonl"),
+    "a JSON array named jsonl": ("t.jsonl", b'[{"text": "a"}]', "t.jsonl: one JSON array; expected one object per line. Convert it: jq -c '.[]' t.jsonl > t_lines.jsonl"),
+    "a JSON array named csv": ("my t.csv", b'[{"text": "a"}]', "my t.csv: one JSON array; expected one object per line. Convert it: jq -c '.[]' 'my t.csv' > 'my t.jsonl'"),
+    "JSON written to be read": ("t.json", b'{\n  "text": "a"\n}\n{\n  "text": "b"\n}\n', "t.json: JSON objects over several lines; expected one object per line. Convert it: jq -c '.' t.json > t.jsonl"),
+    "JSON lines named csv": ("t.csv", b'{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n', "t.csv: its lines are JSON objects; rename it to end in .jsonl."),
+    "a title above the table": ("t.csv", b"\nSurvey 2024\n\ntext,label\nfine,a\nbad,b\n", "t.csv:2: this line has 1 cell (Survey 2024), and every row below it 2. Expected the column names, such as: text,label. Remove what stands above them."),
     "broken JSON": ("t.jsonl", b'{"text": "a"}\n{"text": "b"\n', f"t.jsonl:2: not JSON (Expecting ',' delimiter at column 13): '{{\"text\": \"b\"'. {SKIP}"),
     "a JSON line that is no object": ("t.jsonl", b'{"text": "a"}\n["b"]\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'["b"]\'. {SKIP}'),
     "an object without keys": ("t.jsonl", b'{"text": "a"}\n{}\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'{{}}\'. {SKIP}'),
@@ -237,6 +242,18 @@ def test_a_mistake_gets_one_line_with_the_remedy(mistake: str, here: Path) -> No
     Path(name).write_bytes(data)
     assert complaint(name) == expected
     assert os.listdir(".") == [name]
+
+
+def test_the_line_that_tells_excel_the_delimiter_is_no_row(here: Path) -> None:
+    Path("t.csv").write_bytes(b"sep=;\r\ntext;n;label\r\none, two, three;1;a\r\nfour;2;b\r\n")
+    table = read_table("t.csv")
+    assert table.columns.to_pylist() == [{"text": "one, two, three", "n": "1", "label": "a"}, {"text": "four", "n": "2", "label": "b"}]
+    assert table.notes[0] == "delimiter ';' (as its first line says)"
+    assert table.lines is not None
+    assert table.lines.tolist() == [3, 4]
+    assert read_table("t.csv", delimiter=";").notes[0] == "delimiter ';'"
+    Path("t.csv").write_bytes(b"sep=a,label\nx,b\ny,c\n")
+    assert read_table("t.csv").columns.column_names == ["sep=a", "label"]
 
 
 def test_a_pair_of_surrogates_is_a_character(here: Path) -> None:

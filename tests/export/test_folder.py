@@ -116,7 +116,7 @@ def test_a_run_without_weights_or_end_has_nothing_to_export(runs: dict[str, Path
     shutil.rmtree(compared / "model")
     files.write_manifest(compared, [compared / name for name in files.read_json(compared / files.MANIFEST) if (compared / name).exists()])
     (begun / files.MANIFEST).unlink()
-    with pytest.raises(DataError, match=r"keeps figures and no weights.*encore train") as error:
+    with pytest.raises(DataError, match=r"has no weights: .*keeps figures only.*encore train") as error:
         export(compared, "hf", tmp_path / "out")
     assert len(error.value.problems) == 1
     with pytest.raises(DataError, match=r"not a complete run.*resumes"):
