@@ -118,11 +118,14 @@ def _borrow(task: str, part: Part, parts: Mapping[str, Part], heads: Mapping[str
     """Raises RecipeError where a task cannot have the head of another."""
     owner = str(part.same_as)
     other = parts[owner]
+    labels = () if part.labels.kind == "unlabelled" else (      # whose loss reads embeddings and no scores
+        ("kind", part.labels.kind, other.labels.kind),
+        ("number of labels", part.labels.n_scores, other.labels.n_scores),
+    )
     differing = [
         name
         for name, mine, theirs in (
-            ("kind", part.labels.kind, other.labels.kind),
-            ("number of labels", part.labels.n_scores, other.labels.n_scores),
+            *labels,
             ("number of texts that are read apart", _sides(part), _sides(other)),
             ("width of what the head reads", sum(map(_width, shared[task])), sum(map(_width, shared[owner]))),
         )

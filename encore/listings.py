@@ -54,12 +54,12 @@ def _locked(folder: Path) -> bool:
 
 
 def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
-    """One line per run, with its first metric on its first dev set."""
+    """One line per run, with its first metric on its first dev set, of the first task that has one."""
     rows = []
     for entry in found:
         said, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
-        for sets in list(entry.get("metrics", {}).values())[:1]:
-            name, value = next(iter(next(iter(sets.values())).items()))
+        measured = (found for sets in entry.get("metrics", {}).values() for found in list(sets.values())[:1] if found)
+        for name, value in list(next(measured, {}).items())[:1]:
             metric = catalogue.find("metrics", name)
             said = (metric.title, figure(Estimate(value["value"], value["low"], value["high"]), metric.form))
         rows.append((entry["run"], entry["task"], entry["state"], *said, seconds))
@@ -71,7 +71,7 @@ def named_tasks() -> list[dict[str, Any]]:
     found = []
     for name in tasks.names():
         task = tasks.NAMED[name]
-        what = {"binary": "two classes", "multiclass": f"{len(task.labels)} classes", "regression": "a number"}[task.kind]
+        what = {"binary": "two classes", "multiclass": f"{len(task.labels)} classes", "regression": "a number", "unlabelled": "nothing"}[task.kind]
         official = "yes" if task.official is True else "no"
         found.append({"task": name, "predicts": what, "of": "pairs" if task.text_pair else "texts", "metrics": ", ".join(task.metrics), "official": official})
         found[-1]["files"] = tasks.whereabouts(name)

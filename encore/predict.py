@@ -203,6 +203,8 @@ def _built(folder: Path, where: Path) -> Model:
         models |= chosen
     tasks = {}
     for name, spec in assembly["tasks"].items():
+        if labels[name].kind == "unlabelled":               # it trained along, and there is nothing to ask it
+            continue
         columns = Columns(**{**spec["columns"], "labels": tuple(spec["columns"]["labels"]), "notes": tuple(spec["columns"]["notes"])})
         how = (columns, spec["normalise"], tuple(spec["metrics"]), spec["max_length"], spec["truncation"], parts[name].pair)
         tasks[name] = LoadedTask(name, labels[name], *how, models[name].eval())

@@ -22,7 +22,7 @@ from encore.evaluate import metrics_named
 from encore.files import canonical
 from encore.kept import check_room, n_bytes
 from encore.model import TaskModel
-from encore.recipe import PROSE, PlanRecipe, Recipe, TaskRecipe, reading, resolved
+from encore.recipe import PROSE, PlanRecipe, Recipe, TaskRecipe, Technique, reading, resolved
 from encore.train import Rows, Stream, steps_in
 from encore.types import LabelSpace, Loss, Mixing, Pairing, Spec
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from encore.types import Phase
 
 __all__ = [
-    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "losses_of", "objections", "on_paper", "pair_of", "parts_of",
+    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "head_of", "losses_of", "objections", "on_paper", "pair_of", "parts_of",
     "precision_of", "prepare", "tokenise_set",
 ]
 
@@ -189,14 +189,18 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
         how = reading(recipe, name)
         read = partial(_read, name, how, several=len(recipe.tasks) > 1)
         found = complaints.of(shelf.of, ("rows", name, repr(sorted(how.items(), key=str))), read)
-        if found is not None:
-            data[name] = found
+        if found is not None and found.labels.kind == "unlabelled":
+            complaints.of(_check_unlabelled, recipe, name)
+        elif found is not None:
             unfit.of(metrics_named, found.metrics, found.labels.kind)
             for check in (_class_weights, _chances):
                 unfit.of(check, found, task)
+        if found is not None:
+            data[name] = found
             unfit.of(losses_of, task, found.labels)
             unfit.of(_check_pair, recipe, name, found)
-    if source is not None and shape is not None and len(data) == len(recipe.tasks):
+    headless = any(each.labels.kind == "unlabelled" and recipe.tasks[name].same_as is None for name, each in data.items())
+    if source is not None and shape is not None and len(data) == len(recipe.tasks) and not headless:
         labels = {name: each.labels for name, each in data.items()}
         poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
         models = unfit.of(on_paper, parts_of(recipe, labels, poolings), recipe, source)
@@ -220,8 +224,27 @@ def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
     task = recipe.tasks[name]
     if task.pair is not None:
         return dict(task.pair)
-    head = recipe.tasks[task.same_as].head if task.same_as is not None else task.head
-    return {"name": "siamese" if getattr(catalogue.find("heads", head.name), "n_sides", 1) == 2 else "cross"}
+    return {"name": "siamese" if getattr(catalogue.find("heads", head_of(recipe, name).name), "n_sides", 1) == 2 else "cross"}
+
+
+def head_of(recipe: Recipe, name: str) -> Technique:
+    """The head that a task has: its own, or that of another."""
+    task = recipe.tasks[name]
+    return recipe.tasks[task.same_as].head if task.same_as is not None else task.head
+
+
+def _check_unlabelled(recipe: Recipe, name: str) -> None:
+    """A task without labels trains the head of another, and nothing of it is measured."""
+    task = recipe.tasks[name]
+    asked = {
+        "same_as": task.same_as is None and "a task without labels has no head of its own. Name the task whose head it trains: same_as: TASK.",
+        "metrics": task.metrics and "there are no labels to measure by. Remove them.",
+        "class_weights": task.class_weights is not None and "there are no classes to weight. Remove them.",
+        "sampling": task.sampling is not None and "there are no classes to balance. Remove it.",
+    }
+    wrong = [recipe.problem(("tasks", name, key), problem) for key, problem in asked.items() if problem]
+    if wrong:
+        raise RecipeError(wrong)
 
 
 def _check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
@@ -238,13 +261,16 @@ def _check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
 
 
 def _check_losses(recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]) -> None:
-    """Losses that read two texts need a model that reads them apart."""
-    wrong = [
-        recipe.problem(("tasks", name, "losses", term), "this loss compares two texts that are read apart. Take a head for two texts (siamese_cosine, …).")
-        for name, task in recipe.tasks.items()
-        for term, (_, loss) in losses_of(task, labels[name]).items()
-        if getattr(loss, "n_sides", 1) > models[name].n_sides
-    ]
+    """Losses that read two texts need a model that reads them apart; those that compare the rows of a batch need all of it at once."""
+    wrong = []
+    for name, task in recipe.tasks.items():
+        for term, (_, loss) in losses_of(task, labels[name]).items():
+            if getattr(loss, "n_sides", 1) > models[name].n_sides:
+                said = "this loss compares two texts that are read apart. Take a head for two texts (siamese_cosine, …)."
+                wrong.append(recipe.problem(("tasks", name, "losses", term), said))
+            if loss.couples_rows and recipe.plan.micro_batch is not None:
+                said = f"the loss '{term}' of task '{name}' compares the rows of a batch with each other, so a batch cannot be split. Remove it."
+                wrong.append(recipe.problem(("plan", "micro_batch"), said))
     if wrong:
         raise NotApplicable(wrong)
 
@@ -252,7 +278,7 @@ def _check_losses(recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapp
 def parts_of(recipe: Recipe, labels: Mapping[str, LabelSpace], poolings: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
     """What each task's model is made of."""
     return {
-        name: Part(each, poolings[name], dict(recipe.tasks[name].head), pair_of(recipe, name), recipe.tasks[name].same_as) for name, each in labels.items()
+        name: Part(each, poolings[name], dict(head_of(recipe, name)), pair_of(recipe, name), recipe.tasks[name].same_as) for name, each in labels.items()
     }
 
 
@@ -302,14 +328,18 @@ def tokenise_set(dataset: Dataset, tokeniser: Tokeniser, pair: Spec, *, max_leng
 
 
 def losses_of(task: TaskRecipe, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
-    """The loss terms by name. A term without a loss gets the one of the task's kind; raises RecipeError where a chosen one does not fit it."""
+    """The loss terms by name. A term without a loss gets the one of the task's kind; raises RecipeError where a chosen one does not fit it, or where there is
+    none because there are no labels."""
     terms = {}
     for name, term in task.losses.items():
-        spec = term.loss if term.loss is not None else _TASK_LOSS[labels.kind]
+        spec = term.loss if term.loss is not None else _TASK_LOSS.get(labels.kind)
+        if spec is None:
+            raise RecipeError(f"losses.{name}: a task without labels needs a loss that reads none. Write losses: {{{name}: simcse}}, or mnr for pairs.")
         loss = catalogue.build("losses", spec, labels)
         if labels.kind not in loss.kinds:
-            chosen, fitting = term.loss.name if term.loss else spec, _TASK_LOSS[labels.kind]
-            raise RecipeError(f"losses.{name}: '{chosen}' does not fit a {labels.kind} task, which needs '{fitting}'.")
+            chosen = term.loss.name if term.loss else spec
+            fitting = f"a {labels.kind} task, which needs '{_TASK_LOSS[labels.kind]}'" if labels.kind in _TASK_LOSS else "a task without labels"
+            raise RecipeError(f"losses.{name}: '{chosen}' does not fit {fitting}.")
         terms[name] = (term.weight, loss)
     return terms
 
@@ -345,9 +375,9 @@ def _stream(
                 f"encoder '{source.name}': its tokenizer gives token {store.ids.max()}, its config.json says vocab_size {n_words}. "
                 "The two belong to different encoders; save the right tokenizer into that folder."
             )
-        assert dataset.targets is not None
+        targets = np.zeros(len(dataset), np.float32) if dataset.targets is None else dataset.targets
         ones = np.ones(len(dataset), np.float32)
-        return Rows(store, dataset.targets, dataset.digest, dataset.rows, ones if weights is None else weights, pairing.n_sides, pairs and pairing.both_orders)
+        return Rows(store, targets, dataset.digest, dataset.rows, ones if weights is None else weights, pairing.n_sides, pairs and pairing.both_orders)
 
     per_class = _class_weights(data, task)
     targets = data.train.targets
@@ -408,8 +438,9 @@ def _identity(recipe: Recipe, data: Mapping[str, TaskData], source: load.Source,
     _forget(settings["plan"], plain["plan"], _ADDED["plan"])
     for name, task in settings["tasks"].items():
         _forget(task, plain["tasks"][""], _ADDED["task"])
-        if task["head"]["name"] == "linear" and not task["head"]["one_logit"]:
-            del task["head"]["one_logit"]
+        head = task.get("head", {})
+        if head.get("name") == "linear" and not head["one_logit"]:
+            del head["one_logit"]
         if task["data"]["seed"] is None:                # the recipe's own, which is in here already
             del task["data"]["seed"]
         task["data"] |= {"train": data[name].train.digest, "dev": {split: part.digest for split, part in data[name].dev.items()}, "test": None}

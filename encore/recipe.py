@@ -59,7 +59,7 @@ class DataRecipe(_Section):
     text: Text | None = None                                                              # column names; None: inferred and announced
     text_pair: Text | None = None
     label: Text | None = None
-    kind: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
+    kind: Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"] | None = None
     labels: Annotated[tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.label_names)] = None
     dev_frac: Annotated[float, Field(gt=0, lt=1)] = 0.15
     train_rows: Count | None = None
@@ -78,11 +78,20 @@ class DataRecipe(_Section):
                 refuse(f"the column {shown(value)} is already data.{other}. Name another column.")
         return value
 
+    @field_validator("kind")
+    @classmethod
+    def _only_trains(cls, value: str | None, info: ValidationInfo) -> str | None:
+        useless = [f"data.{key}" for key in ("dev", "test", "label") if value == "unlabelled" and info.data.get(key) is not None]
+        if useless:
+            refuse(f"a task without labels only trains, and {' and '.join(useless)} would be of no use. Remove {'it' if len(useless) == 1 else 'them'}.")
+        return value
+
     @field_validator("labels")
     @classmethod
     def _labels_of_classes(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None and info.data.get("kind") == "regression":
-            refuse("a regression has numbers and no labels. Remove data.labels, or set another data.kind.")
+        has = {"regression": "a regression has numbers and no labels", "unlabelled": "an unlabelled task has none"}.get(info.data.get("kind") or "")
+        if value is not None and has:
+            refuse(f"{has}. Remove data.labels, or set another data.kind.")
         return value
 
     @field_validator("dev_frac")
@@ -675,6 +684,8 @@ def _resolved(value: Any, kind: str = "") -> Any:
     if isinstance(value, BaseModel):
         kinds = {"pooling": "pooling", "head": "heads", "sharing": "sharing", "pair": "pairs"}
         entries = {key: _resolved(getattr(value, key), kinds.get(key, "")) for key in type(value).model_fields}
+        if isinstance(value, TaskRecipe) and value.same_as is not None:
+            del entries["head"]                      # it has none of its own, and a recipe that names both is refused
         return {key: dict(sorted(entry.items())) if key in ("class_weights", "expect") and isinstance(entry, dict) else entry for key, entry in entries.items()}
     if isinstance(value, Term):
         loss = _resolved(value.loss, "losses") if value.loss is not None else {"name": None}

@@ -41,7 +41,7 @@ from encore.data.dataset import describe
 from encore.errors import DataError, TrainingError
 from encore.evaluate import Estimate, evaluate
 from encore.model import TaskModel, unique_state
-from encore.prepare import Prepared, build_models
+from encore.prepare import Prepared, build_models, head_of
 from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit, higher_is_better, own_losses
 from encore.types import EvalReport, StepReport
@@ -338,6 +338,8 @@ class _Log:
         own = best.get("tasks", {}) if prepared.recipe.plan.keep == "best_per_task" else {}
         for task, stream in prepared.streams.items():
             data = prepared.data[task]
+            if data.labels.kind == "unlabelled":
+                continue
             epoch = own[task]["epoch"] if task in own else self.kept_epoch
             simple = baselines.fit_tfidf(data.train.texts, data.train.pairs, stream.train.targets, data.labels, seed=seed)
             notes += [prepared.about(task, note) for note in simple.notes]
@@ -431,7 +433,7 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
             "normalise": data.normalise,
             "metrics": list(data.metrics),
             "pooling": dict(prepared.poolings[name]),
-            "head": dict(recipe.head),
+            "head": dict(head_of(prepared.recipe, name)),
             "pair": dict(prepared.pairs[name]),
             "same_as": recipe.same_as,
             "max_length": recipe.max_length,

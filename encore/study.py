@@ -314,7 +314,8 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
     tasks = {}
     for name, task in recipe.tasks.items():
         data = task.data
-        drawn = (data.train is not None and data.dev is None) or data.train_rows is not None or data.dev_rows is not None
+        split = data.train is not None and data.dev is None and data.kind != "unlabelled"
+        drawn = split or data.train_rows is not None or data.dev_rows is not None
         fixed = drawn and data.seed is None and seed != recipe.seed
         tasks[name] = task.model_copy(update={"data": data.model_copy(update={"seed": recipe.seed})}) if fixed else task
     return recipe.model_copy(update={"seed": seed, "threads": recipe.threads or 1, "tasks": tasks})

@@ -19,7 +19,7 @@ __all__ = [
     "StepReport", "TaskKind", "Tokens",
 ]
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"]
 Spec = str | Mapping[str, Any]                  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
 
 
@@ -28,7 +28,7 @@ class LabelSpace:
     """What a task predicts.
 
     `names` are the labels' own words in the order of the score columns: `("negative", "positive")`; empty for regression.
-    A binary task has two names and the second is the positive class.
+    A binary task has two names and the second is the positive class. An unlabelled task predicts nothing: it trains what it shares with others.
     """
 
     kind: TaskKind
@@ -37,7 +37,7 @@ class LabelSpace:
 
     @property
     def n_scores(self) -> int:
-        """Columns of the score matrix: one per name (two for a binary task), one for regression."""
+        """Columns of the score matrix: one per name (two for a binary task), one for regression, none without labels."""
         return 1 if self.kind == "regression" else len(self.names)
 
 
@@ -79,7 +79,7 @@ class Batch:
     digest: str
     rows: np.ndarray
     tokens: Tokens
-    targets: Tensor                             # (rows,) int64 or float32; (rows, labels) float32 for multi-label or soft targets
+    targets: Tensor                             # (rows,) int64 or float32, 0 where there are no labels; (rows, labels) float32 for multi-label or soft targets
     weights: Tensor                             # (rows,) float32: class weights; 1 where none are asked for
 
 

@@ -24,9 +24,10 @@ from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.export.card import Base, card
 from encore.kept import keep
+from encore.listings import runs, runs_table
 from encore.model import unique_parameters
-from encore.prepare import Prepared, prepare
-from encore.recipe import recipe_from
+from encore.prepare import Prepared, head_of, prepare
+from encore.recipe import load_recipe, recipe_from, resolved, to_yaml
 from encore.report.write import report as write_report
 from encore.run import Result, _best_epochs, execute, scores_at
 from encore.train import FitState, fit, own_losses
@@ -261,6 +262,95 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables
     assert model.predict([("a lamp", "a box")], task="score")[0].label
     alone = card(replace(result, keep="best"), model.task("score"), Base("tiny", None, {}), name="a/b", made_of="X", to="hf", own_class=True, limits=())
     assert "these figures" not in alone, "there are none"
+
+
+def test_the_list_of_runs_shows_the_first_task_that_has_a_metric(tables: Tables, tmp_path: Path) -> None:
+    execute(prepared(tables, "plan.epochs=1", verdict={"metrics": []}), tmp_path / "some")
+    execute(prepared(tables, "plan.epochs=1", "metrics=[]"), tmp_path / "none")
+    assert [[row[3] for row in runs_table(runs(tmp_path / which)).rows] for which in ("some", "none")] == [["Pearson r"], [""]]
+
+
+ALONG: dict[str, Any] = {"same_as": "score", "losses": {"task": "mnr"}}
+
+
+def along(tables: Tables, *overrides: str, **own: Any) -> Prepared:
+    """Beside the others a task whose pairs have no labels; `own` are further settings of it."""
+    score = {"head": "siamese_cosine", "pooling": "mean"}
+    mapping = recipe(tables, score=score)
+    data = {"train": str(tables.train), "text": "text", "text_pair": "other", "kind": "unlabelled"}
+    mapping["tasks"] = {"pairs": {"data": data, "pooling": "mean", **ALONG, **own}, **mapping["tasks"]}
+    return prepare(recipe_from(mapping, (*tables.settings, *overrides)))
+
+
+@pytest.mark.parametrize("loss", ["mnr", "simcse", {"name": "uncertainty", "of": "mnr"}])
+def test_a_task_without_labels_trains_along(loss: Any, tables: Tables, warm: Warm, tmp_path: Path) -> None:
+    """It moves what it shares, is stopped and resumed like any other, has no figures, and cannot be asked."""
+    one = along(tables, "plan.keep=best_per_task", losses={"task": loss})
+    assert one.streams["pairs"].train.numbers.tolist() == list(range(52)), "all rows of the file, none split off"
+    reports: list[EvalReport] = []
+    whole = execute(one, tmp_path / "whole", watch=lambda report: reports.append(report) if isinstance(report, EvalReport) else None)
+    assert {task: set(sets) for task, sets in reports[0].dev.items()} == {"pairs": set(), "verdict": {"dev"}, "score": {"dev"}, "pair": {"dev"}}
+    assert reports[0].train["pairs"].keys() == {"loss"}
+    train(one, tmp_path / "stopped", until=5)
+    stopped = train(one, tmp_path / "stopped")
+    names = [*files.read_json(whole.folder / files.MANIFEST), files.MANIFEST]
+    assert not [each for each in names if (stopped / each).read_bytes() != (whole.folder / each).read_bytes()]
+    assert set(whole.metrics) == set(whole.best["tasks"]) == {"verdict", "score", "pair"}
+    model = encore.load(whole.folder)
+    assert set(model.tasks) == {"verdict", "score", "pair"}
+    listed = warm.run(["ls", "--runs", tmp_path / "whole"])
+    assert "accuracy" in listed.out, listed.err
+    assert warm.run(["report", whole.folder]).code == 0
+    refused = warm.run(["predict", whole.folder, tables.dev, "--task", "pairs"])
+    assert refused.code == 2
+    assert refused.err.strip() == f"{whole.folder}: no task called 'pairs' in this run. Did you mean 'pair'? Known: pair, score, verdict."
+
+
+def test_a_task_without_labels_moves_what_it_shares_and_nothing_else(tables: Tables) -> None:
+    one = along(tables)
+    models = encore.prepare.build_models(one)
+    assert models["pairs"].head is models["score"].head
+    assert models["pairs"].branches[0].encoder is models["score"].branches[0].encoder
+    before = {name: p.detach().clone() for name, p in unique_parameters(models).items()}
+    alone = {"plan": [replace(phase, tasks=("pairs",), epochs=1) for phase in one.plan], "streams": {"pairs": one.streams["pairs"]}}
+    list(fit({"pairs": models["pairs"]}, **alone, **one.how))
+    after = unique_parameters(models)
+    moved = {name for name, p in before.items() if p.shape == after[name].shape and not torch.equal(p, after[name])}
+    assert any(".encoder." in name for name in moved)
+    assert not [name for name in moved if name.startswith(("verdict.head", "pair.head"))]
+
+
+def test_a_run_of_a_recipe_with_a_borrowed_head_can_be_read_again(tables: Tables, tmp_path: Path) -> None:
+    """What the folder keeps is the recipe with all its defaults, of which a head beside `same_as` would be refused."""
+    one = along(tables)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(to_yaml(one.recipe), encoding="utf-8")
+    assert resolved(load_recipe(file)) == resolved(one.recipe)
+    assert head_of(one.recipe, "pairs").name == "siamese_cosine"
+
+
+def test_what_a_task_without_labels_cannot_have(tables: Tables, tmp_path: Path) -> None:
+    text = """\
+tasks:
+  score: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: siamese_cosine}
+  headless: {data: {train: TRAIN, text: text, kind: unlabelled}, losses: {task: simcse}}
+  measured: {data: {train: TRAIN, text: text, text_pair: other, kind: unlabelled}, same_as: score, losses: {task: mnr}, metrics: [accuracy], sampling: balanced}
+  lossless: {data: {train: TRAIN, text: text, text_pair: other, kind: unlabelled}, same_as: score}
+  other: {data: {train: TRAIN, text: text, text_pair: other, kind: unlabelled}, same_as: score, losses: {task: mse}}
+"""
+    found = [line.lstrip("/") for line in problems_of(tables, tmp_path, text.replace("TRAIN", str(tables.train)))]
+    assert found == [
+        "recipe.yaml:3 tasks.headless.same_as: a task without labels has no head of its own. Name the task whose head it trains: same_as: TASK.",
+        "recipe.yaml:4 tasks.measured.metrics: there are no labels to measure by. Remove them.",
+        "recipe.yaml:4 tasks.measured.sampling: there are no classes to balance. Remove it.",
+        "losses.task: a task without labels needs a loss that reads none. Write losses: {task: simcse}, or mnr for pairs.",
+        "losses.task: 'mse' does not fit a task without labels.",
+    ]
+    text = "tasks:\n  it: {data: {ROWS, kind: unlabelled}, losses: {task: simcse}}\n"
+    (line,) = problems_of(tables, tmp_path, text)
+    assert line.lstrip("/") == "recipe.yaml:2 tasks.it.data.kind: a task without labels only trains, and data.dev would be of no use. Remove it."
+    with pytest.raises(RecipeError, match=r"plan.micro_batch=4: the loss 'task' of task 'pairs' compares the rows of a batch with each other"):
+        along(tables, "plan.micro_batch=4")
 
 
 @pytest.mark.parametrize(("sharing", "told"), [("one", True), ("separate", False)])

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -50,12 +50,13 @@ _SKIP = "Fix the row, or pass --on-bad-row skip."
 class Columns:
     """Where the parts of an example stand in a table, and what its labels mean.
 
-    labels: the names in the order of the score columns; () for regression. cells: what a label cell may hold → index of its name.
+    label: None in an unlabelled task. labels: the names in the order of the score columns; () for regression. cells: what a label cell may hold → index of its
+    name.
     """
 
     text: str
     text_pair: str | None
-    label: str
+    label: str | None
     kind: TaskKind
     labels: tuple[str, ...] = ()
     ordered: bool = False
@@ -121,16 +122,19 @@ def infer_columns(
         missing = [f"{table.name}: {', '.join(f'{option} {value}' for option, value in options.items() if value)}: one column cannot serve twice."]
     if missing:
         complain(missing)
-    label_found, label_why = (label, "given") if label is not None else _find_label(table, [text, text_pair])
-    _require_header(table, label_found, label_why)
-    text_found, pair_found, text_why = _find_texts(table, text, text_pair, label_found)
-    found = with_labels(table, text=text_found, text_pair=pair_found, label=label_found, kind=kind, labels=labels)
+    if kind == "unlabelled":
+        text_found, pair_found, text_why = _find_texts(table, text, text_pair, None)
+        found, which = Columns(text_found, pair_found, None, kind), "no labels"
+    else:
+        label_found, label_why = (label, "given") if label is not None else _find_label(table, [text, text_pair])
+        _require_header(table, label_found, label_why)
+        text_found, pair_found, text_why = _find_texts(table, text, text_pair, label_found)
+        found = with_labels(table, text=text_found, text_pair=pair_found, label=label_found, kind=kind, labels=labels)
+        which = f"label = '{label_found}' ({label_why}); {_described(found)}"
     pair = f", text_pair = '{pair_found}'" if pair_found else ""
-    unused = [name for name in names if name not in (text_found, pair_found, label_found)]
-    line = f"columns: text = '{text_found}'{pair} ({text_why}), label = '{label_found}' ({label_why}); {_described(found)}"
-    if "given" not in (text_why, label_why) or unused:
-        line += f"; not used: {', '.join(unused)}" if unused else ""
-    return Columns(found.text, found.text_pair, found.label, found.kind, found.labels, found.ordered, found.cells, (line, *found.notes))
+    unused = [name for name in names if name not in (found.text, found.text_pair, found.label)]
+    line = f"columns: text = '{text_found}'{pair} ({text_why}), {which}" + (f"; not used: {', '.join(unused)}" if unused else "")
+    return replace(found, notes=(line, *found.notes))
 
 
 def _require_header(table: Table, label: str, why: str) -> None:
@@ -178,7 +182,7 @@ def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
     )
 
 
-def _find_texts(table: Table, text: str | None, pair: str | None, label: str) -> tuple[str, str | None, str]:
+def _find_texts(table: Table, text: str | None, pair: str | None, label: str | None) -> tuple[str, str | None, str]:
     if text is not None:
         _require_text(table, [text, pair])
         return text, pair, "given"
@@ -199,9 +203,10 @@ def _find_texts(table: Table, text: str | None, pair: str | None, label: str) ->
     if wordy:
         choices = ", ".join(f"'{name}'" for name in wordy[:8])
         complain([f"{table.name}: several columns could hold the text: {choices}. Say which: --text NAME (and --text-pair NAME for a pair of texts)"])
+    besides = "" if label is None else f" besides the label '{label}'"
     complain(
         [
-            f"{table.name}: no column of texts besides the label '{label}' (columns: {', '.join(table.columns.column_names[:12])}). Say which: --text NAME. "
+            f"{table.name}: no column of texts{besides} (columns: {', '.join(table.columns.column_names[:12])}). Say which: --text NAME. "
             "The first line of the file must hold the column names, such as: text,label"
         ]
     )
@@ -466,11 +471,14 @@ def _part_counts(column: pa.ChunkedArray) -> dict[str, int]:
 # ---------------------------------------------------------------------------------------------------------------- targets
 
 
-def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray, dict[int, str]]:
+def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray | None, dict[int, str]]:
     """The label column as targets, and {row: what is wrong with it}.
 
-    Targets: (rows,) int64 for classes, (rows, labels) float32 of 0 and 1 for multilabel, (rows,) float32 for regression; a wrong row holds 0.
+    Targets: (rows,) int64 for classes, (rows, labels) float32 of 0 and 1 for multilabel, (rows,) float32 for regression; a wrong row holds 0. None
+    without labels.
     """
+    if columns.label is None:
+        return None, {}
     column = table.columns[columns.label]
     _require_label(table, columns.label)
     is_list = pa.types.is_list(column.type)

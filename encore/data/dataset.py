@@ -30,6 +30,7 @@ _METRICS: Mapping[TaskKind, tuple[str, ...]] = {
     "multiclass": ("accuracy", "macro_f1"),
     "multilabel": ("micro_f1", "macro_f1"),
     "regression": ("pearson", "spearman"),
+    "unlabelled": (),
 }
 _SKIP = "Fix the row, or pass --on-bad-row skip."
 
@@ -125,6 +126,7 @@ def load_task(
     """Read a task: the files named here (relative paths stand in `base`), or the named task `name` where there is no `train`.
 
     Without a dev file a stratified part of the train file serves, `dev_frac` of its rows, copies of a text kept on one side; the test file is never touched.
+    An unlabelled task has no dev set: there is nothing to measure.
     `train_rows` and `dev_rows` cut a set, stratified and seeded; a dev set split off is split off before the cut, so it stays the same.
     Raises RecipeError (settings) or DataError (files), with all problems at once.
     """
@@ -162,7 +164,7 @@ def load_task(
         )
     caveats += [note for part in parts.values() for note in part.notes]
     whole = parts.pop("train")
-    if not parts:
+    if not parts and columns.kind != "unlabelled":
         told = shown(whole.path) if train else "the train file"
         whole, parts["dev"], said = _split_off(whole, columns, dev_frac, seed, name, told, group_by_text=group_by_text)
         caveats.append(said)
@@ -357,7 +359,7 @@ def _check_test(test: Path, others: Sequence[Path]) -> None:
 def _columns_of(task: tasks.NamedTask) -> Columns:
     cells = {label: index for index, label in enumerate(task.labels)}
     cells |= dict(task.cells) or {str(index): index for index in range(len(task.labels))}
-    return Columns(task.text, task.text_pair, task.label, task.kind, task.labels, task.ordered, cells)
+    return Columns(task.text, task.text_pair, None if task.kind == "unlabelled" else task.label, task.kind, task.labels, task.ordered, cells)
 
 
 def _named_parts(name: str, task: tasks.NamedTask, columns: Columns, normalise: str | None, on_bad_row: OnBadRow) -> tuple[dict[str, Dataset], list[str]]:
@@ -534,9 +536,9 @@ def _cut(part: Dataset, kind: TaskKind, n: int | None, seed: int, name: str) -> 
         return part, None
     if n >= len(part):
         return part, f"{part.name}: {n:,} rows asked for, all {len(part):,} used" if n > len(part) else None
-    assert part.targets is not None
-    kept = splitting.stratified_subset(part.targets, kind, n, seed, purpose=f"{name}/{part.name}")
-    return part.take(kept), f"{part.name} cut to {n:,} of {len(part):,} rows (stratified, seed {seed})"
+    targets, how = (np.zeros(len(part)), "drawn") if part.targets is None else (part.targets, "stratified")
+    kept = splitting.stratified_subset(targets, kind, n, seed, purpose=f"{name}/{part.name}")
+    return part.take(kept), f"{part.name} cut to {n:,} of {len(part):,} rows ({how}, seed {seed})"
 
 
 def _class_notes(train: Dataset, columns: Columns) -> list[str]:

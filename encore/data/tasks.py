@@ -47,7 +47,7 @@ _BERT = "F0restL1n/BERT@0d0288be08"
 _CS224N = "gpoesia/minbert-default-final-project@7ac8260577"
 _NLI = ("entailment", "neutral", "contradiction")
 _FIVE = ("very negative", "negative", "neutral", "positive", "very positive")
-_SAME_NLI = "snli, mnli and nli_triplets are drawn from the same train sets: do not tune on one and report on another"
+_SAME_NLI = "snli, mnli, allnli and nli_triplets are drawn from the same train sets: do not tune on one and report on another"
 
 
 def _files(folder: str, **digests: str) -> dict[str, tuple[str, str]]:
@@ -59,6 +59,8 @@ _QQP = _files(
     train="3e55ad64028490bb83aef8e1cfb47e3b6ed2d41038fa65a34c3f9004bd487619",
     dev="bec2da795139ce69bb77d7b764edd09a1ddce9684f5dbc16fc493ea8dee94ccf",
 )
+_TRIPLETS = _files("nli_triplets", train="01b12ef61b6abf0b10c891c2b2962e036b9d2b26578e1a976daa01f069907f84")
+_TRIPLETS_SOURCE = "patrickdonohue/minbert-default-final-project@ad8fc33ebd"
 _QQP_SOURCE = (
     f"dev: {_CS224N}; train: mieseung/Cutoff_with_Attribution@34e9c2151b, ZhengxiangShi/PowerfulPromptFT@b4ecdea060, "
     "VoidMercy/minbert-default-final-project@9bb452eb2a, water-00/NKU-NLP-project@41595a7fca"
@@ -214,11 +216,16 @@ NAMED: Mapping[str, NamedTask] = {
         official="not the official train set: 27,643 of 549,367 rows; dev is official",
         notes=(f"overlap: {_SAME_NLI}",),
     ),
+    "allnli": NamedTask(
+        "nli_triplets", _TRIPLETS, "unlabelled", (), (), "anchor", "positive", source=_TRIPLETS_SOURCE,
+        official="not the whole set: 27,559 of the 275,601 SNLI+MNLI pairs of SimCSE",
+        notes=("pairs of a text and one that it entails; the contradicting one of the file is left out", f"overlap: {_SAME_NLI}"),
+    ),
     "nli_triplets": NamedTask(
         "nli_triplets",
-        _files("nli_triplets", train="01b12ef61b6abf0b10c891c2b2962e036b9d2b26578e1a976daa01f069907f84"),
+        _TRIPLETS,
         "binary", ("accuracy", "f1"), ("contradiction", "entailment"), "anchor", "positive", negative="negative",
-        source="patrickdonohue/minbert-default-final-project@ad8fc33ebd",
+        source=_TRIPLETS_SOURCE,
         official="not the whole set: 27,559 of the 275,601 SNLI+MNLI triplets of SimCSE, and no dev file (a part of the train file serves)",
         notes=("each triplet is two pairs: (anchor, positive) is entailment, (anchor, negative) is contradiction", f"overlap: {_SAME_NLI}"),
     ),

@@ -23,13 +23,16 @@ _OF = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "
 class Uncertainty(nn.Module):
     """`of`: the loss, that of the task's kind if null."""
 
-    kinds = ("binary", "multiclass", "multilabel", "regression")
+    kinds = (*_OF, "unlabelled")
 
     def __init__(self, labels: LabelSpace, *, of: Spec | None = None) -> None:
         super().__init__()
+        if of is None and labels.kind not in _OF:
+            raise RecipeError("of: a task without labels has no loss of its own. Name one that needs none, such as simcse.")
         self.inner: Any = catalogue.build("losses", _OF[labels.kind] if of is None else of, labels)
         if labels.kind not in self.inner.kinds:
-            raise RecipeError(f"of: '{of}' does not fit a {labels.kind} task, which needs '{_OF[labels.kind]}'.")
+            fitting = f"a {labels.kind} task, which needs '{_OF[labels.kind]}'" if labels.kind in _OF else "a task without labels"
+            raise RecipeError(f"of: '{of}' does not fit {fitting}.")
         self.couples_rows = self.inner.couples_rows
         self.factor = 0.5 if labels.kind == "regression" else 1.0
         self.log_variance = nn.Parameter(torch.zeros(1))

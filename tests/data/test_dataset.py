@@ -125,6 +125,23 @@ def test_cuts_are_stratified_noted_and_made_after_the_split() -> None:
     assert "train: 1,000 rows asked for, all 85 used" in more.notes
 
 
+def test_without_labels_all_rows_train() -> None:
+    """Also those of a file that has a column of labels, which is not used; a cut is drawn."""
+    data = load_task("reviews", train=reviews(), kind="unlabelled", seed=42)
+    assert (len(data.train), dict(data.dev), data.train.targets, data.metrics, data.labels.n_scores) == (100, {}, None, (), 0)
+    assert data.notes[-1] == "columns: text = 'text' (by its name), no labels; not used: label"
+    assert describe(data)["splits"]["train"].keys() == {"path", "sha256", "rows"}
+    cut = load_task("reviews", train="reviews.csv", kind="unlabelled", train_rows=30, seed=42)
+    assert "train cut to 30 of 100 rows (drawn, seed 42)" in cut.caveats
+    other = load_task("reviews", train="reviews.csv", kind="unlabelled", train_rows=30, seed=43)
+    assert len(set(cut.train.rows.tolist())) == len(set(other.train.rows.tolist())) == 30
+    assert cut.train.rows.tolist() != other.train.rows.tolist()
+    write("texts.csv", [["a"], ["  "], ["b"]], ["words"])
+    assert complaints("texts", train="texts.csv", kind="unlabelled") == [
+        "texts.csv:3 column 'words': the text is blank. Fix the row, or pass --on-bad-row skip."
+    ]
+
+
 def test_several_named_dev_sets_in_their_order() -> None:
     reviews("b.csv", 10, "other")
     reviews("a.csv", 20, "another")

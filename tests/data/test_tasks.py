@@ -21,7 +21,7 @@ from encore.data.tasks import NAMED, find_task, names, normalise_text, read_spli
 from encore.errors import DataError, RecipeError
 
 GLUE = {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"}
-OTHERS = {"sst5", "sts", "quora", "cfimdb", "imdb", "snli", "nli_triplets"}
+OTHERS = {"sst5", "sts", "quora", "cfimdb", "imdb", "snli", "nli_triplets", "allnli"}
 # METHODS 0.5, and the folder's README for what is not official.
 DEV_SIZES = {
     "cola": 1043, "mrpc": 408, "qnli": 5463, "sst2": 872, "stsb": 1500, "rte": 277, "wnli": 71, "sst5": 1101, "sts": 863, "quora": 20212, "qqp": 20212,
@@ -42,7 +42,7 @@ def folder() -> Path:
 
 def test_all_named_tasks_are_there() -> None:
     assert set(names()) == GLUE | OTHERS
-    assert len(names()) == 16
+    assert len(names()) == 17
 
 
 def test_every_metric_is_in_the_catalogue() -> None:
@@ -53,7 +53,7 @@ def test_every_metric_is_in_the_catalogue() -> None:
 def test_metrics_are_those_of_the_protocol() -> None:
     """METHODS §2: the metric that decides comes first."""
     first = {"cola": "mcc", "stsb": "spearman", "sts": "pearson"}
-    assert {name: task.metrics[0] for name, task in NAMED.items()} == {name: first.get(name, "accuracy") for name in NAMED}
+    assert {name: task.metrics[0] for name, task in NAMED.items() if task.metrics} == {name: first.get(name, "accuracy") for name in NAMED if name != "allnli"}
     assert all("f1" in NAMED[name].metrics for name in ("mrpc", "qqp", "quora"))
 
 
@@ -135,6 +135,18 @@ def test_a_triplet_is_two_pairs_on_one_side() -> None:
     raw = pq.read_table(folder() / "nli_triplets/train.parquet").slice(int(train.rows[0]) // 2, 1).to_pylist()[0]
     assert [train.texts[0].as_py(), train.pairs[0].as_py(), train.pairs[1].as_py()] == [raw["anchor"], raw["positive"], raw["negative"]]
     assert data.labels.names[1] == "entailment"
+
+
+def test_allnli_is_the_entailed_pairs_without_labels() -> None:
+    """METHODS 5.5: the third string is ignored; no row is kept back, since there is nothing to measure."""
+    raw = pq.read_table(folder() / "nli_triplets/train.parquet")
+    data = load_task("allnli", seed=42)
+    assert not data.dev
+    assert data.train.targets is None
+    assert data.train.texts.to_pylist() == raw["anchor"].to_pylist()
+    assert data.train.pairs is not None
+    assert data.train.pairs.to_pylist() == raw["positive"].to_pylist()
+    assert (data.labels.kind, data.labels.n_scores, data.metrics) == ("unlabelled", 0, ())
 
 
 def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
