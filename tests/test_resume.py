@@ -20,8 +20,9 @@ import pytest
 from conftest import Outcome, Tables, Warm
 
 from encore import files
+from encore.predict import load
 from encore.prepare import Prepared
-from encore.run import execute
+from encore.run import execute, scores_at
 from encore.types import EvalReport, StepReport
 
 
@@ -240,6 +241,24 @@ def test_what_killed_processes_leave_is_removed_and_nothing_else(prepared: Prepa
     assert (folder / ".mine").read_text() == "a file of the user"
     (folder / ".mine").unlink()
     assert_same(folder, whole)
+
+
+def test_begun_without_keeping_weights_and_gone_on_with_it_has_them(tables: Tables, tmp_path: Path) -> None:
+    """Those of the best epoch are gone where it was over before anybody wanted them: then training starts again."""
+    one = tables.prepared("plan.keep=best", "plan.epochs=7", "plan.lr=5e-3")
+    best = execute(one, tmp_path / "whole", keep_model=False).epoch
+    assert best < 6
+
+    def watch(report: StepReport | EvalReport) -> None:
+        if isinstance(report, StepReport) and report.epoch == best + 2:
+            raise Stop
+
+    with contextlib.suppress(Stop):
+        execute(one, tmp_path / "begun", watch=watch, checkpoint_steps=1, keep_model=False)
+    result = execute(one, tmp_path / "begun")
+    assert (result.epoch, result.epochs) == (best, 7)
+    model = load(result.folder)
+    np.testing.assert_allclose(model.scores(model.read(tables.dev)), scores_at(result.folder, "train", "dev", best), atol=1e-6)
 
 
 def test_step_log_of_an_interrupted_run_is_cut_back_to_the_checkpoint(prepared: Prepared, whole: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from encore.model import unique_parameters
 from encore.prepare import Prepared, head_of, prepare
 from encore.recipe import load_recipe, recipe_from, resolved, to_yaml
 from encore.report.write import report as write_report
-from encore.run import Result, _best_epochs, execute, scores_at
+from encore.run import Result, _best_epochs, execute, read_result, scores_at
 from encore.train import FitState, fit, own_losses
 from encore.types import EvalReport, StepReport
 
@@ -101,7 +101,11 @@ def test_stopped_and_resumed_the_bytes_are_the_same(name: str, tables: Tables, t
     train(one, tmp_path / "stopped")
     names = [*files.read_json(whole / files.MANIFEST), files.MANIFEST]
     assert not [each for each in names if (stopped / each).read_bytes() != (whole / each).read_bytes()]
-    assert encore.load(whole).tasks.keys() == one.data.keys()
+    model, result = encore.load(whole), read_result(whole)
+    for task in one.data:                                       # whatever was shared, read apart or in both orders, is so again
+        found = model.scores(model.read(tables.dev, task=task), task=task)
+        np.testing.assert_allclose(found, scores_at(whole, task, "dev", result.epoch_of(task)), atol=1e-5)
+    assert model.tasks.keys() == one.data.keys()
 
 
 @pytest.mark.parametrize("pair", ["cross", "siamese", "siamese_attend"])
@@ -157,7 +161,7 @@ def test_heads_of_a_suite_have_one_object_for_the_layers_that_they_share(tables:
     assert len({id(head) for head in heads}) == 3
 
 
-def test_a_step_of_several_tasks_tells_each_one_s_terms(tables: Tables) -> None:
+def test_tasks_with_the_same_head_train_it_together_and_a_step_tells_each_one_s_terms(tables: Tables, tmp_path: Path) -> None:
     data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
     mapping = {"tasks": {name: {"data": data, "same_as": None if name == "one" else "one"} for name in ("one", "two")}, "plan": {"mixing": "sum"}}
     one = prepare(recipe_from(mapping, (*tables.settings, "plan.batch_size=52")))
@@ -169,6 +173,9 @@ def test_a_step_of_several_tasks_tells_each_one_s_terms(tables: Tables) -> None:
     assert list(first.terms) == ["one.task", "two.task"]
     assert first.n_rows == 104
     assert first.loss == pytest.approx(sum(first.terms.values()))
+    model = encore.load(execute(one, tmp_path).folder)
+    assert model.task("one").model.head is model.task("two").model.head
+    assert np.array_equal(*model.scores_of(["one", "two"], model.read(tables.dev, task="one")).values())
 
 
 # ------------------------------------------------------------------------------------------------------------------------------- the best epochs
@@ -245,6 +252,15 @@ def test_methods_4_11_by_hand(tables: Tables) -> None:
     found = _best_epochs(records, one)
     assert {task: (each["epoch"], each["value"]) for task, each in found["tasks"].items()} == {"verdict": (2, 0.6), "score": (1, 0.9), "pair": (1, 0.0)}
     assert found["common"]["epoch"] == 1
+    # Where lower is better of one task: 0.5 − 2 and 0.4 − 1, so the common one is the second.
+    one = prepared(tables, score={"metrics": ["rmse"]})
+    records = [
+        {"epoch": epoch, "dev": {"verdict": {"dev": {"accuracy": a}}, "score": {"dev": {"rmse": b}}, "pair": {"dev": {"accuracy": 0.0}}}}
+        for epoch, (a, b) in enumerate(((0.5, 2.0), (0.4, 1.0)), start=1)
+    ]
+    found = _best_epochs(records, one)
+    assert {task: each["epoch"] for task, each in found["tasks"].items()} == {"verdict": 1, "score": 2, "pair": 1}
+    assert found["common"]["epoch"] == 2
 
 
 def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables, tmp_path: Path) -> None:
@@ -377,6 +393,19 @@ def test_tasks_on_the_same_columns_are_asked_together(kept: Mapping[str, Result]
         assert np.array_equal(together[task], model.scores(dataset, task=task))
     with pytest.raises(RecipeError, match="verdict and score do not read the same columns in the same way"):
         model.scores_of(["score", "verdict"], dataset)
+
+
+@pytest.mark.parametrize(("change", "explainable", "plain"), [
+    ({}, True, True), ({"max_length": 9}, True, True), ({"truncation": "tail"}, True, True), ({"normalise": "minbert"}, True, True),
+    ({"pair": {"name": "cross", "segments": "zero"}}, False, False), ({"pair": {"name": "cross", "eval_order": "both"}}, True, False),
+])  # fmt: skip
+def test_what_makes_two_tasks_read_the_same_text_otherwise(
+    change: Mapping[str, Any], explainable: bool, plain: bool, kept: Mapping[str, Result]
+) -> None:
+    task = encore.load(kept["last"].folder).task("score")
+    other = replace(task, name="other", **change)
+    assert (other.reading == task.reading) == (not change)
+    assert (other.explainable, other.plain) == (explainable, plain)
 
 
 def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], tables: Tables, warm: Warm, tmp_path: Path) -> None:

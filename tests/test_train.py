@@ -23,11 +23,12 @@ from encore.curves.linear import Linear
 from encore.data.batches import collate, epoch_order
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError, TrainingError
+from encore.mixing.task_by_task import TaskByTask
 from encore.model import Branch, TaskModel, unique_parameters
 from encore.prepare import Prepared, build_models, prepare
 from encore.recipe import recipe_from
 from encore.train import FitState, Stream, fit
-from encore.types import EvalReport, Phase, StepReport
+from encore.types import Draw, EvalReport, Extent, Phase, StepReport
 
 Report = StepReport | EvalReport
 
@@ -208,8 +209,8 @@ def test_at_every_step_the_state_survives_being_written_down(joint: Joint) -> No
         rest = joint.go(again, resumed)
         assert [report.step for report in rest] == [report.step for report in found[number + 1 :]]
         assert [(report.task, report.loss, report.grad_norm) for report in steps(rest)] == [(r.task, r.loss, r.grad_norm) for r in steps(found[number + 1 :])]
-        assert [(report.train, report.dev, report.selected, report.is_best) for report in epochs(rest)] == [
-            (report.train, report.dev, report.selected, report.is_best) for report in epochs(found[number + 1 :])
+        assert [(report.train, report.dev, report.selected, report.is_best, report.best) for report in epochs(rest)] == [
+            (report.train, report.dev, report.selected, report.is_best, report.best) for report in epochs(found[number + 1 :])
         ]
         for name, parameter in unique_parameters(again).items():
             assert torch.equal(parameter, end[name]), (number, name)
@@ -236,6 +237,35 @@ def test_a_phase_of_heads_leaves_the_encoder_as_it_is_and_the_next_trains_it(joi
     assert [report.is_last for report in epochs([*first, *second])] == [False, False, False, True]
     after = encoder.state_dict()
     assert not [name for name, value in before.items() if "segment" not in name and torch.equal(after[name], value)]
+
+
+def test_a_mixing_is_told_of_all_epochs_of_a_run_and_every_model_trains(joint: Joint) -> None:
+    models, state = joint.start()
+    told: list[tuple[int, int]] = []
+
+    def mixing(extents: Mapping[str, Extent], *, seed: int, epoch: int, epochs: int) -> list[tuple[Draw, ...]]:
+        told.append((epoch, epochs))
+        return [(Draw("score", epoch, 0),)]
+
+    mixing.nominal = False  # type: ignore[attr-defined]
+    for model in models.values():
+        model.eval()
+    for report in fit(models, joint.plan, joint.streams, seed=5, state=state, mixing=mixing):  # type: ignore[arg-type]
+        if isinstance(report, StepReport):
+            assert all(module.training for model in models.values() for module in (model, model.head))
+    assert set(told) == {(epoch, 4) for epoch in range(4)}
+
+
+def test_a_short_last_batch_weighs_less_where_its_author_divides_by_the_full_size(joint: Joint) -> None:
+    """METHODS 4.9: by the task's own size, where it has one."""
+    streams = {**joint.streams, "score": replace(joint.streams["score"], batch_size=4)}
+    for compat, short in ((None, 1.0), ("gen", 6 / 7)):
+        models, state = joint.start()
+        found = list(fit(models, joint.plan[1:], streams, seed=5, state=state, mixing=TaskByTask(compat=compat)))
+        taken = [(report.task, report.n_rows) for report in steps(found)[:6]]
+        assert taken == [("verdict", 7), ("verdict", 7), ("verdict", 6), ("score", 4), ("score", 4), ("score", 3)]
+        shares = [report.loss / report.terms["task"] for report in steps(found)[:6]]
+        assert shares == pytest.approx([1, 1, short, 1, 1, 1 if compat is None else 3 / 4])
 
 
 def test_a_frozen_encoder_stays_as_it_is_whatever_the_phase_trains(prepared: Prepared) -> None:

@@ -21,7 +21,9 @@ from conftest import Outcome, Tables, Warm
 
 import encore
 from encore import files, prepare
+from encore.progress import duration
 from encore.recipe import load_recipe
+from encore.report.search import _cost, _repeat, _trials
 from encore.search import load_search, search_from
 from encore.tuning import Tuning, _described, _trained, resolve, tune
 from encore.tuning_tables import listings
@@ -182,6 +184,33 @@ def test_the_tables_of_a_search_by_hand() -> None:
     assert sts.rows == (("Pearson r", ".500 [.500, .500]", "–", "–", "–"),), "the tuned figure is that of the first task's first metric"
     assert "tuned: trial 3, seeds 42, 43. " in rte.notes[1]
     assert rte.notes[-1] == "few rows"
+
+
+def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
+    """One trial that is complete, one that was given up, one that failed; then the command, with all that it was given."""
+    (tmp_path / "trials.csv").write_text(
+        "trial,state,value,plan.lr,pooling,best_epoch,reports,values,runs,problems\n"
+        "0,complete,0.87654,3.14159e-05,mean,0.9,3,0.87654,run-a,\n1,pruned,0.5,1e-05,cls,,1,,,\n2,fail,,,,,0,,,its process was killed\n",
+        encoding="utf-8",
+    )
+    table = _trials(tmp_path, ["plan.lr", "pooling"])
+    assert table.rows == (
+        ("0", "complete", "0.877", "3.14e-05", "mean", "run-a"),
+        ("1", "pruned", "0.5", "1e-05", "cls", ""),
+        ("2", "fail", "", "", "", "its process was killed"),
+    )
+    assert table.notes == ("pruned: given up on the way; the value is the last one seen.",)
+    files.write_json(tmp_path / "cost.json", {"seconds": 60.0, "trials": {"0": 90.0, "1": None, "2": 30.0}})
+    assert _cost(tmp_path).pairs == (("runs of complete trials", duration(120.0)), ("the last command, from its start to its end", duration(60.0)))
+    for name in ("results.json", "recipe.yaml", "best.yaml", files.MANIFEST):
+        (tmp_path / name).write_text("{}")
+    study = {"name": "tiny", "overrides": ["plan.epochs=2"], "trials": 9, "sampler": "random", "pruner": "median", "storage": "x"}
+    study |= {"trial_seeds": [42], "seeds": [7]}
+    command, alone, *_ = _repeat(tmp_path, study, tmp_path / "compare-x")
+    assert command.text == "encore tune tiny.yaml plan.epochs=2 -n 9 --sampler random --pruner median"
+    assert alone.text == f"encore train {tmp_path}/best.yaml"
+    command, *_ = _repeat(tmp_path, {**study, "sampler": "tpe", "pruner": "none", "overrides": []}, tmp_path / "compare-x")
+    assert command.text == "encore tune tiny.yaml -n 9"
 
 
 # --------------------------------------------------------------------------------------------------------------------------------------- undisturbed

@@ -23,7 +23,7 @@ import encore
 from encore.api import prepared_from
 from encore.dropout import Place, drawing
 from encore.encoder import load
-from encore.encoder.borrowed import Borrowed
+from encore.encoder.borrowed import Borrowed, _as_word_table
 from encore.encoder.encoder import Frozen
 from encore.encoder.words import WordTable
 from encore.errors import DataError, RecipeError
@@ -162,6 +162,17 @@ def test_the_shape_is_what_others_need_to_know() -> None:
         shape = pair(name)[0].shape
         assert (shape.width, shape.n_layers, shape.n_heads, shape.n_positions, shape.n_words) == (42, 4, 3, LONGEST, VOCABULARY)
         assert isinstance(pair(name)[0].embed.word, WordTable)
+
+
+def test_what_does_more_than_look_up_a_word_stays_as_it_is() -> None:
+    class Scaled(torch.nn.Embedding):
+        pass
+
+    plain, *others = torch.nn.Embedding(7, 3), torch.nn.Embedding(7, 3, max_norm=1.0), Scaled(7, 3)
+    table = _as_word_table(plain)
+    assert isinstance(table, WordTable)
+    assert torch.equal(table.weight, plain.weight)
+    assert [_as_word_table(other) for other in others] == others
 
 
 def test_frozen_has_no_gradient_and_no_dropout(ragged) -> None:

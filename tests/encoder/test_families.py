@@ -182,6 +182,23 @@ def test_prefixes_old_names_and_heads(family: str, bare: str, prefix: str, heads
             assert "other.weight" in module.from_huggingface({**state, f"{base}other.weight": torch.zeros(2)})[0]
 
 
+@pytest.mark.parametrize(("family", "behind_attention"), [("bert", 0.2), ("roberta", 0.2), ("electra", 0.2), ("distilbert", 0.0)])
+def test_dropout_stands_where_the_family_has_it(family: str, behind_attention: float) -> None:
+    """DistilBERT has none behind self-attention."""
+    rates = {"dropout": 0.2, "attention_dropout": 0.3} if family == "distilbert" else {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3}
+    encoder = FAMILIES[family].build({**(OWN if family == "distilbert" else SIZES), **rates})
+    assert encoder.embed.dropout.p == 0.2
+    for block in encoder.blocks:
+        assert (block.attention_dropout, block.attention_norm.dropout, block.output_norm.dropout) == (0.3, behind_attention, 0.2)
+
+
+def test_electra_s_words_are_as_wide_as_transformers_has_them_where_nothing_is_said() -> None:
+    transformers = pytest.importorskip("transformers")
+    embed = electra.build(SIZES).embed
+    assert embed.word.weight.shape[1] == transformers.ElectraConfig().embedding_size == 128
+    assert embed.project.weight.shape == (12, 128)
+
+
 def test_what_has_no_place_is_handed_on_under_its_own_name() -> None:
     """So that the loader can say so: a tensor that is silently dropped is a model that is silently wrong."""
     state = bert_state()

@@ -7,18 +7,20 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
 from encore import files
-from encore.export.card import base_of
+from encore.export.card import Base, _about, _Paths, base_of
 from encore.export.check import answers
 from encore.export.write import write_export
 from encore.predict import load
 from encore.recipe import recipe_from
 from encore.run import read_result
+from encore.types import LabelSpace
 
 from .conftest import KINDS
 
@@ -129,6 +131,7 @@ def test_an_epoch_that_was_chosen_flatters(vary: Callable[..., Path], tmp_path: 
     [
         ("---\nlicense: apache-2.0\ntags: [a]\n---\n# x", {"license": "apache-2.0"}),
         ("---\nlicense: other\nlicense_name: house\nlicense_link: LICENSE\n---\n", {"license": "other", "license_name": "house", "license_link": "LICENSE"}),
+        ("---\nlicense:\n- mit\n- apache-2.0\n---\n", {}),
         ("# no front matter", {}),
         ("---\nlicense: [a\n---\n", {}),
         ("---\n- license\n---\n", {}),
@@ -153,6 +156,28 @@ def test_licence_of_the_embedded_encoder_and_of_one_that_is_not_here() -> None:
     unknown = base_of(recipe_from({"task": "rte", "encoder": "nobody-has/this-encoder"}))
     assert unknown.repository == "nobody-has/this-encoder"
     assert unknown.licence == {}
+
+
+def test_metrics_have_the_names_that_the_hub_has_for_them(runs: dict[str, Path], tmp_path: Path) -> None:
+    model = load(runs["multiclass"])
+    write_export(model, model.task(), "hf", tmp_path, name="a-model")
+    told = ModelCard.load(tmp_path / "README.md").data
+    assert told.eval_results is not None
+    types = [one.metric_type for one in told.eval_results]
+    assert types[:2] == ["accuracy", "f1"]
+    assert told.to_dict()["metrics"] == sorted(set(types))
+
+
+def test_a_file_inside_a_folder_that_is_named_too_loses_both() -> None:
+    assert _Paths(["/here/data", "/here/data/dev.csv"]).of("rows of /here/data/dev.csv, of /here/data") == "rows of dev.csv, of data"
+
+
+@pytest.mark.parametrize(("n_labels", "told"), [(20, "20 labels: 0, 1, "), (21, "18, 19 and 1 more")])
+def test_of_many_labels_the_first_twenty_are_told(n_labels: int, told: str) -> None:
+    task: Any = SimpleNamespace(labels=LabelSpace("multiclass", tuple(map(str, range(n_labels)))), columns=SimpleNamespace(text_pair=None))
+    text = _about(task, Base("tiny", None, {}), "X", "hf")
+    assert told in text
+    assert ("more" in text) == (n_labels > 20)
 
 
 def test_an_unknown_licence_is_called_unknown(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,26 @@ def test_a_number_that_differs_is_told_with_its_row(done: dict[str, Done]) -> No
     off[5, 0] = np.nan
     with pytest.raises(EncoreError, match="nan"):
         compared(Path("target"), replace(one.expected, values=off), one.found)
+
+
+@pytest.mark.parametrize(("value", "found", "same"), [(100.0, 100.0009, True), (100.0, 100.0011, False), (0.01, 0.010009, True), (0.01, 0.010011, False)])
+def test_a_number_above_1_may_differ_by_its_size(value: float, found: float, same: bool) -> None:
+    store: Any = SimpleNamespace(ids=np.array([2, 3]), offsets=np.array([0, 2]))
+    expected = Answered((["a"], None), "here", store, np.array([[value]]), (), 0.0)
+    answer = {"ids": [[2, 3]], "values": [[found]]}
+    if same:
+        assert compared(Path("target"), expected, answer) == pytest.approx(abs(found - value))
+    else:
+        with pytest.raises(EncoreError, match="1 of 1 rows differ"):
+            compared(Path("target"), expected, answer)
+
+
+def test_rows_of_all_lengths_are_compared(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "many.csv").write_text("text\n" + "".join("a " * (1 + row % 25) + "\n" for row in range(200)), encoding="utf-8")
+    model = load(runs["multiclass"])
+    lengths = answers(model, model.task(), "hf", on=str(tmp_path / "many.csv")).store.lengths
+    assert (len(lengths), lengths.min(), lengths.max()) == (64, 3, 27)
+    assert len(set(lengths.tolist())) == 25
 
 
 def test_other_tokens_and_other_labels_are_told(done: dict[str, Done]) -> None:

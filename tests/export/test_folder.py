@@ -18,6 +18,7 @@ from encore.cli import main
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 from encore.export import check, folder, stock
 from encore.export.folder import export
+from encore.export.write import write_export
 from encore.predict import load
 
 
@@ -140,6 +141,9 @@ def test_what_is_not_installed_is_asked_for(runs: dict[str, Path], tmp_path: Pat
     assert len(error.value.problems) == 2
     assert f"needs sentence-transformers {folder.OLDEST['sentence_transformers']} or newer, and it is not installed" in error.value.problems[1]
     assert check.version_of("torch")
+    for newer in ("10.1.0", "5.0", "5.10.2"):
+        monkeypatch.setattr(folder, "version_of", lambda name, newer=newer: newer)
+        folder._installed("hf")
 
 
 def test_a_disk_that_is_full_leaves_nothing(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +182,17 @@ def test_a_model_of_pairs_has_no_vector_of_a_text(runs: dict[str, Path], tmp_pat
     monkeypatch.setattr(folder, "version_of", lambda name: "5.9.0")
     with pytest.raises(RecipeError, match="reads two texts as one"):
         export(runs["pair"], "sentence-transformers", tmp_path / "out")
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "mean"])
+def test_what_a_checkpoint_says_of_itself_does_not_travel(pooling: str, runs: dict[str, Path], vary: Callable[..., Path], tmp_path: Path) -> None:
+    """In transformers' class and in Encore's."""
+    said = {"_name_or_path": "/home/me/base", "auto_map": {"AutoModel": "strange.Model"}, "id2label": {"0": "old"}}
+    config = files.read_json(runs["binary"] / "model" / "config.json") | said
+    model = load(vary("binary", config=config, pooling={"name": pooling}))
+    write_export(model, model.task(), "hf", tmp_path, name="x")
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert not [word for word in ("/home/me", "strange", "old") if word in text.replace("threshold", "")]
 
 
 def test_numbers_come_from_float32_and_the_run_stays_as_it_was(vary: Callable[..., Path], strange: str) -> None:

@@ -101,6 +101,16 @@ def test_it_trains_as_a_model_of_transformers_does(
     assert not without
 
 
+def test_labels_in_a_column_are_labels(folder: Path, model: encore.hf.EncoreForSequenceClassification) -> None:
+    labels = torch.tensor([0, 2, 1, 1])
+    assert torch.equal(model(**batch(folder), labels=labels.unsqueeze(1)).loss, model(**batch(folder), labels=labels).loss)
+
+
+def test_a_fresh_one_starts_with_small_words(model: encore.hf.EncoreForSequenceClassification) -> None:
+    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    assert fresh.network.branches[0].encoder.embed.word.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
 def test_a_number_is_trained_by_squared_error() -> None:
     logits, labels = torch.tensor([[1.0], [3.0]]), torch.tensor([2, 5])
     assert encore.hf._loss(logits, labels, "regression").item() == pytest.approx((1 + 4) / 2)

@@ -221,6 +221,13 @@ def test_without_a_token_or_a_name_nothing_is_tried(runs: dict[str, Path], hub: 
     assert hub.requests == []
 
 
+def test_where_the_hub_is_switched_off_that_is_told(runs: dict[str, Path], hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set, so nothing can be sent"):
+        push(runs["binary"], REPOSITORY)
+    assert hub.requests == []
+
+
 def test_a_server_that_is_not_there(runs: dict[str, Path], hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
