@@ -18,7 +18,7 @@ from encore.intervals import for_these_rows
 from encore.statistics import Form
 from encore.types import LabelSpace
 
-__all__ = ["averages", "csv_of", "interval", "latex_of", "listings", "measured", "plain", "signed", "study_of"]
+__all__ = ["SOURCE", "averages", "csv_of", "interval", "latex_of", "listings", "measured", "plain", "signed", "study_of"]
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- as data
 
@@ -167,6 +167,7 @@ def _curves(results: Mapping[str, Any]) -> list[Listing]:
 
 
 _SIZE = "data.train_rows"
+SOURCE = "source: the figures of the paper, or whatever else the recipe's source is, in its own setting"
 
 
 def _mean_interval(values: Sequence[float], form: Form) -> str:
@@ -197,6 +198,7 @@ def _listing(each: Mapping[str, Any], metric: Mapping[str, Any], results: Mappin
     words += [f"without an encoder: {', '.join(simple)}"] if simple else []
     words += _race_words(each["race"], results["race"]) if "race" in each else []
     words += [*each["notes"], *results["notes"]]
+    words += [SOURCE] if any(row["expected"] is not None for row in metric["variants"]) else []
     words.append(
         f"± sample standard deviation over seeds; Δ against {results['reference']} on the same seeds, with 95 % intervals (not adjusted): for this dev set, "
         "and for new examples too. Verdicts hold for all variants together (Holm)."

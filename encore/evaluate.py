@@ -354,13 +354,14 @@ def mistakes_table(
     pairs: Sequence[str] | None = None,
     *,
     where: Sequence[Any] | None = None,
+    place: str = "row",
     title: str = "worst mistakes",
     max_chars: int = 200,
 ) -> Listing:
     """One line per mistake with its text: truth, prediction, and how sure the model was of each (regression: the two values and the difference).
 
     mistakes: indices from `worst_mistakes`. texts, pairs: of all rows, anything that can be indexed. where: what the first column says of each row,
-    its line in the file, say; without it the index.
+    its line in the file, say; without it the index; place: what that is.
     """
     truth_of, said_of, sure_of = _said(scores, targets, labels)
     rows = []
@@ -370,7 +371,7 @@ def mistakes_table(
             text = f"{one_line(text, max_chars // 2)} | {one_line(_text(pairs[index]), max_chars // 2)}"
         rows.append((str(index if where is None else where[index]), truth_of(index), said_of(index), sure_of(index), one_line(text, max_chars)))
     sure = "difference" if labels.kind == "regression" else "p(truth)" if labels.kind != "multilabel" else "worst p"
-    columns = ("row", "truth", "prediction", sure, "text" if pairs is None else "text | pair")
+    columns = (place, "truth", "prediction", sure, "text" if pairs is None else "text | pair")
     return Listing(title, columns, tuple(rows), () if rows else ("none: every row is right.",), frozenset({0, 3}))
 
 

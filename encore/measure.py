@@ -64,7 +64,8 @@ class Measured:
             found.append(confusion_table(self.confusion, labels))
         found += [slices_table(column, parts) for column, parts in self.slices.items()]
         if len(self.mistakes):
-            found.append(mistakes_table(self.mistakes, self.scores, self.targets, labels, dataset.texts, dataset.pairs, where=self.places.tolist()))
+            where, place = self.places.tolist(), "row" if dataset.lines is None else "line"
+            found.append(mistakes_table(self.mistakes, self.scores, self.targets, labels, dataset.texts, dataset.pairs, where=where, place=place))
         return found
 
     def as_object(self) -> dict[str, Any]:

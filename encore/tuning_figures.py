@@ -16,6 +16,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")               # files, no windows; a 
 import matplotlib
 import matplotlib.pyplot as plt
 import optuna.visualization.matplotlib as drawn
+from matplotlib.collections import PathCollection
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
@@ -114,6 +115,8 @@ def _restyled(axes: Axes) -> None:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
     axes.tick_params(which="both", color=SOFT, labelcolor=INK)
+    for dots in (one for one in axes.collections if isinstance(one, PathCollection)):
+        dots.set_edgecolor(INK)                          # or the palest are lost on paper, and the darkest on a dark page
     for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
         text.set_color(INK)
     for spine in axes.spines.values():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue
+from encore.compare_tables import SOURCE
 from encore.evaluate import Estimate, Listing, figure
 from encore.intervals import for_these_rows
 
@@ -53,6 +54,7 @@ def _fresh(each: Mapping[str, Any], results: Mapping[str, Any], *, first: bool) 
         f"fresh seeds: {', '.join(map(str, seeds))}; mean, its 95 % interval for new seeds, sample standard deviation. These are the figures to quote.",
         f"tuned: trial {best['trial']}, {which}. Optimistic: the best of many, on the very rows and seeds that chose it.",
         "The rows are those that chose, with fresh seeds too: only rows that no trial was measured on (data.test) are free of that.",
+        *([SOURCE] if any(row[-1] != "–" for row in rows) else []),
         *each["notes"],
     ]
     title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {len(seeds)} fresh seed{'s' if len(seeds) > 1 else ''}"

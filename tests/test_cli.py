@@ -506,7 +506,8 @@ def test_evaluation_names_the_file_and_warns_of_rows_it_was_trained_on(run: Run,
     places = [lines.index(title) for title in ("confusion", "by region", "by stars", "worst mistakes")]
     assert places == sorted(places)
     assert len(lines) - places[-1] == 2 + 3
-    assert not [line for line in lines if re.match(r"worst|row +truth", line) and line != "worst mistakes"][1:]
+    assert re.match(r"line +truth +prediction", lines[places[-1] + 1]), "as complaints about a file count its lines"
+    assert not [line for line in lines if re.match(r"worst|line +truth", line) and line != "worst mistakes"][1:]
     other = run("evaluate", reviewed, "data/more.csv", "--mistakes", "0", "--quiet")
     assert (other.code, other.err) == (0, "")
     assert "trained on" in other.out, "the same rows under another name"

@@ -136,6 +136,7 @@ def test_the_table_says_it_in_words(whole: Whole) -> None:
     assert out.count("two seeds are too few for a verdict: run 3 or more") == 2                      # once for each metric's table
     assert "verdict, dev (23 rows), accuracy in points, 2 seeds" in out
     assert "50.0 ± 12.5" in out
+    assert out.count("source: the figures of the paper") == 1, "below the one metric that has such a figure"
     assert "deep: not applicable: pooling 'max_cls'" in out
     assert "without an encoder: majority" in out
     assert out.splitlines()[-1].startswith(f"comparison: {whole.folder} (")

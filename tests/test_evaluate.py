@@ -212,6 +212,7 @@ def test_mistakes_table():
     rows = worst_mistakes(scores, targets, BINARY)
     table = mistakes_table(rows, scores, targets, BINARY, ["one", "two", "three"], where=[2, 3, 5])
     assert table.rows == (("3", "no", "yes (0.90)", "0.100", "two"), ("2", "no", "yes (0.75)", "0.250", "one"))
+    assert table.columns[0] == "row"
     paired = mistakes_table([0], scores, targets, BINARY, ["one"], ["uno"])
     assert paired.rows[0][-1] == "one | uno"
     value = mistakes_table([0], np.array([[1.5]]), np.array([4.0]), VALUE, ["one"])

@@ -172,7 +172,7 @@ def test_a_record_is_shown_with_its_day_and_whether_the_recipe_is_still_the_same
 def test_the_command(warm: Warm, tmp_path: Path) -> None:
     comparison(tmp_path, "maxpoolbert_k", ["encoder=minilm"], [True, False])
     out = warm.run(["ls", "recipes", "--runs", tmp_path], cwd=str(tmp_path)).out.splitlines()
-    assert out[0].split() == ["source", "recipe", "for", "runs", "status"]
+    assert out[0].split() == ["source", "recipe", "command", "runs", "status"]
     line = next(line for line in out if " maxpoolbert_k " in line)
     assert line.startswith("MaxPoolBERT, Table 6")
     assert line.endswith("compare    54  1 of 2 runs complete with encoder=minilm")

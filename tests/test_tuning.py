@@ -184,6 +184,7 @@ def test_the_tables_of_a_search_by_hand() -> None:
     assert sts.rows == (("Pearson r", ".500 [.500, .500]", "–", "–", "–"),), "the tuned figure is that of the first task's first metric"
     assert "tuned: trial 3, seeds 42, 43. " in rte.notes[1]
     assert rte.notes[-1] == "few rows"
+    assert ["source: the figures of the paper" in "".join(table.notes) for table in (rte, sts)] == [True, False], "no word of what nobody reported"
 
 
 def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
@@ -288,6 +289,8 @@ def test_a_figure_has_its_numbers_and_says_what_is_to_be_seen(whole: Whole, name
     assert len(told.text) > 30
     assert svg.get("role") == "img"
     assert "mathdefault" not in "".join(svg.itertext())
+    dots = [style for use in svg.iter(f"{space}use") if "stroke: #1b1f24" in (style := use.get("style", "")) and "fill: #" in style]
+    assert len(dots) >= (5 if name.startswith("slice-") else 0), "pale dots have an edge on paper, and dark ones on a dark page"
     assert svg.get("aria-labelledby") == f"{title.get('id')} {told.get('id')}"
     with (whole.folder / "figures" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -322,6 +325,7 @@ def test_its_report_is_one_page_with_all_pictures(whole: Whole, tmp_path: Path) 
         assert words in html
     assert all(trial["runs"] in html for trial in whole.trials)
     assert "var(--ink)" in html
+    assert "What was measured" not in html, "a heading with nothing below it"
 
 
 def test_half_a_search_has_no_report(whole: Whole, tmp_path: Path) -> None:

@@ -268,10 +268,14 @@ def _encoder(run: gather.Run) -> str:
     return Path(run.recipe.encoder).name if Path(run.recipe.encoder).is_absolute() else run.recipe.encoder
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds < 120 else f"{duration(seconds)} ({seconds:,.0f} s)"
+
+
 def _cost_of(run: gather.Run) -> Facts:
     n = gather.parameters(run)
     return Facts((
-        ("time", f"{duration(run.result.seconds)} in all ({run.result.seconds:,.1f} s): training, evaluation, baselines, saving"),
+        ("time", f"{_time(run.result.seconds)} in all: training, evaluation, baselines, saving"),
         ("speed", f"{run.result.tokens_per_second:,.0f} tokens per second of training"),
         ("memory", _memory(run.cost.get("peak_memory_bytes"))),
         ("parameters", "not known: neither weights nor encoder are here" if n is None else f"{n:,}"),

@@ -21,7 +21,7 @@ from report.reading import Element, csv_of, parsed
 from encore import files
 from encore.errors import DataError, EncoreError
 from encore.recipe import recipe_for_file
-from encore.report import gather
+from encore.report import gather, sections
 from encore.report.write import report
 
 KINDS = ("classes", "ordered", "tags", "values", "hostile")
@@ -478,12 +478,16 @@ def test_parameters_are_counted(make: Callable[[str], Made], tmp_path: Path, wit
     assert gather.parameters(gather.run(run)) == sum(tensor.size for tensor in weights.values())
 
 
+def test_a_time_is_told_once() -> None:
+    assert [sections._time(seconds) for seconds in (30.71, 187.2, 9000)] == ["30.7 s", "3 min (187 s)", "2.5 h (9,000 s)"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda run: (run / "manifest.json").unlink(), "not a complete run (no manifest.json). Give the command that started it once more; it resumes."),
         (lambda run: (run / "results.json").write_text("{}"), "results.json: missing, or not as the run wrote it."),
-        (lambda run: (run / "resolved.json").unlink(), "neither a run nor a comparison."),
+        (lambda run: (run / "resolved.json").unlink(), "no run, comparison or search."),
         (lambda run: (run / "cost.json").write_text("[]"), "cost.json: missing, or not as the run wrote it."),
     ],
 )
