@@ -239,7 +239,7 @@ ABOUT = {
     ),
     "even_minilm": (
         "The recipe was committed before the first of its runs; until then its rows were cut twice, to what an hour takes. The paper takes even batching away"
-        " from its model B3, and the mean over three tasks falls by 4.92 points (bert-base-uncased, one run each). In its author's code the loop that goes "
+        " from its model B3, and the mean over three tasks falls by 4.92 points (bert-base-uncased). In its author's code the loop that goes "
         "task by task also cuts the labels of STS to whole numbers, so that the paper's difference is not of the order alone. Here the tasks are two (Quora "
         "is left out, on whose duplicates MiniLM was trained), of 1,500 rows each; the sentiment task comes last in every epoch, as in the author's order."
     ),
