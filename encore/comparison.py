@@ -12,11 +12,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,10 @@ from encore.prepare import NotApplicable, Prepared, Shelf, cores, prepare
 from encore.processes import End, Job, run_all, run_here
 from encore.progress import duration
 from encore.race import Round, judged
-from encore.run import MODEL, Result, RunBusy, execute, read_result, scores_at
+from encore.run import MODEL, Result, RunBusy, Watcher, execute, read_result, scores_at
 from encore.study import Cell, Study
 
-__all__ = ["NEEDED", "Outcome", "Plan", "compare", "resolve"]
+__all__ = ["NEEDED", "Outcome", "Plan", "compare", "executed", "fit_to_copy", "resolve"]
 
 # What a run imports on its way: the optimiser brings torch's compiler along, the simple baselines scikit-learn.
 NEEDED = ("torch._dynamo", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "scipy.stats")
@@ -97,20 +98,27 @@ class Outcome:
 
 def resolve(study: Study) -> Plan:
     """Read and tokenise what the cells need, each file once. Raises RecipeError or DataError with everything that is wrong, or where no cell applies."""
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")         # else asking whether there is a GPU would bind this process to it
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")            # else tokenizers warns in every copy of this process
     shelf, complaints = Shelf(), Complaints()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)                     # threads that torch starts here would be missing from the copies of this process, which wait for them
-    try:
+    with fit_to_copy():
         ready = [complaints.of(_ready, cell, shelf) or (None, "") for cell in (*study.cells, *study.screening)]
-    finally:
-        torch.set_num_threads(before)
     complaints.raise_any()
     if not any(prepared for prepared, _ in ready):
         raise RecipeError(dict.fromkeys(f"{cell.study}, {cell.variant}: {why}" for cell, (_, why) in zip(study.cells, ready, strict=False)))
     n, prepared = len(study.cells), tuple(prepared for prepared, _ in ready)
     return Plan(study, prepared[:n], tuple(why for _, why in ready[:n]), prepared[n:])
+
+
+@contextlib.contextmanager
+def fit_to_copy() -> Iterator[None]:
+    """Inside, this process may read and prepare what copies of it will compute."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")         # else asking whether there is a GPU would bind this process to it
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")            # else tokenizers warns in every copy of this process
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)                     # threads that torch starts here would be missing from the copies of this process, which wait for them
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ready(cell: Cell, shelf: Shelf) -> tuple[Prepared | None, str]:
@@ -218,7 +226,7 @@ class _Work:
             self.tell(f"{stage}[{n_done}/{len(names)}] {self.words(name)}: {_news(self.runs / name, end)} ({duration(end.seconds)}{rest})")
 
         self.note(left)
-        jobs = [Job(name, partial(_run, one, self.runs, self.keep_models)) for name, one in todo.items()]
+        jobs = [Job(name, partial(executed, one, self.runs, keep_model=self.keep_models)) for name, one in todo.items()]
         if any(one.device != "cpu" for one in todo.values()):
             run_here(jobs, on_end)
         elif jobs:
@@ -248,12 +256,12 @@ class _Work:
         files.write_json(self.folder / "cells.json", {"cells": entries[:n]} | ({"screening": entries[n:]} if self.plan.study.race else {}))
 
 
-def _run(prepared: Prepared, runs: Path, keep_models: bool) -> None:
+def executed(prepared: Prepared, runs: Path, *, keep_model: bool, watch: Watcher | None = None) -> Result:
+    """`execute`, which waits where another process trains this very run."""
     while True:
         try:
-            execute(prepared, runs, keep_model=keep_models)
-            return
-        except RunBusy:                          # another comparison computes this very run, or a killed one is just about to let go of it
+            return execute(prepared, runs, watch=watch, keep_model=keep_model)
+        except RunBusy:                          # another command's, or that of a killed one which is just about to let go of it
             time.sleep(0.5)
 
 

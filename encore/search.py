@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from encore.errors import did_you_mean
-from encore.recipe import STUDY, Change, Recipe, assignment, composed, file_text, refusal
+from encore.recipe import STUDY, Change, Recipe, composed, file_text, refusal
 from encore.recipe_words import shown
-from encore.study import N_SEEDS, assign, changes_of, listed_seeds, seeded
+from encore.study import N_SEEDS, changes_of, keys_and_changes, listed_seeds, seeded
 from encore.yaml_lines import Value, from_python, plain, read_yaml
 
 __all__ = ["KINDS", "N_TRIALS", "Parameter", "Search", "load_search", "search_from"]
@@ -160,12 +160,7 @@ def search_from(
 
 
 def _search(document: Value, name: str, text: str, overrides: Sequence[str], base: Path, problems: list[str], trials: int | None) -> Search:
-    keys = {key: document.data[key] for key in STUDY if key in document.data} if isinstance(document.data, dict) else {}
-    assigned = [found for given in overrides if (found := assignment(given, base, problems)) is not None]
-    for steps, value in assigned:
-        if steps[0] in STUDY:
-            assign(keys, steps, value)
-    changes = tuple(change for change in assigned if change[0][0] not in STUDY)
+    keys, changes = keys_and_changes(document, overrides, base, problems)
     recipe, rest = composed(document, changes, base, problems)
     notes: list[str] = []
     parameters = _parameters(keys.get("search"), document, changes, problems, notes)
@@ -173,7 +168,7 @@ def _search(document: Value, name: str, text: str, overrides: Sequence[str], bas
     per_trial = _count(keys.get("seeds_per_trial"), 1, _MOST_SEEDS, "of seeds, such as 3", problems)
     seed = recipe.seed if recipe is not None else 42
     seeds = _fresh(keys.get("seeds"), range(seed, seed + per_trial), problems, notes)
-    search = Search(name, text, tuple(overrides), parameters, n, per_trial, seeds, seed, tuple(notes), document, changes, base)
+    search = Search(name, text, tuple(overrides), parameters, n, per_trial, seeds, seed, tuple(notes), document, tuple(changes), base)
     if recipe is not None:                       # else the recipe's own mistakes would be told once more for every value
         problems += search.objections()
     if problems:

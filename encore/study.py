@@ -25,7 +25,7 @@ from encore.recipe_fields import unsafe
 from encore.recipe_words import shown
 from encore.yaml_lines import Value, from_python, plain, read_yaml, write_yaml
 
-__all__ = ["BASELINE", "N_SEEDS", "Cell", "Race", "Study", "assign", "changes_of", "listed_seeds", "load_study", "seeded", "study_from"]
+__all__ = ["BASELINE", "N_SEEDS", "Cell", "Race", "Study", "changes_of", "keys_and_changes", "listed_seeds", "load_study", "seeded", "study_from"]
 
 BASELINE = "baseline"                            # the recipe itself among its variants
 N_SEEDS = 3
@@ -129,12 +129,7 @@ def _study(
     axes: Mapping[str, Sequence[Any]],
     race: bool,
 ) -> Study:
-    keys = {key: document.data[key] for key in STUDY if key in document.data} if isinstance(document.data, dict) else {}
-    assigned = [found for given in overrides if (found := assignment(given, base, problems)) is not None]
-    for steps, value in assigned:
-        if steps[0] in STUDY:
-            assign(keys, steps, value)
-    changes = [change for change in assigned if change[0][0] not in STUDY]
+    keys, changes = keys_and_changes(document, overrides, base, problems)
     for steps, value in list(changes):
         if steps == ("seed",) and isinstance(value.data, tuple):
             problems.append(value.problem(f"expected one seed, got {shown(plain(value))}. Several are seeds={_flow(value)}."))
@@ -170,7 +165,20 @@ def _study(
     return Study(name, text, tuple(overrides), tuple(variants), reference, seeds, tuple(labels), cells, tuple(notes), screened, screening)
 
 
-def assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
+def keys_and_changes(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> tuple[dict[str, Value], list[Change]]:
+    """The keys that say which runs to make, with what overrides say of them; and the overrides of settings."""
+    keys = {key: document.data[key] for key in STUDY if key in document.data} if isinstance(document.data, dict) else {}
+    changes: list[Change] = []
+    for given in overrides:
+        if (found := assignment(given, base, problems)) is not None:
+            if found[0][0] in STUDY:
+                _assign(keys, *found)
+            else:
+                changes.append(found)
+    return keys, changes
+
+
+def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> None:
     """An override of one of the study's keys: `seeds=[1,2]`, `each.task=[rte]`, `variants.slow.plan.lr=1e-5`."""
     depth = 3 if steps[0] == "variants" else 2
     way = [*steps[: depth - 1], ".".join(steps[depth - 1 :])] if len(steps) > depth else list(steps)

@@ -21,7 +21,6 @@ import importlib
 import io
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import catalogue, comparison, files, tuning_tables
@@ -39,7 +37,7 @@ from encore import trials as tried
 from encore.errors import Complaints, RecipeError, TrainingError
 from encore.prepare import Prepared, Shelf, cores, objections, prepare
 from encore.recipe import Recipe, anchored, to_yaml
-from encore.run import MODEL, Result, RunBusy, execute
+from encore.run import MODEL, Result
 from encore.search import Parameter, Search
 from encore.study import Cell, Study
 from encore.train import higher_is_better
@@ -117,16 +115,12 @@ def resolve(search: Search, *, sampler: str = "tpe", pruner: str = "none", stora
 
     Raises RecipeError or DataError with everything that is wrong.
     """
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")         # else asking whether there is a GPU would bind this process to it
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")            # else tokenizers warns in every copy of this process
     complaints = Complaints()
     complaints.of(tried.check, search.parameters, sampler, pruner, seeds_per_trial=search.seeds_per_trial)
     if storage is not None:
         complaints.of(tried.openable, storage)
     shelf = Shelf()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)                             # threads that torch starts here would be missing from the copies of this process, which wait for them
-    try:
+    with comparison.fit_to_copy():
         first = complaints.of(prepare, search.recipe(search.first), shelf)
         if first is not None:
             told = [line for one in search.parameters for value in one.tried[1:] for line in _objections(search, one, value, shelf)]
@@ -134,8 +128,6 @@ def resolve(search: Search, *, sampler: str = "tpe", pruner: str = "none", stora
             for one in search.parameters if not told else ():
                 for value in one.tried[1:] if one.kind == "choice" else ():
                     complaints.of(prepare, search.recipe(search.first | {one.path: value}), shelf)
-    finally:
-        torch.set_num_threads(before)
     complaints.raise_any()
     assert first is not None
     epochs = max(_epochs(search.recipe(search.first | {one.path: value})) for one in search.parameters for value in one.tried)
@@ -190,12 +182,7 @@ def _run(tuning: Tuning, one: Prepared, runs: Path, each_epoch: Callable[[int, f
         if isinstance(said, EvalReport):
             see(said.epoch, said.selected, False)
 
-    while True:
-        try:
-            result = execute(one, runs, watch=watch, keep_model=False)
-            break
-        except RunBusy:                                  # another command computes this very run, or a killed one is just about to let go of it
-            time.sleep(0.5)
+    result = comparison.executed(one, runs, keep_model=False, watch=watch)
     for line in (result.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         see(record["epoch"], record["selected"], True)

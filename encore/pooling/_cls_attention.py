@@ -1,6 +1,8 @@
-"""One more attention layer that answers one query per row: that of its [CLS]. Four poolings share it, three of them over the last k layers."""
+"""One more attention layer that answers one query per row, that of its [CLS]: four poolings are this and differ in what they make of the last k layers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,19 +12,41 @@ from encore import rows
 from encore.encoder.encoder import Shape
 from encore.errors import Complaints, RecipeError
 from encore.pooling import _layers
-from encore.types import Tokens
+from encore.types import Encoded, Tokens
 
-__all__ = ["ClsAttention", "over_layers"]
+__all__ = ["AskedByCls", "ClsAttention"]
 
 
-def over_layers(k: int, n_heads: int, shape: Shape, pooling: str) -> tuple[tuple[int, ...], ClsAttention]:
-    """The last k layers, and the attention over what is made of them. Raises RecipeError with all that does not fit the encoder."""
-    complaints = Complaints()
-    layers, attention = complaints.of(_layers.last, k, shape, pooling), complaints.of(ClsAttention, shape, n_heads, pooling)
-    complaints.raise_any()
-    assert layers is not None
-    assert attention is not None
-    return layers, attention
+class AskedByCls(nn.Module):
+    """`combine` of the last k states at every token, then the attention layer. pooling: its name, for complaints."""
+
+    unit = "tokens"
+
+    def __init__(self, shape: Shape, k: int, n_heads: int, pooling: str, combine: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        """Raises RecipeError with all that does not fit the encoder."""
+        super().__init__()
+        complaints = Complaints()
+        layers, attention = complaints.of(_layers.last, k, shape, pooling), complaints.of(ClsAttention, shape, n_heads, pooling)
+        complaints.raise_any()
+        assert layers is not None
+        assert attention is not None
+        self.layers, self.attention, self.combine = layers, attention, combine
+        self.width = self.reduced_width = shape.width
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(tokens, width) float32."""
+        return self.combine(encoded.read(self.layers)).float()
+
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        """(tokens, width) → (rows, width)."""
+        return self.attention(reduced, tokens)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return self.finish(self.reduce(encoded), encoded.tokens)
+
+    def weights(self, encoded: Encoded) -> Tensor:
+        """(tokens, heads): how much of each token goes into its row; each row's add up to 1 in each head."""
+        return self.attention.weights(self.reduce(encoded), encoded.tokens)
 
 
 class ClsAttention(nn.Module):

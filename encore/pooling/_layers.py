@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from encore import rows
 from encore.encoder.encoder import Shape
 from encore.errors import RecipeError
+from encore.types import Encoded
 
-__all__ = ["average", "last", "longest", "maximum", "sources"]
+__all__ = ["average", "firsts", "last", "longest", "maximum", "sources"]
 
 
 def last(k: int, shape: Shape, pooling: str) -> tuple[int, ...]:
@@ -20,6 +22,11 @@ def last(k: int, shape: Shape, pooling: str) -> tuple[int, ...]:
     if not 1 <= k <= shape.n_layers:
         raise RecipeError(f"pooling '{pooling}': expected k from 1 to {shape.n_layers}, the layers of this encoder, got {k}. Set another k.")
     return tuple(range(-k, 0))
+
+
+def firsts(encoded: Encoded, layers: tuple[int, ...]) -> list[Tensor]:
+    """Of each of the layers (rows, width): every row's first token."""
+    return [rows.first(state, encoded.tokens) for state in encoded.read(layers)]
 
 
 def maximum(states: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encore import rows
 from encore.encoder.encoder import Shape
 from encore.pooling import _layers
 from encore.types import Encoded, Tokens
@@ -26,13 +25,10 @@ class MaxCls(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        return _layers.maximum(self._states(encoded)).float()
+        return _layers.maximum(_layers.firsts(encoded, self.layers)).float()
 
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         return reduced
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)
-
-    def _states(self, encoded: Encoded) -> list[Tensor]:
-        return [rows.first(state, encoded.tokens) for state in encoded.read(self.layers)]

@@ -6,35 +6,13 @@ Cost: 4·(width² + width) parameters.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
 from encore.encoder.encoder import Shape
 from encore.pooling import _layers
-from encore.pooling._cls_attention import over_layers
-from encore.types import Encoded, Tokens
+from encore.pooling._cls_attention import AskedByCls
 
 __all__ = ["MaxSeqMha"]
 
 
-class MaxSeqMha(nn.Module):
-    unit = "tokens"
-
+class MaxSeqMha(AskedByCls):
     def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
-        super().__init__()
-        self.layers, self.attention = over_layers(k, n_heads, shape, "max_seq_mha")
-        self.width = self.reduced_width = shape.width
-
-    def reduce(self, encoded: Encoded) -> Tensor:
-        """(tokens, width) float32."""
-        return _layers.maximum(encoded.read(self.layers)).float()
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        """(tokens, width) → (rows, width)."""
-        return self.attention(reduced, tokens)
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)
-
-    def weights(self, encoded: Encoded) -> Tensor:
-        """(tokens, heads): how much of each token goes into its row; each row's add up to 1 in each head."""
-        return self.attention.weights(self.reduce(encoded), encoded.tokens)
+        super().__init__(shape, k, n_heads, "max_seq_mha", _layers.maximum)

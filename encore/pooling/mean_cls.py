@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encore import rows
 from encore.encoder.encoder import Shape
 from encore.pooling import _layers
 from encore.types import Encoded, Tokens
@@ -27,13 +26,10 @@ class MeanCls(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        return _layers.average(self._states(encoded))
+        return _layers.average(_layers.firsts(encoded, self.layers))
 
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         return reduced
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)
-
-    def _states(self, encoded: Encoded) -> list[Tensor]:
-        return [rows.first(state, encoded.tokens) for state in encoded.read(self.layers)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encore import rows
 from encore.encoder.encoder import Shape
 from encore.pooling import _layers
 from encore.types import Encoded, Tokens
@@ -27,7 +26,7 @@ class NormCls(nn.Module):
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
-        return _layers.longest(self._states(encoded)).float()
+        return _layers.longest(_layers.firsts(encoded, self.layers)).float()
 
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         return reduced
@@ -37,7 +36,4 @@ class NormCls(nn.Module):
 
     def histogram(self, encoded: Encoded) -> Tensor:
         """(k,) int64: how many rows take their vector from each layer, the lowest first. Behind a LayerNorm the choice can be nearly constant."""
-        return _layers.sources(self._states(encoded)).bincount(minlength=len(self.layers))
-
-    def _states(self, encoded: Encoded) -> list[Tensor]:
-        return [rows.first(state, encoded.tokens) for state in encoded.read(self.layers)]
+        return _layers.sources(_layers.firsts(encoded, self.layers)).bincount(minlength=len(self.layers))
