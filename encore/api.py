@@ -39,8 +39,7 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
         return what
     if not isinstance(what, Mapping) and _is_data_file(what):
         return recipe_for_file(what, overrides, **given)
-    # Of a recipe and of a named task these are settings like any other; what follows them wins. JSON is YAML that needs no guessing.
-    overrides = (*(f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()), *overrides)
+    overrides = (*_typed(given, "data."), *overrides)        # of a recipe and of a named task these are settings like any other; what follows them wins
     if isinstance(what, Mapping):
         return recipe_from(what, overrides)
     if shipped.is_file(what) or str(what) in shipped.names():
@@ -48,6 +47,11 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
     if str(what) not in tasks.names():
         raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
     return recipe_from({"task": str(what)}, overrides)
+
+
+def _typed(settings: Mapping[str, Any], section: str = "") -> tuple[str, ...]:
+    """Python's values as they would be typed on the command line. JSON is YAML that needs no guessing."""
+    return tuple(f"{section}{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
 
 
 _FEWEST_STEPS, _MOST_EPOCHS = 100, 20
@@ -162,8 +166,7 @@ def compare(
     values, for keys without a dot. Runs are processes of their own: what `tell` is given is a line about each that ends. A run that fails is named in the
     outcome's `failed` and stops no other. Raises RecipeError or DataError.
     """
-    given = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
-    plan = resolve(study_of(what, (*given, *overrides), only=only, curve=curve, race=race))
+    plan = resolve(study_of(what, (*_typed(settings), *overrides), only=only, curve=curve, race=race))
     return comparison.compare(plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell)
 
 
@@ -188,6 +191,5 @@ def tune(
     """
     from encore import tuning  # Optuna and its database take a second, which `fit` need not wait for
 
-    given = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
-    resolved = tuning.resolve(search_of(what, (*given, *overrides), trials=n), sampler=sampler, pruner=pruner, storage=storage)
+    resolved = tuning.resolve(search_of(what, (*_typed(settings), *overrides), trials=n), sampler=sampler, pruner=pruner, storage=storage)
     return tuning.tune(resolved, Path(runs), processes=processes, tell=tell)

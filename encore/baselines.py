@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
-__all__ = ["Baseline", "Tfidf", "fit_tfidf", "majority", "tfidf"]
+__all__ = ["Baseline", "Tfidf", "fit_tfidf", "majority"]
 
 # A word is a run of letters and digits; in scripts that put no blanks between words (Thai, Chinese, Japanese) every character counts as one.
 _UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -36,11 +36,10 @@ _ROWS_AT_ONCE = 2_048
 
 @dataclass(frozen=True)
 class Baseline:
-    """scores: (dev rows, n_scores) float32, as a model would give them. notes: what a table must say."""
+    """scores: (dev rows, n_scores) float32, as a model would give them."""
 
     name: str
     scores: np.ndarray
-    notes: tuple[str, ...] = ()
 
 
 def majority(train_targets: np.ndarray, dev: Sized, labels: LabelSpace) -> Baseline:
@@ -116,14 +115,6 @@ class Tfidf:
         # A class without a row to learn from must never win, and its probability must not be 0.
         out[:] = logits.min(axis=1, keepdims=True) - 10
         out[:, seen] = logits
-
-
-def tfidf(
-    train_texts: Texts, train_pairs: Texts | None, train_targets: np.ndarray, dev_texts: Texts, dev_pairs: Texts | None, labels: LabelSpace, seed: int
-) -> Baseline:
-    """`fit_tfidf` on the train rows, its scores on the dev rows."""
-    fitted = fit_tfidf(train_texts, train_pairs, train_targets, labels, seed=seed)
-    return Baseline(fitted.name, fitted.scores(dev_texts, dev_pairs), fitted.notes)
 
 
 def fit_tfidf(texts: Texts, pairs: Texts | None, targets: np.ndarray, labels: LabelSpace, *, seed: int) -> Tfidf:

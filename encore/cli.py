@@ -40,6 +40,8 @@ Task = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Which 
 OnBadRow = Annotated[str | None, typer.Option("--on-bad-row", metavar="fail|skip", help=_BAD_ROW)]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", metavar="CHARACTER", help="Of a csv file; found out where it is not given.")]
 Encoding = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Of a text file (utf-8, cp1252, …); found out where it is not given.")]
+Mistakes = Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `encore train` and `encore ls` print it.")]
 
 
@@ -135,6 +137,7 @@ def compare(
     """
     from encore import cli_compare
 
+    _check_runs(runs)
     how: dict[str, Any] = {"only": only, "curve": curve, "race": race, "processes": processes, "keep_models": keep_models, "runs": runs}
     raise typer.Exit(cli_compare.command(recipe, overrides or (), **how, json_=json_, quiet=quiet, dry_run=dry_run))
 
@@ -171,7 +174,7 @@ def evaluate(
     file: Annotated[str | None, typer.Argument(metavar="FILE", help="A table with the columns that the run was trained on; - for standard input.")] = None,
     slices: Annotated[list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Metrics for each value of a column; may be repeated.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the recipe's test file instead of FILE, and log that it was opened.")] = False,
-    mistakes: Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")] = "10",
+    mistakes: Mistakes = "10",
     task: Task = None,
     on_bad_row: OnBadRow = None,
     delimiter: Delimiter = None,
@@ -208,7 +211,7 @@ def predict(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A table with the text columns that the run was trained on; - for standard input.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.")] = "-",
     with_input: Annotated[bool, typer.Option("--with-input", help="Begin each row with the columns of the input.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
+    overwrite: Overwrite = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each word weighs, where the run's pooling has weights (attention, …).")] = False,
     task: Annotated[str | None, typer.Option("--task", metavar="NAMES", help="Which tasks of the run, commas between, where it has several.")] = None,
     on_bad_row: OnBadRow = None,
@@ -239,17 +242,17 @@ def predict(
     found = complaints.of(model.explanations, dataset, task=chosen.name) if explain and model and chosen and dataset is not None else None
     complaints.raise_any()
     assert model is not None
+    assert asked is not None
     assert chosen is not None
     assert dataset is not None
     _say([dataset.how_read, *dataset.notes], quiet=quiet)
-    assert asked is not None
     of_tasks = model.scores_of([one.name for one in asked], dataset)
     scores = of_tasks[chosen.name]
     if found is not None and out == "-":
         from encore.cli_words import explained_lines, explained_object
 
         if json_:
-            print(json.dumps({"run": str(run), "file": file, **explained_object(chosen, dataset, scores, found)}, ensure_ascii=False))
+            print(json.dumps({"run": str(run), "file": file, **explained_object(chosen, scores, found)}, ensure_ascii=False))
             return
         console = _console()
         for line in explained_lines(chosen, dataset, scores, found):
@@ -274,8 +277,8 @@ def predict(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN|COMPARISON|SEARCH", help="A folder that `encore train`, `compare` or `tune` printed.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write; report.html in the folder if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if there is one.")] = False,
-    mistakes: Annotated[str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")] = "10",
+    overwrite: Overwrite = False,
+    mistakes: Mistakes = "10",
     json_: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -370,7 +373,7 @@ def list_(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command; errors become one line each on standard error and an exit code (DESIGN §6)."""
+    """Run a command; errors become one line each on standard error and an exit code (docs/DESIGN.md, "Errors")."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError):                # a terminal that has no '→' gets a '?', and nobody an error

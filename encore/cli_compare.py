@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encore.errors import printable
+from encore.errors import SOME_FAILED, printable
 from encore.progress import duration
 
-__all__ = ["SOME_FAILED", "command"]
-
-SOME_FAILED = 5                                  # exit code (DESIGN §6)
+__all__ = ["command"]
 
 
 def command(
@@ -32,7 +30,9 @@ def command(
 ) -> int:
     """Returns the exit code."""
     from encore.api import study_of
+    from encore.compare_tables import listings
     from encore.comparison import compare, resolve
+    from encore.evaluate import show_all
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     plan = resolve(study_of(recipe, overrides, only=names, curve=curve, race=race))
@@ -49,7 +49,7 @@ def command(
         told = {"comparison": str(outcome.folder), **outcome.results, "failed": list(outcome.failed), "seconds": outcome.seconds}
         print(json.dumps(told | ({"saved": outcome.saved} if outcome.saved else {}), ensure_ascii=False))
     else:
-        _show(outcome.results)
+        show_all(listings(outcome.results))
         if outcome.saved is not None:
             print(_saved(outcome.saved))
         reused = f", {outcome.n_reused} of {outcome.n_runs} runs were there already" if outcome.n_reused else ""
@@ -124,16 +124,3 @@ def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> No
     at_most = "at most " if study.race else ""
     cost = f"about {at_most}{duration(wall)} on this machine as busy as it is now (within a factor of two)"
     print(cost if seconds else "nothing is left to compute")
-
-
-def _show(results: Any) -> None:
-    from rich.console import Console
-
-    from encore.compare_tables import listings
-    from encore.evaluate import show
-
-    console = Console()
-    for number, table in enumerate(listings(results)):
-        if number:
-            print()
-        show(table, console)

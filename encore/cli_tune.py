@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore.cli_words import duration
-from encore.errors import RecipeError, printable
+from encore.errors import SOME_FAILED, RecipeError, printable
+from encore.progress import duration
 
 if TYPE_CHECKING:
     from encore.tuning import Tuning
 
 __all__ = ["command"]
 
-_SOME_FAILED = 5                                 # exit code (DESIGN §6)
 _DRAWN = 24                                      # trials that are drawn at random to estimate what one costs
 
 
@@ -37,7 +36,9 @@ def command(
 ) -> int:
     """Returns the exit code."""
     from encore.api import search_of
+    from encore.evaluate import show_all
     from encore.tuning import resolve, tune
+    from encore.tuning_tables import listings
 
     tuning = resolve(search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage)
     for line in [] if quiet else _announced(tuning, runs):
@@ -52,11 +53,11 @@ def command(
     if json_:
         print(json.dumps({"study": str(outcome.folder), **outcome.results, "problems": list(outcome.failed), "seconds": outcome.seconds}, ensure_ascii=False))
     else:
-        _show(outcome.results)
+        show_all(listings(outcome.results))
         there = f", {outcome.n_found} of {tuning.n_trials} trials were there already" if outcome.n_found else ""
         best = shlex.join(["encore", "train", str(outcome.folder / "best.yaml")])
         print(f"study: {outcome.folder} ({duration(outcome.seconds)}{there}); figures, trials.csv and results.json are in it; next: {best}")
-    return _SOME_FAILED if outcome.failed else 0
+    return SOME_FAILED if outcome.failed else 0
 
 
 def _announced(tuning: Tuning, runs: Path) -> list[str]:
@@ -110,16 +111,3 @@ def _dry_run(tuning: Tuning, runs: Path, processes: int | None, *, json_: bool) 
     rows = tuple((one.path, one.kind, ", ".join(map(words, one.labels or (one.low, one.high)))) for one in search.parameters)
     print(Listing("", ("setting", "how", "from, to; or one of"), rows))
     print(f"{n_runs} runs, {len(search.seeds)} of them with fresh seeds: about {duration(wall)} on this machine as busy as it is now (within a factor of two)")
-
-
-def _show(results: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    from encore.evaluate import show
-    from encore.tuning_tables import listings
-
-    console = Console()
-    for number, table in enumerate(listings(results)):
-        if number:
-            print()
-        show(table, console)

@@ -195,7 +195,7 @@ def _answer(said: Prediction) -> str:
     return "; ".join(f"{name} ({said.probabilities[name]:.2f})" for name in chosen) or "(none)"
 
 
-def explained_object(task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]) -> dict[str, Any]:
+def explained_object(task: LoadedTask, scores: np.ndarray, explanations: Iterable[Explanation]) -> dict[str, Any]:
     """The same for programs."""
     from encore.predict import named_predictions
 

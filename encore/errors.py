@@ -11,9 +11,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-__all__ = ["Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line", "printable"]
+__all__ = [
+    "SOME_FAILED", "Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line", "printable",
+]
 
 Result = TypeVar("Result")
+SOME_FAILED = 5                                          # exit code of a comparison or search that ended, with runs or trials missing
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "probabilities",
     "results_table",
     "show",
+    "show_all",
     "slices_table",
     "worst_mistakes",
 ]
@@ -234,6 +235,17 @@ def show(listing: Listing, console: Console) -> None:
         console.print(listing)
     else:
         console.file.write(f"{listing}\n")
+
+
+def show_all(listings: Sequence[Listing]) -> None:
+    """On standard output, with an empty line between two."""
+    from rich.console import Console
+
+    console = Console()
+    for number, listing in enumerate(listings):
+        if number:
+            print()
+        show(listing, console)
 
 
 def _least_widths(listing: Listing) -> list[int]:

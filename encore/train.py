@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from encore import catalogue, optim, rng, step
-from encore.data.batches import collate, epoch_order, evaluation_batches
+from encore.data.batches import batch_places, collate, epoch_order, evaluation_batches
 from encore.data.tokenise import TokenStore
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
@@ -250,7 +250,7 @@ class _Orders:
         self.latest: dict[str, tuple[int, np.ndarray, np.ndarray | None]] = {}
 
     def rows(self, draw: Draw) -> tuple[np.ndarray, np.ndarray | None]:
-        """(examples,) of the draw by length, since a batch is a set and attention likes equal lengths together; and which pairs are turned round."""
+        """(examples,) of the draw, by length; and which pairs are turned round."""
         stream, seed = self.epoch.streams[draw.task], self.epoch.seed
         n_rows, size = len(stream.train), _batch_size(self.epoch.phase, stream)
         if draw.task not in self.latest or self.latest[draw.task][0] != draw.order:
@@ -258,8 +258,7 @@ class _Orders:
             swapped = rng.generator(seed, "pair order", draw.task, draw.order).random(n_rows) < 0.5 if stream.random_order else None
             self.latest[draw.task] = (draw.order, order, swapped)
         _, order, swapped = self.latest[draw.task]
-        places = np.arange(draw.number * size, min((draw.number + 1) * size, n_rows))
-        places = places[np.argsort(stream.train.lengths[order[places]], kind="stable")]
+        places = batch_places(order, draw.number, size, stream.train.lengths)
         return order[places], None if swapped is None else swapped[places]
 
 

@@ -1,6 +1,7 @@
 """The frozen data that flows from left to right, and the protocols of the parts.
 
-A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`. Only attention and pooling know about rows.
+A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`. Only attention, pooling and what lets the sides of a pair see
+each other know about rows.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Phase:
     epochs: int
     lr: float
     batch_size: int = 32
-    curve: Any = None                           # progress in [0, 1] → factor
+    curve: Any = None                           # (step, total) → factor on the rate, step from 0
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
     trainable: Literal["all", "heads"] = "all"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from encore import baselines
-from encore.baselines import fit_tfidf, majority, tfidf
+from encore.baselines import fit_tfidf, majority
 from encore.evaluate import evaluate
 from encore.scores import predictions, probabilities
 from encore.types import LabelSpace
@@ -29,6 +30,12 @@ WORDS = ("lamp", "chair", "table", "blue", "red", "heavy", "light", "small", "wi
 def sentences(n: int, seed: int = 0) -> list[str]:
     draw = np.random.default_rng(seed)
     return [" ".join(draw.choice(WORDS, size=draw.integers(3, 8))) for _ in range(n)]
+
+
+def tfidf(texts, pairs, targets, dev_texts, dev_pairs, labels: LabelSpace, seed: int) -> SimpleNamespace:
+    """Fitted on the train rows, its scores on the dev rows."""
+    fitted = fit_tfidf(texts, pairs, targets, labels, seed=seed)
+    return SimpleNamespace(name=fitted.name, notes=fitted.notes, scores=fitted.scores(dev_texts, dev_pairs))
 
 
 def contains(texts: list[str], *words: str) -> np.ndarray:

@@ -25,13 +25,14 @@ from encore.types import LabelSpace
 
 YES_NO = LabelSpace("binary", ("no", "yes"))
 
-RECIPE = """\
-# Two poolings of a tiny encoder, and one that it has too few layers for.
+VERDICT = """\
 encoder: {encoder}
 precision: fp32
 max_length: 32
 tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
 pooling: mean
+"""
+RECIPE = "# Two poolings of a tiny encoder, and one that it has too few layers for.\n" + VERDICT + """\
 plan: {{epochs: 2, lr: 1e-2, batch_size: 13}}
 expect: {{verdict.accuracy: 0.5, verdict.accuracy.sd: 0.125}}
 seeds: [1, 2]
@@ -266,6 +267,11 @@ def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], tol
     outcome = whole.warm.run(["compare", *(whole.recipe if word == "RECIPE" else word for word in arguments), "--runs", tmp_path / "runs"])
     assert (outcome.code, told in outcome.err) == (2, True), outcome.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_where_runs_cannot_be_kept_is_told_first(whole: Whole) -> None:
+    outcome = whole.warm.run(whole.arguments(whole.recipe))
+    assert (outcome.code, outcome.err) == (2, f"--runs {whole.recipe}: {whole.recipe} is a file. Name a folder.\n")
 
 
 def test_score_against_training_size(whole: Whole, tmp_path: Path) -> None:

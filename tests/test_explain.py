@@ -93,7 +93,7 @@ def slow(model: TaskModel, folder: Path, tokeniser: Tokeniser, text: str, pair: 
     """max_seq_mha by transformers' hidden states and torch's own attention, one row alone; words by BERT's own '##'."""
     transformers = pytest.importorskip("transformers")
     reference = transformers.BertModel.from_pretrained(folder, attn_implementation="eager").eval()
-    row = tokeniser.encode(text, pair)
+    row = tokeniser.backend.encode(text, pair)
     given = {"input_ids": torch.tensor([row.ids]), "token_type_ids": torch.tensor([row.type_ids])}
     with torch.no_grad():
         peaks = torch.stack(reference(**given, output_hidden_states=True).hidden_states[-k:]).amax(0)

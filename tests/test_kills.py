@@ -11,16 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Tables, Warm
-from test_compare import Whole, children, undisturbed, worker_of
+from test_compare import VERDICT, Whole, children, undisturbed, worker_of
 
 from encore import files
 
-RECIPE = """\
-encoder: {encoder}
-precision: fp32
-max_length: 32
-tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
-pooling: mean
+RECIPE = VERDICT + """\
 plan: {{epochs: 1, lr: 1e-2, batch_size: 13}}
 metrics: [accuracy]
 seeds: [1, 2]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Tables, Warm
 from scipy import special
-from test_compare import Whole, undisturbed
+from test_compare import VERDICT, Whole, undisturbed
 from test_contrast import ACCURACY, BINARY, with_effect
 
 from encore import compare_tables, comparison, contrast, files
@@ -200,13 +200,8 @@ def test_those_that_left_count_for_new_examples_only() -> None:
 
 # --------------------------------------------------------------------------------------------------------------------------------- real races
 
-RECIPE = """\
 # Four ways of pooling beside the mean, one that the encoder has too few layers for, and one that cannot be trained.
-encoder: {encoder}
-precision: fp32
-max_length: 32
-tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
-pooling: mean
+RECIPE = VERDICT + """\
 plan: {{epochs: 1, lr: 1e-2, batch_size: 13}}
 metrics: [accuracy]
 seeds: [1, 2]

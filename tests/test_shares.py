@@ -7,30 +7,12 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
+from test_statistics import CASES, SPACES, rows
 
 from encore import catalogue
 from encore.errors import DataError, RecipeError
 from encore.shares import row_shares
 from encore.statistics import MetricWarning, resampled
-from encore.types import LabelSpace
-
-SPACES = (
-    LabelSpace("binary", ("no", "yes")),
-    LabelSpace("multiclass", tuple("abcde")),
-    LabelSpace("multilabel", tuple("pqrstuv")),
-    LabelSpace("regression"),
-)
-CASES = [(name, labels) for name in catalogue.names("metrics") for labels in SPACES if labels.kind in catalogue.find("metrics", name).kinds]
-
-
-def rows(labels: LabelSpace, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    scores = draw.normal(size=(n, labels.n_scores))
-    if labels.kind == "regression":
-        return scores.round(1), (scores[:, 0] + draw.normal(size=n)).round(1)
-    if labels.kind == "multilabel":
-        return scores - 1, (scores + draw.normal(size=scores.shape) > 1.5).astype(np.int64)
-    return scores, np.where(draw.random(n) < 0.5, scores.argmax(axis=1), draw.integers(0, labels.n_scores, n))
 
 
 def test_every_metric_is_a_case():

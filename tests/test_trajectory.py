@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from encore import catalogue
-from encore.data.batches import batches_of, collate, epoch_order
+from encore.data.batches import batch_places, collate, epoch_order
 from encore.data.tokenise import Tokeniser, TokenStore, tokenise
 from encore.encoder import bert
 from encore.encoder.encoder import Encoder, Shape
@@ -100,7 +100,9 @@ def theirs(job: Job, *, bf16: bool = False) -> Trajectory:
 
 def padded_batches(job: Job) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """Our batches, padded to their longest row."""
-    for rows in batches_of(epoch_order(len(job.store), SEED, "task", 0), job.batch_size, job.store.lengths):
+    order = epoch_order(len(job.store), SEED, "task", 0)
+    for number in range(-(-len(order) // job.batch_size)):
+        rows = order[batch_places(order, number, job.batch_size, job.store.lengths)]
         tokens = collate(job.store, rows)
         ids, segments, mask = (
             torch.nn.utils.rnn.pad_sequence(list(values.split(tokens.lengths)), batch_first=True)

@@ -12,7 +12,7 @@ from encore import rng
 from encore.data.tokenise import TokenStore, take_runs
 from encore.types import Tokens
 
-__all__ = ["batches_of", "collate", "epoch_order", "evaluation_batches"]
+__all__ = ["batch_places", "collate", "epoch_order", "evaluation_batches"]
 
 
 def collate(store: TokenStore, rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
@@ -51,13 +51,14 @@ def epoch_order(n_rows: int, seed: int, task: str, epoch: int, sampling_weights:
     return np.minimum(drawn, np.flatnonzero(sampling_weights)[-1])  # rounding can reach the last edge
 
 
-def batches_of(order: np.ndarray, batch_size: int, lengths: np.ndarray) -> list[np.ndarray]:
-    """Consecutive slices of `order`, the short last one too; within a batch, rows by length (a batch is a set, and attention likes equal lengths together).
+def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray) -> np.ndarray:
+    """Where in `order` the rows of its batch `number` (from 0; the last may be short) stand: by length, since a batch is a set, and attention likes equal
+    lengths together.
 
-    lengths: (rows of the store,), looked up by row number. Which rows make a batch does not depend on them.
+    lengths: (rows,), looked up by row number. Which rows make a batch does not depend on them.
     """
-    slices = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [rows[np.argsort(lengths[rows], kind="stable")] for rows in slices]
+    places = np.arange(number * size, min((number + 1) * size, len(order)))
+    return places[np.argsort(lengths[order[places]], kind="stable")]
 
 
 def evaluation_batches(lengths: np.ndarray, *, tokens_per_batch: int = 4096) -> list[np.ndarray]:

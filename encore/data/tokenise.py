@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from encore import files
 from encore.errors import DataError, RecipeError, did_you_mean, on_one_line
@@ -97,18 +97,9 @@ class Tokeniser:
         self.backend.no_truncation()
         self._templates = {pair: _template(self.backend, pair, file) for pair in (False, True)}
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self.backend.get_vocab_size(with_added_tokens=True)
-
     def n_special(self, pair: bool) -> int:
         """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and 4."""
         return self.backend.num_special_tokens_to_add(pair)
-
-    def encode(self, text: str, pair: str | None = None) -> Encoding:
-        """One row as `tokenizers` sees it, not cut: ids, words, offsets into the text."""
-        return self.backend.encode(text, pair)
 
     @cached_property
     def digest(self) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from encore.dropout import keep
 from encore.types import Tokens
 
-__all__ = ["alike", "attend", "attend_stacked", "n_pairs", "padded_length"]
+__all__ = ["alike", "attend", "n_pairs", "padded_length"]
 
 _CHUNK = 1 << 18                                         # scores computed at once: float32 ones fit a core's cache
 
@@ -160,18 +160,12 @@ def _bias(lengths: np.ndarray, padded: int, window: int | None, device: torch.de
     return bias
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, tokens: Tokens, *, n_heads: int, window: int | None = None, dropout: float = 0.0) -> Tensor:
+def attend(qkv: Tensor, tokens: Tokens, *, n_heads: int, window: int | None = None, dropout: float = 0.0) -> Tensor:
     """softmax(q·kᵀ / √(width / n_heads))·v inside each row.
 
-    q, k, v: (tokens, width); returns (tokens, width) in their dtype. `window`: a token sees those at most window // 2 away. `dropout`: on the weights.
-    """
-    return attend_stacked(torch.cat((q, k, v), dim=1), tokens, n_heads=n_heads, window=window, dropout=dropout)
-
-
-def attend_stacked(qkv: Tensor, tokens: Tokens, *, n_heads: int, window: int | None = None, dropout: float = 0.0) -> Tensor:
-    """`attend` on (tokens, 3 * width): queries, keys and values side by side, as one matrix product makes them.
-
-    On a processor `qkv` may have more lines than there are tokens: those behind the last token belong to no row, give 0 and get no gradient.
+    qkv: (tokens, 3 * width), queries, keys and values side by side, as one matrix product makes them; returns (tokens, width) in their dtype. `window`: a
+    token sees those at most window // 2 away. `dropout`: on the weights. On a processor `qkv` may have more lines than there are tokens: those behind the
+    last token belong to no row, give 0 and get no gradient.
     """
     if qkv.is_cuda and dropout == 0 and qkv.dtype != torch.float32 and qkv.shape[1] // (3 * n_heads) % 8 == 0:
         return _varlen(qkv, tokens, n_heads, window)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from encore import rows
 from encore.dropout import Dropout, keep
-from encore.encoder.attention import attend_stacked
+from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, ResidualNorm
 from encore.encoder.words import WordTable
@@ -68,7 +68,7 @@ class Block(nn.Module):
         self.output_norm = ResidualNorm(width, eps=eps, dropout=config["hidden_dropout_prob"])
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
-        mixed = attend_stacked(self.qkv(x), tokens, n_heads=self.n_heads, dropout=self.attention_dropout if self.training else 0.0)
+        mixed = attend(self.qkv(x), tokens, n_heads=self.n_heads, dropout=self.attention_dropout if self.training else 0.0)
         x = self.attention_norm(x, self.out(mixed))
         return self.output_norm(x, self.down(self.activation(self.up(x))))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from encore.dropout import Dropout
-from encore.encoder.attention import attend_stacked
+from encore.encoder.attention import attend
 from encore.encoder.encoder import Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
 from encore.encoder.words import WordTable
@@ -62,7 +62,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
         angles = _angles(tokens, x.shape[0], self.theta, x.shape[1] // self.n_heads)
         turned = _Rotate.apply(self.qkv(self.attention_norm(x)), *angles)
-        mixed = attend_stacked(turned, tokens, n_heads=self.n_heads, window=self.window, dropout=self.attention_dropout if self.training else 0.0)
+        mixed = attend(turned, tokens, n_heads=self.n_heads, window=self.window, dropout=self.attention_dropout if self.training else 0.0)
         x = x + self.out_dropout(self.out(mixed))
         value, gate = self.up(self.mlp_norm(x)).chunk(2, dim=1)
         return x + self.down(self.mlp_dropout(self.activation(value) * gate))

@@ -52,7 +52,8 @@ class Answered:
 def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -> Answered:
     """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where there are no rows to take."""
     raw, where = _rows(model, task, on)
-    raw = [row for row in raw if _readable(row, task, model)]
+    specials = [token.content for token in model.tokeniser.backend.get_added_tokens_decoder().values()]
+    raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
     whole = unlabelled(raw, task.columns, normalise=task.normalise)
@@ -143,11 +144,10 @@ def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], st
     return list(zip(texts, _pairs(dataset), strict=True)) if task.columns.text_pair else texts, where
 
 
-def _readable(row: Any, task: LoadedTask, model: Model) -> bool:
-    """Whether a tokenizer of transformers can read this row as Encore does; what the card says of the others is in `write._limits`."""
+def _readable(row: Any, task: LoadedTask, specials: Sequence[str]) -> bool:
+    """Whether a tokenizer of transformers can read this row as Encore does; what the card says of the others is in `write._limits`. specials: its tokens."""
     if task.columns.text_pair and not row[1]:
         return False
-    specials = [token.content for token in model.tokeniser.backend.get_added_tokens_decoder().values()]
     return task.normalise in (None, "none") or not any(special in text for special in specials for text in (row if task.columns.text_pair else [row]))
 
 

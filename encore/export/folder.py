@@ -67,8 +67,9 @@ def ready(
     """What an export is made of, once nothing stands in its way; nothing is written. Raises all that `export` raises before it writes."""
     run = Path(run)
     complaints = Complaints()
-    for check in (lambda: _installed(to), lambda: _free(target, overwrite=overwrite), lambda: read_result(run)):
-        complaints.of(check)
+    complaints.of(_installed, to)
+    complaints.of(_free, target, overwrite=overwrite)
+    complaints.of(read_result, run)
     model = complaints.of(load, run) if not complaints.errors else None
     chosen = complaints.of(model.task, task) if model is not None else None
     if model is not None and chosen is not None:

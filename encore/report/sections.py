@@ -396,7 +396,7 @@ def _verdicts(results: Mapping[str, Any]) -> Iterator[Any]:
         for row in each["metrics"][0]["variants"] if each["metrics"] else ():
             if row["variant"] == results["reference"] and not row["failed"] and not row["collapsed"]:
                 continue
-            verdicts += _verdict(each, row, results)
+            verdicts += _verdict(each, row)
         for decision in each.get("race", {}).get("rounds", ()):
             said = f"in round {decision['round']}, on screening seeds that are not in the table."
             verdicts += [Verdict("left the race", f"{variant}, {each['study']}", said) for variant in decision["left"]]
@@ -415,7 +415,7 @@ def _verdicts(results: Mapping[str, Any]) -> Iterator[Any]:
     ))
 
 
-def _verdict(each: Mapping[str, Any], row: Mapping[str, Any], results: Mapping[str, Any]) -> list[Verdict]:
+def _verdict(each: Mapping[str, Any], row: Mapping[str, Any]) -> list[Verdict]:
     metric, against = catalogue.find("metrics", each["metrics"][0]["metric"]), row["contrast"]
     split = "" if each["set"] == "dev" else f" {each['set']}"
     about = f"{row['variant']}, {study_of(each)}{split}"

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encore.data.batches import batches_of, collate, epoch_order, evaluation_batches
+from encore.data.batches import batch_places, collate, epoch_order, evaluation_batches
 from encore.data.tokenise import TokenStore
 
 
@@ -87,6 +87,10 @@ def test_collate_on_a_gpu() -> None:
 
 
 # order
+
+
+def batches_of(order: np.ndarray, size: int, lengths: np.ndarray) -> list[np.ndarray]:
+    return [order[batch_places(order, number, size, lengths)] for number in range(-(-len(order) // size))]
 
 
 @given(st.integers(0, 300), st.integers(0, 2**40), st.integers(1, 50))

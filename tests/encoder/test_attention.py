@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from encore.dropout import Place, drawing, keep
 from encore.encoder import attention
-from encore.encoder.attention import attend, attend_stacked, n_pairs, padded_length
+from encore.encoder.attention import n_pairs, padded_length
+from encore.types import Tokens
 
 HEADS, WIDTH = 3, 3 * 7
 LENGTHS = (1, 5, 23, 8, 5, 64, 65, 2, 40, 40, 129)                # equal ones, neighbours and strangers, padded and not, over every grain
@@ -38,6 +39,10 @@ def slow(q: Tensor, k: Tensor, v: Tensor, lengths, *, window: int | None = None,
 def qkv(n_tokens: int, *, seed: int = 0, spread: float = 1.5) -> list[Tensor]:
     draw = torch.Generator().manual_seed(seed)
     return [spread * torch.randn(n_tokens, WIDTH, generator=draw) for _ in range(3)]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, tokens: Tokens, **how) -> Tensor:
+    return attention.attend(torch.cat((q, k, v), dim=1), tokens, **how)
 
 
 def with_gradients(function, inputs: list[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
@@ -84,15 +89,6 @@ def test_a_row_sees_only_itself(ragged) -> None:
     assert after[5:14].isnan().all()
 
 
-def test_queries_keys_and_values_may_come_stacked(ragged) -> None:
-    lengths = (3, 8, 8, 11)
-    tokens, direction = ragged(lengths, 11), qkv(30, seed=1)[0]
-    apart = with_gradients(lambda q, k, v: attend(q, k, v, tokens, n_heads=HEADS), qkv(30), direction)
-    stacked = with_gradients(lambda x: attend_stacked(x, tokens, n_heads=HEADS), [torch.cat(qkv(30), dim=1)], direction)
-    assert_close(stacked[0], apart[0], atol=0, rtol=0)
-    assert_close(stacked[1], torch.cat(apart[1:], dim=1), atol=0, rtol=0)
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("window", [None, 6])
 def test_lines_behind_the_last_token_give_0_and_get_no_gradient(ragged, window: int | None, dropout: float) -> None:
@@ -101,7 +97,7 @@ def test_lines_behind_the_last_token_give_0_and_get_no_gradient(ragged, window: 
 
     def run(x: Tensor, direction: Tensor) -> tuple[Tensor, ...]:
         with drawing(7, 3):
-            return with_gradients(lambda x: attend_stacked(x, tokens, n_heads=HEADS, window=window, dropout=dropout), [x], direction)
+            return with_gradients(lambda x: attention.attend(x, tokens, n_heads=HEADS, window=window, dropout=dropout), [x], direction)
 
     more, fewer = run(x, direction), run(x[:34], direction[:34])
     for one, other in zip(more, fewer, strict=True):

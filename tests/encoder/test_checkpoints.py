@@ -124,7 +124,7 @@ def test_the_longest_row_fits_however_it_is_cut(kind: str, truncation: Any, fold
     for pairs in (None, ["is it far " * 40]):
         store = tokenise(tokeniser, long, pairs, max_length=made.shape.n_positions, truncation=truncation)
         assert store.lengths.tolist() == [made.shape.n_positions]
-        whole = tokeniser.encode(long[0], None if pairs is None else pairs[0])
+        whole = tokeniser.backend.encode(long[0], None if pairs is None else pairs[0])
         special = [number for number, owner in zip(whole.ids, whole.sequence_ids, strict=True) if owner is None]
         inside = {number for number, owner in zip(whole.ids, whole.sequence_ids, strict=True) if owner is not None}
         assert [number for number in store.ids.tolist() if number not in inside] == special
