@@ -6,7 +6,7 @@ import csv
 import fcntl
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,44 +99,39 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
         "compare": math.prod([*map(len, (says.get("each") or {}).values()), 1 + len(says.get("variants") or {}), n_seeds]),
     }[command]
     digest = hashlib.sha256(content).hexdigest()
-    look = {"compare": _comparisons, "tune": _searches}
-    found = look[command](folder, file.stem, content) if command in look else _runs_of(folder, name, says.get("source"))
+    if command == "train":
+        found = _runs_of(folder, name, says.get("source"))
+    else:
+        found = _made_with(content, sorted(folder.glob(f"{command}-{file.stem}-*")), _of_search if command == "tune" else _of_comparison)
     records = [{**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified]
     entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
     return entry | {"status": _status(found, records), "found": found, "verified": records, "file": str(file)}
 
 
-def _comparisons(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]]:
-    """The comparisons in a folder of runs that were made with this very recipe."""
+def _made_with(content: bytes, folders: Sequence[Path], counted: Callable[[Path, Mapping[str, Any]], tuple[int, int]]) -> list[dict[str, Any]]:
+    """The comparisons or searches among the folders that were made with this very recipe. counted: (folder, its study.json) → (complete runs, runs)."""
     found = []
-    for each in sorted(folder.glob(f"compare-{stem}-*")):
-        try:
-            study, cells = files.read_json(each / "study.json"), files.read_json(each / "cells.json")["cells"]
-            if (each / "recipe.yaml").read_bytes() != content:
-                continue
-            names = {cell["run"] for cell in cells if cell["run"] and not cell["state"].startswith("left")}
-            n_complete = sum((folder / name / files.MANIFEST).exists() for name in names)
-            found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": len(names)})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue                             # a comparison that was killed before its first file, or no comparison
-    return found
-
-
-def _searches(folder: Path, stem: str, content: bytes) -> list[dict[str, Any]]:
-    """The searches in a folder of runs that were made with this very recipe."""
-    found = []
-    for each in sorted(folder.glob(f"tune-{stem}-*")):
+    for each in folders:
         try:
             study = files.read_json(each / "study.json")
-            if (each / "recipe.yaml").read_bytes() != content:
-                continue
-            n_runs = study["trials"] * study["seeds_per_trial"] + len(study["seeds"])
-            whole = (each / files.MANIFEST).exists()
-            n_complete = n_runs if whole else sum(len(line["runs"].split()) for line in csv.DictReader(_read(each / "trials.csv").splitlines()))
-            found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": n_runs})
+            if (each / "recipe.yaml").read_bytes() == content:
+                n_complete, n_runs = counted(each, study)
+                found.append({"folder": str(each), "with": " ".join(study["overrides"]), "complete": n_complete, "runs": n_runs})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue                             # a search that was killed before its first file, or no search
+            continue                             # one that was killed before its first file, or something else of that name
     return found
+
+
+def _of_comparison(folder: Path, study: Mapping[str, Any]) -> tuple[int, int]:
+    names = {cell["run"] for cell in files.read_json(folder / "cells.json")["cells"] if cell["run"] and not cell["state"].startswith("left")}
+    return sum((folder.parent / name / files.MANIFEST).exists() for name in names), len(names)
+
+
+def _of_search(folder: Path, study: Mapping[str, Any]) -> tuple[int, int]:
+    n_runs = study["trials"] * study["seeds_per_trial"] + len(study["seeds"])
+    if (folder / files.MANIFEST).exists():
+        return n_runs, n_runs
+    return sum(len(line["runs"].split()) for line in csv.DictReader(_read(folder / "trials.csv").splitlines())), n_runs
 
 
 def _runs_of(folder: Path, name: str, source: str | None) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
 from encore import catalogue
 from encore import recipe_fields as fields
@@ -157,7 +157,7 @@ class PlanRecipe(_Section):
     early_stopping: Count | None = None          # epochs without a better dev figure before it stops
     mixing: Annotated[Technique, PlainValidator(partial(fields.technique, kind="mixing", default="even", optional=False))] = Technique("even")
     combine: Annotated[Technique | None, PlainValidator(partial(fields.technique, kind="combine", default=None, optional=True))] = None   # None: added
-    settings: Annotated[dict[str, Any], BeforeValidator(lambda value: value)] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def spec(self) -> dict[str, Any]:

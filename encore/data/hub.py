@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from encore import files
@@ -101,7 +102,7 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
 
 
 @contextlib.contextmanager
-def quiet():  # type: ignore[no-untyped-def]
+def quiet() -> Iterator[None]:
     """huggingface_hub's own progress bars and warnings stay out of our output; errors come back as exceptions."""
     import logging
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from encore.data.hub import cache_folder, download
@@ -344,8 +345,6 @@ def whereabouts(name: str) -> str:
 
 def _pairs(table: Table, task: NamedTask) -> Table:
     """Rows 2·r and 2·r + 1 are triplet r's entailed and contradicting pair."""
-    import numpy as np
-
     columns = table.columns
     anchor, positive, negative = (columns[word].combine_chunks() for word in (task.text, task.text_pair, task.negative))
     n_rows = len(anchor)

@@ -29,7 +29,7 @@ from encore.recipe import Recipe, load_recipe, reading
 from encore.run import Result, read_result
 from encore.types import LabelSpace
 
-__all__ = ["Comparison", "Run", "Sources", "Texts", "comparison", "explanations", "kind_of", "offline", "parameters", "run"]
+__all__ = ["Comparison", "Run", "Sources", "Texts", "comparison", "explanations", "kind_of", "offline", "parameters", "run", "unvouched"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def kind_of(folder: Path) -> Literal["run", "comparison", "search"]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run, comparison or search. `encore ls` lists the runs that there are.")
     if (folder / "study.json").is_file():
-        return "search" if "sampler" in files.read_json(folder / "study.json") else "comparison"
+        return "search" if "sampler" in unvouched(folder / "study.json") else "comparison"
     if not (folder / "resolved.json").is_file():
         raise DataError(f"{folder}: no run, comparison or search. Give a folder that `encore train`, `compare` or `tune` printed; `encore ls` lists the runs.")
     return "run"
@@ -107,7 +107,7 @@ def run(folder: Path) -> Run:
     """Raises DataError where the run is not complete, or not as it was written."""
     result = read_result(folder)
     data = files.read_json(folder / "data.json")
-    environment, cost = (_unvouched(folder / name) for name in ("environment.json", "cost.json"))
+    environment, cost = (unvouched(folder / name) for name in ("environment.json", "cost.json"))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     labels = {task: LabelSpace(one["kind"], tuple(one["labels"]), _ordered(folder, task, one)) for task, one in data.items()}
     try:
@@ -117,8 +117,8 @@ def run(folder: Path) -> Run:
     return Run(result, files.read_json(folder / "resolved.json"), data, environment, cost, epochs, labels, recipe)
 
 
-def _unvouched(file: Path) -> dict[str, Any]:
-    """Files beside the results, which no manifest vouches for; without them the report says less."""
+def unvouched(file: Path) -> dict[str, Any]:
+    """What a file says that no manifest vouches for; nothing where it is missing or damaged, and then the report says less."""
     try:
         found = files.read_json(file)
     except (OSError, ValueError):
@@ -136,7 +136,7 @@ def _ordered(folder: Path, task: str, data: Mapping[str, Any]) -> bool:
 
 def comparison(folder: Path) -> Comparison:
     """Raises DataError where there are no figures yet."""
-    cells = _unvouched(folder / "cells.json").get("cells", [])
+    cells = unvouched(folder / "cells.json").get("cells", [])
     if not (folder / "results.json").is_file():
         n_done = len({cell["run"] for cell in cells if cell["state"] == "complete"})
         n_all = len({cell["run"] for cell in cells if cell["run"]})
@@ -154,7 +154,7 @@ def comparison(folder: Path) -> Comparison:
             runs[name] = run(folder.resolve().parent / name)
         except EncoreError as error:
             lost[name] = error.problems[0]
-    return Comparison(folder, results, study, text, cells, _unvouched(folder / "cost.json"), runs, lost)
+    return Comparison(folder, results, study, text, cells, unvouched(folder / "cost.json"), runs, lost)
 
 
 def parameters(found: Run) -> int | None:

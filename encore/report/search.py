@@ -15,6 +15,7 @@ from encore.errors import DataError
 from encore.evaluate import Listing
 from encore.progress import duration
 from encore.report.figures import Figure
+from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
 from encore.tuning_tables import listings, words
 
@@ -66,7 +67,9 @@ def _short(cell: str) -> str:
 
 
 def _cost(folder: Path) -> Facts:
-    cost = files.read_json(folder / "cost.json")
+    cost = unvouched(folder / "cost.json")
+    if not cost:
+        return Facts((("time", "not known"),))
     spent = sum(seconds or 0.0 for seconds in cost["trials"].values())
     return Facts((("runs of complete trials", duration(spent)), ("the last command, from its start to its end", duration(cost["seconds"]))))
 

@@ -85,11 +85,9 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """The files, with a manifest; those that an earlier report left there and that this one has not are removed, and nothing else is."""
     with files.explained(folder):
         folder.mkdir(exist_ok=True)
-    manifest = folder / files.MANIFEST
-    earlier = files.read_json(manifest) if manifest.is_file() else {}
     for name, content in contents.items():
         files.write(folder / name, content)
-    for name in earlier if isinstance(earlier, dict) else ():
+    for name in gather.unvouched(folder / files.MANIFEST):
         if name not in contents and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
     files.write_manifest(folder, [folder / name for name in contents])

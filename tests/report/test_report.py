@@ -21,8 +21,8 @@ from report.reading import Element, csv_of, parsed
 from encore import files
 from encore.errors import DataError, EncoreError
 from encore.recipe import recipe_for_file
-from encore.report import gather, sections
-from encore.report.write import report
+from encore.report import gather, search, sections
+from encore.report.write import _write_folder, report
 
 KINDS = ("classes", "ordered", "tags", "values", "hostile")
 LABELS = ("<b>bold</b> & \"quoted\"", "$\\frac{1}{0}$ \\", "=1+1", "\u202eleft", "日本語")
@@ -710,6 +710,16 @@ def test_a_changed_comparison_is_refused(compared: Compared, tmp_path: Path) -> 
         report(tmp_path / "c")
 
 
+def test_no_page_falls_over_files_that_nothing_vouches_for(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(DataError, match="not a finished comparison"):
+        report(tmp_path)
+    beside = tmp_path / "page_figures"
+    beside.mkdir()
+    (beside / "manifest.json").write_text("[")
+    _write_folder(beside, {"one.svg": b"<svg/>"})
+    assert list(files.read_json(beside / "manifest.json")) == ["one.svg"]
+    assert search._cost(tmp_path).pairs == (("time", "not known"),)
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------ in a browser
