@@ -16,7 +16,7 @@ from encore.errors import Complaints, RecipeError
 from encore.model import Branch, TaskModel, seeded
 from encore.types import LabelSpace, Spec
 
-__all__ = ["Part", "assemble"]
+__all__ = ["Part", "assemble", "placed"]
 
 Told = Callable[[tuple[str, ...], str], str]         # the keys that lead to a setting, and what is wrong with it → a line
 
@@ -42,7 +42,7 @@ def assemble(parts: Mapping[str, Part], sharing: Spec, encoder: Encoder | Borrow
     branches = {task: complaints.of(_branch, task, part, encoder, shape, seed, told) for task, part in parts.items()}
     complaints.raise_any()
     whole = {task: branch for task, branch in branches.items() if branch is not None}
-    shared = complaints.of(_placed, told, ("sharing",), catalogue.build, "sharing", sharing, whole, _alike(parts)) or {t: [b] for t, b in whole.items()}
+    shared = complaints.of(placed, told, ("sharing",), catalogue.build, "sharing", sharing, whole, _alike(parts)) or {t: [b] for t, b in whole.items()}
     heads = {}
     for task, part in parts.items():
         if part.same_as is None:
@@ -60,10 +60,10 @@ def assemble(parts: Mapping[str, Part], sharing: Spec, encoder: Encoder | Borrow
 def _branch(task: str, part: Part, encoder: Encoder | Borrowed, shape: Shape, seed: int, told: Told) -> Branch:
     """The task's pooling on the encoder. One that reads pairs in a way of its own lies behind that."""
     with seeded(seed, "initialisation", task, "pooling"):
-        pooling = catalogue.build("pooling", part.pooling, shape)
-        pairing = _placed(told, ("tasks", task, "pair"), catalogue.build, "pairs", part.pair)
+        pooling = placed(told, ("tasks", task, "pooling"), catalogue.build, "pooling", part.pooling, shape)
+        pairing = placed(told, ("tasks", task, "pair"), catalogue.build, "pairs", part.pair)
         if hasattr(pairing, "attend"):
-            pooling = _placed(told, ("tasks", task, "pair"), pairing.attend, pooling, shape.width)
+            pooling = placed(told, ("tasks", task, "pair"), pairing.attend, pooling, shape.width)
     return Branch(encoder, pooling)
 
 
@@ -84,7 +84,7 @@ def _layer_between(part: Part) -> Any:
 def _head(task: str, part: Part, width: int, seed: int, told: Told) -> Any:
     steps = ("tasks", task, "head")
     with seeded(seed, "initialisation", task, "head"):
-        head = _placed(told, steps, catalogue.build, "heads", part.head, width, part.labels.n_scores)
+        head = placed(told, steps, catalogue.build, "heads", part.head, width, part.labels.n_scores)
     kinds, name = getattr(head, "kinds", (part.labels.kind,)), part.head["name"]
     if part.labels.kind not in kinds:
         raise RecipeError(told(steps, f"'{name}' is for {' and '.join(kinds)} tasks, and this is a {part.labels.kind} task. Choose another head."))
@@ -140,9 +140,9 @@ def _sides(part: Part) -> int:
     return catalogue.find("pairs", part.pair["name"]).n_sides
 
 
-def _placed(told: Told, steps: tuple[str, ...], build: Callable[..., Any], *given: Any) -> Any:
+def placed(told: Told, steps: tuple[str, ...], build: Callable[..., Any], *given: Any) -> Any:
     """What `build(*given)` returns; its complaints say which setting they are about."""
     try:
         return build(*given)
     except RecipeError as error:
-        raise RecipeError(told(steps, problem) for problem in error.problems) from None
+        raise RecipeError(told(steps, problem.removeprefix(f"{steps[-1]}: ")) for problem in error.problems) from None

@@ -57,18 +57,19 @@ class LoadedTask:
     @property
     def explainable(self) -> bool:
         """Whether its rows are what `encore.explain` takes them for: each text, or both of a pair together, as the family reads them."""
-        return self.model.n_sides == 1 and self.pair.get("segments", "family") == "family"
+        return self.columns.text_pair is None or (self.model.n_sides == 1 and self.pair.get("segments", "family") == "family")
 
     @property
     def plain(self) -> bool:
         """Whether one encoder reads each example as one row, once, as the family reads it: what other libraries can do as well."""
-        return len(self.model.branches) == 1 and self.explainable and self.pair.get("eval_order", "given") == "given"
+        once = self.columns.text_pair is None or self.pair.get("eval_order", "given") == "given"
+        return len(self.model.branches) == 1 and self.explainable and once
 
     @property
     def reading(self) -> str:
         """What two tasks have in common that read the same texts in the same way."""
-        columns = (self.columns.text, self.columns.text_pair, self.normalise, self.max_length, self.truncation, sorted(self.pair.items()))
-        return repr(columns)
+        how = None if self.columns.text_pair is None else sorted(self.pair.items())
+        return repr((self.columns.text, self.columns.text_pair, self.normalise, self.max_length, self.truncation, how))
 
 
 @dataclass(frozen=True)

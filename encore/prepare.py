@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from encore import catalogue
-from encore.assemble import Part, assemble
+from encore.assemble import Part, assemble, placed
 from encore.data.dataset import Dataset, TaskData, load_task
 from encore.data.tokenise import Tokeniser, TokenStore
 from encore.encoder import load
@@ -149,7 +149,7 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     pairs = {name: pair_of(recipe, name) for name in recipe.tasks}
     shape = shelf.of(("shape", source.folder), lambda: _shape(recipe, source))
     given = (tokeniser, source, shape.n_words, shelf)
-    streams = {name: stream for name, task in recipe.tasks.items() if (stream := complaints.of(_stream, data[name], task, pairs[name], *given))}
+    streams = {name: stream for name in recipe.tasks if (stream := complaints.of(_stream, recipe, data[name], pairs[name], *given))}
     complaints.raise_any()
     cut = {name: {split: (rows.n_cut, len(rows)) for split, rows in {"train": each.train, **each.dev}.items()} for name, each in streams.items()}
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
@@ -184,6 +184,7 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
         shape = complaints.of(shelf.of, ("shape", source.folder), lambda: _shape(recipe, source))
         if shape is not None:
             unfit.of(_check_shapes, recipe, source, shape)
+    complaints.of(placed, recipe.problem, ("plan", "mixing"), catalogue.build, "mixing", recipe.plan.mixing)
     data = {}
     for name, task in recipe.tasks.items():
         how = reading(recipe, name)
@@ -192,12 +193,12 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
         if found is not None and found.labels.kind == "unlabelled":
             complaints.of(_check_unlabelled, recipe, name)
         elif found is not None:
-            unfit.of(metrics_named, found.metrics, found.labels.kind)
-            for check in (_class_weights, _chances):
-                unfit.of(check, found, task)
+            unfit.of(placed, recipe.problem, ("tasks", name, "metrics"), metrics_named, found.metrics, found.labels.kind)
+            for key, check in (("class_weights", _class_weights), ("sampling", _chances)):
+                unfit.of(placed, recipe.problem, ("tasks", name, key), check, found, task)
         if found is not None:
             data[name] = found
-            unfit.of(losses_of, task, found.labels)
+            unfit.of(losses_of, recipe, name, found.labels)
             unfit.of(_check_pair, recipe, name, found)
     headless = any(each.labels.kind == "unlabelled" and recipe.tasks[name].same_as is None for name, each in data.items())
     if source is not None and shape is not None and len(data) == len(recipe.tasks) and not headless:
@@ -263,8 +264,8 @@ def _check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
 def _check_losses(recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]) -> None:
     """Losses that read two texts need a model that reads them apart; those that compare the rows of a batch need all of it at once."""
     wrong = []
-    for name, task in recipe.tasks.items():
-        for term, (_, loss) in losses_of(task, labels[name]).items():
+    for name in recipe.tasks:
+        for term, (_, loss) in losses_of(recipe, name, labels[name]).items():
             if getattr(loss, "n_sides", 1) > models[name].n_sides:
                 said = "this loss compares two texts that are read apart. Take a head for two texts (siamese_cosine, …)."
                 wrong.append(recipe.problem(("tasks", name, "losses", term), said))
@@ -302,11 +303,11 @@ def _shape(recipe: Recipe, source: load.Source) -> Any:
 def _check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
     complaints = Complaints()
     longest = shape.n_positions
-    for task in recipe.tasks.values():
-        complaints.of(catalogue.build, "pooling", _pooling(task, source), shape)
+    for name, task in recipe.tasks.items():
+        complaints.of(placed, recipe.problem, ("tasks", name, "pooling"), catalogue.build, "pooling", _pooling(task, source), shape)
         if longest is not None and task.max_length > longest:
             too_long = f"encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less."
-            complaints.errors.append(RecipeError(f"max_length: {too_long}"))
+            complaints.errors.append(RecipeError(recipe.problem(("tasks", name, "max_length"), too_long)))
     complaints.raise_any()
 
 
@@ -327,19 +328,20 @@ def tokenise_set(dataset: Dataset, tokeniser: Tokeniser, pair: Spec, *, max_leng
     return pairing.tokenise(tokeniser, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation)
 
 
-def losses_of(task: TaskRecipe, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
-    """The loss terms by name. A term without a loss gets the one of the task's kind; raises RecipeError where a chosen one does not fit it, or where there is
-    none because there are no labels."""
+def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
+    """A task's loss terms by name. A term without a loss gets the one of the task's kind; raises RecipeError where a chosen one does not fit it, or where there
+    is none because there are no labels."""
     terms = {}
-    for name, term in task.losses.items():
-        spec = term.loss if term.loss is not None else _TASK_LOSS.get(labels.kind)
+    for name, term in recipe.tasks[task].losses.items():
+        steps, spec = ("tasks", task, "losses", name), term.loss if term.loss is not None else _TASK_LOSS.get(labels.kind)
         if spec is None:
-            raise RecipeError(f"losses.{name}: a task without labels needs a loss that reads none. Write losses: {{{name}: simcse}}, or mnr for pairs.")
-        loss = catalogue.build("losses", spec, labels)
+            said = f"a task without labels needs a loss that reads none. Write losses: {{{name}: simcse}}, or mnr for pairs."
+            raise RecipeError(recipe.problem(steps, said))
+        loss = placed(recipe.problem, steps, catalogue.build, "losses", spec, labels)
         if labels.kind not in loss.kinds:
             chosen = term.loss.name if term.loss else spec
             fitting = f"a {labels.kind} task, which needs '{_TASK_LOSS[labels.kind]}'" if labels.kind in _TASK_LOSS else "a task without labels"
-            raise RecipeError(f"losses.{name}: '{chosen}' does not fit {fitting}.")
+            raise RecipeError(recipe.problem(steps, f"'{chosen}' does not fit {fitting}."))
         terms[name] = (term.weight, loss)
     return terms
 
@@ -360,8 +362,9 @@ def cores() -> int:
 
 
 def _stream(
-    data: TaskData, task: TaskRecipe, pair: Mapping[str, Any], tokeniser: Tokeniser, source: load.Source, n_words: int | None, shelf: Shelf
+    recipe: Recipe, data: TaskData, pair: Mapping[str, Any], tokeniser: Tokeniser, source: load.Source, n_words: int | None, shelf: Shelf
 ) -> Stream:
+    task = recipe.tasks[data.name]
     pairing: Pairing = catalogue.build("pairs", pair)
     pairs = data.train.pairs is not None
 
@@ -383,7 +386,7 @@ def _stream(
     targets = data.train.targets
     weights = None if per_class is None or targets is None else per_class[targets].astype(np.float32)
     train, dev = rows(data.train, weights), {name: rows(part) for name, part in data.dev.items()}
-    losses, batch_size = losses_of(task, data.labels), task.batch_size
+    losses, batch_size = losses_of(recipe, data.name, data.labels), task.batch_size
     return Stream(data.name, data.labels, train, dev, data.metrics, losses, _chances(data, task), batch_size, pairs and pairing.random_order)
 
 

@@ -121,7 +121,8 @@ class TaskRecipe(_Section):
     @field_validator("same_as")
     @classmethod
     def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
+        head = info.data.get("head", Technique("linear"))
+        if value is not None and _resolved(head, "heads") != _resolved(Technique("linear"), "heads"):
             refuse(f"this task has a head of its own already. Keep one of head and same_as: {value}.")
         return value
 
@@ -171,14 +172,6 @@ class PlanRecipe(_Section):
     def _known_plan(cls, value: str) -> str:
         if value not in catalogue.names("plans"):
             refuse(no_such("plans", value))
-        return value
-
-    @field_validator("micro_batch")
-    @classmethod
-    def _within_the_batch(cls, value: int | None, info: ValidationInfo) -> int | None:
-        batch_size = info.data.get("batch_size")
-        if value is not None and batch_size is not None and value > batch_size:
-            refuse(f"expected at most plan.batch_size ({batch_size}), got {value}. Micro-batches are parts of a batch; they change memory and no result.")
         return value
 
     @field_validator("combine")
@@ -243,6 +236,15 @@ class Recipe(_Section):
                 problems.append(((name, "same_as"), f"'{owner}' has no head of its own. Name the task that has one."))
         if problems:
             raise refuse_all(problems)
+        return value
+
+    @field_validator("plan")
+    @classmethod
+    def _within_a_batch(cls, value: PlanRecipe, info: ValidationInfo) -> PlanRecipe:
+        sizes = [task.batch_size or value.batch_size for task in info.data.get("tasks", {}).values()]
+        if value.micro_batch is not None and sizes and value.micro_batch > max(sizes):
+            what = "Micro-batches are parts of a batch; they change memory and no result."
+            raise refuse_all([(("micro_batch",), f"expected at most the batch size ({max(sizes)}), got {value.micro_batch}. {what}")])
         return value
 
     @property
@@ -411,7 +413,7 @@ def _complete(document: Value, changes: Sequence[Change], problems: list[str]) -
         if steps[0] == "task":
             problems.append(value.problem(f"a task's name has no settings. Write {'.'.join(steps[1:])}=…"))
         elif steps[0] in _TASK_KEYS:
-            tasks = {name: _with(task, steps, value) for name, task in tasks.items()}
+            tasks = {name: task if steps[0] == "head" and _borrows(task) else _with(task, steps, value) for name, task in tasks.items()}
         elif steps[0] != "tasks":
             top = _with(Value(top), steps, value).data
         elif steps[1] in tasks:
@@ -422,6 +424,8 @@ def _complete(document: Value, changes: Sequence[Change], problems: list[str]) -
             problems.append(value.problem(f"no task called {shown(steps[1])}. {did_you_mean(steps[1], tuple(tasks))}"))
     for name, task in tasks.items():
         if isinstance(task.data, dict):
+            if _borrows(task) and task.data.get("head") is shared.get("head"):             # a shared head is for tasks that have one of their own
+                task = replace(task, data={key: entry for key, entry in task.data.items() if key != "head"})
             tasks[name] = task = replace(task, data=_without_empty(task.data))
             problems += _unfounded(name, task) if name != _NO_TASK else []
     top["tasks"] = Value(tasks, document.where, "tasks")
@@ -474,6 +478,11 @@ def _tasks(top: dict[str, Value], document: Value, each: Value | None, problems:
             entries["data"] = replace(settings["data"], data={**shared["data"].data, **settings["data"].data})
         complete[name] = replace(value, data=entries)
     return complete or {_NO_TASK: Value(shared)}, shared
+
+
+def _borrows(task: Value) -> bool:
+    """Whether the task has the head of another."""
+    return isinstance(task.data, dict) and "same_as" in task.data and task.data["same_as"].data is not None
 
 
 def _unfounded(name: str, task: Value) -> list[str]:

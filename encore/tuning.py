@@ -138,7 +138,7 @@ def resolve(search: Search, *, sampler: str = "tpe", pruner: str = "none", stora
 def _objections(search: Search, one: Parameter, value: Any, shelf: Shelf) -> list[str]:
     """What files and encoder say against a value, at the line that it is written in."""
     found = objections(search.recipe(search.first | {one.path: value}), shelf)
-    return [replace(one.entry, path=one.entry.path or one.path).problem(problem) for problem in found]
+    return [line if line.startswith(one.entry.where) else replace(one.entry, path=one.entry.path or one.path).problem(line) for line in found]
 
 
 def _epochs(recipe: Recipe) -> int:

@@ -342,6 +342,7 @@ def test_settings_that_fit_are_taken_in_the_order_of_the_constructor(odd: None) 
         ({"bias": "yes"}, "head.bias: expected true or false, got 'yes'. Write true."),
         ({"bias": 1}, "head.bias: expected true or false, got 1."),
         ({"sizes": [1, "x"]}, "head.sizes: expected a list, got the list [1, x]."),
+        ({"name": "siamese_concat", "parts": ["u", "w"]}, "head.parts: expected a list of u, v, n, difference, product, got the list [u, w]."),
         ({"dropout": 1}, "head.dropout: expected a number of at least 0 and below 1, got 1."),
         (
             {"dept": 1},
@@ -539,6 +540,18 @@ def test_a_data_file_becomes_a_recipe(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(recipe_for_file("отзывы.csv").tasks) == ["отзывы"]
     assert list(recipe_for_file("!!!.csv").tasks) == ["task"]
     assert list(recipe_for_file(f"{'x' * 100}.csv").tasks) == ["x" * 64]
+
+
+def test_a_head_for_all_is_for_tasks_that_have_one_of_their_own(write: Callable[[str], str]) -> None:
+    """A task with the head of another has neither a shared head nor the command line's; and what a run writes of it loads again."""
+    text = "head: {dropout: 0.3}\ntasks:\n  sts: {head: siamese_cosine}\n  sst5: {}\n  stsb: {same_as: sts}\n"
+    recipe = load_recipe(write(text), ["head.dropout=0.2"])
+    assert {name: dict(task.head) for name, task in recipe.tasks.items()} == {
+        "sts": {"name": "siamese_cosine", "dropout": 0.2}, "sst5": {"name": "linear", "dropout": 0.2}, "stsb": {"name": "linear"},
+    }  # fmt: skip
+    assert resolved(load_recipe(write(to_yaml(recipe)))) == resolved(recipe)
+    (told,) = problems_of(lambda: load_recipe(write(text.replace("same_as: sts", "same_as: sts, head: {dropout: 0.3}"))))
+    assert told == "recipe.yaml:5 tasks.stsb.same_as: this task has a head of its own already. Keep one of head and same_as: sts."
 
 
 def test_anchored_paths_mean_the_same_from_everywhere(tmp_path: Path) -> None:

@@ -426,6 +426,19 @@ def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], table
     assert set(kept["best"].summary()["metrics"]) == {"verdict", "score", "pair"}
 
 
+def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(tables: Tables, tmp_path: Path) -> None:
+    """SerBERTus' recipes say it once for all tasks; their single texts can be explained and exported all the same."""
+    how = {"pair": {"name": "cross", "order": "random", "eval_order": "both", "segments": "zero"}}
+    one = prepared(tables, "plan.epochs=1", verdict=how, pair=how)
+    model = encore.load(execute(one, tmp_path).folder)
+    assert {name: (task.explainable, task.plain) for name, task in model.tasks.items()} == {
+        "verdict": (True, True), "score": (True, True), "pair": (False, False),
+    }  # fmt: skip
+    verdict = model.task("verdict")
+    assert verdict.reading == replace(verdict, pair={"name": "cross"}).reading
+    assert model.task("pair").reading != model.task("score").reading
+
+
 @pytest.mark.parametrize(
     "changed", [{"score": {"head": "siamese_cosine"}}, {"sharing": "multi_and_own"}, {"score": {"pair": {"name": "cross", "eval_order": "both"}}}]
 )
@@ -478,6 +491,11 @@ tasks:
   small: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: {name: fcn_similarity, size: 4}}
   large: {data: {ROWS, text_pair: other, label: score, kind: regression}, head: {name: fcn_similarity, size: 8}}
   same: {data: {ROWS, text_pair: other, label: score, kind: regression}, same_as: single}
+  lost: {data: {ROWS, label: verdict}, losses: {task: mse}}
+  learnt: {data: {ROWS, label: verdict}, losses: {task: {name: uncertainty, of: {name: mse}}}}
+  judged: {data: {ROWS, label: verdict}, metrics: [pearson]}
+plan:
+  mixing: {name: temperature, temperature: 0}
 """
     found = [line.lstrip("/") for line in problems_of(tables, tmp_path, text)]
     assert any(line.startswith("recipe.yaml:1 sharing: own_layers: expected a number from 0 to 2, the encoder's layers, got 7.") for line in found)
@@ -487,12 +505,24 @@ tasks:
     assert any("tasks.other.head: 'linear' reads one vector, and pair 'siamese' gives it a vector of each text. Write pair: cross" in line for line in found)
     assert any("tasks.large.head: shares layers with the head of task 'small'" in line for line in found)
     assert any("tasks.same.same_as: cannot have the head of 'single': not the same kind" in line for line in found)
+    assert "recipe.yaml:12 tasks.lost.losses.task: 'mse' does not fit a multiclass task, which needs 'cross_entropy'." in found
+    assert "recipe.yaml:13 tasks.learnt.losses.task: of: 'mse' does not fit a multiclass task, which needs 'cross_entropy'." in found
+    assert any(line.startswith("recipe.yaml:14 tasks.judged.metrics: 'pearson' does not fit a multiclass task.") for line in found)
+    assert any(line.startswith("recipe.yaml:16 plan.mixing: temperature: expected a number above 0, got 0.0.") for line in found)
+
+
+def test_a_pooling_that_the_encoder_is_too_shallow_for_is_told_with_its_task(tables: Tables) -> None:
+    mapping = recipe(tables, pair={"pooling": {"name": "max_cls", "k": 9}})
+    with pytest.raises(RecipeError) as error:
+        prepare(recipe_from(mapping, [setting for setting in tables.settings if not setting.startswith("pooling")]))
+    assert error.value.problems == ("tasks.pair.pooling: pooling 'max_cls': expected k from 1 to 2, the layers of this encoder, got 9. Set another k.",)
 
 
 def test_a_loss_of_two_texts_needs_a_model_that_reads_them_apart(tables: Tables, tmp_path: Path) -> None:
-    text = "tasks:\n  it:\n    data: {ROWS, text_pair: other, label: verdict, labels: {bad: no, fair: no, good: yes}}\n    losses: {task: cosine_embedding}\n"
-    (line,) = problems_of(tables, tmp_path, text)
-    assert line.lstrip("/").startswith("recipe.yaml:4 tasks.it.losses.task: this loss compares two texts that are read apart.")
+    text = "tasks:\n  it:\n    data: {ROWS, text_pair: other, label: verdict, labels: {bad: no, fair: no, good: yes}}\n    losses: {task: LOSS}\n"
+    for loss in ("cosine_embedding", "{name: uncertainty, of: cosine_embedding}"):
+        (line,) = problems_of(tables, tmp_path, text.replace("LOSS", loss))
+        assert line.lstrip("/").startswith("recipe.yaml:4 tasks.it.losses.task: this loss compares two texts that are read apart.")
 
 
 # ------------------------------------------------------------------------------------------------------------------------------- losses that learn

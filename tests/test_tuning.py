@@ -467,7 +467,7 @@ def test_rows_are_tokenised_once_for_each_length(whole: Whole, monkeypatch: pyte
         (["RECIPE", "--pruner", "wilcoxon"], "--pruner wilcoxon: it compares seeds"),
         (["RECIPE", "--sampler", "grid"], "search.plan.lr: --sampler grid goes through all values, and log_uniform has no end of them. Write choice."),
         (["RECIPE", "--storage", "postgres"], "--storage postgres: expected the URL of a database"),
-        (["RECIPE", "search.max_length={choice: [16, 64]}"], "override search.max_length={choice: [16, 64]} max_length: max_length: encoder"),
+        (["RECIPE", "search.max_length={choice: [16, 64]}"], "override search.max_length={choice: [16, 64]}: encoder"),
         (["RECIPE", "search.pooling={choice: [mean, {name: max_cls, k: 5}]}"], "expected k from 1 to 2, the layers of this encoder, got 5"),
         (["RECIPE", "-n", "0"], "encore tune: --trials: "),
     ],

@@ -6,6 +6,7 @@ Cost: one parameter per task, which moves by about the rate per step.   Needs: s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,9 +32,10 @@ class Uncertainty(nn.Module):
             raise RecipeError("of: a task without labels has no loss of its own. Name one that needs none, such as simcse.")
         self.inner: Any = catalogue.build("losses", _OF[labels.kind] if of is None else of, labels)
         if labels.kind not in self.inner.kinds:
+            chosen = of["name"] if isinstance(of, Mapping) else of
             fitting = f"a {labels.kind} task, which needs '{_OF[labels.kind]}'" if labels.kind in _OF else "a task without labels"
-            raise RecipeError(f"of: '{of}' does not fit {fitting}.")
-        self.couples_rows = self.inner.couples_rows
+            raise RecipeError(f"of: '{chosen}' does not fit {fitting}.")
+        self.couples_rows, self.n_sides = self.inner.couples_rows, getattr(self.inner, "n_sides", 1)
         self.factor = 0.5 if labels.kind == "regression" else 1.0
         self.log_variance = nn.Parameter(torch.zeros(1))
 

@@ -22,14 +22,16 @@ __all__ = ["static"]
 
 def static(branches: Mapping[str, Branch], alike: Mapping[str, str], *, of: Spec = "separate") -> dict[str, list[Branch]]:
     """Every task's branches, see `one`: the frozen one last. Raises RecipeError."""
+    learning = [task for task, branch in branches.items() if _learns(branch.pooling)]
+    if learning:
+        what = "weights that start from nothing (its pooling, or siamese_attend), which no frozen copy can learn"
+        instead = "Take the pooling pooler, cls, mean or max, and pair: cross or siamese."
+        raise RecipeError(f"task '{task}' reads its texts with {what}. {instead}" for task in learning)
     frozen = Frozen(cast(Encoder, copy.deepcopy(next(iter(branches.values())).encoder)))
-    still = {task: Branch(frozen, _frozen(branches[task].pooling)) for task in dict.fromkeys(alike.values())}
+    still = {task: Branch(frozen, copy.deepcopy(branches[task].pooling).requires_grad_(False)) for task in dict.fromkeys(alike.values())}
     trained = catalogue.build("sharing", of, branches, alike)
     return {task: [*own, still[alike[task]]] for task, own in trained.items()}
 
 
-def _frozen(pooling: Any) -> Any:
-    """A copy that never changes."""
-    if not isinstance(pooling, Pooler) and any(True for _ in pooling.parameters()):
-        raise RecipeError(f"static: a frozen copy cannot learn the weights that {type(pooling).__name__} brings. Take the pooling pooler, cls, mean or max.")
-    return copy.deepcopy(pooling).requires_grad_(False)
+def _learns(pooling: Any) -> bool:
+    return not isinstance(pooling, Pooler) and any(True for _ in pooling.parameters())

@@ -424,5 +424,5 @@ def test_frozen_bf16_pairs_and_what_it_costs(folder: Path, tmp_path: Path) -> No
 
 
 def test_too_long_rows_are_refused_with_the_real_limit(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"^max_length: encoder '.*' has 97 positions, got 98\. Set max_length=97 or less\.$"):
+    with pytest.raises(RecipeError, match=r"^override max_length=98: encoder '.*' has 97 positions, got 98\. Set max_length=97 or less\.$"):
         prepared_from(REVIEWS, (f"encoder={folder}", "max_length=98"))
