@@ -320,6 +320,9 @@ def build_models(prepared: Prepared) -> dict[str, TaskModel]:
     pretrained = load.load(prepared.source)
     pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
     models = assemble(prepared.parts, prepared.recipe.sharing, pretrained.encoder, pretrained.shape, seed=prepared.recipe.seed)
+    if pretrained.shape.pooler is None and (unpooled := [name for name, pooling in prepared.poolings.items() if pooling.get("frozen")]):
+        why = f"frozen: encoder '{prepared.recipe.encoder}' has no pretrained pooler to leave as it is. Remove it, or take another pooling."
+        raise RecipeError(prepared.recipe.problem(("tasks", name, "pooling"), why) for name in unpooled)
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 

@@ -1,6 +1,7 @@
 """BERT's own pooler: tanh of a dense layer on the [CLS] state, pretrained where the checkpoint has one.
 
-Source: Devlin et al. 2019; RTE §2.1, SerBERTus §3 (METHODS 1.2).   Differs: none.   Cost: width² + width parameters.
+Source: Devlin et al. 2019; RTE §2.1, SerBERTus §3 (METHODS 1.2).   Differs: none. `frozen: true` leaves it as it was pretrained, as a frozen BERT has it.
+Cost: width² + width parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Pooler(nn.Module):
     unit = "rows"
     first_only = True
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, frozen: bool = False) -> None:
         super().__init__()
         self.width = self.reduced_width = shape.width
         self.dense = nn.Linear(shape.width, shape.width)
@@ -29,6 +30,8 @@ class Pooler(nn.Module):
             nn.init.zeros_(self.dense.bias)
         else:
             self.dense.load_state_dict(shape.pooler.state_dict())
+        self.frozen = frozen
+        self.dense.requires_grad_(not frozen)
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32: the [CLS] state, before the dense layer."""

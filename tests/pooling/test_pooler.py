@@ -26,6 +26,14 @@ def test_the_checkpoints_layer_is_copied(at_random) -> None:
     assert pooling.dense.weight.abs().sum() > 0
 
 
+def test_frozen_it_stays_as_it_was_pretrained(at_random) -> None:
+    shape = Shape(WIDTH, 2, 1, nn.Linear(WIDTH, WIDTH))
+    encoded, pooling = at_random(LENGTHS, WIDTH, 2), Pooler(shape, frozen=True)
+    assert_close(pooling(encoded), Pooler(shape)(encoded))
+    assert [p.requires_grad for p in pooling.parameters()] == [False, False]
+    assert [p.requires_grad for p in Pooler(shape).parameters()] == [True, True]
+
+
 def test_without_a_checkpoint_it_starts_as_bert_did() -> None:
     torch.manual_seed(0)
     pooling = Pooler(Shape(768, 12, 12))

@@ -227,6 +227,23 @@ def test_a_combine_is_given_each_task_s_own_gradient_and_an_order_drawn_for_each
     assert any(len({tuple(own) for own in order}) > 1 for order in orders)
 
 
+def test_the_weight_of_a_loss_scales_its_gradient_and_adam_does_not_care() -> None:
+    """METHODS 4.10: a tenth of the loss is a tenth of the gradient; with one task AdamW takes the same way, but for its epsilon and what it divides by."""
+    found = {}
+    for weight in (1.0, 0.1):
+        models = tiny("one", dropout=0.0, only=("qqp",))
+        optimiser, norms = optimiser_of(models), []
+        for number in range(1, 4):
+            part = step.Part(models["qqp"], [batch("qqp", number)], {"task": (weight, LOSSES["qqp"])})
+            norms.append(step.take([part], optimiser, seed=3, step=number, lr=0.001, clip_norm=None).grad_norm)
+        found[weight] = (norms[0], {name: p for name, p in models["qqp"].named_parameters() if "key.bias" not in name})
+    assert found[0.1][0] == pytest.approx(0.1 * found[1.0][0], rel=1e-5)
+    start = dict(tiny("one", dropout=0.0, only=("qqp",))["qqp"].named_parameters())
+    for name, parameter in found[1.0][1].items():
+        moved = (parameter - start[name]).abs().mean()
+        assert (found[0.1][1][name] - parameter).abs().mean() <= 0.02 * moved, name
+
+
 # --------------------------------------------------------------------------------------------------------------------------------- one by one
 
 
