@@ -122,10 +122,14 @@ def fit_to_copy() -> Iterator[None]:
 
 
 def _ready(cell: Cell, shelf: Shelf) -> tuple[Prepared | None, str]:
+    """What is to be run, or why it cannot be: in the same words wherever the recipe lies, for the results hold them."""
     try:
         return prepare(cell.recipe, shelf), ""
-    except NotApplicable as error:
-        return None, " ".join(error.problems)
+    except NotApplicable:
+        try:
+            return prepare(cell.recipe.placeless, shelf), ""
+        except NotApplicable as error:
+            return None, " ".join(error.problems)
 
 
 def compare(

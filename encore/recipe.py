@@ -255,6 +255,13 @@ class Recipe(_Section):
         """A line about one of this recipe's settings, with the file and the line where it stands."""
         return self._places.problem(steps, message)
 
+    @property
+    def placeless(self) -> Recipe:
+        """The same, whose lines about its settings name no file."""
+        copied = self.model_copy()
+        copied._places = _Places()
+        return copied
+
     def path(self, given: str) -> Path:
         """A path of this recipe as the operating system understands it."""
         return self._base / Path(given).expanduser()

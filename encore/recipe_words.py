@@ -103,8 +103,8 @@ def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:
         middle = " of " if limits and limits[0].startswith("at") else " "
         return kind + (middle + " and ".join(limits) if limits else "")
     if origin in (list, tuple, Sequence) or annotation in (list, tuple):
-        words = typing.get_args(arguments[0]) if arguments and typing.get_origin(arguments[0]) is Literal else ()
-        return f"a list of {', '.join(map(str, words))}" if words else "a list"
+        of = typing.get_args(arguments[0]) if arguments and typing.get_origin(arguments[0]) is Literal else ()
+        return f"a list of {', '.join(map(str, of))}" if of else "a list"
     if origin in (dict, Mapping) or annotation in (dict, Mapping):
         return "a mapping"
     words = {bool: "true or false", str: "text", types.NoneType: "null", None: "null", Any: "a value"}

@@ -138,7 +138,7 @@ def test_the_table_says_it_in_words(whole: Whole) -> None:
     assert "verdict, dev (23 rows), accuracy in points, 2 seeds" in out
     assert "50.0 ± 12.5" in out
     assert out.count("source: the figures of the paper") == 1, "below the one metric that has such a figure"
-    assert "deep: not applicable: pooling 'max_cls'" in out
+    assert "deep: not applicable: tasks.verdict.pooling: pooling 'max_cls'" in out       # and no path: results are the same wherever the recipe lies
     assert "without an encoder: majority" in out
     assert out.splitlines()[-1].startswith(f"comparison: {whole.folder} (")
     assert "1 study × 3 variants × 2 seeds: 4 runs, 0 of them complete" in whole.outcome.err

@@ -28,7 +28,7 @@ def static(branches: Mapping[str, Branch], alike: Mapping[str, str], *, of: Spec
         instead = "Take the pooling pooler, cls, mean or max, and pair: cross or siamese."
         raise RecipeError(f"task '{task}' reads its texts with {what}. {instead}" for task in learning)
     frozen = Frozen(cast(Encoder, copy.deepcopy(next(iter(branches.values())).encoder)))
-    still = {task: Branch(frozen, copy.deepcopy(branches[task].pooling).requires_grad_(False)) for task in dict.fromkeys(alike.values())}
+    still = {task: Branch(frozen, cast(Any, copy.deepcopy(branches[task].pooling)).requires_grad_(False)) for task in dict.fromkeys(alike.values())}
     trained = catalogue.build("sharing", of, branches, alike)
     return {task: [*own, still[alike[task]]] for task, own in trained.items()}
 
