@@ -121,8 +121,7 @@ class TaskRecipe(_Section):
     @field_validator("same_as")
     @classmethod
     def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
-        head = info.data.get("head", Technique("linear"))
-        if value is not None and _resolved(head, "heads") != _resolved(Technique("linear"), "heads"):
+        if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
             refuse(f"this task has a head of its own already. Keep one of head and same_as: {value}.")
         return value
 

@@ -359,8 +359,8 @@ tasks:
         "recipe.yaml:3 tasks.headless.same_as: a task without labels has no head of its own. Name the task whose head it trains: same_as: TASK.",
         "recipe.yaml:4 tasks.measured.metrics: there are no labels to measure by. Remove them.",
         "recipe.yaml:4 tasks.measured.sampling: there are no classes to balance. Remove it.",
-        "losses.task: a task without labels needs a loss that reads none. Write losses: {task: simcse}, or mnr for pairs.",
-        "losses.task: 'mse' does not fit a task without labels.",
+        "recipe.yaml:5 tasks.lossless.losses.task: a task without labels needs a loss that reads none. Write losses: {task: simcse}, or mnr for pairs.",
+        "recipe.yaml:6 tasks.other.losses.task: 'mse' does not fit a task without labels.",
     ]
     text = "tasks:\n  it: {data: {ROWS, kind: unlabelled}, losses: {task: simcse}}\n"
     (line,) = problems_of(tables, tmp_path, text)
