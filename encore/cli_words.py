@@ -239,6 +239,8 @@ def usage_problem(error: Any, given: Sequence[str]) -> str:
         metavar = getattr(parameter, "metavar", None) or ""
         choices = f", one of {metavar.replace('|', ', ')}," if called.startswith("-") and "|" in metavar else ""
         return f"{where}: {called}{choices} is missing. See: {where} --help"
+    if name == "BadParameter" and getattr(parameter, "metavar", None) == "N":
+        return f"{where}: {called}: expected a whole number of at least 1."
     if name == "BadParameter" and called:
         return f"{where}: {called}: {error.message[:1].lower()}{error.message[1:].rstrip('.')}."
     return f"{where}: {message[:1].lower()}{message[1:]}. See: {where} --help"

@@ -564,7 +564,8 @@ def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
     if not equals or not key or key.startswith("-") or not all(key.split(".")):
         example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
         instead = f"{meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
-        problems.append(one_line(f"{where}: expected key=value, for example {instead}."))
+        second = " A second file has an option: --dev FILE, --test FILE." if re.search(r"\.(csv|tsv|jsonl|parquet)$", text) and not equals else ""
+        problems.append(one_line(f"{where}: expected key=value, for example {instead}.{second}"))
         return None
     steps = tuple(key.split("."))
     try:

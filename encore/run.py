@@ -175,6 +175,8 @@ def no_run(folder: Path) -> str:
     if folder.is_dir():
         where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
         return f"{folder}: not the folder of a run. `encore ls{where}` lists the runs that there are."
+    if folder.is_file():
+        return f"{folder}: a file, not the folder of a run, which is named first. `encore ls` lists the runs that there are."
     runs = {run.name: run for place in (folder.parent, Path(os.environ.get("ENCORE_RUNS", "runs"))) for run in _runs_in(place)}
     near = [name for name in runs if name.startswith(folder.name)][:2] or difflib.get_close_matches(folder.name, runs, n=2, cutoff=0.7)
     meant = f" Did you mean {' or '.join(str(runs[name]) for name in near)}?" if near else ""
