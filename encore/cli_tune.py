@@ -54,7 +54,7 @@ def command(
         print(json.dumps({"study": str(outcome.folder), **outcome.results, "problems": list(outcome.failed), "seconds": outcome.seconds}, ensure_ascii=False))
     else:
         show_all(listings(outcome.results))
-        there = f", {outcome.n_found} of {tuning.n_trials} trials were there already" if outcome.n_found else ""
+        there = f", {outcome.n_found} of {outcome.results['trials']['asked']} trials were there already" if outcome.n_found else ""
         best = shlex.join(["encore", "train", str(outcome.folder / "best.yaml")])
         print(f"study: {outcome.folder} ({duration(outcome.seconds)}{there}); figures, trials.csv and results.json are in it; next: {best}")
     return SOME_FAILED if outcome.failed else 0
@@ -106,7 +106,7 @@ def _dry_run(tuning: Tuning, runs: Path, processes: int | None, *, json_: bool) 
         print(json.dumps(said | {"seeds": list(search.seeds), "estimated_seconds": wall}, ensure_ascii=False))
         return
     from encore.evaluate import Listing
-    from encore.tuning_tables import words
+    from encore.search import words
 
     rows = tuple((one.path, one.kind, ", ".join(map(words, one.labels or (one.low, one.high)))) for one in search.parameters)
     print(Listing("", ("setting", "how", "from, to; or one of"), rows))

@@ -16,6 +16,7 @@ searched any more: `plan.lr=3e-5`.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,17 +28,20 @@ from encore.recipe_words import shown
 from encore.study import N_SEEDS, changes_of, keys_and_changes, listed_seeds, seeded
 from encore.yaml_lines import Value, from_python, plain, read_yaml
 
-__all__ = ["KINDS", "N_TRIALS", "Parameter", "Search", "load_search", "search_from"]
+__all__ = ["KINDS", "MOST_TRIALS", "N_TRIALS", "Parameter", "Search", "load_search", "search_from", "words"]
 
 Kind = Literal["log_uniform", "uniform", "int", "choice"]
 KINDS: tuple[Kind, ...] = ("log_uniform", "uniform", "int", "choice")
+_NARROWED = re.compile(rf"(search\..+)\.({'|'.join(KINDS)})=(.*)", re.DOTALL)              # search.plan.lr.uniform=[0, 1] is search.plan.lr={uniform: [0, 1]}
 _MEANT = {
     "loguniform": "log_uniform", "log": "log_uniform", "float": "uniform", "range": "uniform", "integer": "int", "int_uniform": "int", "randint": "int",
     "categorical": "choice", "choices": "choice", "values": "choice", "grid": "choice", "options": "choice", "in": "choice",
 }
 N_TRIALS = 20
-_MOST_TRIALS, _MOST_SEEDS = 100_000, 100
+MOST_TRIALS, _MOST_SEEDS = 100_000, 100
 _MOST_WHOLE = 64                                 # a range of at most so many whole numbers is tried out value by value
+_OF_THE_VALUE = ("dev", "dev_frac", "dev_rows", "label", "labels", "kind", "seed", "test")             # of `data:`
+_LARGEST_WHOLE = 10**15                          # what a float tells apart from its neighbours, as samplers have to
 _MOST_TOGETHER = 2_000                           # recipes that are tried out for values that do not go together
 
 
@@ -65,8 +69,8 @@ class Parameter:
         if self.kind == "choice":
             return self.labels
         if self.kind == "int":
-            whole = range(int(self.low), int(self.high) + 1)
-            return tuple(whole) if len(whole) <= _MOST_WHOLE else (whole[0], whole[-1])
+            low, high = int(self.low), int(self.high)
+            return tuple(range(low, high + 1)) if high - low < _MOST_WHOLE else (low, high)
         return (self.low, self.high)
 
     @property
@@ -160,11 +164,12 @@ def search_from(
 
 
 def _search(document: Value, name: str, text: str, overrides: Sequence[str], base: Path, problems: list[str], trials: int | None) -> Search:
-    keys, changes = keys_and_changes(document, overrides, base, problems)
+    keys, changes = keys_and_changes(document, [_NARROWED.sub(r"\1={\2: \3}", given) for given in overrides], base, problems)
     recipe, rest = composed(document, changes, base, problems)
     notes: list[str] = []
     parameters = _parameters(keys.get("search"), document, changes, problems, notes)
-    n = trials if trials is not None else _count(keys.get("trials"), N_TRIALS, _MOST_TRIALS, "of trials, such as 48", problems)
+    asked = keys.get("trials") if trials is None else from_python({"trials": trials}).data["trials"]
+    n = _count(asked, N_TRIALS, MOST_TRIALS, "of trials, such as 48", problems)
     per_trial = _count(keys.get("seeds_per_trial"), 1, _MOST_SEEDS, "of seeds, such as 3", problems)
     seed = recipe.seed if recipe is not None else 42
     seeds = _fresh(keys.get("seeds"), range(seed, seed + per_trial), problems, notes)
@@ -220,6 +225,8 @@ def _parameters(
         elif steps[0] in (*STUDY, "seed", "task", "source", "claim", "expect"):
             why = " A seed is luck: seeds_per_trial: 3 averages over it." if steps[0] in ("seed", "seeds") else ""
             problems.append(entry.problem(f"this cannot be searched.{why}"))
+        elif _measures(steps):
+            problems.append(entry.problem("this cannot be searched: it says what a trial is worth, and trials would not be measured alike."))
         elif any(_overlap(steps, other) for other in pinned):
             notes.append(f"{path} is set on the command line and not searched")
         elif (parameter := _parameter(path, entry, problems)) is not None:
@@ -234,6 +241,12 @@ def _parameters(
 
 
 _EXAMPLE = "{plan.lr: {log_uniform: [1e-5, 1e-4]}}"
+
+
+def _measures(steps: tuple[str, ...]) -> bool:
+    """Whether a setting says on which rows a trial is measured, or how."""
+    own = steps[2:] if steps[0] == "tasks" else steps
+    return own[:1] == ("metrics",) or (own[:1] == ("data",) and own[1:2] in {(name,) for name in _OF_THE_VALUE})
 
 
 def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
@@ -254,8 +267,7 @@ def _parameter(path: str, entry: Value, problems: list[str]) -> Parameter | None
         if isinstance(where.data, dict) and set(where.data) <= {*KINDS, *_MEANT}:
             problems.append(entry.problem(f"write the setting with dots: {path}.{word}: {{{next(iter(where.data), 'uniform')}: …}}."))
         else:
-            meant = _MEANT.get(word.lower())
-            problems.append(entry.problem(f"no way to search called {shown(word)}. {f'Did you mean {meant!r}? ' if meant else ''}{did_you_mean(word, KINDS)}"))
+            problems.append(entry.problem(f"no way to search called {shown(word)}. {did_you_mean(_MEANT.get(word.lower()) or word, KINDS)}"))
         return None
     kind = cast(Kind, word)
     place = replace(where, path=entry.path, text=None)
@@ -279,6 +291,9 @@ def _range(path: str, kind: Kind, place: Value, where: Value, problems: list[str
     if kind == "log_uniform" and low <= 0:
         problems.append(place.problem(f"log_uniform: expected two numbers above 0, got {shown(plain(where))}. Write uniform, or a low end above 0."))
         return None
+    if kind == "int" and max(-low, high) > _LARGEST_WHOLE:
+        problems.append(place.problem(f"int: expected two whole numbers of at most 15 digits, got {shown(plain(where))}."))
+        return None
     return Parameter(path, kind, place, *(numbers if kind == "int" else map(float, numbers)))
 
 
@@ -293,14 +308,23 @@ def _choice(path: str, place: Value, where: Value, problems: list[str]) -> Param
         if value in values[:at]:
             problems.append(place.problem(f"choice: {shown(value)} is listed twice. Keep one."))
             return None
-    labels = tuple(value if value is None or isinstance(value, (bool, int, float, str)) else _label(value) for value in values)
+    labels = tuple(value if value is None or isinstance(value, (bool, int, float, str)) else _written(value) for value in values)
     return Parameter(path, "choice", place, labels=labels, values=tuple(replace(item, path=place.path) for item in items))
 
 
-def _label(value: Any) -> str:
-    """A whole technique in one line, as a recipe would write it: {name: max_cls, k: 3}."""
+def _written(value: Any) -> str:
+    """A value in one line, as a recipe would write it."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_label(entry)}' for key, entry in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {_written(entry)}' for key, entry in value.items())}}}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_label, value))}]"
+        return f"[{', '.join(map(_written, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def words(value: Any) -> str:
+    """What a trial was told: a number with three figures, anything else as a recipe writes it.
+
+    >>> words(6.860482946498176e-05), words(15), words("{name: max_cls, k: 3}"), words(None), words(True)
+    ('6.86e-05', '15', '{name: max_cls, k: 3}', 'null', 'true')
+    """
+    return f"{value:.3g}" if isinstance(value, float) else _written(value)

@@ -31,7 +31,7 @@ from encore import rng
 from encore.errors import EncoreError, RecipeError, did_you_mean
 from encore.processes import End, Job, run_all, run_here
 from encore.run import Abandoned
-from encore.search import Parameter
+from encore.search import MOST_TRIALS, Parameter, words
 
 __all__ = [
     "PRUNERS", "SAMPLERS", "Objective", "Report", "Score", "Trials", "best_of", "check", "counted", "evaluator", "importances", "opened", "openable",
@@ -108,6 +108,9 @@ def check(parameters: Sequence[Parameter], sampler: str, pruner: str, *, seeds_p
                 problems.append(one.entry.problem(f"--sampler grid goes through all values, and {one.kind} has no end of them. Write choice."))
             elif one.kind == "int" and len(one.tried) < one.high - one.low + 1:
                 problems.append(one.entry.problem("--sampler grid: the range is too long for a grid. Write choice."))
+        n_points = math.prod(len(one.tried) for one in parameters)
+        if n_points > MOST_TRIALS and not problems:
+            problems.append(f"--sampler grid: there are {n_points:,} points, and no more than {MOST_TRIALS:,} trials. Take --sampler random.")
     if sampler == "cmaes" and sum(one.kind != "choice" for one in parameters) < 2:
         problems.append("--sampler cmaes: it searches ranges (uniform, log_uniform, int), two or more of them. Take --sampler tpe.")
     if pruner == "wilcoxon" and seeds_per_trial < _FEWEST_SEEDS:
@@ -140,10 +143,15 @@ def without_password(url: str) -> str:
         return url
 
 
-def openable(url: str) -> Any:
-    """The database behind a URL. No connection outlives a question, so that processes can be copied. Raises RecipeError where there is no reaching it."""
+def openable(url: str, *, own: Path | None = None) -> Any:
+    """The database behind a URL. No connection outlives a question, so that processes can be copied. own: its file, where it is the study's own.
+
+    Raises RecipeError where there is no reaching it.
+    """
     waits = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
-    where = f"--storage {without_password(url)}"
+    where, remedy = f"--storage {without_password(url)}", "Is it running, and is there such a database?"
+    if own is not None:
+        where, remedy = str(own), "Move it away and give the same command again: it draws the same trials, and runs that are complete are not computed twice."
     try:
         with quietly():
             return optuna.storages.RDBStorage(
@@ -155,18 +163,18 @@ def openable(url: str) -> Any:
             )
     except ImportError as error:
         driver = getattr(error, "name", None)
-        remedy = f"pip install {driver}" if driver else "Install it."
-        raise RecipeError(f"{where}: needs {driver or 'the driver of this database'}, which is not installed. {remedy}") from None
-    except sqlalchemy.exc.OperationalError as error:
-        said = str(error.orig).strip().splitlines()[0]
-        raise RecipeError(f"{where}: cannot be opened ({said}). Is it running, and is there such a database?") from None
+        install = f"pip install {driver}" if driver else "Install it."
+        raise RecipeError(f"{where}: needs {driver or 'the driver of this database'}, which is not installed. {install}") from None
+    except (sqlalchemy.exc.DatabaseError, RuntimeError) as error:        # RuntimeError: another version of Optuna made it
+        said = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise RecipeError(f"{where}: cannot be opened ({said.rstrip('.')}). {remedy}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ValueError):
         raise RecipeError(f"{where}: expected the URL of a database, such as postgresql+psycopg2://user@host/name or sqlite:////tmp/trials.db.") from None
 
 
 def opened(trials: Trials) -> optuna.Study:
     """The study in its database, made if there is none."""
-    backend = openable(trials.url)
+    backend = openable(trials.url, own=None if trials.storage else trials.folder / "study.db")
     with quietly():
         return optuna.create_study(
             study_name=trials.name, storage=backend, sampler=_Seeded(trials), pruner=_pruner(trials), load_if_exists=True,
@@ -226,8 +234,8 @@ class _Seeded(optuna.samplers.BaseSampler):
 
 
 class _Grid(optuna.samplers.BaseSampler):
-    """All combinations, in an order drawn from the recipe's seed. Which one a trial gets depends on its number alone: of Optuna's own grid two processes may
-    take the same point, and it stops a study that is not its own to stop."""
+    """All combinations, in an order drawn from the recipe's seed. Which one a trial gets depends on how many were drawn before it, and these are known by their
+    numbers: of Optuna's own grid two processes may take the same point, and it stops a study that is not its own to stop."""
 
     def __init__(self, trials: Trials) -> None:
         self.paths = [one.path for one in trials.parameters]
@@ -241,7 +249,9 @@ class _Grid(optuna.samplers.BaseSampler):
         return {}
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
-        return self.points[self.order[trial.number % len(self.points)]][self.paths.index(param_name)]
+        earlier = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number and not other.user_attrs.get("surplus")]
+        n_drawn = sum("retry_history" not in other.system_attrs for other in earlier)          # what is tried again has the point that it had
+        return self.points[self.order[n_drawn % len(self.points)]][self.paths.index(param_name)]
 
 
 def _sampler(trials: Trials, seed: int) -> optuna.samplers.BaseSampler:
@@ -420,7 +430,7 @@ def _settled(study: optuna.Study, trials: Trials, ticket: str, end: End) -> str:
         with quietly():
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         trial = study.trials[trial.number]
-    said = ", ".join(f"{path} {value:.3g}" if isinstance(value, float) else f"{path} {value}" for path, value in trial.params.items())
+    said = ", ".join(f"{path} {words(value)}" for path, value in trial.params.items())
     said = f"({said}; {end.seconds:,.0f} s)"
     if trial.state == TrialState.COMPLETE:
         best = best_of(counted(study), maximise=trials.maximise) or trial

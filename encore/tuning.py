@@ -123,6 +123,8 @@ def resolve(search: Search, *, sampler: str = "tpe", pruner: str = "none", stora
     with comparison.fit_to_copy():
         first = complaints.of(prepare, search.recipe(search.first), shelf)
         if first is not None:
+            if not any(stream.metrics for stream in first.streams.values()):
+                complaints.errors.append(RecipeError("metrics: no task has one, so nothing says which trial is the best. Name one: metrics=[accuracy]."))
             told = [line for one in search.parameters for value in one.tried[1:] for line in _objections(search, one, value, shelf)]
             complaints.errors += [RecipeError(told)] if told else []
             for one in search.parameters if not told else ():
@@ -212,10 +214,13 @@ def tune(tuning: Tuning, runs: Path, *, processes: int | None = None, tell: Call
             (folder / "log").mkdir(exist_ok=True)
             (folder / files.MANIFEST).unlink(missing_ok=True)
         files.sweep(folder)
+        study = opened(trials)
+        if len(there := counted(study)) > trials.n:      # an earlier command asked for more
+            tuning = replace(tuning, search=replace(tuning.search, trials=len(there)))
+            trials = tuning.trials(runs)
+        n_found = sum(trial.state.is_finished() for trial in there)
         files.write(folder / "recipe.yaml", tuning.search.text.encode())
         files.write_json(folder / "study.json", _described(tuning))
-        study = opened(trials)
-        n_found = sum(trial.state.is_finished() for trial in counted(study))
         for module in comparison.NEEDED if n_found < trials.n else ():         # once, here, and not in each of the processes
             importlib.import_module(module)
         threads = tuning.first.threads

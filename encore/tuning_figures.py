@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from encore import files
 from encore.report.drawing import INK, LINE, SERIES, SOFT, cleaned
 from encore.report.figures import Figure
+from encore.search import words
 from encore.trials import score_of
-from encore.tuning_tables import words
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,7 @@ def figures(
     if len(shares) > 1:
         found.append(_contour(study, complete, best, tuple(shares)[:2], deciding))
     if curves:
-        found.append(_loss(curves, best, deciding))
+        found.append(_loss(curves, best, deciding, sign=1 if study.direction.name == "MAXIMIZE" else -1))
     found.append(_seconds(trials))
     return found
 
@@ -188,13 +188,14 @@ def _contour(study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenT
 # -------------------------------------------------------------------------------------------------------------------------------------------- our own
 
 
-def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str) -> Figure:
-    """Of the best trial, seed by seed: training loss and the value on the dev set, epoch by epoch."""
+def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str, *, sign: int) -> Figure:
+    """Of the best trial, seed by seed: training loss and the value on the dev set, epoch by epoch. sign: -1 where runs log a value, of which lower is better,
+    with its sign turned."""
     title, rows = f"Training loss of the best trial (trial {best.number})", []
     for seed, folder in curves.items():
         for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            rows.append((seed, record["epoch"], sum(task["loss"] for task in record["train"].values()) / len(record["train"]), record["selected"]))
+            rows.append((seed, record["epoch"], sum(task["loss"] for task in record["train"].values()) / len(record["train"]), sign * record["selected"]))
     ends = f"from {rows[0][2]:.3f} in the first epoch to {rows[-1][2]:.3f} in the last"
     alt = f"Mean training loss by epoch, {ends}; below it {deciding}, {words(rows[-1][3])} after the last epoch."
 
@@ -212,7 +213,7 @@ def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str) -> Figur
         for axes in (above, below):
             axes.grid(alpha=0.3)
 
-    caption = "Above: the mean loss of an epoch's steps. Below: the dev set after it, higher is better."
+    caption = f"Above: the mean loss of an epoch's steps. Below: the dev set after it, {'higher' if sign > 0 else 'lower'} is better."
     return Figure("loss", title, alt, caption, ("seed", "epoch", "train_loss", "dev"), tuple(rows), _svg("loss", draw))
 
 

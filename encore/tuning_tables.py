@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue
-from encore.compare_tables import SOURCE
+from encore.compare_tables import SOURCE, plain, study_of
 from encore.evaluate import Estimate, Listing, figure
 from encore.intervals import for_these_rows
+from encore.search import words
+from encore.statistics import Form
 
-__all__ = ["listings", "words"]
-
-
-def words(value: Any) -> str:
-    """A setting's value: a number with three figures."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+__all__ = ["listings"]
 
 
 def listings(results: Mapping[str, Any]) -> list[Listing]:
@@ -30,32 +27,36 @@ def listings(results: Mapping[str, Any]) -> list[Listing]:
     notes = [f"importance: {shares['why'] or 'share of the variance of complete trials, by ' + shares['by']}"]
     title = f"best of {trials['asked']} trials ({counts}): trial {best['trial']}"
     found = [Listing(title, ("setting", "best", "importance"), tuple(rows), tuple(notes), frozenset({2}))]
-    for each in results["fresh"]["studies"]:
-        found.append(_fresh(each, results, first=each is results["fresh"]["studies"][0]))
-    return found
+    return found + [_fresh(each, results, first=number == 0) for number, each in enumerate(results["fresh"]["studies"])]
 
 
 def _fresh(each: Mapping[str, Any], results: Mapping[str, Any], *, first: bool) -> Listing:
+    """first: whether the tuned figure is of this task and this dev set. Of several tasks it is a mean, which is no metric's: a note has it."""
     seeds, best, rows = results["fresh"]["seeds"], results["best"], []
+    several = len({other["task"] for other in results["fresh"]["studies"]}) > 1
     for number, metric in enumerate(each["metrics"]):
         kind, (row,) = catalogue.find("metrics", metric["metric"]), metric["variants"]
-        scale, digits = (100, 1) if kind.form == "percent" else (1, 3)
-        mean, sd, tuned = "–", "–", "–"
-        if row["values"]:
-            low, high = for_these_rows(np.array(row["values"])).interval() if len(row["values"]) > 1 else (row["mean"], row["mean"])
-            mean = figure(Estimate(row["mean"], float(low), float(high), ()), kind.form)
-            sd = "–" if row["sd"] is None else f"{scale * row['sd']:.{digits}f}"
-        if first and number == 0:
-            tuned = f"{scale * best['value']:.{digits}f}"
-        source = "–" if row["expected"] is None else f"{scale * row['expected']:.{digits}f}"
-        rows.append((kind.title, mean, sd, tuned, source))
+        tuned = plain(best["value"], kind.form) if first and number == 0 and not several else "–"
+        sd = plain(row["sd"], kind.form)
+        rows.append((kind.title, _mean(row, kind.form), sd, tuned, plain(row["expected"], kind.form)))
     which = f"seed{'s' if len(results['trial_seeds']) > 1 else ''} {', '.join(map(str, results['trial_seeds']))}"
+    mean = f"{best['value']:.4f}, {results['deciding']}; " if several else ""
+    about = "mean, its 95 % interval for new seeds, sample standard deviation" if len(seeds) > 1 else "one says nothing about other seeds"
     notes = [
-        f"fresh seeds: {', '.join(map(str, seeds))}; mean, its 95 % interval for new seeds, sample standard deviation. These are the figures to quote.",
-        f"tuned: trial {best['trial']}, {which}. Optimistic: the best of many, on the very rows and seeds that chose it.",
+        f"fresh seed{'s' if len(seeds) > 1 else ''}: {', '.join(map(str, seeds))}; {about}. These are the figures to quote.",
+        f"tuned: {mean}trial {best['trial']}, {which}. "
+        "Optimistic: the best of many, on the very rows and seeds that chose it.",
         "The rows are those that chose, with fresh seeds too: only rows that no trial was measured on (data.test) are free of that.",
         *([SOURCE] if any(row[-1] != "–" for row in rows) else []),
         *each["notes"],
     ]
-    title = f"{each['study']}, {each['set']} ({each['rows']:,} rows), {len(seeds)} fresh seed{'s' if len(seeds) > 1 else ''}"
+    title = f"{study_of(each)}, {each['set']} ({each['rows']:,} rows), {len(seeds)} fresh seed{'s' if len(seeds) > 1 else ''}"
     return Listing(title, ("metric", "fresh seeds", "sd", "tuned", "source"), tuple(rows), tuple(notes), frozenset({1, 2, 3, 4}))
+
+
+def _mean(row: Mapping[str, Any], form: Form) -> str:
+    """With its interval, where there are several values."""
+    if len(row["values"]) < 2:
+        return plain(row["mean"], form)
+    low, high = for_these_rows(np.array(row["values"])).interval()
+    return figure(Estimate(row["mean"], float(low), float(high)), form)

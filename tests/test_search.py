@@ -65,6 +65,15 @@ def test_what_the_command_line_sets_is_not_searched() -> None:
     assert found.notes == ("plan.lr is set on the command line and not searched",)
     assert (found.trials, found.trial_seeds, found.seeds, found.recipe(found.first).plan.lr) == (7, (9, 10), (1, 2), 3e-5)
     assert search_from(PAPER, trials=5).trials == 5
+    for narrower in ("search.plan.lr={log_uniform: [2e-5, 3e-5]}", "search.plan.lr.log_uniform=[2e-5, 3e-5]"):
+        assert search_from(PAPER, [narrower]).parameters[0].tried == (2e-5, 3e-5), narrower
+
+
+@pytest.mark.parametrize("asked", [0, 100_001, 10**12])
+def test_as_many_trials_as_nobody_can_run(asked: int) -> None:
+    with pytest.raises(RecipeError) as caught:
+        search_from(PAPER, trials=asked)
+    assert caught.value.problems == (f"trials: expected a number of trials, such as 48 (1 to 100,000), got {asked}.",)
 
 
 def test_rows_that_are_drawn_are_the_same_for_every_seed() -> None:
@@ -110,6 +119,9 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         ({"plan.lr": {"log_uniform": [1e-5, 2]}}, "plan.lr: expected a number above 0 and at most 1, got 2.0."),
         ({"plan.epochs": {"int": [1, 2.5]}}, "int: expected two whole numbers, such as [1, 6], got the list [1, 2.5]."),
         ({"plan.epochs": {"int": [3, 3]}}, "For a single value write it in the recipe, outside search."),
+        ({"plan.epochs": {"int": [1, 10**24]}}, "int: expected two whole numbers of at most 15 digits, got the list [1, 1000000000000000000000000]."),
+        ({"plan.lr": {"loguniform": [1e-5, 1e-4]}}, "called 'loguniform'. Did you mean 'log_uniform'? Known: choice, int, log_uniform, uniform."),
+        ({"plan.lr": {"range": [1e-5, 1e-4]}}, "called 'range'. Did you mean 'uniform'? Known: "),
         ({"plan.epochs": {"choice": [3]}}, "choice: expected a list of two values or more"),
         ({"plan.epochs": {"choice": [3, 5, 3]}}, "choice: 3 is listed twice. Keep one."),
         ({"plan.lr": {"log_uniform": [1e-5, 1e-4], "uniform": [0, 1]}}, "Keep one of them."),
@@ -117,6 +129,9 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         ({"pooling.k": {"int": [1, 2]}, "pooling": {"choice": ["cls", "mean"]}}, "pooling: 'pooling.k' is searched too, and one is a part of the other."),
         ({"max_length": {"int": [64, 65]}, "tasks.rte.max_length": {"int": [64, 65]}}, "'max_length' is searched too, and one is a part of the other."),
         ({"tasks.mrpc.max_length": {"int": [64, 65]}}, "no task called 'mrpc'."),
+        ({"metrics": {"choice": [["accuracy"], ["f1"]]}}, "metrics: this cannot be searched: it says what a trial is worth"),
+        ({"tasks.rte.metrics": {"choice": [["accuracy"], ["f1"]]}}, "tasks.rte.metrics: this cannot be searched: it says what a trial is worth"),
+        ({"tasks.rte.data.dev_rows": {"int": [10, 20]}}, "tasks.rte.data.dev_rows: this cannot be searched: it says what a trial is worth"),
         ({"variants.x": {"int": [1, 2]}}, "variants.x: this cannot be searched."),
         ({"plan.early_stopping": {"int": [1, 2]}}, "keep: last would keep them"),
     ],

@@ -362,6 +362,18 @@ def test_a_silent_machine_s_trial_is_tried_again(tmp_path: Path, monkeypatch: py
     assert len([line for line in lines if line.startswith("[")]) == 3
 
 
+def test_a_grid_loses_no_point_with_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found silent before the others were drawn: what is tried again has a number, and takes nobody's point."""
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
+    space = {"plan.epochs": {"choice": [3, 5]}, "plan.batch_size": {"int": [8, 9]}}
+    trials = made(tmp_path, 4, space, sampler="grid", storage=f"sqlite:///{tmp_path / 'trials.db'}")
+    left_by_another(trials, beat=True)
+    time.sleep(2.1)
+    reach(trials, lambda given, report: Score(given["plan.epochs"]), processes=1, here=True)
+    assert [trial.number for trial in counted(opened(trials))] == [1, 2, 3, 4]
+    assert sorted((one["plan.epochs"], one["plan.batch_size"]) for one in told(trials)) == list(itertools.product((3, 5), (8, 9)))
+
+
 def test_a_machine_that_is_heard_of_keeps_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SILENT_SECONDS", 60)
     trials = made(tmp_path, 2)
@@ -524,6 +536,9 @@ def test_what_a_sampler_cannot_do_is_said() -> None:
     check(choices, "tpe", "wilcoxon", seeds_per_trial=5)
     with pytest.raises(RecipeError, match="the range is too long for a grid"):
         check(search_from({"task": "rte", "search": {"plan.batch_size": {"int": [1, 100]}}}).parameters, "grid", "none")
+    long = {path: {"int": [41, 100]} for path in ("plan.epochs", "plan.batch_size", "max_length")}
+    with pytest.raises(RecipeError, match="grid: there are 216,000 points, and no more than 100,000 trials"):
+        check(search_from({"task": "rte", "search": long}).parameters, "grid", "none")
 
 
 @pytest.mark.parametrize(
@@ -541,6 +556,15 @@ def test_a_database_that_cannot_be_reached(url: str, said: str) -> None:
     (told,) = caught.value.problems
     assert told.startswith(said)
     assert "secret" not in told
+
+
+def test_a_study_whose_own_file_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database" * 100)
+    with pytest.raises(RecipeError) as caught:
+        opened(made(tmp_path, 1, LR))
+    (told,) = caught.value.problems
+    assert told.startswith(f"{tmp_path}/study.db: cannot be opened (file is not a database). Move it away and give the same command again")
+    assert (tmp_path / "study.db").read_bytes() == b"no database" * 100
 
 
 def test_a_missing_driver_is_named() -> None:

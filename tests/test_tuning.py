@@ -16,11 +16,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import optuna
 import pytest
 from conftest import Outcome, Tables, Warm
 
 import encore
-from encore import files, prepare
+from encore import files, prepare, tuning_figures
+from encore.errors import RecipeError
 from encore.progress import duration
 from encore.recipe import load_recipe
 from encore.report.search import _cost, _repeat, _trials
@@ -142,6 +144,12 @@ def test_where_higher_is_better_of_one_task_and_lower_of_another(tables: Tables,
     assert score.best_epoch == max(selected(run))
 
 
+def test_without_a_metric_no_trial_is_the_best(tables: Tables) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolved(tables, {"verdict": {"data": {"label": "verdict"}, "metrics": []}}, DECAY)
+    assert caught.value.problems == ("metrics: no task has one, so nothing says which trial is the best. Name one: metrics=[accuracy].",)
+
+
 def test_what_determines_the_trials_is_in_the_name_and_how_many_there_are_is_not(tables: Tables, tmp_path: Path) -> None:
     tuning = resolved(tables, {"verdict": {"data": {"label": "verdict"}}}, {"plan.epochs": {"int": [1, 3]}, "pooling": {"choice": ["mean", "cls"]}})
     search = tuning.search
@@ -160,31 +168,56 @@ def test_what_determines_the_trials_is_in_the_name_and_how_many_there_are_is_not
 
 
 def results_by_hand() -> dict[str, Any]:
-    """Two tasks; one of the fresh runs of the second failed."""
+    """Two dev sets of a task; one of the fresh runs has no figure for the second."""
     accuracy = {"metric": "accuracy", "variants": [{"values": [0.7, 0.9], "mean": 0.8, "sd": 0.1414, "expected": 0.85}]}
     pearson = {"metric": "pearson", "variants": [{"values": [0.5], "mean": 0.5, "sd": None, "expected": None}]}
     mcc = {"metric": "mcc", "variants": [{"values": [], "mean": None, "sd": None, "expected": None}]}
     return {
-        "best": {"trial": 3, "value": 0.876, "params": {"plan.lr": 3.14159e-5, "plan.epochs": 4, "pooling": "mean"}}, "trial_seeds": [42, 43],
+        "best": {"trial": 3, "value": 0.876, "params": {"plan.lr": 3.14159e-5, "plan.epochs": 4, "pooling": "mean", "plan.clip_norm": None}},
         "trials": {"asked": 9, "complete": 6, "pruned": 2, "failed": 0}, "importances": {"by": "x", "values": {"pooling": 0.75, "plan.lr": 0.25}, "why": None},
+        "trial_seeds": [42, 43], "deciding": "rte accuracy on dev",
         "fresh": {"seeds": [7, 8], "studies": [
-            {"study": "rte", "set": "dev", "rows": 1277, "metrics": [accuracy, mcc], "notes": ["few rows"]},
-            {"study": "sts", "set": "dev", "rows": 23, "metrics": [pearson], "notes": []},
+            {"study": "rte", "task": "rte", "set": "dev", "rows": 1277, "metrics": [accuracy, mcc], "notes": ["few rows"]},
+            {"study": "rte", "task": "rte", "set": "hard", "rows": 23, "metrics": [pearson], "notes": []},
         ]},
     }  # fmt: skip
 
 
 def test_the_tables_of_a_search_by_hand() -> None:
-    best, rte, sts = listings(results_by_hand())
+    best, dev, hard = listings(results_by_hand())
     assert best.title == "best of 9 trials (6 complete, 2 given up): trial 3"
-    assert best.rows == (("pooling", "mean", "0.75"), ("plan.lr", "3.14e-05", "0.25"), ("plan.epochs", "4", "–"))
-    assert rte.title == "rte, dev (1,277 rows), 2 fresh seeds"
+    assert best.rows == (("pooling", "mean", "0.75"), ("plan.lr", "3.14e-05", "0.25"), ("plan.epochs", "4", "–"), ("plan.clip_norm", "null", "–"))
+    assert dev.title == "rte, dev (1,277 rows), 2 fresh seeds"
     # The interval of two values of 0.7 and 0.9 over seeds: 0.8 ± 12.706 · 0.1.
-    assert rte.rows == (("accuracy", "80.0 % [-47.1, 207.1]", "14.1", "87.6", "85.0"), ("MCC", "–", "–", "–", "–"))
-    assert sts.rows == (("Pearson r", ".500 [.500, .500]", "–", "–", "–"),), "the tuned figure is that of the first task's first metric"
-    assert "tuned: trial 3, seeds 42, 43. " in rte.notes[1]
-    assert rte.notes[-1] == "few rows"
-    assert ["source: the figures of the paper" in "".join(table.notes) for table in (rte, sts)] == [True, False], "no word of what nobody reported"
+    assert dev.rows == (("accuracy", "80.0 % [-47.1, 207.1]", "14.1", "87.6", "85.0"), ("MCC", "–", "–", "–", "–"))
+    assert hard.rows == (("Pearson r", "0.500", "–", "–", "–"),), "one value has no interval, and the tuned figure is that of the first dev set's first metric"
+    assert dev.notes[0].startswith("fresh seeds: 7, 8; mean, its 95 % interval for new seeds, sample standard deviation.")
+    assert dev.notes[1].startswith("tuned: trial 3, seeds 42, 43. Optimistic")
+    assert dev.notes[-1] == "few rows"
+    assert ["source: the figures of the paper" in "".join(table.notes) for table in (dev, hard)] == [True, False], "no word of what nobody reported"
+
+
+def test_of_several_tasks_the_tuned_figure_is_no_metric_s_own() -> None:
+    results = results_by_hand() | {"deciding": "mean of a accuracy on dev, b pearson on dev"}
+    for each, task in zip(results["fresh"]["studies"], "ab", strict=True):
+        each |= {"study": "a+b", "task": task, "set": "dev"}
+    results["fresh"]["seeds"] = [7]
+    _, one, other = listings(results)
+    assert [table.title for table in (one, other)] == ["a+b: a, dev (1,277 rows), 1 fresh seed", "a+b: b, dev (23 rows), 1 fresh seed"]
+    assert [row[3] for table in (one, other) for row in table.rows] == ["–"] * 3
+    assert one.notes[0] == "fresh seed: 7; one says nothing about other seeds. These are the figures to quote."
+    assert one.notes[1].startswith("tuned: 0.8760, mean of a accuracy on dev, b pearson on dev; trial 3, seeds 42, 43. Optimistic")
+
+
+@pytest.mark.parametrize(("sign", "shown", "better"), [(1, 0.5, "higher"), (-1, -0.5, "lower")])
+def test_a_loss_curve_shows_what_its_axis_says(tmp_path: Path, sign: int, shown: float, better: str) -> None:
+    """Runs log a value of which lower is better with its sign turned."""
+    lines = [{"epoch": epoch, "train": {"a": {"loss": 3 / epoch}}, "selected": value} for epoch, value in ((1, 0.25), (2, 0.5))]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = tuning_figures._loss({"42": tmp_path}, optuna.trial.create_trial(value=1.0), "a mae on dev", sign=sign)
+    assert found.rows == (("42", 1, 3.0, shown / 2), ("42", 2, 1.5, shown))
+    assert f"a mae on dev, {shown} after the last epoch." in found.alt
+    assert f"{better} is better" in found.caption
 
 
 def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
@@ -358,6 +391,11 @@ def test_the_same_again_computes_nothing_and_more_trials_go_on(whole: Whole, tmp
     found = trials_of(runs / whole.folder.name)
     assert found[:5] == whole.trials
     assert len(found) == 6
+    fewer = whole.again(runs, "-n", "2")
+    assert fewer.code == 0, fewer.err
+    assert fewer.out.startswith("best of 6 trials (6 complete): ")
+    assert "6 of 6 trials were there already" in fewer.out
+    assert files.read_json(runs / whole.folder.name / "study.json")["trials"] == 6
 
 
 def test_while_trials_are_under_way_it_is_not_complete(whole: Whole, tmp_path: Path) -> None:

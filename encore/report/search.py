@@ -17,7 +17,8 @@ from encore.progress import duration
 from encore.report.figures import Figure
 from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
-from encore.tuning_tables import listings, words
+from encore.search import words
+from encore.tuning_tables import listings
 
 __all__ = ["page"]
 
