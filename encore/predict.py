@@ -66,6 +66,11 @@ class LoadedTask:
         return len(self.model.branches) == 1 and self.explainable and once
 
     @property
+    def apart(self) -> bool:
+        """Whether one encoder reads each of two texts by itself, so that a text has a vector whatever its partner."""
+        return len(self.model.branches) == 1 and self.pair["name"] == "siamese"
+
+    @property
     def reading(self) -> str:
         """What two tasks have in common that read the same texts in the same way."""
         how = None if self.columns.text_pair is None else sorted(self.pair.items())

@@ -172,6 +172,11 @@ def read_result(folder: Path) -> Result:
 
 def no_run(folder: Path) -> str:
     """What is said of a path that is no run's folder, with the runs that may have been meant."""
+    if (folder / "study.json").is_file():
+        if "sampler" in files.read_json(folder / "study.json"):
+            command = shlex.join(["encore", "train", str(folder / "best.yaml"), "--runs", str(folder.parent)])
+            return f"{folder}: a search, whose trials keep figures and no weights. Train its best configuration, and name that run: {command}"
+        return f"{folder}: a comparison, whose runs keep figures and no weights. Name one of those in cells.json, to be told how to train it again."
     if folder.is_dir():
         where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
         return f"{folder}: not the folder of a run. `encore ls{where}` lists the runs that there are."
@@ -191,7 +196,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _begun(folder: Path) -> bool:
-    return (folder / "resolved.json").is_file() or (folder / files.MANIFEST).is_file()
+    return not (folder / "study.json").is_file() and any((folder / name).is_file() for name in ("resolved.json", files.MANIFEST))
 
 
 @dataclass(frozen=True)

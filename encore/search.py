@@ -32,7 +32,7 @@ __all__ = ["KINDS", "MOST_TRIALS", "N_TRIALS", "Parameter", "Search", "load_sear
 
 Kind = Literal["log_uniform", "uniform", "int", "choice"]
 KINDS: tuple[Kind, ...] = ("log_uniform", "uniform", "int", "choice")
-_NARROWED = re.compile(rf"(search\..+)\.({'|'.join(KINDS)})=(.*)", re.DOTALL)              # search.plan.lr.uniform=[0, 1] is search.plan.lr={uniform: [0, 1]}
+_NARROWED = re.compile(rf"\A(search\..+)\.({'|'.join(KINDS)})=(.*)", re.DOTALL)              # search.plan.lr.uniform=[0, 1] is search.plan.lr={uniform: [0, 1]}
 _MEANT = {
     "loguniform": "log_uniform", "log": "log_uniform", "float": "uniform", "range": "uniform", "integer": "int", "int_uniform": "int", "randint": "int",
     "categorical": "choice", "choices": "choice", "values": "choice", "grid": "choice", "options": "choice", "in": "choice",

@@ -21,6 +21,7 @@ from conftest import Tables, Warm
 import encore.prepare
 from encore import files
 from encore.errors import DataError, TrainingError
+from encore.predict import load
 from encore.prepare import Prepared
 from encore.recipe import load_recipe
 from encore.run import Abandoned, Result, execute, read_result, scores_at
@@ -249,6 +250,24 @@ def test_several_damaged_files_are_named_together(copy: Path) -> None:
     with pytest.raises(DataError) as error:
         read_result(copy)
     assert [line.partition(":")[0] for line in error.value.problems] == [str(copy / "data.json"), str(copy / "steps.jsonl")]
+
+
+@pytest.mark.parametrize("read", [read_result, load])
+def test_searches_and_comparisons_are_no_runs(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    """And nobody is told to remove them, or to train the recipe that was to be improved."""
+    files.write_json(tmp_path / "study.json", {"sampler": "tpe"})
+    files.write_manifest(tmp_path, [tmp_path / "study.json"])
+    with pytest.raises(DataError) as error:
+        read(tmp_path)
+    best = f"Train its best configuration, and name that run: encore train {tmp_path}/best.yaml --runs {tmp_path.parent}"
+    assert error.value.problems == (f"{tmp_path}: a search, whose trials keep figures and no weights. {best}",)
+    files.write_json(tmp_path / "study.json", {"variants": ["a", "b"]})
+    with pytest.raises(DataError, match=r"a comparison, whose runs keep figures and no weights\. Name one of those in cells\.json"):
+        read(tmp_path)
+    for name in ("study.json", files.MANIFEST):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match="not the folder of a run"):
+        read(tmp_path)
 
 
 def test_no_run_and_half_a_run_are_told_apart(copy: Path, tmp_path: Path) -> None:

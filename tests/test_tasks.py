@@ -447,7 +447,7 @@ def test_what_other_libraries_cannot_compute_is_not_exported(changed: dict[str, 
     from encore.export.folder import export
 
     result = execute(prepared(tables, "plan.epochs=1", **changed), tmp_path)
-    with pytest.raises(RecipeError, match=r"task 'score' of .* (reads its pairs in a way of its own|has several encoders side by side), which no class of hf"):
+    with pytest.raises(RecipeError, match=r"task .score. of .* (in a way of its own|has several encoders side by side), which cannot be exported there"):
         export(result.folder, "hf", tmp_path / "out", task="score")
     assert not (tmp_path / "out").exists()
 

@@ -15,6 +15,7 @@ from encore import catalogue, files
 from encore.encoder.load import MINILM, locate
 from encore.errors import DataError
 from encore.evaluate import DevScores, figure, results_table
+from encore.export.sentence import SIMILARITY
 from encore.predict import LoadedTask
 from encore.recipe import Recipe
 from encore.run import MODEL, Result
@@ -23,6 +24,7 @@ __all__ = ["Base", "base_of", "card"]
 
 _HUB_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "mcc": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 _SENTENCE = ("It came on Friday and it works.", "It does not work any more.")       # of no data set: a card is for strangers
+_BY = {"cosine": "cosine", "dot": "dot product"}
 _KINDS = {"binary": "binary classification", "multiclass": "classification", "multilabel": "multi-label classification", "regression": "regression"}
 
 
@@ -47,10 +49,13 @@ def base_of(recipe: Recipe) -> Base:
         repository, encoder = None, folder.name
     else:
         from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
 
-        repository = encoder
-        cached = try_to_load_from_cache(encoder, "README.md")
-        folder = Path(cached).parent if isinstance(cached, str) else folder
+        try:
+            cached, repository = try_to_load_from_cache(encoder, "README.md"), encoder
+            folder = Path(cached).parent if isinstance(cached, str) else folder
+        except HFValidationError:                        # a folder that is not here any more
+            repository, encoder = None, folder.name
     return Base(encoder, repository, _licence(folder / "README.md"))
 
 
@@ -65,8 +70,9 @@ def _licence(card_file: Path) -> dict[str, str]:
     return {key: str(said[key]) for key in keys if isinstance(said, dict) and isinstance(said.get(key), str)}
 
 
-def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: str, to: str, own_class: bool, limits: Sequence[str]) -> str:
-    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class: whether that is Encore's; limits: what the export adds."""
+def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: str, to: str, own_class: bool, limits: Sequence[str], head: str = "") -> str:
+    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class: whether that is Encore's; limits: what the export adds;
+    head: the task's, of which the card of vectors tells."""
     run = result.folder
     data: dict[str, Any] = files.read_json(run / "data.json")[task.name]
     recipe = files.read_json(run / "resolved.json")
@@ -77,7 +83,7 @@ def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: st
     front = _front(task, base, sets, data, name=name, to=to)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {name.rpartition('/')[2]}",
-        _about(task, base, made_of, to),
+        _about(task, base, made_of, to, head),
         f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that it was not trained on. In brackets: the 95 % bootstrap interval over "
         "these rows. The other columns are plain baselines on the same rows.",
         f"## How to use it\n\n{_use(task, name, to, own_class)}",
@@ -127,7 +133,7 @@ def _front(task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mappin
     }
 
 
-def _about(task: LoadedTask, base: Base, made_of: str, to: str) -> str:
+def _about(task: LoadedTask, base: Base, made_of: str, to: str, head: str = "") -> str:
     labels, what = task.labels, "pair of texts" if task.columns.text_pair else "text"
     if labels.kind == "regression":
         does = f"gives each {what} a number ({task.columns.label})"
@@ -137,10 +143,12 @@ def _about(task: LoadedTask, base: Base, made_of: str, to: str) -> str:
         does = f"gives each {what} {choice} {len(labels.names)} labels: {shown}"
     if to == "hf":
         return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{made_of}`."
-    return (
-        f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}. The part that decides is not in this folder. The vectors were made "
-        "for that; nothing was measured of how well they say which texts are alike."
-    )
+    what = f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}"
+    if head in SIMILARITY:
+        by = f"by the {_BY[SIMILARITY[head]]} of its two texts' vectors, which `similarity` gives"
+        return f"{what} {by}. What makes the answer of it (`{head}`) is not in this folder."
+    unknown = "The vectors were made for that; nothing was measured of how well they say which texts are alike."
+    return f"{what}. The part that decides is not in this folder. {unknown}"
 
 
 def _table(sets: Sequence[DevScores]) -> str:
@@ -163,7 +171,7 @@ def _use(task: LoadedTask, name: str, to: str, own_class: bool) -> str:
     first, second = (json.dumps(text) for text in _SENTENCE)
     if to == "sentence-transformers":
         code = ["from sentence_transformers import SentenceTransformer", "", f"model = SentenceTransformer({json.dumps(name)})"]
-        return _block([*code, f"print(model.encode([{first}, {second}]).shape)"])
+        return _block([*code, f"vectors = model.encode([{first}, {second}])", "print(vectors.shape, model.similarity(vectors, vectors))"])
     example = f'{{"text": {first}, "text_pair": {second}}}' if task.columns.text_pair else first
     load = [f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None, truncation=True)', f"print(classify([{example}]))"]
     code = ["import encore.hf", "from transformers import pipeline", "", "encore.hf.register()"] if own_class else ["from transformers import pipeline", ""]
@@ -198,6 +206,7 @@ def _training(result: Result, task: LoadedTask, data: Mapping[str, Any], recipe:
 def _settings(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
     """The resolved recipe without data, of this task."""
     own = {key: value for key, value in recipe["tasks"][task].items() if key not in ("data", "labels", "metrics", "losses")}
+    own["head"] = recipe["tasks"][own.get("same_as") or task]["head"]
     own["losses"] = {term: loss for term, loss in recipe["tasks"][task]["losses"].items() if loss["name"] is not None}      # else the task's own
     plan = {f"plan.{key}": value for key, value in recipe["plan"].items()}
     return {"seed": recipe["seed"], "precision": recipe["precision"], "device": recipe["device"], **own, **plan}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Answered:
 def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -> Answered:
     """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where there are no rows to take."""
     raw, where = _rows(model, task, on)
+    if not task.plain:                                   # each text by itself
+        raw, task = list(dict.fromkeys(text for pair in raw for text in pair)), replace(task, columns=replace(task.columns, text_pair=None))
     specials = [token.content for token in model.tokeniser.backend.get_added_tokens_decoder().values()]
     raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
@@ -161,9 +163,10 @@ def _probabilities(task: LoadedTask, rows: Rows) -> np.ndarray:
 
 
 def _vectors(task: LoadedTask, rows: Rows) -> np.ndarray:
-    """(rows, width) float64: what the head sees."""
+    """(rows, width) float64: what a head for one text sees, or what one for two compares."""
     with torch.inference_mode():
         vectors, _ = task.model.branches[0](collate(rows.store, np.arange(len(rows.store))))
+        vectors = task.model.head.embed(vectors) if task.apart else vectors
     return vectors.double().numpy()
 
 

@@ -74,7 +74,7 @@ def ready(
     chosen = complaints.of(model.task, task) if model is not None else None
     if model is not None and chosen is not None:
         complaints.of(expressible, run, chosen, to)
-        answered = complaints.of(answers, model, chosen, to, on=on) if chosen.plain else None
+        answered = complaints.of(answers, model, chosen, to, on=on) if chosen.plain or (chosen.apart and to != "hf") else None
     complaints.raise_any()
     assert model is not None
     assert chosen is not None
@@ -100,6 +100,8 @@ def _free(target: Path, *, overwrite: bool) -> None:
     """Raises RecipeError where something stands in the way. Only an earlier export is ever replaced."""
     if target.is_file():
         raise RecipeError(f"{target}: is a file; name a folder.")
+    if target.resolve() == Path.cwd():                   # it is put there whole, and nobody's working folder is taken away
+        raise RecipeError(f"{target}: is the folder that you are in; name a new one.")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from encore import catalogue, files
 from encore.encoder import load as encoders
@@ -39,14 +40,25 @@ class Written:
 
 def expressible(run: Path, task: LoadedTask, to: str) -> None:
     """Raises RecipeError where `to` has nothing that would compute what this run does."""
-    if not task.plain:
+    of_a_text = to == "sentence-transformers"
+    if not (task.plain or (of_a_text and task.apart)):
         what = "has several encoders side by side" if len(task.model.branches) > 1 else "reads its pairs in a way of its own"
-        raise RecipeError(f"--to {to}: task '{task.name}' of {run} {what}, which no class of {to} computes. Take a task with one encoder and pair: cross.")
-    if to != "sentence-transformers":
+        fits = "of single texts, or with pair: siamese" if of_a_text else "and pair: cross"
+        instead = "Take --to sentence-transformers, which has the vectors of its texts." if task.apart else f"Take a task with one encoder {fits}."
+        raise RecipeError(f"--to {to}: task '{task.name}' of {run} {what}, which cannot be exported there. {instead}")
+    if not of_a_text:
         return
-    if task.columns.text_pair:
-        raise RecipeError(f"--to sentence-transformers: {run} reads two texts as one, so it has no vector of a text. Take --to hf.")
+    if task.plain and task.columns.text_pair:
+        instead = "Take --to hf, or train with pair: siamese."
+        raise RecipeError(f"--to sentence-transformers: {run} reads two texts as one, so it has no vector of a text. {instead}")
     sentence.modes_of(_assembly(run, task.name)["pooling"])
+    _last(run, task)
+
+
+def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
+    """What a text's vector goes through behind the pooling."""
+    branch: Any = task.model.branches[0]
+    return sentence.layer_of(task.model.head, _assembly(run, task.name)["head"]["name"], branch.pooling.width) if task.apart else None
 
 
 def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name: str, rounding: float = 0.0) -> Written:
@@ -61,11 +73,14 @@ def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name:
         own_class = False
         encoder: Any = task.model.branches[0].encoder
         made_of, inputs = _encoder_alone(folder, config, weights)
-        sentence.write_modules(folder, sentence.modes_of(assembly["pooling"]), encoder.shape.width, task.max_length, weights)
+        similarity = sentence.SIMILARITY.get(assembly["head"]["name"], "cosine")
+        how: Any = {"last": _last(run, task), "similarity": similarity}
+        sentence.write_modules(folder, sentence.modes_of(assembly["pooling"]), encoder.shape.width, task.max_length, weights, **how)
     write_tokenizer(folder, model.tokeniser, task, config, inputs=inputs)
     limits = tuple(_limits(task, to, rounding))
     written = Written(folder, to, made_of, own_class, limits)
-    about = card(read_result(run), task, base_of(load_recipe(run / "recipe.yaml")), name=name, made_of=made_of, to=to, own_class=own_class, limits=limits)
+    said: Any = {"head": assembly["head"]["name"], "name": name, "made_of": made_of, "to": to, "own_class": own_class, "limits": limits}
+    about = card(read_result(run), task, base_of(load_recipe(run / "recipe.yaml")), **said)
     files.write(folder / "README.md", about.encode())
     return written
 
@@ -139,7 +154,7 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
     else:
         kept = "last" if task.truncation == "tail" else "first"
         yield f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are read{asked}"
-    if task.columns.text_pair:
+    if task.columns.text_pair and to == "hf":
         yield "`pipeline` takes a pair whose second text is empty for a single text, and gives another answer than Encore"
     if task.normalise not in (None, "none"):
         yield f"the tokenizer normalises texts as in training ({task.normalise}: lower case and the like), but leaves words that are its own special tokens"

@@ -156,6 +156,8 @@ def test_licence_of_the_embedded_encoder_and_of_one_that_is_not_here() -> None:
     unknown = base_of(recipe_from({"task": "rte", "encoder": "nobody-has/this-encoder"}))
     assert unknown.repository == "nobody-has/this-encoder"
     assert unknown.licence == {}
+    gone = base_of(recipe_from({"task": "rte", "encoder": "/home/somebody/models/my-bert"}))
+    assert (gone.name, gone.repository, gone.licence) == ("my-bert", None, {})
 
 
 def test_metrics_have_the_names_that_the_hub_has_for_them(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ EDGES: tuple[Mapping[str, Any], ...] = (
 CASED = {"normalizer": None, "pre_tokenizer": {"type": "WhitespaceSplit"}}          # a tokenizer to which capitals and blanks matter
 
 VECTORS = "sentence-transformers"
+APART: Mapping[str, Mapping[str, Any]] = {                      # heads for two texts that are read apart: what their task is like
+    "siamese_cosine": {"head": {"size": 7}, "pooling": {"name": "mean_max"}, "labels": {"kind": "regression", "names": []}},
+    "siamese_dot": {"head": {"size": 5}, "pooling": {"name": "pooler"}, "labels": {"kind": "binary", "names": ["no", "yes"]}},
+    "cosine_threshold": {"head": {}, "pooling": {"name": "cls"}, "labels": {"kind": "binary", "names": ["no", "yes"]}},
+    "siamese_concat": {"head": {}, "pooling": {"name": "mean"}, "labels": {"kind": "multiclass", "names": ["bad", "fair", "good"]}},
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,12 @@ CASES = {
     **{f"vectors {name}": Case("multiclass", {"pooling": {"name": name}}, to=VECTORS) for name in ("cls", "mean", "max", "mean_max", "pooler")},
     "vectors concat": Case("binary", {"pooling": {"name": "concat", "of": ["mean", "cls", {"name": "max"}]}}, to=VECTORS),
     "vectors concat, in its order": Case("regression", {"pooling": {"name": "concat"}, "truncation": "tail", "max_length": 9}, to=VECTORS),
+    **{
+        f"vectors {head}": Case(
+            "pair", {**how, "head": {"name": head, **how["head"]}, "labels": {**how["labels"], "ordered": False}, "pair": {"name": "siamese"}}, to=VECTORS
+        )
+        for head, how in APART.items()
+    },
     **{f"vectors {family}": Case("multiclass", {"pooling": {"name": "mean"}, "family": family}, to=VECTORS) for family in OTHER_FAMILIES},
 }
 
@@ -123,13 +135,39 @@ def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[
 
 
 def test_vectors_are_as_long_as_the_run_has_them(done: dict[str, Done]) -> None:
-    width = {"vectors mean_max": 48, "vectors concat": 72, "vectors concat, in its order": 48}
+    width = {"vectors siamese_cosine": 7, "vectors siamese_dot": 5, "vectors mean_max": 48, "vectors concat": 72, "vectors concat, in its order": 48}
     for name, case in CASES.items():
         if case.to == VECTORS:
             assert np.shape(done[name].found["values"])[1] == width.get(name, 24), name
             assert done[name].found["class"] == "SentenceTransformer"
     kept = [(done[name].written.folder / "2_Dense").exists() for name in ("vectors pooler", "vectors mean_max", "vectors mean", "vectors concat, in its order")]
     assert kept == [True, True, False, False], "where that library's order is the run's own, nothing turns it"
+
+
+def test_vectors_of_texts_that_are_read_apart_make_the_answers_of_their_run(done: dict[str, Done]) -> None:
+    """By the very similarity that the folder says."""
+    for head in ("siamese_cosine", "siamese_dot", "cosine_threshold"):
+        one = done[f"vectors {head}"]
+        texts, vectors = one.expected.raw[0], np.array(one.found["values"])
+        pairs = list(zip(range(len(texts)), reversed(range(len(texts))), strict=True))
+        products = np.array([vectors[a] @ vectors[b] for a, b in pairs])
+        lengths = np.array([np.linalg.norm(vectors[a]) * np.linalg.norm(vectors[b]) for a, b in pairs])
+        cosines = products / lengths
+        by = files.read_json(one.written.folder / "config_sentence_transformers.json")["similarity_fn_name"]
+        assert by == ("dot" if head == "siamese_dot" else "cosine")
+        said = load(one.run).predict([(texts[a], texts[b]) for a, b in pairs])
+        if head == "siamese_cosine":
+            assert [each.label for each in said] == pytest.approx(5 * cosines.clip(min=0), abs=1e-4)
+        else:
+            logits = products if by == "dot" else cosines
+            assert [each.probabilities["yes"] for each in said] == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-4)
+        assert np.ptp(products if by == "dot" else cosines) > 0.1
+        card = (one.written.folder / "README.md").read_text(encoding="utf-8")
+        assert f"by the {'dot product' if by == 'dot' else 'cosine'} of its two texts' vectors, which `similarity` gives" in card
+        assert "nothing was measured" not in card
+    other = (done["vectors siamese_concat"].written.folder / "README.md").read_text(encoding="utf-8")
+    assert "The part that decides is not in this folder." in other
+    assert "`pipeline`" not in other, "what only a pipeline does wrong"
 
 
 def test_all_that_there_is_was_tried() -> None:

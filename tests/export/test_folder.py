@@ -7,19 +7,24 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Tables
 
+import encore
 from encore import files
+from encore.assemble import Part, assemble
 from encore.cli import main
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
-from encore.export import check, folder, stock
+from encore.export import check, folder, stock, write
 from encore.export.folder import export
 from encore.export.write import write_export
 from encore.predict import load
+from encore.types import LabelSpace
 
 
 def test_the_command_from_run_to_folder(
@@ -96,6 +101,15 @@ def test_only_an_earlier_export_is_ever_replaced(runs: dict[str, Path], here: li
     with pytest.raises(RecipeError, match="is a file; name a folder"):
         export(runs["binary"], "hf", target / "notes.txt")
     assert len(here) == 2
+
+
+def test_the_folder_that_one_is_in_is_not_taken_away(runs: dict[str, Path], here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", str(tmp_path), f"../{tmp_path.name}"):
+        with pytest.raises(RecipeError, match="is the folder that you are in; name a new one"):
+            export(runs["binary"], "hf", name)
+    assert tmp_path.is_dir()
+    assert not here
 
 
 def test_everything_that_is_wrong_is_said_at_once(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -178,10 +192,45 @@ def test_poolings_that_sentence_transformers_has_not(
     assert "cls, mean, max, mean_max, pooler, and concat of cls, mean and max" in str(error.value)
 
 
-def test_a_model_of_pairs_has_no_vector_of_a_text(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("to", "pair", "head", "told"),
+    [
+        ("sentence-transformers", "cross", {"name": "linear"}, "so it has no vector of a text. Take --to hf, or train with pair: siamese."),
+        ("hf", "siamese", {"name": "siamese_concat"}, "which cannot be exported there. Take --to sentence-transformers, which has the vec"),
+        ("sentence-transformers", "siamese_attend", {"name": "siamese_concat"}, "Take a task with one encoder of single texts, or with pair: siamese."),
+        ("sentence-transformers", "siamese", {"name": "fcn_similarity"}, "the head 'fcn_similarity' makes a text's vector by layers that it has not"),
+    ],
+)
+def test_what_cannot_hold_a_model_of_pairs_says_what_can(
+    to: str, pair: str, head: dict[str, Any], told: str, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(folder, "version_of", lambda name: "5.9.0")
-    with pytest.raises(RecipeError, match="reads two texts as one"):
-        export(runs["pair"], "sentence-transformers", tmp_path / "out")
+    model = load(runs["pair"])
+    task = model.task()
+    labels = LabelSpace("regression", (), False) if head["name"] == "fcn_similarity" else task.labels
+    encoder: Any = task.model.branches[0].encoder
+    part = Part(labels, {"name": "mean"}, head, {"name": pair})
+    whole = assemble({task.name: part}, "one", encoder, encoder.shape, seed=1)[task.name].eval()
+    strange = replace(task, pair={"name": pair}, labels=labels, model=whole)
+    monkeypatch.setattr(folder, "load", lambda run: replace(model, tasks={task.name: strange}))
+    monkeypatch.setattr(write, "_assembly", lambda run, name: {"pooling": {"name": "mean"}, "head": head})
+    with pytest.raises(RecipeError) as error:
+        export(runs["pair"], to, tmp_path / "out")
+    (line,) = error.value.problems
+    assert told in line
+
+
+def test_a_head_that_is_another_tasks(here: list[str], tables: Tables, tmp_path: Path) -> None:
+    sets = {"train": str(tables.train), "dev": str(tables.dev), "label": "verdict"}
+    own = {"data": {**sets, "text": "text"}, "head": {"name": "fcn_sentiment", "size": 5}}
+    recipe = {"pooling": "mean", "tasks": {"own": own, "other": {"data": {**sets, "text": "other"}, "same_as": "own"}}}
+    run = encore.fit(recipe, *tables.settings, "plan.epochs=1", runs=tmp_path / "runs").folder
+    made = export(run, "hf", tmp_path / "out", task="other")
+    assert made.difference <= 1e-5
+    assert files.read_json(tmp_path / "out" / "config.json")["head"]["name"] == "fcn_sentiment"
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| head | fcn_sentiment (size 5" in card
+    assert "| same_as | own |" in card
 
 
 @pytest.mark.parametrize("pooling", ["pooler", "mean"])
