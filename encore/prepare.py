@@ -21,6 +21,7 @@ from encore.errors import Complaints, DataError, EncoreError, RecipeError
 from encore.evaluate import metrics_named
 from encore.files import canonical
 from encore.kept import check_room, n_bytes
+from encore.losses._default import LOSS_OF_KIND
 from encore.model import TaskModel
 from encore.recipe import PROSE, PlanRecipe, Recipe, TaskRecipe, Technique, reading, resolved
 from encore.train import Rows, Stream, steps_in
@@ -37,8 +38,6 @@ __all__ = [
 Found = TypeVar("Found")
 
 RESULTS_VERSION = 3                                     # raised by hand when the same recipe gives other bits
-
-_TASK_LOSS = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "mse"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Prepared:
 
     def task_loss(self, task: str) -> str:
         """The loss of a term that names none: the kind of the task decides."""
-        return _TASK_LOSS[self.data[task].labels.kind]
+        return LOSS_OF_KIND[self.data[task].labels.kind]
 
 
 class NotApplicable(RecipeError):
@@ -336,14 +335,14 @@ def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[
     is none because there are no labels."""
     terms = {}
     for name, term in recipe.tasks[task].losses.items():
-        steps, spec = ("tasks", task, "losses", name), term.loss if term.loss is not None else _TASK_LOSS.get(labels.kind)
+        steps, spec = ("tasks", task, "losses", name), term.loss if term.loss is not None else LOSS_OF_KIND.get(labels.kind)
         if spec is None:
             said = f"a task without labels needs a loss that reads none. Write losses: {{{name}: simcse}}, or mnr for pairs."
             raise RecipeError(recipe.problem(steps, said))
         loss = placed(recipe.problem, steps, catalogue.build, "losses", spec, labels)
         if labels.kind not in loss.kinds:
             chosen = term.loss.name if term.loss else spec
-            fitting = f"a {labels.kind} task, which needs '{_TASK_LOSS[labels.kind]}'" if labels.kind in _TASK_LOSS else "a task without labels"
+            fitting = f"a {labels.kind} task, which needs '{LOSS_OF_KIND[labels.kind]}'" if labels.kind in LOSS_OF_KIND else "a task without labels"
             raise RecipeError(recipe.problem(steps, f"'{chosen}' does not fit {fitting}."))
         terms[name] = (term.weight, loss)
     return terms

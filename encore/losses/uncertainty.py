@@ -14,26 +14,25 @@ from torch import Tensor, nn
 
 from encore import catalogue
 from encore.errors import RecipeError
+from encore.losses._default import LOSS_OF_KIND
 from encore.types import Batch, LabelSpace, Output, Spec
 
 __all__ = ["Uncertainty"]
-
-_OF = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "mse"}
 
 
 class Uncertainty(nn.Module):
     """`of`: the loss, that of the task's kind if null."""
 
-    kinds = (*_OF, "unlabelled")
+    kinds = (*LOSS_OF_KIND, "unlabelled")
 
     def __init__(self, labels: LabelSpace, *, of: Spec | None = None) -> None:
         super().__init__()
-        if of is None and labels.kind not in _OF:
+        if of is None and labels.kind not in LOSS_OF_KIND:
             raise RecipeError("of: a task without labels has no loss of its own. Name one that needs none, such as simcse.")
-        self.inner: Any = catalogue.build("losses", _OF[labels.kind] if of is None else of, labels)
+        self.inner: Any = catalogue.build("losses", LOSS_OF_KIND[labels.kind] if of is None else of, labels)
         if labels.kind not in self.inner.kinds:
             chosen = of["name"] if isinstance(of, Mapping) else of
-            fitting = f"a {labels.kind} task, which needs '{_OF[labels.kind]}'" if labels.kind in _OF else "a task without labels"
+            fitting = f"a {labels.kind} task, which needs '{LOSS_OF_KIND[labels.kind]}'" if labels.kind in LOSS_OF_KIND else "a task without labels"
             raise RecipeError(f"of: '{chosen}' does not fit {fitting}.")
         self.couples_rows, self.n_sides = self.inner.couples_rows, getattr(self.inner, "n_sides", 1)
         self.factor = 0.5 if labels.kind == "regression" else 1.0
