@@ -252,6 +252,8 @@ def test_the_line_that_tells_excel_the_delimiter_is_no_row(here: Path) -> None:
     assert table.lines is not None
     assert table.lines.tolist() == [3, 4]
     assert read_table("t.csv", delimiter=";").notes[0] == "delimiter ';'"
+    Path("t.csv").write_bytes(b"sep=#\ntext#label\nx, y#b\nz#c\n")
+    assert read_table("t.csv").columns.column_names == ["text", "label"]
     Path("t.csv").write_bytes(b"sep=a,label\nx,b\ny,c\n")
     assert read_table("t.csv").columns.column_names == ["sep=a", "label"]
 
