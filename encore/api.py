@@ -42,11 +42,11 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
     overrides = (*_typed(given, "data."), *overrides)        # of a recipe and of a named task these are settings like any other; what follows them wins
     if isinstance(what, Mapping):
         return recipe_from(what, overrides)
+    if str(what) in tasks.names():                           # where a recipe has its name too, that one has variants: it is for `compare`
+        return recipe_from({"task": str(what)}, overrides)
     if shipped.is_file(what) or str(what) in shipped.names():
         return load_recipe(shipped.file_of(what), overrides)
-    if str(what) not in tasks.names():
-        raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
-    return recipe_from({"task": str(what)}, overrides)
+    raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
 
 
 def _typed(settings: Mapping[str, Any], section: str = "") -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def study_of(
     """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a mapping. Where it has mistakes, its files and its encoder
     are checked all the same: everything is said in one go. Raises RecipeError."""
     how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
-    if str(what) in tasks.names():
+    if str(what) in tasks.names() and str(what) not in shipped.names():
         raise RecipeError(f"{what}: a named task, and no recipe. One with variants begins with `task: {what}`; to train once: encore train {what}")
     return _all_told(lambda: study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how))
 
