@@ -489,6 +489,9 @@ def test_hyperband_gives_up_early(tmp_path: Path) -> None:
     lengths = [len(trial.intermediate_values) for trial in study.trials if trial.state == TrialState.PRUNED]
     assert lengths
     assert set(lengths) == {2, 4}                                        # at its rungs, steps 1 and 3; the next one is the end
+    given_up = np.median([worth(trial.params) for trial in study.trials if trial.state == TrialState.PRUNED])
+    complete = [worth(trial.params) for trial in study.trials if trial.state == TrialState.COMPLETE]
+    assert sum(value < given_up for value in complete[1:]) > 0           # of one bracket in three nobody is given up, so that late ones have their chance
 
 
 def test_wilcoxon_gives_up_after_a_few_seeds(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def results_by_hand() -> dict[str, Any]:
     """Two dev sets of a task; one of the fresh runs has no figure for the second."""
     accuracy = {"metric": "accuracy", "variants": [{"values": [0.7, 0.9], "mean": 0.8, "sd": 0.1414, "expected": 0.85}]}
     pearson = {"metric": "pearson", "variants": [{"values": [0.5], "mean": 0.5, "sd": None, "expected": None}]}
+    spearman = {"metric": "spearman", "variants": [{"values": [0.49, 0.51], "mean": 0.5, "sd": 0.0141, "expected": None}]}
     mcc = {"metric": "mcc", "variants": [{"values": [], "mean": None, "sd": None, "expected": None}]}
     return {
         "best": {"trial": 3, "value": 0.876, "params": {"plan.lr": 3.14159e-5, "plan.epochs": 4, "pooling": "mean", "plan.clip_norm": None}},
@@ -178,7 +179,7 @@ def results_by_hand() -> dict[str, Any]:
         "trial_seeds": [42, 43], "deciding": "rte accuracy on dev",
         "fresh": {"seeds": [7, 8], "studies": [
             {"study": "rte", "task": "rte", "set": "dev", "rows": 1277, "metrics": [accuracy, mcc], "notes": ["few rows"]},
-            {"study": "rte", "task": "rte", "set": "hard", "rows": 23, "metrics": [pearson], "notes": []},
+            {"study": "rte", "task": "rte", "set": "hard", "rows": 23, "metrics": [pearson, spearman], "notes": []},
         ]},
     }  # fmt: skip
 
@@ -190,7 +191,9 @@ def test_the_tables_of_a_search_by_hand() -> None:
     assert dev.title == "rte, dev (1,277 rows), 2 fresh seeds"
     # The interval of two values of 0.7 and 0.9 over seeds: 0.8 ± 12.706 · 0.1.
     assert dev.rows == (("accuracy", "80.0 % [-47.1, 207.1]", "14.1", "87.6", "85.0"), ("MCC", "–", "–", "–", "–"))
-    assert hard.rows == (("Pearson r", "0.500", "–", "–", "–"),), "one value has no interval, and the tuned figure is that of the first dev set's first metric"
+    one_value, two_values = hard.rows
+    assert one_value == ("Pearson r", "0.500", "–", "–", "–"), "one value has no interval, and the tuned figure is that of the first dev set's first metric"
+    assert two_values[1:] == (".500 [.373, .627]", "0.014", "–", "–")
     assert dev.notes[0].startswith("fresh seeds: 7, 8; mean, its 95 % interval for new seeds, sample standard deviation.")
     assert dev.notes[1].startswith("tuned: trial 3, seeds 42, 43. Optimistic")
     assert dev.notes[-1] == "few rows"
@@ -204,7 +207,7 @@ def test_of_several_tasks_the_tuned_figure_is_no_metric_s_own() -> None:
     results["fresh"]["seeds"] = [7]
     _, one, other = listings(results)
     assert [table.title for table in (one, other)] == ["a+b: a, dev (1,277 rows), 1 fresh seed", "a+b: b, dev (23 rows), 1 fresh seed"]
-    assert [row[3] for table in (one, other) for row in table.rows] == ["–"] * 3
+    assert [row[3] for table in (one, other) for row in table.rows] == ["–"] * 4
     assert one.notes[0] == "fresh seed: 7; one says nothing about other seeds. These are the figures to quote."
     assert one.notes[1].startswith("tuned: 0.8760, mean of a accuracy on dev, b pearson on dev; trial 3, seeds 42, 43. Optimistic")
 

@@ -67,6 +67,7 @@ CASES = {
     "pair of texts, pooler": Case("pair", {"pooling": {"name": "pooler"}}),
     "pair of texts, from the end": Case("pair", {"truncation": "tail", "max_length": 11}),
     "from the end": Case("multiclass", {"truncation": "tail", "max_length": 7}),
+    "one logit": Case("binary", {"pooling": {"name": "pooler"}, "head": {"name": "linear", "one_logit": True}}),
     "both ends": Case("multiclass", {"truncation": "head_tail", "max_length": 9}),
     "half and half": Case("multiclass", {"truncation": "half_half", "max_length": 9}),
     "minbert": Case("multiclass", {"normalise": "minbert", "tokenizer": CASED}),
@@ -126,12 +127,13 @@ def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[
     one = done[name]
     config = files.read_json(one.run / "model" / "config.json")
     ((_, task),) = files.read_json(one.run / "model" / "model.json")["tasks"].items()
-    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS
+    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS and name != "one logit"
     assert one.written.own_class is not plain
     assert one.found["class"] == one.written.made_of
     assert (one.written.made_of == "EncoreForSequenceClassification") is not plain
     if config["model_type"] == "bert" and plain:
         assert one.written.made_of == "BertForSequenceClassification"
+        assert files.read_json(one.written.folder / "config.json")["classifier_dropout"] == 0.1
 
 
 def test_vectors_are_as_long_as_the_run_has_them(done: dict[str, Done]) -> None:
