@@ -17,6 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from encore.encoder.words import WordTable
 from encore.errors import DataError
+from encore.model import encoders_of
 from encore.predict import assembled
 from encore.types import Tokens
 
@@ -30,8 +31,8 @@ def register() -> None:
 
 
 class EncoreConfig(PreTrainedConfig):
-    """encoder_config: the encoder's own config.json; pooling, head: as a recipe names them, with their settings. The labels stand where transformers has
-    them: `id2label`, `problem_type`."""
+    """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names them, with their settings; sharing where it has put several
+    encoders side by side. The labels stand where transformers has them: `id2label`, `problem_type`."""
 
     model_type = "encore"
 
@@ -40,14 +41,16 @@ class EncoreConfig(PreTrainedConfig):
         encoder_config: Mapping[str, Any] | None = None,
         pooling: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
+        sharing: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.encoder_config, self.pooling, self.head = dict(encoder_config or {}), dict(pooling or {}), dict(head or {})
+        self.sharing = dict(sharing or {"name": "one"})
         super().__init__(**settings)
 
 
 class EncoreForSequenceClassification(PreTrainedModel):
-    """Encoder, pooling and head of a run. Weights are float32 always; with `dtype=torch.bfloat16` the encoder's products are taken in that."""
+    """Encoders, poolings and head of a run. Weights are float32 always; with `dtype=torch.bfloat16` the encoder's products are taken in that."""
 
     config_class = EncoreConfig
     base_model_prefix = "network"
@@ -57,9 +60,10 @@ class EncoreForSequenceClassification(PreTrainedModel):
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)
         with torch.device("cpu"):                                   # from_pretrained would have it on the meta device, without what is no parameter
-            self.network = assembled(config.encoder_config, config.pooling, config.head, len(config.id2label or ()))
+            self.network = assembled(config.encoder_config, config.pooling, config.head, len(config.id2label or ()), config.sharing)
         asked = getattr(config, "dtype", None)
-        self.network.branches[0].encoder.dtype = torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32       # type: ignore[union-attr]
+        for encoder in encoders_of(self.network):
+            encoder.dtype = torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32
         # Loading empties every buffer that is in no file (a borrowed encoder's position numbers), and fills those anew whose module was not filled before.
         for module in self.network.modules():
             module.__dict__.pop("_is_hf_initialized", None)

@@ -15,7 +15,7 @@ from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.words import WordTable
 from encore.types import Output, Pooling, Tokens
 
-__all__ = ["Branch", "Memo", "TaskModel", "first_names", "seeded", "unique_parameters", "unique_state", "word_tables"]
+__all__ = ["Branch", "Memo", "TaskModel", "encoders_of", "first_names", "seeded", "unique_parameters", "unique_state", "word_tables"]
 
 Memo = MutableMapping[Any, Tensor]               # what one batch has come to so far, by the parts that computed it: tasks that share them compute it once
 
@@ -66,6 +66,12 @@ class TaskModel(nn.Module):
             starts = [None] * len(self.branches) if embedded is None else embedded
             found, used = zip(*(branch(tokens, start, memo) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
+
+
+def encoders_of(model: TaskModel) -> list[Encoder | Borrowed]:
+    """The encoder of each branch, also of one that is frozen."""
+    branches: Iterable[Any] = model.branches
+    return [branch.encoder.encoder if isinstance(branch.encoder, Frozen) else branch.encoder for branch in branches]
 
 
 def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -26,7 +26,7 @@ from encore.prepare import tokenise_set
 from encore.run import no_run
 from encore.scores import predictions, probabilities
 from encore.train import Rows, score_together
-from encore.types import LabelSpace
+from encore.types import LabelSpace, Spec
 
 __all__ = ["LoadedTask", "Model", "Prediction", "assembled", "columns_of", "load", "named_predictions", "task_columns", "with_columns"]
 
@@ -61,9 +61,8 @@ class LoadedTask:
 
     @property
     def plain(self) -> bool:
-        """Whether one encoder reads each example as one row, once, as the family reads it: what other libraries can do as well."""
-        once = self.columns.text_pair is None or self.pair.get("eval_order", "given") == "given"
-        return len(self.model.branches) == 1 and self.explainable and once
+        """Whether each example is read as one row, once, as the family reads it: what other libraries can do as well."""
+        return self.explainable and (self.columns.text_pair is None or self.pair.get("eval_order", "given") == "given")
 
     @property
     def apart(self) -> bool:
@@ -217,11 +216,13 @@ def _built(folder: Path, where: Path) -> Model:
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])
 
 
-def assembled(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any], n_scores: int) -> TaskModel:
-    """The model of a task that has one encoder and reads its texts as one row, with weights still to be filled in. config: the encoder's."""
+def assembled(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any], n_scores: int, sharing: Spec = "one") -> TaskModel:
+    """The model of a task that reads its texts as one row, with weights still to be filled in. config: the encoder's; sharing: that of its run, where this has
+    put several encoders side by side."""
     encoder = encoders.build(config)
-    reduced = catalogue.build("pooling", pooling, encoder.shape)
-    return TaskModel([Branch(encoder, reduced)], catalogue.build("heads", head, reduced.width, n_scores))
+    own = {"": Branch(encoder, catalogue.build("pooling", pooling, encoder.shape))}
+    branches = catalogue.build("sharing", sharing, own, {"": ""})[""]
+    return TaskModel(branches, catalogue.build("heads", head, sum(branch.pooling.width for branch in branches), n_scores))
 
 
 def _fill(models: Mapping[str, TaskModel], file: Path) -> None:

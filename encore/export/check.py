@@ -23,6 +23,7 @@ from encore.data.tokenise import TokenStore
 from encore.errors import DataError, EncoreError
 from encore.export.tokenizer import cannot_cut
 from encore.export.write import Written, label_names
+from encore.model import encoders_of
 from encore.predict import LoadedTask, Model
 from encore.prepare import tokenise_set
 from encore.recipe import load_recipe, reading
@@ -69,13 +70,15 @@ def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -
     taken = [raw[row] for row in at.tolist()]
     sides = ([one for one, _ in taken], [two for _, two in taken]) if task.columns.text_pair else (taken, None)
     rows = Rows(store.take(at), np.zeros(len(at), np.int64), "", at, np.ones(len(at), np.float32))
-    encoder: Any = task.model.branches[0].encoder
     values = _probabilities if to == "hf" else _vectors
-    rounded, own, encoder.dtype = values(task, rows), encoder.dtype, torch.float32
+    rounded, own = values(task, rows), [(encoder, encoder.dtype) for encoder in encoders_of(task.model)]
     try:
+        for encoder, _ in own:
+            encoder.dtype = torch.float32
         exact = values(task, rows)
     finally:
-        encoder.dtype = own
+        for encoder, dtype in own:
+            encoder.dtype = dtype
     return Answered(sides, where, rows.store, exact, label_names(task) if to == "hf" else (), float(np.abs(rounded - exact).max()))
 
 

@@ -73,8 +73,7 @@ def ready(
     model = complaints.of(load, run) if not complaints.errors else None
     chosen = complaints.of(model.task, task) if model is not None else None
     if model is not None and chosen is not None:
-        complaints.of(expressible, run, chosen, to)
-        answered = complaints.of(answers, model, chosen, to, on=on) if chosen.plain or (chosen.apart and to != "hf") else None
+        answered = complaints.of(answers, model, chosen, to, on=on) if complaints.of(expressible, run, chosen, to) else None
     complaints.raise_any()
     assert model is not None
     assert chosen is not None

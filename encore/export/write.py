@@ -38,21 +38,24 @@ class Written:
     limits: tuple[str, ...]
 
 
-def expressible(run: Path, task: LoadedTask, to: str) -> None:
-    """Raises RecipeError where `to` has nothing that would compute what this run does."""
-    of_a_text = to == "sentence-transformers"
-    if not (task.plain or (of_a_text and task.apart)):
-        what = "has several encoders side by side" if len(task.model.branches) > 1 else "reads its pairs in a way of its own"
-        fits = "of single texts, or with pair: siamese" if of_a_text else "and pair: cross"
-        instead = "Take --to sentence-transformers, which has the vectors of its texts." if task.apart else f"Take a task with one encoder {fits}."
+def expressible(run: Path, task: LoadedTask, to: str) -> bool:
+    """True; raises RecipeError where `to` has nothing that would compute what this run does."""
+    of_a_text, alone = to == "sentence-transformers", len(task.model.branches) == 1
+    if not (alone and (task.plain or task.apart) if of_a_text else task.plain):
+        what = "has several encoders side by side" if of_a_text and not alone else "reads its pairs in a way of its own"
+        if of_a_text:
+            instead = "Take --to hf." if task.plain else "Take a task with one encoder, of single texts or with pair: siamese."
+        else:
+            instead = "Take --to sentence-transformers, which has vectors of its texts." if task.apart else "Take a task of single texts, or with pair: cross."
         raise RecipeError(f"--to {to}: task '{task.name}' of {run} {what}, which cannot be exported there. {instead}")
     if not of_a_text:
-        return
+        return True
     if task.plain and task.columns.text_pair:
         instead = "Take --to hf, or train with pair: siamese."
         raise RecipeError(f"--to sentence-transformers: {run} reads two texts as one, so it has no vector of a text. {instead}")
     sentence.modes_of(_assembly(run, task.name)["pooling"])
     _last(run, task)
+    return True
 
 
 def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
@@ -67,7 +70,9 @@ def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name:
     config, assembly = files.read_json(run / "model" / "config.json"), _assembly(run, task.name)
     weights = {key: value.contiguous() for key, value in task.model.state_dict().items()}
     if to == "hf":
-        own_class = not stock.has_class(config, assembly["pooling"], assembly["head"])
+        several = len(task.model.branches) > 1
+        assembly["sharing"] = files.read_json(run / "model" / "model.json")["sharing"] if several else None
+        own_class = several or not stock.has_class(config, assembly["pooling"], assembly["head"])
         made_of, inputs = (_own if own_class else _stock)(folder, config, assembly, weights, _labels(task))
     else:
         own_class = False
@@ -117,7 +122,7 @@ def _own(folder: Path, config: Settings, assembly: Settings, weights: Settings, 
     from encore.hf import EncoreConfig, EncoreForSequenceClassification
 
     encoder = {"model_type": config["model_type"], **stock.plain(config)}
-    there = EncoreConfig(encoder, assembly["pooling"], assembly["head"], pad_token_id=config.get("pad_token_id"), **labels)
+    there = EncoreConfig(encoder, assembly["pooling"], assembly["head"], assembly["sharing"], pad_token_id=config.get("pad_token_id"), **labels)
     _save(folder, there, EncoreForSequenceClassification.__name__, {f"network.{key}": value for key, value in weights.items()})
     return EncoreForSequenceClassification.__name__, _inputs(EncoreForSequenceClassification)
 

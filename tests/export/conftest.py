@@ -66,7 +66,13 @@ def vary(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Cal
     tokenizer.json. Further words are settings of its task."""
 
     def build(
-        kind: str, *, config: Mapping[str, Any] | None = None, tokenizer: Mapping[str, Any] | None = None, precision: str = "fp32", **settings: Any
+        kind: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        tokenizer: Mapping[str, Any] | None = None,
+        precision: str = "fp32",
+        sharing: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("varied") / "run"
         shutil.copytree(runs[kind], folder)
@@ -74,9 +80,9 @@ def vary(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Cal
         assembly = files.read_json(model / "model.json")
         ((name, task),) = assembly["tasks"].items()
         task |= settings
-        assembly["precision"] = precision
+        assembly |= {"precision": precision, "sharing": sharing or {"name": "one"}}
         whole = config or files.read_json(model / "config.json")
-        network = randomised(whole, task)
+        network = randomised(whole, task, assembly["sharing"])
         safetensors.torch.save_file({f"{name}.{key}": value.contiguous() for key, value in network.state_dict().items()}, model / "weights.safetensors")
         content = files.read_json(model / "tokenizer.json") | dict(tokenizer or {})
         (model / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
@@ -102,10 +108,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def randomised(config: Mapping[str, Any], task: Mapping[str, Any]) -> torch.nn.Module:
+def randomised(config: Mapping[str, Any], task: Mapping[str, Any], sharing: Mapping[str, Any]) -> torch.nn.Module:
     """The model of these settings with weights that make every part count."""
     n_scores = 1 if task["labels"]["kind"] == "regression" else len(task["labels"]["names"])
-    network = assembled(config, task["pooling"], task["head"], n_scores)
+    network = assembled(config, task["pooling"], task["head"], n_scores, sharing)
     torch.manual_seed(4)
     for name, parameter in network.named_parameters():
         torch.nn.init.normal_(parameter, mean=float("norm" in name and name.endswith("weight")), std=0.3)

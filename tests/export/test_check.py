@@ -73,6 +73,8 @@ CASES = {
     "minbert": Case("multiclass", {"normalise": "minbert", "tokenizer": CASED}),
     "minbert_pair": Case("pair", {"normalise": "minbert_pair", "tokenizer": CASED}),
     "trained in bf16": Case("multiclass", {"precision": "bf16"}),
+    "a frozen encoder beside it": Case("multiclass", {"pooling": {"name": "pooler"}, "sharing": {"name": "static", "of": "one"}}),
+    "its own encoder beside the shared one": Case("pair", {"pooling": {"name": "mha"}, "sharing": {"name": "multi_and_own"}, "precision": "bf16"}),
     **{f"vectors {name}": Case("multiclass", {"pooling": {"name": name}}, to=VECTORS) for name in ("cls", "mean", "max", "mean_max", "pooler")},
     "vectors concat": Case("binary", {"pooling": {"name": "concat", "of": ["mean", "cls", {"name": "max"}]}}, to=VECTORS),
     "vectors concat, in its order": Case("regression", {"pooling": {"name": "concat"}, "truncation": "tail", "max_length": 9}, to=VECTORS),
@@ -127,7 +129,7 @@ def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[
     one = done[name]
     config = files.read_json(one.run / "model" / "config.json")
     ((_, task),) = files.read_json(one.run / "model" / "model.json")["tasks"].items()
-    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS and name != "one logit"
+    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS and name != "one logit" and "sharing" not in CASES[name].settings
     assert one.written.own_class is not plain
     assert one.found["class"] == one.written.made_of
     assert (one.written.made_of == "EncoreForSequenceClassification") is not plain
