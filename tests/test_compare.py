@@ -260,7 +260,7 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
         (["RECIPE", "--encoder", "minilm"], "encore compare: no option '--encoder'. It is a setting, not an option: write encoder=…"),
         (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
         (["RECIPE", "reference=deap"], "override reference=deap: no variant called 'deap'. Did you mean 'deep'?"),
-        (["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"], "verdict, baseline: pooling 'max_cls': expected k from 1 to 2"),
+        (["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"], "verdict, baseline: tasks.verdict.pooling: pooling 'max_cls': expected k from 1 to 2"),
     ],
 )
 def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], told: str) -> None:

@@ -144,7 +144,7 @@ def test_a_wrong_space(search: Any, said: str) -> None:
 def test_values_that_do_not_go_together_are_found() -> None:
     together = {"plan.batch_size": {"choice": [8, 32]}, "plan.micro_batch": {"choice": [4, 16]}}
     (told,) = problems(together)
-    assert "plan.micro_batch: expected at most plan.batch_size (8), got 16." in told
+    assert "plan.micro_batch: expected at most the batch size (8), got 16." in told
     # 32 alone would not go with micro-batches of 4 and 8 either, if the recipe's own value counted and not the searched one.
     right = {"plan.batch_size": {"choice": [8, 16]}, "plan.micro_batch": {"choice": [4, 8]}}
     assert search_from({"task": "rte", "plan": {"micro_batch": 32}, "search": right}).trials == 20
@@ -153,7 +153,7 @@ def test_values_that_do_not_go_together_are_found() -> None:
 def test_ends_of_ranges_that_do_not_go_together_are_found() -> None:
     """Each goes with the first value of the other."""
     (told,) = problems({"plan.batch_size": {"choice": [32, 8]}, "plan.micro_batch": {"int": [4, 16]}})
-    assert "plan.micro_batch: expected at most plan.batch_size (8), got 16." in told
+    assert "plan.micro_batch: expected at most the batch size (8), got 16." in told
 
 
 def test_long_ranges_are_tried_out_at_their_ends_and_short_ones_throughout() -> None:

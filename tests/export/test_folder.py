@@ -196,8 +196,8 @@ def test_poolings_that_sentence_transformers_has_not(
     ("to", "pair", "head", "told"),
     [
         ("sentence-transformers", "cross", {"name": "linear"}, "so it has no vector of a text. Take --to hf, or train with pair: siamese."),
-        ("hf", "siamese", {"name": "siamese_concat"}, "which cannot be exported there. Take --to sentence-transformers, which has the vec"),
-        ("sentence-transformers", "siamese_attend", {"name": "siamese_concat"}, "Take a task with one encoder of single texts, or with pair: siamese."),
+        ("hf", "siamese", {"name": "siamese_concat"}, "which cannot be exported there. Take --to sentence-transformers, which has vectors of its texts."),
+        ("sentence-transformers", "siamese_attend", {"name": "siamese_concat"}, "Take a task with one encoder, of single texts or with pair: siamese."),
         ("sentence-transformers", "siamese", {"name": "fcn_similarity"}, "the head 'fcn_similarity' makes a text's vector by layers that it has not"),
     ],
 )
