@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 from conftest import Tables, Warm, write_csv
 
@@ -231,6 +232,16 @@ def test_a_changed_model_is_refused(trained: Trained, tmp_path: Path) -> None:
         load(folder)
     assert len(error.value.problems) == 2
     assert all("model/" in line and "run it again" in line for line in error.value.problems)
+
+
+def test_a_tensor_too_many_is_named(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    weights = safetensors.torch.load_file(model / "weights.safetensors") | {"train.strange": torch.zeros(2)}
+    safetensors.torch.save_file(weights, model / "weights.safetensors")
+    files.write_manifest(model, [model / name for name in files.read_json(model / files.MANIFEST)])
+    with pytest.raises(DataError, match=r"model/weights\.safetensors: tensor 'train\.strange' has no place in this model"):
+        load(tmp_path / "run")
 
 
 def test_without_a_model_there_is_nothing_to_load(trained: Trained, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 from conftest import Tables, Warm
 
 import encore.prepare
@@ -342,6 +344,23 @@ def test_on_a_full_disk_training_ends_in_one_line_and_goes_on_later(
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------- given up
+
+
+def test_a_kept_model_is_there_until_the_next_one_is_whole(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, save, n_saved = tables.prepared("plan.keep=best", "plan.epochs=7", "plan.lr=5e-3"), safetensors.torch.save_file, [0]
+
+    def full(tensors: Any, file: Path, *more: Any) -> None:
+        n_saved[0] += "weights" in file.name
+        if n_saved[0] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(tensors, file, *more)
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        execute(prepared, tmp_path)
+    assert n_saved == [2]
+    assert files.wrong_files(tmp_path / prepared.name / "model") == []
+    assert "train" in load(tmp_path / prepared.name).tasks
 
 
 @pytest.mark.parametrize("keep_model", [False, True])

@@ -275,6 +275,7 @@ def test_a_frozen_encoder_stays_as_it_is_whatever_the_phase_trains(prepared: Pre
     frozen = {"train": TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], models["train"].head)}
     head = [parameter.clone() for parameter in models["train"].head.parameters()]
     list(fit(frozen, prepared.plan, prepared.streams, seed=42))
+    assert not any(parameter.requires_grad for parameter in branch.encoder.parameters())
     assert all(torch.equal(value, before[name]) for name, value in branch.encoder.state_dict().items())
     assert not any(torch.equal(new, old) for new, old in zip(models["train"].head.parameters(), head, strict=True))
 

@@ -334,6 +334,15 @@ def test_a_trial_at_work_is_heard_of_until_it_ends(monkeypatch: pytest.MonkeyPat
     assert len(beats) == n_beats
 
 
+def test_a_machine_is_its_name_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that keep their runs in folders of the same name are two; so are two folders of one of them."""
+    here, beside = made(tmp_path / "a" / "study", 1), made(tmp_path / "b" / "study", 1)
+    owners = [here.owner, beside.owner]
+    assert replace(here, n=7).owner == here.owner
+    monkeypatch.setattr(module.socket, "gethostname", lambda: "elsewhere")
+    assert len({*owners, here.owner, beside.owner}) == 4
+
+
 def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
     """A trial at work on a machine that is gone."""
     study = opened(trials)
@@ -431,6 +440,16 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert module.best_of(found, maximise=True) == found[4]
     reach(trials, objective, processes=1, tell=lines.append)
     assert len(lines) == 5
+
+
+def test_a_line_tells_the_best_so_far_and_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds each, and lower is better."""
+    values, clock, lines = iter([3.0, 1.0, 2.0]), itertools.count(0, 10), list[str]()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=time.sleep))
+    reach(made(tmp_path, 3, LR, maximise=False), lambda given, report: Score(next(values)), processes=1, here=True, tell=lines.append)
+    assert [line.partition("]")[0] + line.partition("best")[2] for line in lines] == [
+        "[1/3 3.0000, trial 0; about 20 s left", "[2/3 1.0000, trial 1; about 10 s left", "[3/3 1.0000, trial 1",
+    ]
 
 
 def test_of_equals_the_first_is_the_best(tmp_path: Path) -> None:

@@ -237,6 +237,9 @@ def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
         ("2", "fail", "", "", "", "its process was killed"),
     )
     assert table.notes == ("pruned: given up on the way; the value is the last one seen.",)
+    whole = (tmp_path / "trials.csv").read_text(encoding="utf-8")
+    (tmp_path / "trials.csv").write_text("".join(line for line in whole.splitlines(keepends=True) if "pruned" not in line), encoding="utf-8")
+    assert _trials(tmp_path, ["plan.lr", "pooling"]).notes == ()
     files.write_json(tmp_path / "cost.json", {"seconds": 60.0, "trials": {"0": 90.0, "1": None, "2": 30.0}})
     assert _cost(tmp_path).pairs == (("runs of complete trials", duration(120.0)), ("the last command, from its start to its end", duration(60.0)))
     for name in ("results.json", "recipe.yaml", "best.yaml", files.MANIFEST):

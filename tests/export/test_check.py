@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import VOCABULARY
+from tokenizers import AddedToken
 
 from encore import catalogue, files
 from encore.data.dataset import unlabelled
+from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
 from encore.export import stock
-from encore.export.check import Answered, answers, ask, compared
+from encore.export.check import Answered, _readable, answers, ask, compared
+from encore.export.tokenizer import _specials
 from encore.export.write import Written, write_export
 from encore.predict import load
 from encore.prepare import tokenise_set
@@ -249,6 +252,41 @@ def test_a_number_above_1_may_differ_by_its_size(value: float, found: float, sam
     else:
         with pytest.raises(EncoreError, match="1 of 1 rows differ"):
             compared(Path("target"), expected, answer)
+
+
+@pytest.mark.parametrize(
+    ("row", "pair", "normalise", "readable"),
+    [("a [MASK]", None, None, True), ("a [MASK]", None, "minbert", False), ("a", None, "minbert", True),
+     (("a", "b"), "other", None, True), (("a", ""), "other", None, False), (("a", "[MASK]"), "other", "minbert_pair", False)],
+)  # fmt: skip
+def test_rows_that_transformers_reads_otherwise_are_not_compared(row: Any, pair: str | None, normalise: str | None, readable: bool) -> None:
+    task: Any = SimpleNamespace(columns=SimpleNamespace(text_pair=pair), normalise=normalise)
+    assert _readable(row, task, ["[CLS]", "[MASK]"]) is readable
+
+
+def test_texts_are_compared_as_they_stand_in_the_file(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the exported tokenizer that has to normalise them."""
+    asked: dict[str, Any] = {}
+
+    def stopped(name: str, **how: Any) -> None:
+        asked.update(how)
+        raise DataError("stopped.")
+
+    monkeypatch.setattr("encore.export.check.load_task", stopped)
+    model = load(runs["binary"])
+    with pytest.raises(DataError, match=r"to compare on: stopped\."):
+        answers(model, model.task(), "hf")
+    assert asked["normalise"] == "none"
+
+
+def test_special_tokens_are_those_that_the_tokenizer_itself_calls_so(tiny_encoder: Path) -> None:
+    """The padding is the one that the encoder's configuration names by its number, where that is one of them."""
+    backend = Tokeniser(tiny_encoder).backend
+    backend.add_tokens([AddedToken("<mask>")])                           # no special one
+    found = _specials(backend, {})
+    assert {found[role] for role in ("pad_token", "unk_token", "mask_token", "cls_token", "sep_token")} == {"[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"}
+    assert found["pad_token"] == _specials(backend, {"pad_token_id": len(VOCABULARY)})["pad_token"] == "[PAD]"
+    assert _specials(backend, {"pad_token_id": 4})["pad_token"] == "[MASK]"
 
 
 def test_rows_of_all_lengths_are_compared(runs: dict[str, Path], tmp_path: Path) -> None:
