@@ -303,7 +303,12 @@ def _check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
     complaints = Complaints()
     longest = shape.n_positions
     for name, task in recipe.tasks.items():
-        complaints.of(placed, recipe.problem, ("tasks", name, "pooling"), catalogue.build, "pooling", _pooling(task, source), shape)
+        pooling, steps = _pooling(task, source), ("tasks", name, "pooling")
+        complaints.of(placed, recipe.problem, steps, catalogue.build, "pooling", pooling, shape)
+        still = "frozen: true" if pooling.get("frozen") else "sharing: static" if recipe.sharing.name == "static" else None
+        if pooling["name"] == "pooler" and still and not source.has_pooler:
+            why = f"encoder '{recipe.encoder}' has no pretrained pooler, and {still} would keep a random one as it is. Take another pooling (cls, mean, …)."
+            complaints.errors.append(RecipeError(recipe.problem(steps, why)))
         if longest is not None and task.max_length > longest:
             too_long = f"encoder '{recipe.encoder}' has {longest} positions, got {task.max_length}. Set max_length={longest} or less."
             complaints.errors.append(RecipeError(recipe.problem(("tasks", name, "max_length"), too_long)))
@@ -319,9 +324,6 @@ def build_models(prepared: Prepared) -> dict[str, TaskModel]:
     pretrained = load.load(prepared.source)
     pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
     models = assemble(prepared.parts, prepared.recipe.sharing, pretrained.encoder, pretrained.shape, seed=prepared.recipe.seed)
-    if pretrained.shape.pooler is None and (unpooled := [name for name, pooling in prepared.poolings.items() if pooling.get("frozen")]):
-        why = f"frozen: encoder '{prepared.recipe.encoder}' has no pretrained pooler to leave as it is. Remove it, or take another pooling."
-        raise RecipeError(prepared.recipe.problem(("tasks", name, "pooling"), why) for name in unpooled)
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 

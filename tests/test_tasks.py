@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import Tables, Warm
 
@@ -522,6 +524,22 @@ def test_a_pooling_that_the_encoder_is_too_shallow_for_is_told_with_its_task(tab
     with pytest.raises(RecipeError) as error:
         prepare(recipe_from(mapping, [setting for setting in tables.settings if not setting.startswith("pooling")]))
     assert error.value.problems == ("tasks.pair.pooling: pooling 'max_cls': expected k from 1 to 2, the layers of this encoder, got 9. Set another k.",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"sharing": {"name": "static", "of": "one"}, "pooling": "pooler"}, "sharing: static"), ({"pooling": {"name": "pooler", "frozen": True}}, "frozen: true")],
+)
+def test_no_pooler_is_kept_as_it_is_that_was_never_trained(changed: dict[str, Any], said: str, tables: Tables, tiny_encoder: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(tiny_encoder, tmp_path / "bare")
+    weights = safetensors.torch.load_file(bare / "model.safetensors")
+    safetensors.torch.save_file({name: tensor for name, tensor in weights.items() if "pooler" not in name}, bare / "model.safetensors")
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    mapping = {"tasks": {"it": {"data": data}}, **changed, "max_length": 32}
+    assert prepare(recipe_from({**mapping, "encoder": str(tiny_encoder)})).name
+    assert prepare(recipe_from({**mapping, "encoder": str(bare), "pooling": "cls"})).name
+    with pytest.raises(RecipeError, match=f"has no pretrained pooler, and {said} would keep a random one as it is"):
+        prepare(recipe_from({**mapping, "encoder": str(bare)}))
 
 
 def test_a_loss_of_two_texts_needs_a_model_that_reads_them_apart(tables: Tables, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Source:
     digest: str                                          # sha256 over the digests of weights, config and tokenizer
     default_pooling: str                                 # what the checkpoint was made for: mean, pooler or cls
     why: str                                             # … and how that is known
+    has_pooler: bool                                     # a pretrained dense layer behind [CLS]
 
 
 @dataclass(frozen=True)
@@ -218,21 +219,21 @@ _TOKENISER_REMEDY = (
 )
 
 
-def _default_pooling(folder: Path, kind: Any) -> tuple[str, str]:
-    """What the checkpoint says that it was made for; else what its family was pre-trained with."""
+def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
+    """What the checkpoint says that it was made for, else what its family was pre-trained with; how that is known; and whether it has a pooler."""
+    with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
+        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118 (this is no mapping)
     chosen = folder / "1_Pooling" / "config.json"
     if chosen.exists():
         settings = _json(chosen)
         for key, name in (("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "cls")):
             if settings.get(key):
-                return name, "the encoder's 1_Pooling/config.json"
-    with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
-        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118 (this is no mapping)
+                return name, "the encoder's 1_Pooling/config.json", has_pooler
     if has_pooler and kind == "bert":
-        return "pooler", "the checkpoint has a trained pooler"
+        return "pooler", "the checkpoint has a trained pooler", has_pooler
     if family(kind) is None:
-        return "mean", f"nothing says what a {kind} was made for"
-    return "cls", "no sentence was ever asked of this family's pooler" if has_pooler else "the checkpoint has no pooler"
+        return "mean", f"nothing says what a {kind} was made for", has_pooler
+    return "cls", "no sentence was ever asked of this family's pooler" if has_pooler else "the checkpoint has no pooler", has_pooler
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
