@@ -50,11 +50,11 @@ def _object(done: Exported) -> dict[str, Any]:
 
 
 def _lines(done: Exported) -> list[str]:
-    what = "probabilities" if done.to == "hf" else "vectors"
+    what = "answers" if done.to == "hf" else "vectors"
     rows = f"{done.rows} row{'' if done.rows == 1 else 's'} of {done.where}"
     lines = [f"loaded again in a fresh process: {what} of {rows} differ from Encore's by {done.difference:.1g} at most"]
     if done.own_class:
-        lines.append("no class of transformers has this pooling and head: who loads it needs Encore, and says first: import encore.hf; encore.hf.register()")
+        lines.append("no class of transformers computes the same: who loads it needs Encore, and says first: import encore.hf; encore.hf.register()")
     return [*lines, *done.notes]
 
 

@@ -146,9 +146,8 @@ def result_tables(result: Result, prepared: Prepared) -> list[Listing]:
     for task, sets in result.metrics.items():
         if not prepared.data[task].metrics:
             continue
-        notes = [note.removeprefix(f"{task}: ") for note in result.notes if not several or note.startswith(f"{task}: ")]
         rows = [DevScores(split, len(prepared.data[task].dev[split]), columns) for split, columns in sets.items()]
-        found.append(results_table(rows, title=f"{task}: {result.kept(task)}", notes=[*notes, *result.caveats(task)]))
+        found.append(results_table(rows, title=f"{task}: {result.kept(task)}", notes=[*result.notes_of(task), *result.caveats(task)]))
     if several and found:
         found[-1] = replace(found[-1], notes=(*found[-1].notes, *_best_epochs(result, prepared)))
     return found

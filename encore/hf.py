@@ -1,27 +1,33 @@
 """Encore's models as transformers sees them: after `encore.hf.register()`, `AutoModelForSequenceClassification` and `pipeline` load what `encore export` wrote.
 
-For heads that none of transformers' own classes expresses. No code comes with the weights: who loads such a folder has Encore installed, and says so by
-importing this. Needs the extra `hf`.
+For what none of transformers' own classes expresses: poolings, heads, several encoders side by side, and pairs that are not one row of tokens, read once. No
+code comes with the weights: who loads such a folder has Encore installed, and says so by importing this. Needs the extra `hf`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from encore import catalogue
+from encore.assemble import Part
+from encore.data.batches import collate
+from encore.data.tokenise import Template, Templates, Truncation
 from encore.encoder.words import WordTable
 from encore.errors import DataError
 from encore.model import encoders_of
 from encore.predict import assembled
-from encore.types import Tokens
+from encore.train import Rows
+from encore.types import LabelSpace, Tokens
 
-__all__ = ["EncoreConfig", "EncoreForSequenceClassification", "register"]
+__all__ = ["EncoreConfig", "EncoreForSequenceClassification", "Reading", "register"]
 
 
 def register() -> None:
@@ -32,7 +38,8 @@ def register() -> None:
 
 class EncoreConfig(PreTrainedConfig):
     """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names them, with their settings; sharing where it has put several
-    encoders side by side. The labels stand where transformers has them: `id2label`, `problem_type`."""
+    encoders side by side. reading: how the model itself makes its rows of two texts, where the tokenizer cannot (`Reading`). The labels stand where
+    transformers has them: `id2label`, `problem_type`."""
 
     model_type = "encore"
 
@@ -42,10 +49,11 @@ class EncoreConfig(PreTrainedConfig):
         pooling: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
         sharing: Mapping[str, Any] | None = None,
+        reading: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.encoder_config, self.pooling, self.head = dict(encoder_config or {}), dict(pooling or {}), dict(head or {})
-        self.sharing = dict(sharing or {"name": "one"})
+        self.sharing, self.reading = dict(sharing or {"name": "one"}), None if reading is None else dict(reading)
         super().__init__(**settings)
 
 
@@ -59,8 +67,9 @@ class EncoreForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)
+        self.reading = None if config.reading is None else Reading(**config.reading)
         with torch.device("cpu"):                                   # from_pretrained would have it on the meta device, without what is no parameter
-            self.network = assembled(config.encoder_config, config.pooling, config.head, len(config.id2label or ()), config.sharing)
+            self.network = assembled(config.encoder_config, _part(config), config.sharing)
         asked = getattr(config, "dtype", None)
         for encoder in encoders_of(self.network):
             encoder.dtype = torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32
@@ -78,7 +87,9 @@ class EncoreForSequenceClassification(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """input_ids, attention_mask, token_type_ids: (rows, length), padded on whichever side. labels: as the stock classes take them."""
-        logits = self.network(tokens_of(input_ids, attention_mask, token_type_ids)).scores
+        given = (input_ids, attention_mask, token_type_ids)
+        read = [tokens_of(*given)] if self.reading is None else self.reading.tokens(*given)
+        logits = torch.stack([self.network(tokens).scores for tokens in read]).mean(dim=0)
         loss = None if labels is None else _loss(logits, labels, self.config.problem_type)
         found = SequenceClassifierOutput(loss=loss, logits=logits)
         return found.to_tuple() if return_dict is False else found
@@ -87,6 +98,44 @@ class EncoreForSequenceClassification(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, WordTable):
             nn.init.normal_(module.weight, std=0.02)
+
+
+class Reading:
+    """Rows of two texts as Encore makes them of the same texts. pair: as a recipe names it; templates: what stands around one text, and around two.
+
+    Its tokenizer puts both texts into one row, each as if it were alone (all of the second one in segment 1), and cuts nothing: where to cut is not to be known
+    before both lengths are.
+    """
+
+    def __init__(self, *, pair: Mapping[str, Any], max_length: int, truncation: Truncation, templates: Sequence[Mapping[str, Any]]) -> None:
+        self.pairing: Any = catalogue.build("pairs", pair)
+        self.how: Any = {"max_length": max_length, "truncation": truncation}
+        single, both = (Template(**{key: tuple(value) for key, value in one.items()}) for one in templates)
+        self.around = Templates({False: single, True: both})
+
+    def tokens(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> list[Tokens]:
+        """What is to be scored, of which the mean is the answer: one batch, or one of each order. Raises DataError where a row has not two texts."""
+        texts, pairs = self.texts(input_ids, attention_mask, token_type_ids)
+        store = self.pairing.tokenise(self.around, texts, pairs, **self.how)
+        every = np.arange(len(texts))
+        rows = Rows(store, every, "", every, np.ones(len(texts), np.float32), self.pairing.n_sides, self.pairing.both_orders)
+        return [collate(store, rows.at(every, swapped), input_ids.device) for swapped in rows.orders]
+
+    def texts(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The ids of all first texts and of all second ones, without special tokens."""
+        if token_type_ids is None:
+            told = "model(**tokenizer(texts, other_texts, padding=True, return_tensors='pt'))"
+            raise DataError(f"token_type_ids: expected those of the tokenizer, by which this model tells its two texts apart, got none. Write {told}.")
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        before, after = self.around.templates[False].counts
+        found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for row, (ids, shown, segments) in enumerate(zip(*(part.cpu().numpy() for part in (input_ids, real, token_type_ids)), strict=True)):
+            for side, name in enumerate(("first", "second")):
+                own = ids[(shown != 0) & (segments == side)].astype(np.int32)
+                if len(own) < before + after:
+                    raise DataError(f"row {row} of the batch: has no {name} text, and this model compares two. (`pipeline` loses a second text that is empty.)")
+                found[side].append(own[before : len(own) - after])
+        return found
 
 
 def tokens_of(input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> Tokens:
@@ -101,6 +150,13 @@ def tokens_of(input_ids: Tensor, attention_mask: Tensor | None = None, token_typ
     offsets = F.pad(lengths.cumsum(0), (1, 0))
     positions = torch.arange(len(ids), device=ids.device) - torch.repeat_interleave(offsets[:-1], lengths)
     return Tokens(ids, segments, positions, offsets, counts)
+
+
+def _part(config: EncoreConfig) -> Part:
+    names, pair = tuple((config.id2label or {}).values()), {"name": "cross"} if config.reading is None else config.reading["pair"]
+    kinds = {"regression": "regression", "multi_label_classification": "multilabel"}
+    kind: Any = kinds.get(str(config.problem_type), "binary" if len(names) == 2 else "multiclass")
+    return Part(LabelSpace(kind, names), config.pooling, config.head, pair)
 
 
 def _loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:

@@ -21,7 +21,7 @@ from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
 from encore.explain import Explanation, explain
-from encore.model import Branch, TaskModel, first_names
+from encore.model import TaskModel, first_names
 from encore.prepare import tokenise_set
 from encore.run import no_run
 from encore.scores import predictions, probabilities
@@ -60,9 +60,9 @@ class LoadedTask:
         return self.columns.text_pair is None or (self.model.n_sides == 1 and self.pair.get("segments", "family") == "family")
 
     @property
-    def plain(self) -> bool:
-        """Whether each example is read as one row, once, as the family reads it: what other libraries can do as well."""
-        return self.explainable and (self.columns.text_pair is None or self.pair.get("eval_order", "given") == "given")
+    def in_one_row(self) -> bool:
+        """Whether each example is one row, read once: what a tokenizer of other libraries can make."""
+        return self.columns.text_pair is None or (self.model.n_sides == 1 and self.pair.get("eval_order", "given") == "given")
 
     @property
     def apart(self) -> bool:
@@ -216,13 +216,11 @@ def _built(folder: Path, where: Path) -> Model:
     return Model(folder, Tokeniser(where), tasks, assembly["seed"])
 
 
-def assembled(config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any], n_scores: int, sharing: Spec = "one") -> TaskModel:
-    """The model of a task that reads its texts as one row, with weights still to be filled in. config: the encoder's; sharing: that of its run, where this has
-    put several encoders side by side."""
+def assembled(config: Mapping[str, Any], part: Part, sharing: Spec = "one") -> TaskModel:
+    """The model of one task by itself, with weights still to be filled in. config: the encoder's; sharing: that of its run, where this has put several
+    encoders side by side."""
     encoder = encoders.build(config)
-    own = {"": Branch(encoder, catalogue.build("pooling", pooling, encoder.shape))}
-    branches = catalogue.build("sharing", sharing, own, {"": ""})[""]
-    return TaskModel(branches, catalogue.build("heads", head, sum(branch.pooling.width for branch in branches), n_scores))
+    return assemble({"": part}, sharing, encoder, encoder.shape, seed=0)[""]
 
 
 def _fill(models: Mapping[str, TaskModel], file: Path) -> None:

@@ -76,6 +76,11 @@ class Result:
         """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
         return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
 
+    def notes_of(self, task: str) -> list[str]:
+        """What qualifies the figures of this task. In the folder of several tasks each note bears the name of the one that it is about."""
+        several = len(self.metrics) > 1 or bool(self.best)
+        return [note.removeprefix(f"{task}: ") for note in self.notes if note.startswith(f"{task}: ")] if several else list(self.notes)
+
     def caveats(self, task: str) -> list[str]:
         """What must stand beside a task's figures where its epoch was chosen on the very rows that they are of."""
         split, found = next(iter(self.metrics[task].items()))

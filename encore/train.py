@@ -62,6 +62,11 @@ class Rows:
         """Examples that lost tokens to the maximum length."""
         return int(np.count_nonzero(self.store.cut.reshape(-1, len(self)).any(axis=0))) if len(self) else 0
 
+    @property
+    def orders(self) -> list[np.ndarray | None]:
+        """What `swapped` is to be, one after the other, when all examples are scored."""
+        return [None, np.ones(len(self), dtype=bool)] if self.both_orders else [None]
+
     def at(self, examples: np.ndarray, swapped: np.ndarray | None = None) -> np.ndarray:
         """Rows of the store, in the order of a batch: the sides of an example one after the other. `swapped`: (examples,) bool, pairs to be turned round."""
         if self.n_sides > 1:
@@ -357,13 +362,12 @@ def score_together(models: Mapping[str, TaskModel], rows: Rows, n_scores: Mappin
         if apart:
             _score_apart(models, rows, found, kept, device)
             return found
-        orders = [None, np.ones(len(rows), dtype=bool)] if rows.both_orders else [None]
-        for swapped in orders:
+        for swapped in rows.orders:
             for numbers in evaluation_batches(rows.lengths):
                 tokens = _tokens(rows.store, rows.at(numbers, None if swapped is None else swapped[numbers]), device, kept)
                 memo: Memo | None = {} if len(models) > 1 else None
                 for task, model in models.items():
-                    found[task][numbers] += model(tokens, memo=memo).scores.float().cpu().numpy() / np.float32(len(orders))
+                    found[task][numbers] += model(tokens, memo=memo).scores.float().cpu().numpy() / np.float32(len(rows.orders))
     return found
 
 

@@ -397,17 +397,17 @@ def test_tasks_on_the_same_columns_are_asked_together(kept: Mapping[str, Result]
         model.scores_of(["score", "verdict"], dataset)
 
 
-@pytest.mark.parametrize(("change", "explainable", "plain"), [
+@pytest.mark.parametrize(("change", "explainable", "in_one_row"), [
     ({}, True, True), ({"max_length": 9}, True, True), ({"truncation": "tail"}, True, True), ({"normalise": "minbert"}, True, True),
-    ({"pair": {"name": "cross", "segments": "zero"}}, False, False), ({"pair": {"name": "cross", "eval_order": "both"}}, True, False),
+    ({"pair": {"name": "cross", "segments": "zero"}}, False, True), ({"pair": {"name": "cross", "eval_order": "both"}}, True, False),
 ])  # fmt: skip
 def test_what_makes_two_tasks_read_the_same_text_otherwise(
-    change: Mapping[str, Any], explainable: bool, plain: bool, kept: Mapping[str, Result]
+    change: Mapping[str, Any], explainable: bool, in_one_row: bool, kept: Mapping[str, Result]
 ) -> None:
     task = encore.load(kept["last"].folder).task("score")
     other = replace(task, name="other", **change)
     assert (other.reading == task.reading) == (not change)
-    assert (other.explainable, other.plain) == (explainable, plain)
+    assert (other.explainable, other.in_one_row) == (explainable, in_one_row)
 
 
 def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], tables: Tables, warm: Warm, tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(tables: Tables,
     how = {"pair": {"name": "cross", "order": "random", "eval_order": "both", "segments": "zero"}}
     one = prepared(tables, "plan.epochs=1", verdict=how, pair=how)
     model = encore.load(execute(one, tmp_path).folder)
-    assert {name: (task.explainable, task.plain) for name, task in model.tasks.items()} == {
+    assert {name: (task.explainable, task.in_one_row) for name, task in model.tasks.items()} == {
         "verdict": (True, True), "score": (True, True), "pair": (False, False),
     }  # fmt: skip
     verdict = model.task("verdict")
@@ -442,22 +442,70 @@ def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(tables: Tables,
 
 
 @pytest.mark.parametrize(
-    ("changed", "to", "told"),
+    ("changed", "told"),
     [
-        ({"score": {"head": "siamese_cosine"}}, "hf", "in a way of its own, .* Take --to sentence-transformers"),
-        ({"score": {"pair": {"name": "cross", "eval_order": "both"}}}, "hf", "in a way of its own, .* Take a task of single texts"),
-        ({"sharing": "multi_and_own"}, "sentence-transformers", "has several encoders side by side, .* Take --to hf"),
+        ({"score": {"pair": {"name": "cross", "eval_order": "both"}}}, "reads two texts together, .* Take --to hf, or train with pair: siamese"),
+        ({"score": {"pair": "siamese_attend", "head": "siamese_cosine"}}, "reads two texts together, .* Take --to hf, or train with pair: siamese"),
+        ({"sharing": "multi_and_own"}, "has several encoders side by side, .* Take --to hf"),
     ],
 )
-def test_what_other_libraries_cannot_compute_is_not_exported(changed: dict[str, Any], to: str, told: str, tables: Tables, tmp_path: Path) -> None:
+def test_what_sentence_transformers_cannot_compute_is_not_exported(changed: dict[str, Any], told: str, tables: Tables, tmp_path: Path) -> None:
     pytest.importorskip("transformers", minversion="5.0")
     pytest.importorskip("sentence_transformers")
     from encore.export.folder import export
 
     result = execute(prepared(tables, "plan.epochs=1", **changed), tmp_path)
     with pytest.raises(RecipeError, match=f"task .score. of .* {told}"):
-        export(result.folder, to, tmp_path / "out", task="score")
+        export(result.folder, "sentence-transformers", tmp_path / "out", task="score")
     assert not (tmp_path / "out").exists()
+
+
+OF_EACH: dict[str, Mapping[str, Any]] = {
+    **MIXED,
+    "separate, as SerBERTus reads its pairs": {
+        "sharing": "separate",
+        **{task: {"pair": {"name": "cross", "order": "random", "segments": "zero"}} for task in ("score", "pair")},
+    },
+    "seen by each other, a head of another task": {
+        "sharing": "multi_and_own",
+        "pair": {"pair": "siamese_attend", "head": "siamese_concat"},
+        "other": {"same_as": "pair", "pair": "siamese"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_each_task_of_a_run_is_exported_by_itself(name: str, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it shares, and however it reads its texts: transformers gives the answers that the run gives, and the card speaks of this task."""
+    pytest.importorskip("transformers", minversion="5.0")
+    from encore.export import fresh
+    from encore.export.check import job_of
+    from encore.export.folder import export
+
+    monkeypatch.setattr("encore.export.folder.ask", lambda jobs: [fresh.answer(job_of(written, rows)) for written, rows in jobs])
+    keys = dict(OF_EACH[name])
+    mapping = recipe(tables, **{key: value for key, value in keys.items() if key != "other"})
+    if "other" in keys:
+        mapping["tasks"]["other"] = {**mapping["tasks"]["pair"], **keys["other"]}
+        del mapping["tasks"]["other"]["head"]
+    whole = execute(prepare(recipe_from(mapping, (*tables.settings, "plan.epochs=1"))), tmp_path)
+    for task in whole.metrics:
+        done = export(whole.folder, "hf", tmp_path / "out" / task, task=task)
+        assert done.difference <= 1e-5
+        assert done.rows == 23
+        about = (tmp_path / "out" / task / "README.md").read_text(encoding="utf-8")
+        assert f"Task `{task}`; columns" in about
+        assert not [other for other in whole.metrics if f"* {other}: " in about], "what is said of others"
+        of_rows = [note for note in whole.notes_of(task) if "rows are training rows" in note or "cut to" in note]
+        assert all(f"* {note}" in about for note in of_rows)
+
+
+def test_notes_are_those_of_one_task(kept: Mapping[str, Result]) -> None:
+    whole = replace(kept["last"], notes=("score: dev: 2 rows", "pair: dev: 3 rows", "score: train: 4 rows"))
+    assert whole.notes_of("score") == ["dev: 2 rows", "train: 4 rows"]
+    assert whole.notes_of("verdict") == []
+    alone = replace(whole, metrics={"dev": {}}, best={}, notes=("dev: 2 rows",))
+    assert alone.notes_of("dev") == ["dev: 2 rows"], "of one task they bear no name"
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------------- refused

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -25,10 +25,13 @@ from encore.errors import DataError, RecipeError, did_you_mean, on_one_line
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Pieces", "Texts", "TokenStore", "Tokeniser", "Truncation", "end_to_end", "kept", "pieces", "shares", "take_runs", "tokenise"]
+__all__ = [
+    "Pieces", "Template", "Templates", "Texts", "TokenStore", "Tokeniser", "Truncation", "end_to_end", "kept", "pieces", "shares", "take_runs", "tokenise",
+]
 
 Truncation = Literal["head", "tail", "head_tail", "half_half"]
 Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"
+Encodings: TypeAlias = "tuple[np.ndarray, np.ndarray]"         # ids of all texts end to end, int32, and the length of each, int64
 
 _HEAD_FRAC = {"head": Fraction(1), "tail": Fraction(0), "head_tail": Fraction(128, 510), "half_half": Fraction(1, 2)}
 _BLOCK_ROWS = 1024  # An Encoding takes about 100 bytes per token, so no more than one block of them exists at a time:
@@ -72,7 +75,38 @@ class TokenStore:
         return TokenStore(self.ids[index], self.segments[index], _offsets(lengths), self.cut[rows], self.max_length)
 
 
-class Tokeniser:
+@dataclass(frozen=True)
+class Template:
+    """What a tokenizer puts before, between and after the texts of a row. ids, segments: of these special tokens; counts: how many in each place;
+    text_segments: of the texts between them."""
+
+    ids: tuple[int, ...]
+    segments: tuple[int, ...]
+    counts: tuple[int, ...]
+    text_segments: tuple[int, ...]
+
+
+class Templates:
+    """What is put around the texts of a row: `templates[pair]`, around one text or around two. By itself it makes rows of texts that are token ids already,
+    (tokens,) int32 without special ones; a Tokeniser makes them of strings."""
+
+    def __init__(self, templates: Mapping[bool, Template]) -> None:
+        self.templates = dict(templates)
+
+    def n_special(self, pair: bool) -> int:
+        """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and 4."""
+        return sum(self.templates[pair].counts)
+
+    def encoded(self, texts: list[Any]) -> Encodings:
+        """Without special tokens."""
+        return np.concatenate([np.empty(0, np.int32), *texts]), np.fromiter(map(len, texts), np.int64, len(texts))
+
+    def problems(self, texts: Any, name: str) -> Iterator[str]:
+        """A line for each row that is no text."""
+        return iter(())
+
+
+class Tokeniser(Templates):
     """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file says.
 
     `source` is a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json itself. For BERT's WordPiece, what tokenizer_config.json
@@ -95,11 +129,15 @@ class Tokeniser:
             _set_normaliser(self.backend.normalizer, settings, file.parent)
         self.backend.no_padding()
         self.backend.no_truncation()
-        self._templates = {pair: _template(self.backend, pair, file) for pair in (False, True)}
+        super().__init__({pair: _template(self.backend, pair, file) for pair in (False, True)})
 
-    def n_special(self, pair: bool) -> int:
-        """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and 4."""
-        return self.backend.num_special_tokens_to_add(pair)
+    def encoded(self, texts: list[str]) -> Encodings:
+        encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+        return np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum())), lengths
+
+    def problems(self, texts: Texts, name: str) -> Iterator[str]:
+        return _not_text(texts, name)
 
     @cached_property
     def digest(self) -> str:
@@ -118,7 +156,7 @@ class Tokeniser:
         return file
 
 
-def tokenise(tokeniser: Tokeniser, texts: Texts, pairs: Texts | None = None, *, max_length: int, truncation: Truncation) -> TokenStore:
+def tokenise(tokeniser: Templates, texts: Texts, pairs: Texts | None = None, *, max_length: int, truncation: Truncation) -> TokenStore:
     """Tokenise rows, and cut what is longer than `max_length` tokens (special ones included). METHODS 8.6.
 
     head: the first tokens stay; tail: the last; head_tail: the first ⌊share·128/510⌋ and the last of the rest (128 + 382 for 512); half_half: half of
@@ -129,6 +167,9 @@ def tokenise(tokeniser: Tokeniser, texts: Texts, pairs: Texts | None = None, *, 
     _check_settings(max_length, truncation, n_special, n_texts=1 if pairs is None else 2)
     if pairs is not None and len(pairs) != len(texts):
         raise DataError(f"texts and pairs: expected one second text per row, got {len(texts)} texts and {len(pairs)} second texts.")
+    problems = [problem for side, name in ((texts, "text"), (pairs, "second text")) if side is not None for problem in tokeniser.problems(side, name)]
+    if problems:
+        raise DataError(problems if len(problems) <= _SHOWN else [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more."])
     budget = max_length - n_special
     blocks = [_assembled(tokeniser, first, second, budget, truncation) for first, second in _blocks(texts, pairs)]
     nothing = (np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, bool))
@@ -154,7 +195,7 @@ class Pieces:
 
 def pieces(tokeniser: Tokeniser, text: str, pair: str | None = None, *, max_length: int, truncation: Truncation) -> tuple[Pieces, ...]:
     """The pieces of one row that `tokenise` makes of the same arguments, for each of its texts."""
-    template = tokeniser._templates[pair is not None]
+    template = tokeniser.templates[pair is not None]
     encodings = [tokeniser.backend.encode(side, add_special_tokens=False) for side in (text, pair) if side is not None]
     lengths = [np.array([len(encoding)]) for encoding in encodings]
     budget = max_length - tokeniser.n_special(pair is not None)
@@ -208,24 +249,14 @@ def take_runs(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
 
 
-@dataclass(frozen=True)
-class _Template:
-    """What stands before, between and after the texts. specials: ids and segments of these tokens; counts: how many in each place."""
-
-    ids: np.ndarray
-    segments: np.ndarray
-    counts: tuple[int, ...]
-    text_segments: tuple[int, ...]
-
-
-def _assembled(tokeniser: Tokeniser, texts: list[str], pairs: list[str] | None, budget: int, truncation: Truncation) -> tuple[np.ndarray, ...]:
+def _assembled(tokeniser: Templates, texts: list[str], pairs: list[str] | None, budget: int, truncation: Truncation) -> tuple[np.ndarray, ...]:
     """ids, segments, lengths and cut of one block."""
-    template = tokeniser._templates[pairs is not None]
-    sides = [_encoded(tokeniser.backend, side) for side in (texts, pairs) if side is not None]
+    template = tokeniser.templates[pairs is not None]
+    sides = [tokeniser.encoded(side) for side in (texts, pairs) if side is not None]
     lengths = [side[1] for side in sides]
     keep = [np.minimum(lengths[0], budget)] if pairs is None else list(shares(lengths[0], lengths[1], budget))
     # Every row is a list of runs in one pool of ids: specials, start of a text, its end, specials, ….
-    pool = np.concatenate([template.ids, *(side[0] for side in sides)])
+    pool = np.concatenate([np.array(template.ids, dtype=np.int32), *(side[0] for side in sides)])
     pool_segments = np.repeat(
         np.array([*template.segments, *template.text_segments[: len(sides)]], dtype=np.uint8), [1] * len(template.ids) + [len(side[0]) for side in sides]
     )
@@ -251,19 +282,8 @@ def _assembled(tokeniser: Tokeniser, texts: list[str], pairs: list[str] | None, 
     return pool[index], pool_segments[index], np.sum(keep, axis=0) + special, cut
 
 
-def _encoded(backend: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """ids of all texts end to end, and the length of each."""
-    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-    lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
-    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
-    return ids, lengths
-
-
 def _blocks(texts: Texts, pairs: Texts | None) -> Iterator[tuple[list[str], list[str] | None]]:
-    """Rows as Python strings, a bounded number of characters at a time. Raises DataError for all rows of a side that are not text."""
-    problems = [problem for side, name in ((texts, "text"), (pairs, "second text")) if side is not None for problem in _not_text(side, name)]
-    if problems:
-        raise DataError(problems if len(problems) <= _SHOWN else [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more."])
+    """Rows as Python strings, a bounded number of characters at a time."""
     for start in range(0, len(texts), _BLOCK_ROWS):
         first = _strings(texts, start)
         second = None if pairs is None else _strings(pairs, start)
@@ -323,7 +343,7 @@ def _check_settings(max_length: int, truncation: str, n_special: int, *, n_texts
         raise RecipeError(problems)
 
 
-def _template(backend: Tokenizer, pair: bool, file: Path) -> _Template:
+def _template(backend: Tokenizer, pair: bool, file: Path) -> Template:
     """Ask the tokenizer's post-processor what it puts where, with texts whose lengths tell them apart."""
     n_texts = 2 if pair else 1
     piece = next((text for text in _words(backend) if len(backend.encode(text, add_special_tokens=False)) > 0), None)
@@ -338,9 +358,9 @@ def _template(backend: Tokenizer, pair: bool, file: Path) -> _Template:
         raise DataError(f"{file}: its post_processor does not keep {'the two texts' if pair else 'the text'} in one piece and in order, got {whole.tokens}.")
     special = np.array([owner is None for owner in owners])
     where = np.array([sum(1 for text in range(n_texts) if text in owners[:position]) for position in range(len(owners))])
-    return _Template(
-        ids=np.array(whole.ids, dtype=np.int32)[special],
-        segments=np.array(whole.type_ids, dtype=np.uint8)[special],
+    return Template(
+        ids=tuple(np.array(whole.ids)[special].tolist()),
+        segments=tuple(np.array(whole.type_ids)[special].tolist()),
         counts=tuple(int(np.count_nonzero(special & (where == place))) for place in range(n_texts + 1)),
         text_segments=tuple(whole.type_ids[owners.index(text)] for text in range(n_texts)),
     )

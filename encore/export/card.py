@@ -16,6 +16,7 @@ from encore.encoder.load import MINILM, locate
 from encore.errors import DataError
 from encore.evaluate import DevScores, figure, results_table
 from encore.export.sentence import SIMILARITY
+from encore.export.tokenizer import left_to_model
 from encore.predict import LoadedTask
 from encore.recipe import Recipe
 from encore.run import MODEL, Result
@@ -78,14 +79,14 @@ def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: st
     recipe = files.read_json(run / "resolved.json")
     scrub = _Paths(split["path"] for split in data["splits"].values())
     sets = [DevScores(split, data["splits"][split]["rows"], columns) for split, columns in result.metrics[task.name].items()]
-    notes = [*map(scrub.of, result.notes), *result.caveats(task.name)]
+    notes = [*map(scrub.of, result.notes_of(task.name)), *result.caveats(task.name)]
     said = [note for note in results_table(sets, notes=notes).notes if not note.startswith("[low, high]")]      # which stands below the table here
     front = _front(task, base, sets, data, name=name, to=to)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {name.rpartition('/')[2]}",
         _about(task, base, made_of, to, head),
-        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that it was not trained on. In brackets: the 95 % bootstrap interval over "
-        "these rows. The other columns are plain baselines on the same rows.",
+        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that this task was not trained on. In brackets: the 95 % bootstrap "
+        "interval over these rows. The other columns are plain baselines on the same rows.",
         f"## How to use it\n\n{_use(task, name, to, own_class)}",
         f"## Training\n\n{_training(result, task, data, recipe, base, scrub)}",
         "## Limits\n\n" + "\n".join(f"* {line.rstrip('.')}." for line in dict.fromkeys([*said, *limits, *_always(recipe)])),
@@ -173,7 +174,8 @@ def _use(task: LoadedTask, name: str, to: str, own_class: bool) -> str:
         code = ["from sentence_transformers import SentenceTransformer", "", f"model = SentenceTransformer({json.dumps(name)})"]
         return _block([*code, f"vectors = model.encode([{first}, {second}])", "print(vectors.shape, model.similarity(vectors, vectors))"])
     example = f'{{"text": {first}, "text_pair": {second}}}' if task.columns.text_pair else first
-    load = [f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None, truncation=True)', f"print(classify([{example}]))"]
+    cut = "" if left_to_model(task, to) else ", truncation=True"
+    load = [f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None{cut})', f"print(classify([{example}]))"]
     code = ["import encore.hf", "from transformers import pipeline", "", "encore.hf.register()"] if own_class else ["from transformers import pipeline", ""]
     needs = "transformers and Encore (`encore-nlp`, which knows the class; no code is loaded from this repository)" if own_class else "transformers alone"
     what = {"regression": "The score is the number itself.", "multilabel": "Each label has a probability of its own; Encore gives those of .5 and more."}

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,21 @@ import torch
 import encore
 from encore.data.batches import collate
 from encore.data.dataset import Dataset, load_task, unlabelled
-from encore.data.tokenise import TokenStore
+from encore.data.tokenise import Tokeniser, TokenStore
 from encore.errors import DataError, EncoreError
-from encore.export.tokenizer import cannot_cut
+from encore.export.tokenizer import cannot_cut, left_to_model
 from encore.export.write import Written, label_names
 from encore.model import encoders_of
 from encore.predict import LoadedTask, Model
 from encore.prepare import tokenise_set
 from encore.recipe import load_recipe, reading
 from encore.scores import probabilities
-from encore.train import Rows, score_rows
 
 __all__ = ["Answered", "answers", "ask", "compared", "job_of", "version_of"]
 
 _TOLERANCE = 1e-5
 _MOST_ROWS = 64
+_ENDLESS = 1 << 30
 _SORRY = "Nothing of it was kept. Please report it; another version of transformers may do."
 
 
@@ -53,33 +54,33 @@ class Answered:
 def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -> Answered:
     """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where there are no rows to take."""
     raw, where = _rows(model, task, on)
-    if not task.plain:                                   # each text by itself
+    if to != "hf" and task.columns.text_pair:             # each text by itself
         raw, task = list(dict.fromkeys(text for pair in raw for text in pair)), replace(task, columns=replace(task.columns, text_pair=None))
     specials = [token.content for token in model.tokeniser.backend.get_added_tokens_decoder().values()]
     raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
     whole = unlabelled(raw, task.columns, normalise=task.normalise)
-    store = tokenise_set(whole, model.tokeniser, {"name": "cross"}, max_length=task.max_length, truncation=task.truncation)
+    store = _rows_there(whole, model.tokeniser, task, to)
     at = np.argsort(store.lengths, kind="stable")
-    at = at[~store.cut[at]] if cannot_cut(task) else at
+    at = at[~store.cut[at]] if cannot_cut(task, to) else at
     if not len(at):
         why = f"every row is longer than {task.max_length} tokens, and what {task.truncation} makes of them cannot be compared"
         raise DataError(f"{where}: {why}. Compare on shorter texts: --on FILE")
     at = at[np.unique(np.linspace(0, len(at) - 1, min(_MOST_ROWS, len(at))).astype(np.int64))]
     taken = [raw[row] for row in at.tolist()]
     sides = ([one for one, _ in taken], [two for _, two in taken]) if task.columns.text_pair else (taken, None)
-    rows = Rows(store.take(at), np.zeros(len(at), np.int64), "", at, np.ones(len(at), np.float32))
-    values = _probabilities if to == "hf" else _vectors
-    rounded, own = values(task, rows), [(encoder, encoder.dtype) for encoder in encoders_of(task.model)]
+    store = store.take(at)
+    values = partial(_probabilities, model, task, unlabelled(taken, task.columns, normalise=task.normalise)) if to == "hf" else partial(_vectors, task, store)
+    rounded, own = values(), [(encoder, encoder.dtype) for encoder in encoders_of(task.model)]
     try:
         for encoder, _ in own:
             encoder.dtype = torch.float32
-        exact = values(task, rows)
+        exact = values()
     finally:
         for encoder, dtype in own:
             encoder.dtype = dtype
-    return Answered(sides, where, rows.store, exact, label_names(task) if to == "hf" else (), float(np.abs(rounded - exact).max()))
+    return Answered(sides, where, store, exact, label_names(task) if to == "hf" else (), float(np.abs(rounded - exact).max()))
 
 
 def ask(jobs: Sequence[tuple[Written, Answered]]) -> list[dict[str, Any]]:
@@ -161,14 +162,24 @@ def _pairs(dataset: Dataset) -> list[str]:
     return dataset.pairs.to_pylist()
 
 
-def _probabilities(task: LoadedTask, rows: Rows) -> np.ndarray:
-    return probabilities(score_rows(task.model, rows, task.labels), task.labels)
+def _rows_there(whole: Dataset, tokeniser: Tokeniser, task: LoadedTask, to: str) -> TokenStore:
+    """What AutoTokenizer is to make of these texts. Where it leaves the rows to the model that is both texts of each, whole and each as if it were alone."""
+    if not left_to_model(task, to):
+        pair = {"name": "cross"} if whole.pairs is None else {**task.pair, "order": "given"}
+        return tokenise_set(whole, tokeniser, pair, max_length=task.max_length, truncation=task.truncation)
+    both = tokenise_set(whole, tokeniser, {"name": "siamese"}, max_length=_ENDLESS, truncation="head")
+    both = both.take(np.arange(len(both)).reshape(2, -1).T.ravel())
+    return replace(both, offsets=both.offsets[::2], cut=both.cut[::2])
 
 
-def _vectors(task: LoadedTask, rows: Rows) -> np.ndarray:
+def _probabilities(model: Model, task: LoadedTask, rows: Dataset) -> np.ndarray:
+    return probabilities(model.scores(rows, task=task.name), task.labels)
+
+
+def _vectors(task: LoadedTask, store: TokenStore) -> np.ndarray:
     """(rows, width) float64: what a head for one text sees, or what one for two compares."""
     with torch.inference_mode():
-        vectors, _ = task.model.branches[0](collate(rows.store, np.arange(len(rows.store))))
+        vectors, _ = task.model.branches[0](collate(store, np.arange(len(store))))
         vectors = task.model.head.embed(vectors) if task.apart else vectors
     return vectors.double().numpy()
 

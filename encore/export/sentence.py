@@ -48,7 +48,7 @@ def layer_of(head: Any, name: str, width: int) -> tuple[Tensor, Tensor] | None:
     if not straight:
         raise RecipeError(
             f"--to sentence-transformers: the head '{name}' makes a text's vector by layers that it has not. It has the vectors of siamese_cosine, "
-            "siamese_dot, siamese_concat and cosine_threshold. Train with one of these."
+            "siamese_dot, siamese_concat and cosine_threshold. Take --to hf, or train with one of these."
         )
     return None if torch.equal(weight, torch.eye(width)) and not bias.any() else (weight, bias)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from encore import catalogue, files
+from encore.data.tokenise import Tokeniser
 from encore.encoder import load as encoders
 from encore.errors import RecipeError
 from encore.export import sentence, stock
 from encore.export.card import base_of, card
-from encore.export.tokenizer import cannot_cut, write_tokenizer
+from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
 from encore.predict import LoadedTask, Model
 from encore.recipe import load_recipe
 from encore.run import read_result
@@ -40,19 +41,13 @@ class Written:
 
 def expressible(run: Path, task: LoadedTask, to: str) -> bool:
     """True; raises RecipeError where `to` has nothing that would compute what this run does."""
-    of_a_text, alone = to == "sentence-transformers", len(task.model.branches) == 1
-    if not (alone and (task.plain or task.apart) if of_a_text else task.plain):
-        what = "has several encoders side by side" if of_a_text and not alone else "reads its pairs in a way of its own"
-        if of_a_text:
-            instead = "Take --to hf." if task.plain else "Take a task with one encoder, of single texts or with pair: siamese."
-        else:
-            instead = "Take --to sentence-transformers, which has vectors of its texts." if task.apart else "Take a task of single texts, or with pair: cross."
-        raise RecipeError(f"--to {to}: task '{task.name}' of {run} {what}, which cannot be exported there. {instead}")
-    if not of_a_text:
+    if to == "hf":
         return True
-    if task.plain and task.columns.text_pair:
-        instead = "Take --to hf, or train with pair: siamese."
-        raise RecipeError(f"--to sentence-transformers: {run} reads two texts as one, so it has no vector of a text. {instead}")
+    lead = f"--to {to}: task '{task.name}' of {run}"
+    if len(task.model.branches) > 1:
+        raise RecipeError(f"{lead} has several encoders side by side, and a folder there has one. Take --to hf.")
+    if task.columns.text_pair and not task.apart:
+        raise RecipeError(f"{lead} reads two texts together, so it has no vector of a text. Take --to hf, or train with pair: siamese.")
     sentence.modes_of(_assembly(run, task.name)["pooling"])
     _last(run, task)
     return True
@@ -72,7 +67,9 @@ def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name:
     if to == "hf":
         several = len(task.model.branches) > 1
         assembly["sharing"] = files.read_json(run / "model" / "model.json")["sharing"] if several else None
-        own_class = several or not stock.has_class(config, assembly["pooling"], assembly["head"])
+        itself = left_to_model(task, to)
+        assembly["reading"] = _reading(task, model.tokeniser) if itself else None
+        own_class = several or itself or not stock.has_class(config, assembly["pooling"], assembly["head"])
         made_of, inputs = (_own if own_class else _stock)(folder, config, assembly, weights, _labels(task))
     else:
         own_class = False
@@ -81,7 +78,7 @@ def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name:
         similarity = sentence.SIMILARITY.get(assembly["head"]["name"], "cosine")
         how: Any = {"last": _last(run, task), "similarity": similarity}
         sentence.write_modules(folder, sentence.modes_of(assembly["pooling"]), encoder.shape.width, task.max_length, weights, **how)
-    write_tokenizer(folder, model.tokeniser, task, config, inputs=inputs)
+    write_tokenizer(folder, model.tokeniser, task, config, to=to, inputs=inputs)
     limits = tuple(_limits(task, to, rounding))
     written = Written(folder, to, made_of, own_class, limits)
     said: Any = {"head": assembly["head"]["name"], "name": name, "made_of": made_of, "to": to, "own_class": own_class, "limits": limits}
@@ -122,9 +119,16 @@ def _own(folder: Path, config: Settings, assembly: Settings, weights: Settings, 
     from encore.hf import EncoreConfig, EncoreForSequenceClassification
 
     encoder = {"model_type": config["model_type"], **stock.plain(config)}
-    there = EncoreConfig(encoder, assembly["pooling"], assembly["head"], assembly["sharing"], pad_token_id=config.get("pad_token_id"), **labels)
+    own = (assembly[part] for part in ("pooling", "head", "sharing", "reading"))
+    there = EncoreConfig(encoder, *own, pad_token_id=config.get("pad_token_id"), **labels)
     _save(folder, there, EncoreForSequenceClassification.__name__, {f"network.{key}": value for key, value in weights.items()})
     return EncoreForSequenceClassification.__name__, _inputs(EncoreForSequenceClassification)
+
+
+def _reading(task: LoadedTask, tokeniser: Tokeniser) -> dict[str, Any]:
+    """How the exported class makes its rows itself (encore.hf.Reading)."""
+    templates = [asdict(tokeniser.templates[pair]) for pair in (False, True)]
+    return {"pair": dict(task.pair), "max_length": task.max_length, "truncation": task.truncation, "templates": templates}
 
 
 def _save(folder: Path, config: Any, made_of: str, weights: Mapping[str, Any]) -> None:
@@ -151,7 +155,10 @@ def label_names(task: LoadedTask) -> tuple[str, ...]:
 
 def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
     asked = " (here with `truncation=True`)" if to == "hf" else ""
-    if cannot_cut(task):
+    if left_to_model(task, to):
+        whose = "two texts together" if task.model.n_sides == 1 else "texts"
+        yield f"{whose} longer than {task.max_length} tokens are cut by the model itself, as in Encore ({task.truncation})"
+    elif cannot_cut(task, to):
         yield (
             f"texts longer than {task.max_length} tokens give other answers than in Encore: it keeps their beginning and their end ({task.truncation}), "
             "which this tokenizer cannot: it keeps the beginning"
@@ -160,11 +167,12 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
         kept = "last" if task.truncation == "tail" else "first"
         yield f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are read{asked}"
     if task.columns.text_pair and to == "hf":
-        yield "`pipeline` takes a pair whose second text is empty for a single text, and gives another answer than Encore"
+        then = "this model refuses" if left_to_model(task, to) else "gets another answer than from Encore"
+        yield f"`pipeline` takes a pair whose second text is empty for a single text, which {then}"
     if task.normalise not in (None, "none"):
         yield f"the tokenizer normalises texts as in training ({task.normalise}: lower case and the like), but leaves words that are its own special tokens"
     if rounding:
-        what = "probabilities" if to == "hf" else "numbers of a vector"
+        what = "answers" if to == "hf" else "numbers of a vector"
         yield f"the figures were measured with matrix products in bf16, this model computes in float32: {what} differ by up to {rounding:.1g}"
 
 

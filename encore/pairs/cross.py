@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from encore.data.tokenise import Texts, Tokeniser, TokenStore, Truncation, end_to_end, tokenise
+from encore.data.tokenise import Templates, Texts, TokenStore, Truncation, end_to_end, tokenise
 
 __all__ = ["Cross"]
 
@@ -31,7 +31,7 @@ class Cross:
         self.random_order, self.both_orders = order == "random", eval_order == "both"
         self.segments = segments
 
-    def tokenise(self, tokeniser: Tokeniser, texts: Texts, pairs: Texts | None, *, max_length: int, truncation: Truncation) -> TokenStore:
+    def tokenise(self, tokeniser: Templates, texts: Texts, pairs: Texts | None, *, max_length: int, truncation: Truncation) -> TokenStore:
         """The pairs as given and, where either order may be wanted, all of them again the other way round. A single text is a row as it is."""
         found = [tokenise(tokeniser, texts, pairs, max_length=max_length, truncation=truncation)]
         if pairs is not None and (self.random_order or self.both_orders):

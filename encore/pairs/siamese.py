@@ -6,7 +6,7 @@ one text
 
 from __future__ import annotations
 
-from encore.data.tokenise import Texts, Tokeniser, TokenStore, Truncation, end_to_end, tokenise
+from encore.data.tokenise import Templates, Texts, TokenStore, Truncation, end_to_end, tokenise
 
 __all__ = ["Siamese"]
 
@@ -15,6 +15,6 @@ class Siamese:
     n_sides = 2
     random_order = both_orders = False
 
-    def tokenise(self, tokeniser: Tokeniser, texts: Texts, pairs: Texts, *, max_length: int, truncation: Truncation) -> TokenStore:
+    def tokenise(self, tokeniser: Templates, texts: Texts, pairs: Texts, *, max_length: int, truncation: Truncation) -> TokenStore:
         """All first texts, then all second ones."""
         return end_to_end([tokenise(tokeniser, side, max_length=max_length, truncation=truncation) for side in (texts, pairs)])

@@ -16,11 +16,13 @@ from conftest import Tables, write_csv
 
 import encore
 from encore import files
+from encore.assemble import Part
 from encore.encoder import load as encoders
 from encore.export import fresh
 from encore.export.check import Answered, job_of
 from encore.export.write import Written
 from encore.predict import assembled
+from encore.types import LabelSpace
 
 KINDS: Mapping[str, Mapping[str, str | None]] = {
     "multiclass": {"label": "verdict"},
@@ -110,8 +112,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def randomised(config: Mapping[str, Any], task: Mapping[str, Any], sharing: Mapping[str, Any]) -> torch.nn.Module:
     """The model of these settings with weights that make every part count."""
-    n_scores = 1 if task["labels"]["kind"] == "regression" else len(task["labels"]["names"])
-    network = assembled(config, task["pooling"], task["head"], n_scores, sharing)
+    part = Part(LabelSpace(task["labels"]["kind"], tuple(task["labels"]["names"])), task["pooling"], task["head"], task["pair"])
+    network = assembled(config, part, sharing)
     torch.manual_seed(4)
     for name, parameter in network.named_parameters():
         torch.nn.init.normal_(parameter, mean=float("norm" in name and name.endswith("weight")), std=0.3)

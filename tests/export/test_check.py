@@ -41,7 +41,11 @@ APART: Mapping[str, Mapping[str, Any]] = {                      # heads for two 
     "siamese_dot": {"head": {"size": 5}, "pooling": {"name": "pooler"}, "labels": {"kind": "binary", "names": ["no", "yes"]}},
     "cosine_threshold": {"head": {}, "pooling": {"name": "cls"}, "labels": {"kind": "binary", "names": ["no", "yes"]}},
     "siamese_concat": {"head": {}, "pooling": {"name": "mean"}, "labels": {"kind": "multiclass", "names": ["bad", "fair", "good"]}},
+    "fcn_similarity": {"head": {"size": 6}, "pooling": {"name": "cls"}, "labels": {"kind": "regression", "names": []}},
+    "fcn_paraphrase": {"head": {"size": 6}, "pooling": {"name": "mean_max"}, "labels": {"kind": "binary", "names": ["no", "yes"]}},
 }
+ZERO = {"name": "cross", "segments": "zero", "order": "random"}
+BOTH = {"name": "cross", "eval_order": "both"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Case:
     settings: Mapping[str, Any]
     trained: bool = False
     to: str = "hf"
+
+
+def of_two(head: str, pair: str = "siamese") -> dict[str, Any]:
+    how = APART[head]
+    return {**how, "head": {"name": head, **how["head"]}, "labels": {**how["labels"], "ordered": False}, "pair": {"name": pair}}
 
 
 def spec(name: str) -> dict[str, Any]:
@@ -78,15 +87,28 @@ CASES = {
     "trained in bf16": Case("multiclass", {"precision": "bf16"}),
     "a frozen encoder beside it": Case("multiclass", {"pooling": {"name": "pooler"}, "sharing": {"name": "static", "of": "one"}}),
     "its own encoder beside the shared one": Case("pair", {"pooling": {"name": "mha"}, "sharing": {"name": "multi_and_own"}, "precision": "bf16"}),
+    "segments of no family": Case("pair", {"pair": ZERO, "pooling": {"name": "pooler"}}),
+    "segments of no family, mean": Case("pair", {"pair": ZERO, "truncation": "tail", "max_length": 11}),
+    **{
+        f"both orders {truncation}": Case("pair", {"pair": {**BOTH, "segments": segments}, "truncation": truncation, "max_length": 12})
+        for truncation, segments in (("head", "family"), ("tail", "zero"), ("head_tail", "zero"), ("half_half", "family"))
+    },
+    **{f"both orders {family}": Case("pair", {"pair": BOTH, "family": family}) for family in OTHER_FAMILIES},
+    **{f"apart {head}": Case("pair", {**of_two(head), "max_length": 9}) for head in APART},
+    "apart from the end": Case("pair", {**of_two("siamese_concat"), "max_length": 9, "truncation": "tail"}),
+    "apart, both ends": Case("pair", {**of_two("siamese_concat"), "max_length": 9, "truncation": "head_tail"}),
+    "apart and normalised": Case("pair", {**of_two("siamese_concat"), "normalise": "minbert_pair", "tokenizer": CASED}),
+    "apart in bf16": Case("pair", {**of_two("siamese_dot"), "precision": "bf16"}),
+    "apart, a frozen encoder beside it": Case("pair", {**of_two("siamese_concat"), "sharing": {"name": "static", "of": "one"}}),
+    **{f"apart {family}": Case("pair", {**of_two("siamese_dot"), "family": family, "max_length": 11}) for family in OTHER_FAMILIES},
+    **{
+        f"seen by each other {name}": Case("pair", {**of_two("siamese_concat", "siamese_attend"), "pooling": spec(name)})
+        for name in ("mean", "weighted_layers", "attention")
+    },
     **{f"vectors {name}": Case("multiclass", {"pooling": {"name": name}}, to=VECTORS) for name in ("cls", "mean", "max", "mean_max", "pooler")},
     "vectors concat": Case("binary", {"pooling": {"name": "concat", "of": ["mean", "cls", {"name": "max"}]}}, to=VECTORS),
     "vectors concat, in its order": Case("regression", {"pooling": {"name": "concat"}, "truncation": "tail", "max_length": 9}, to=VECTORS),
-    **{
-        f"vectors {head}": Case(
-            "pair", {**how, "head": {"name": head, **how["head"]}, "labels": {**how["labels"], "ordered": False}, "pair": {"name": "siamese"}}, to=VECTORS
-        )
-        for head, how in APART.items()
-    },
+    **{f"vectors {head}": Case("pair", of_two(head), to=VECTORS) for head in APART if not head.startswith("fcn_")},
     **{f"vectors {family}": Case("multiclass", {"pooling": {"name": "mean"}, "family": family}, to=VECTORS) for family in OTHER_FAMILIES},
 }
 
@@ -128,11 +150,13 @@ def test_a_fresh_process_gives_encores_tokens_and_probabilities(name: str, done:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.to == "hf"])
 def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[str, Done]) -> None:
-    """The class is that of the family for the pooler of those whose head is tanh and a linear layer, and Encore's for all others."""
+    """The class is that of the family for the pooler of those whose head is tanh and a linear layer, and Encore's for all others. A tokenizer that puts pairs
+    together as a run did needs no class for it."""
     one = done[name]
     config = files.read_json(one.run / "model" / "config.json")
     ((_, task),) = files.read_json(one.run / "model" / "model.json")["tasks"].items()
-    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS and name != "one logit" and "sharing" not in CASES[name].settings
+    own = {"one logit"} | {name for name, case in CASES.items() if "sharing" in case.settings or name.startswith(("apart", "both orders", "seen"))}
+    plain = task["pooling"]["name"] == "pooler" and config["model_type"] in stock.HEADS and name not in own
     assert one.written.own_class is not plain
     assert one.found["class"] == one.written.made_of
     assert (one.written.made_of == "EncoreForSequenceClassification") is not plain

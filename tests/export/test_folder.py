@@ -37,7 +37,7 @@ def test_the_command_from_run_to_folder(
     assert end.value.code == 0
     made = tmp_path / "out" / "signs"
     first, second, third, *_, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("loaded again in a fresh process: probabilities of 23 rows of dev set dev differ from Encore's by ")
+    assert first.startswith("loaded again in a fresh process: answers of 23 rows of dev set dev differ from Encore's by ")
     assert float(first.split(" by ")[1].split(" at most")[0]) <= 1e-5
     assert "import encore.hf; encore.hf.register()" in second
     assert third == "of texts longer than 32 tokens the first 32 are read (here with `truncation=True`)"
@@ -193,16 +193,15 @@ def test_poolings_that_sentence_transformers_has_not(
 
 
 @pytest.mark.parametrize(
-    ("to", "pair", "head", "told"),
+    ("pair", "head", "told"),
     [
-        ("sentence-transformers", "cross", {"name": "linear"}, "so it has no vector of a text. Take --to hf, or train with pair: siamese."),
-        ("hf", "siamese", {"name": "siamese_concat"}, "which cannot be exported there. Take --to sentence-transformers, which has vectors of its texts."),
-        ("sentence-transformers", "siamese_attend", {"name": "siamese_concat"}, "Take a task with one encoder, of single texts or with pair: siamese."),
-        ("sentence-transformers", "siamese", {"name": "fcn_similarity"}, "the head 'fcn_similarity' makes a text's vector by layers that it has not"),
+        ("cross", {"name": "linear"}, "so it has no vector of a text. Take --to hf, or train with pair: siamese."),
+        ("siamese_attend", {"name": "siamese_concat"}, "so it has no vector of a text. Take --to hf, or train with pair: siamese."),
+        ("siamese", {"name": "fcn_similarity"}, "the head 'fcn_similarity' makes a text's vector by layers that it has not"),
     ],
 )
 def test_what_cannot_hold_a_model_of_pairs_says_what_can(
-    to: str, pair: str, head: dict[str, Any], told: str, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pair: str, head: dict[str, Any], told: str, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(folder, "version_of", lambda name: "5.9.0")
     model = load(runs["pair"])
@@ -215,7 +214,7 @@ def test_what_cannot_hold_a_model_of_pairs_says_what_can(
     monkeypatch.setattr(folder, "load", lambda run: replace(model, tasks={task.name: strange}))
     monkeypatch.setattr(write, "_assembly", lambda run, name: {"pooling": {"name": "mean"}, "head": head})
     with pytest.raises(RecipeError) as error:
-        export(runs["pair"], to, tmp_path / "out")
+        export(runs["pair"], "sentence-transformers", tmp_path / "out")
     (line,) = error.value.problems
     assert told in line
 
