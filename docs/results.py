@@ -46,22 +46,19 @@ def first_light(found: dict[str, Any]) -> str:
         metric, expected = re.findall(r"\.(\w+): ([\d.]+)", cell["expect"])[0]
         ours = dev["model"][metric]
         baselines = [figure(metric, dev[name][metric]["value"]) for name in dev if name != "model"]
-        seconds = re.findall(r"(\d+) s on", cell["source"])[0]
         rows.append([
             cell["task"], TITLES[metric], f"{figure(metric, ours['value'])} [{figure(metric, ours['low'])}, {figure(metric, ours['high'])}]",
-            figure(metric, float(expected)), *baselines, f"{cell['cost']['seconds']:.0f}", seconds,
+            figure(metric, float(expected)), *baselines,
         ])
     text = "## First light: five tasks, one seed each\n\n"
     machine = cells[0]["environment"]
     text += (
         f"MiniLM, `pooler`, head dropout .1, 4 epochs, lr 5e-5, batch 32, length 128, {machine['precision']}, seed 42; dev sets, last epoch; "
         "[95 % bootstrap interval over "
-        f"the rows]. Ours: one thread per run, two runs at a time on two cores ({machine['processor']}); "
-        "seconds are the whole run with its evaluations, checkpoints and baselines. "
-        "These runs shared their two cores with about ten other jobs. HF Trainer: the figures given for the same encoder and settings, seed 42, on two busy "
-        "cores of another day. So the seconds compare nothing; the benchmark below does.\n\n"
+        f"the rows]. Ours: one thread per run ({machine['processor']}). HF Trainer: the figures given for the same encoder and settings, seed 42. Speed has a "
+        "benchmark of its own, below.\n\n"
     )
-    text += table(["task", "metric", "Encore", "HF Trainer", "majority / mean", "TF-IDF", "Encore, s", "HF, s"], rows)
+    text += table(["task", "metric", "Encore", "HF Trainer", "majority / mean", "TF-IDF"], rows)
     if several:
         text += "\n## Several seeds\n\nMean ± sample standard deviation over seeds (ddof 1); dev sets, last epoch.\n\n"
         rows = []
@@ -73,7 +70,7 @@ def first_light(found: dict[str, Any]) -> str:
             spread = f"{100 * mean:.1f} ± {100 * sd:.1f} %" if metric in PERCENT else f"{mean:.3f} ± {sd:.3f}"
             rows.append([task, TITLES[metric], str(len(values)), spread, figure(metric, max(values)), ", ".join(figure(metric, value) for value in values)])
         text += table(["task", "metric", "seeds", "mean ± sd", "max", "each"], rows)
-    notes = sorted({note for cell in cells for note in cell["results"]["notes"]})
+    notes = sorted({f"{cell['task']}: {note}" for cell in cells for note in cell["results"]["notes"]})
     if older := {cell["results_version"] for cell in cells} - {RESULTS_VERSION}:
         notes.append(
             f"made with results version {', '.join(map(str, sorted(older)))}; the code is at {RESULTS_VERSION}, where sums are added in another order and "
