@@ -24,7 +24,7 @@ def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.A
         (phase.weight_decay, {name: p for name, p in trainable.items() if p.ndim >= 2}),
         (0.0, {name: p for name, p in trainable.items() if p.ndim < 2}),
     ):
-        if chosen:
+        if chosen or not trainable:                             # torch wants a group, if an empty one
             groups.append({"params": list(chosen.values()), "names": list(chosen), "weight_decay": decay, "factor": 1.0})
     return torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 

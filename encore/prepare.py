@@ -42,7 +42,7 @@ RESULTS_VERSION = 3                                     # raised by hand when th
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that could start now. `cut`: task → split → (rows cut, rows) by the maximum length."""
+    """A run that could start now. `cut`: task → split → (rows cut, rows) by the maximum length. `untrained`: tasks without anything to train."""
 
     recipe: Recipe
     data: Mapping[str, TaskData]
@@ -58,6 +58,7 @@ class Prepared:
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     identity: Mapping[str, Any]
     decided: tuple[str, ...] = ()                       # settings that were chosen for these rows, to be announced
+    untrained: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,6 +73,8 @@ class Prepared:
             for task, splits in self.cut.items()
             for split, (n, of) in splits.items()
             if n
+        ) + tuple(
+            self.about(task, "nothing of it is trained: its encoder is frozen, and its pooling and head have no weights") for task in self.untrained
         ) + tuple(self._met_elsewhere())
 
     def _met_elsewhere(self) -> Iterator[str]:
@@ -154,10 +157,13 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     poolings = {name: _pooling(task, source) for name, task in recipe.tasks.items()}
     precision, threads, device = precision_of(recipe.precision), recipe.threads or cores(), "cuda" if torch.cuda.is_available() else "cpu"
     plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+    untrained: tuple[str, ...] = ()
     if any(phase.trainable == "heads" for phase in plan):
         stores = {name: [rows.store for rows in (each.train, *each.dev.values())] for name, each in streams.items()}
         models = on_paper(parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings), recipe, source)
         check_room({name: n_bytes([branch.pooling for branch in models[name].branches], stores[name]) for name in streams})
+        if all(phase.trainable == "heads" for phase in plan):
+            untrained = tuple(name for name in streams if not _learns(models[name]))
     identity = _identity(recipe, data, source, poolings) | {
         "tokeniser": tokeniser.digest,
         "precision": precision,
@@ -165,7 +171,13 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
         "device": device,
         "results_version": RESULTS_VERSION,
     }
-    return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, pairs, cut, identity)
+    return Prepared(recipe, data, streams, source, tokeniser, precision, threads, device, plan, poolings, pairs, cut, identity, untrained=untrained)
+
+
+def _learns(model: TaskModel) -> bool:
+    """Whether anything behind its encoders has weights to train."""
+    branches: list[Any] = list(model.branches)
+    return any(parameter.requires_grad for part in (model.head, *(branch.pooling for branch in branches)) for parameter in part.parameters())
 
 
 def objections(recipe: Recipe, shelf: Shelf | None = None) -> tuple[str, ...]:

@@ -89,7 +89,8 @@ def terms_of(parts: Sequence[PartOutcome]) -> dict[str, float]:
 
 
 def _backward(part: Part, seed: int, step: int, number: int) -> PartOutcome:
-    """Add the gradients of one task. `number`: its place in the step, so that no two tasks of a step draw the same masks."""
+    """Add the gradients of one task, which are none where its encoder is frozen and its head has no weights. `number`: its place in the step, so that no two
+    tasks of a step draw the same masks."""
     losses = part.losses
     whole = {name: sum(loss.weight(batch) for batch in part.micro_batches) for name, (_, loss) in losses.items()}
     terms = dict.fromkeys(losses, 0.0)
@@ -103,7 +104,8 @@ def _backward(part: Part, seed: int, step: int, number: int) -> PartOutcome:
                 term = loss(part.model, batch, output)[0] / whole[name]
                 terms[name] += float(term.detach())
                 total = total + weight * term
-        total.backward()                                                # type: ignore[union-attr]
+        if total.requires_grad:                                         # type: ignore[union-attr]
+            total.backward()                                            # type: ignore[union-attr]
         scores.append(output.scores.detach().cpu().numpy())
         lengths = batch.tokens.lengths
         place = dropout.Place(place.rows + len(lengths), place.tokens + sum(lengths), place.pairs + n_pairs(lengths), place.examples + len(batch.rows))

@@ -14,10 +14,11 @@ from conftest import Tables
 from encore import catalogue, kept
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
-from encore.model import Branch, TaskModel
-from encore.prepare import Prepared, build_models
+from encore.model import Branch, TaskModel, unique_state
+from encore.prepare import Prepared, build_models, prepare
+from encore.recipe import recipe_from
 from encore.run import execute
-from encore.train import fit
+from encore.train import fit, score_rows
 from encore.types import EvalReport, StepReport
 
 FROZEN = ("plan.freeze_encoder=true", "plan.epochs=2")
@@ -76,6 +77,54 @@ def test_it_is_asked_once_about_every_row(tables: Tables, monkeypatch: pytest.Mo
     monkeypatch.setattr(encoder, "run", counted)
     trained(prepared, models)
     assert sum(asked) == 52 + 23
+
+
+PAIRED: dict[str, Any] = {"text_pair": "other"}
+UNTRAINED = "nothing of it is trained: its encoder is frozen, and its pooling and head have no weights"
+
+
+def test_a_frozen_encoder_behind_a_head_without_weights_is_measured_as_it_is(tables: Tables, tmp_path: Path) -> None:
+    """AdapterFusion, Table 1, its first row (METHODS 4.8): there is nothing to train, and the figures are those of the pretrained encoder."""
+    of_pairs = {"label": "score", "kind": "regression", **PAIRED}
+    prepared = tables.prepared(*FROZEN, "head=siamese_cosine", **of_pairs)
+    models = build_models(prepared)
+    (task,) = models
+    expected = score_rows(models[task], prepared.streams[task].dev["dev"], prepared.data[task].labels)
+    before = unique_state(models)
+    reports = trained(prepared, models)
+    assert all(torch.equal(value, before[name]) for name, value in unique_state(models).items())
+    for report in reports:
+        if isinstance(report, EvalReport):
+            np.testing.assert_allclose(report.scores[task]["dev"], expected, atol=1e-5)
+        else:
+            assert report.grad_norm == 0
+    result = execute(prepared, tmp_path)
+    assert UNTRAINED in result.notes
+    assert prepared.notes == (UNTRAINED,)
+    for other in (("head=siamese_cosine", "head.size=3"), ("head=siamese_cosine", "pooling=attention")):
+        assert not tables.prepared(*FROZEN, *other, **of_pairs).notes
+    assert not tables.prepared("head=siamese_cosine", **of_pairs).notes
+
+
+def test_beside_a_task_that_has_nothing_to_train_another_trains_as_alone(tables: Tables) -> None:
+    """Also where a step takes both, and combines their gradients."""
+    rows = {"train": str(tables.train), "dev": str(tables.dev), "text": "text"}
+    tasks: dict[str, Any] = {
+        "still": {"data": {**rows, **PAIRED, "label": "score", "kind": "regression"}, "head": "siamese_cosine"},
+        "learns": {"data": {**rows, "label": "verdict"}, "head": {"name": "linear", "dropout": 0.0}},
+    }
+    for mixing in ({"mixing": "task_by_task"}, {"mixing": "sum", "combine": "pcgrad"}):
+        found = []
+        for names in (("still", "learns"), ("learns",)):
+            whole = {"tasks": {name: tasks[name] for name in names}, "plan": mixing}
+            prepared = prepare(recipe_from(whole, (*tables.settings, *FROZEN, "plan.curve=constant", "plan.warmup_frac=0", "plan.clip_norm=null")))
+            assert prepared.untrained == names[:-1]
+            assert prepared.notes == tuple(f"{name}: {UNTRAINED}" for name in names[:-1])
+            models = build_models(prepared)
+            torch.set_num_threads(1)
+            list(fit(models, prepared.plan, prepared.streams, **prepared.how))
+            found.append(models["learns"].head.out.weight.detach())
+        torch.testing.assert_close(*found)
 
 
 def test_a_frozen_run_that_is_interrupted_ends_in_the_same_bytes(tables: Tables, tmp_path: Path) -> None:
