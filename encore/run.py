@@ -69,8 +69,7 @@ class Result:
 
     def epoch_of(self, task: str) -> int:
         """The epoch that is reported and kept of a task."""
-        own = self.best.get("tasks", {}) if self.keep == "best_per_task" else {}
-        return own[task]["epoch"] if task in own else self.epoch
+        return _epoch_of(task, self.keep, self.best, self.epoch)
 
     def kept(self, task: str) -> str:
         """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
@@ -347,12 +346,11 @@ class _Log:
         metrics: dict[str, Any] = {}
         notes = list(prepared.notes)
         best = _best_epochs(self.epochs, prepared) if len(prepared.data) > 1 else {}
-        own = best.get("tasks", {}) if prepared.recipe.plan.keep == "best_per_task" else {}
         for task, stream in prepared.streams.items():
             data = prepared.data[task]
             if data.labels.kind == "unlabelled":
                 continue
-            epoch = own[task]["epoch"] if task in own else self.kept_epoch
+            epoch = _epoch_of(task, prepared.recipe.plan.keep, best, self.kept_epoch)
             simple = baselines.fit_tfidf(data.train.texts, data.train.pairs, stream.train.targets, data.labels, seed=seed)
             notes += [prepared.about(task, note) for note in simple.notes]
             metrics[task] = {}
@@ -388,6 +386,11 @@ def _chosen(report: EvalReport, prepared: Prepared, keep: str) -> tuple[str, ...
     if keep == "best_per_task":
         return tuple(task for task in tasks if task in report.best or (report.is_best and not prepared.data[task].metrics))
     return tasks if (report.is_best if keep == "best" else report.is_last) else ()
+
+
+def _epoch_of(task: str, keep: str, best: Mapping[str, Any], kept: int) -> int:
+    """The epoch whose weights `_chosen` has left of a task. best: see `_best_epochs`; kept: the latest of all."""
+    return best["tasks"].get(task, best["common"])["epoch"] if keep == "best_per_task" and best else kept
 
 
 def _best_epochs(epochs: Sequence[Mapping[str, Any]], prepared: Prepared) -> dict[str, Any]:

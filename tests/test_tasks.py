@@ -266,7 +266,7 @@ def test_methods_4_11_by_hand(tables: Tables) -> None:
 
 
 def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables, tmp_path: Path) -> None:
-    one = prepared(tables, "plan.keep=best_per_task", score={"metrics": []})
+    one = prepared(tables, "plan.keep=best_per_task", "seed=4", score={"metrics": []})
     reports: list[EvalReport] = []
     result = execute(one, tmp_path, watch=lambda report: reports.append(report) if isinstance(report, EvalReport) else None)
     for report in reports:
@@ -278,6 +278,9 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables
     assert set(result.best["tasks"]) == {"verdict", "pair"}
     model = encore.load(result.folder)
     assert model.predict([("a lamp", "a box")], task="score")[0].label
+    assert result.epoch_of("score") == result.best["common"]["epoch"] < result.epoch, "its weights are those of the best common epoch"
+    found = model.scores(model.read(tables.dev, task="score"), task="score")
+    np.testing.assert_allclose(found, scores_at(result.folder, "score", "dev", result.epoch_of("score")), atol=1e-5)
     alone = card(replace(result, keep="best"), model.task("score"), Base("tiny", None, {}), name="a/b", made_of="X", to="hf", own_class=True, limits=())
     assert "these figures" not in alone, "there are none"
 
