@@ -8,16 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from encore.data.read import Table, complain, place
+from encore.data.read import SKIP, Table, complain, place
 from encore.errors import did_you_mean
 from encore.types import LabelSpace, TaskKind
 
-__all__ = ["Columns", "infer_columns", "naturally", "read_targets", "with_labels"]
+__all__ = ["Columns", "infer_columns", "naturally", "read_targets", "require_text", "with_labels"]
 
 _PAIRS = (
     ("text_a", "text_b"), ("text", "text_pair"), ("text1", "text2"), ("text_1", "text_2"),
@@ -39,11 +40,14 @@ _LABELS = (  # the first group that has exactly one column in the table wins; tw
     ("category", "categories", "intent", "topic", "topics", "tags", "emotion", "emotions", "stance", "polarity"),
 )  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d+")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
+_WRITTEN = re.compile(r"[+-]?[$€£]? ?[+-]?(?:\d{1,3}(?:[.,'\s]\d{3})+|\d+)(?:[.,]\d+)?\s?[%$€£]?")  # '3,5', '45 %', '1.234,50 €': numbers to people
+_UNNAMED = re.compile(r"column_\d+")  # what `read_table` calls a column without a name
 _SPELLED = frozenset(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
-_ABSENT = frozenset(("nan", "na", "n/a", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity", "?", "-"))
+_MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null"))
+_ABSENT = _MISSING | {"none", "inf", "-inf", "+inf", "infinity", "-infinity", "?", "-"}
 _MOST_CLASSES_OF_NUMBERS = 20
-_SKIP = "Fix the row, or pass --on-bad-row skip."
 
 
 @dataclass(frozen=True)
@@ -174,17 +178,12 @@ def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
     if pool:
         choices = ", ".join(f"'{name}' ({_sample(table, name)})" for name in pool[:6])
         complain([f"{table.name}: several columns could hold the label: {choices}. Say which: --label NAME"])
-    complain(
-        [
-            f"{table.name}: no column looks like a label (columns: {', '.join(table.columns.column_names[:12])}). Say which: --label NAME. "
-            "The first line of the file must hold the column names, such as: text,label"
-        ]
-    )
+    _complain_of_none(table, "no column looks like a label", names, "--label")
 
 
 def _find_texts(table: Table, text: str | None, pair: str | None, label: str | None) -> tuple[str, str | None, str]:
     if text is not None:
-        _require_text(table, [text, pair])
+        require_text(table, [text, pair])
         return text, pair, "given"
     names = [name for name in table.columns.column_names if name not in (label, pair) and _is_text(table, name)]
     plain = {_plain(name): name for name in reversed(names)}
@@ -193,7 +192,7 @@ def _find_texts(table: Table, text: str | None, pair: str | None, label: str | N
             if first in plain and second in plain:
                 return plain[first], plain[second], "by their names"
     else:
-        _require_text(table, [pair])
+        require_text(table, [pair])
     by_name = next((plain[word] for word in _TEXTS if word in plain), None)
     if by_name is not None:
         return by_name, pair, "by its name"
@@ -204,23 +203,24 @@ def _find_texts(table: Table, text: str | None, pair: str | None, label: str | N
         choices = ", ".join(f"'{name}'" for name in wordy[:8])
         complain([f"{table.name}: several columns could hold the text: {choices}. Say which: --text NAME (and --text-pair NAME for a pair of texts)"])
     besides = "" if label is None else f" besides the label '{label}'"
-    complain(
-        [
-            f"{table.name}: no column of texts{besides} (columns: {', '.join(table.columns.column_names[:12])}). Say which: --text NAME. "
-            "The first line of the file must hold the column names, such as: text,label"
-        ]
-    )
+    _complain_of_none(table, f"no column of texts{besides}", table.columns.column_names, "--text")
 
 
-def _require_text(table: Table, names: Sequence[str | None]) -> None:
+def _complain_of_none(table: Table, what: str, names: Sequence[str], option: str) -> NoReturn:
+    """What is there instead: of a csv file, whose header may be missing, the names; of others the types too."""
+    if table.path.suffix.lower() in (".csv", ".tsv"):
+        listed, header = ", ".join(names[:12]), " The first line of the file must hold the column names, such as: text,label"
+    else:
+        listed, header = ", ".join(f"{name}: {table.columns[name].type}" for name in names[:12]), ""
+    complain([f"{table.name}: {what} (columns: {listed}). Say which: {option} NAME.{header}"])
+
+
+def require_text(table: Table, names: Sequence[str | None]) -> None:
+    """Raises DataError where one of these columns holds anything but text."""
     wrong = [name for name in names if name is not None and not _is_text(table, name)]
     if wrong:
-        complain(
-            [
-                f"{table.name}: column '{name}' holds {table.columns[name].type}, expected text. Name another column with --text or --text-pair."
-                for name in wrong
-            ]
-        )
+        expected = "expected text. Name another column with --text or --text-pair."
+        complain([f"{table.name}: column '{name}' holds {table.columns[name].type}, {expected}" for name in wrong])
 
 
 def _is_text(table: Table, name: str) -> bool:
@@ -251,7 +251,7 @@ def _looks_categorical(table: Table, name: str) -> bool:
         return False
     if pa.types.is_list(column.type):
         return True
-    if _plain(name) in ("id", "idx", "index", "guid", "column_1"):
+    if _plain(name) in ("id", "idx", "index", "guid") or _UNNAMED.fullmatch(name):
         return False
     n_distinct = pc.count_distinct(column).as_py()
     if pa.types.is_floating(column.type):
@@ -261,7 +261,7 @@ def _looks_categorical(table: Table, name: str) -> bool:
         return longest <= 60 and n_distinct < max(2, 0.7 * len(table))
     if _is_text(table, name):
         head = [value.strip() for value in column.slice(0, 500).to_pylist() if value]
-        return bool(head) and all(_NUMBER.fullmatch(value) for value in head) and any("." in value for value in head)
+        return bool(head) and all(_NUMBER.fullmatch(value) or _WRITTEN.fullmatch(value) for value in head) and not all(map(_INTEGER.fullmatch, head))
     return n_distinct < max(2, 0.7 * len(table))
 
 
@@ -307,19 +307,21 @@ def with_labels(
     present = {word: count for word, count in counts_by_word.items() if word and count}
     if not present:
         complain([f"{where} is empty in every row."])
-    if kind == "regression":
-        return Columns(text, text_pair, label, "regression")
     numbers = {word: count for word, count in present.items() if _NUMBER.fullmatch(word) and math.isfinite(float(word))}
     others = {word: count for word, count in present.items() if word not in numbers}
     if numbers and others and (pa.types.is_floating(column.type) or _are_mistakes(numbers, others)):
         present = numbers
+    elif kind in (None, "regression"):
+        _refuse_written(where, others)
+    if kind == "regression":
+        return Columns(text, text_pair, label, "regression")
     is_numeric = present is numbers or not others
     if is_numeric and kind is None:
         whole = all(float(word).is_integer() for word in present)
         if not whole:
-            return Columns(text, text_pair, label, "regression", notes=(f"'{label}' holds fractions: a number per row is predicted (regression)",))
+            return Columns(text, text_pair, label, "regression", notes=(f"'{label}' holds fractions: data.kind=multiclass has a class for each",))
         if len({float(word) for word in present}) > _MOST_CLASSES_OF_NUMBERS:
-            note = f"'{label}' holds {len(present)} different whole numbers: a number per row is predicted (regression); pass kind=multiclass to have classes"
+            note = f"'{label}' holds {len(present):,} different whole numbers: data.kind=multiclass has a class for each"
             return Columns(text, text_pair, label, "regression", notes=(note,))
     if is_numeric and all(float(word).is_integer() for word in present):
         present = _merged(present)
@@ -334,12 +336,25 @@ def with_labels(
     return Columns(text, text_pair, label, chosen, names, _all_numbers(names), {name: index for index, name in enumerate(names)}, tuple(notes))
 
 
+def _refuse_written(where: str, others: Mapping[str, int]) -> None:
+    """'1,234' is 1234 to some and 1.234 to others, and '45 %' 45 or 0.45: asked, not guessed."""
+    words = [word for word in others if word.casefold() not in _ABSENT]
+    if words and all(map(_WRITTEN.fullmatch, words)):
+        listed = ", ".join(map(repr, words[:3])) + (", …" if len(words) > 3 else "")
+        complain(
+            [
+                f"{where}: expected numbers written with digits and a decimal point alone, such as 3.5, got {listed}. "
+                "Write them so in the file, or pass data.kind=multiclass to have a class for each."
+            ]
+        )
+
+
 def _class_kind(where: str, names: Sequence[str], kind: TaskKind | None) -> TaskKind:
     if len(names) < 2:
         complain([f"{where} holds one class only ({', '.join(names)}); expected two or more. Add rows of another class, or name another column with --label."])
     if kind == "binary" and len(names) != 2:
         complain(
-            [f"{where}: binary has two labels, got {len(names)}: {', '.join(names[:12])}. Leave the kind out, or merge labels with labels={{cell: name}}."]
+            [f"{where}: binary has two labels, got {len(names)}: {', '.join(names[:12])}. Leave the kind out, or merge labels with data.labels={{cell: name}}."]
         )
     return "multiclass" if kind == "multiclass" or len(names) > 2 else "binary"
 
@@ -388,14 +403,18 @@ def _whole(word: str) -> str:
 
 
 def _odd_labels(label: str, counts: Mapping[str, int]) -> list[str]:
+    def shown(word: str) -> str:
+        return f"{word!r} ({counts[word]:,} row{'s' if counts[word] > 1 else ''})"
+
     folded: dict[str, list[str]] = {}
     for word in counts:
         folded.setdefault(word.casefold(), []).append(word)
     notes = [
-        f"'{label}': {' and '.join(f'{word!r} ({counts[word]:,} rows)' for word in same)} differ only in capitals and are kept apart"
+        f"'{label}': {' and '.join(map(shown, same))} differ only in capitals and are kept apart (data.labels={{cell: name}} merges them)"
         for same in folded.values()
         if len(same) > 1
     ]
+    notes += [f"'{label}': {shown(word)} counts as a class; empty those cells if they have no label" for word in counts if word.casefold() in _MISSING]
     rare = [word for word, count in counts.items() if count == 1]
     if rare:
         listed = ", ".join(repr(word) for word in naturally(rare)[:5]) + (", …" if len(rare) > 5 else "")
@@ -493,7 +512,7 @@ def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray | None, dic
     bad_codes = [code for code, word in enumerate(found.words) if wrong[word]] + [-1]
     for row in np.flatnonzero(np.isin(found.codes, bad_codes)).tolist():
         word = found.words[found.codes[row]] if found.codes[row] >= 0 else ""
-        problems[row] = f"{place(table, row)} column '{columns.label}': {_complaint(word, columns)}. {_SKIP}"
+        problems[row] = f"{place(table, row)} column '{columns.label}': {_complaint(word, columns)}. {SKIP}"
     targets = values[found.codes]
     return targets.astype(np.float32 if columns.kind == "regression" else np.int64), problems
 
@@ -531,12 +550,12 @@ def _multilabel(table: Table, columns: Columns, column: pa.ChunkedArray, *, is_l
         if unknown:
             targets[row] = 0.0
             known = ", ".join(columns.labels[:12]) + (", …" if len(columns.labels) > 12 else "")
-            problems[row] = f"{place(table, row)} column '{columns.label}': expected any of {known}, got {unknown[0]!r}. {_SKIP}"
+            problems[row] = f"{place(table, row)} column '{columns.label}': expected any of {known}, got {unknown[0]!r}. {SKIP}"
 
     if is_list:
         for row, items in enumerate(value for chunk in column.chunks for value in chunk.to_pylist()):
             if items is None:
-                problems[row] = f"{place(table, row)} column '{columns.label}': expected a list of labels (it may be empty), got nothing. {_SKIP}"
+                problems[row] = f"{place(table, row)} column '{columns.label}': expected a list of labels (it may be empty), got nothing. {SKIP}"
             else:
                 mark(row, [part for part in (str(item).strip() for item in items if item is not None) if part])
         return targets, problems
@@ -544,7 +563,7 @@ def _multilabel(table: Table, columns: Columns, column: pa.ChunkedArray, *, is_l
     parts_of = [_parts(word) for word in found.words]
     for row, code in enumerate(found.codes.tolist()):
         if code < 0:
-            problems[row] = f"{place(table, row)} column '{columns.label}': expected labels (an empty cell is fine: none), got null. {_SKIP}"
+            problems[row] = f"{place(table, row)} column '{columns.label}': expected labels (an empty cell is fine: none), got null. {SKIP}"
         else:
             mark(row, parts_of[code])
     return targets, problems

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from encore.data import split as splitting
 from encore.data import tasks
-from encore.data.columns import Columns, infer_columns, read_targets
-from encore.data.read import OnBadRow, Table, complain, one_line, place, read_table, shown, skipped_note
+from encore.data.columns import Columns, infer_columns, read_targets, require_text
+from encore.data.read import SKIP, OnBadRow, Table, complain, one_line, place, read_table, shown, skipped_note
 from encore.errors import Complaints, DataError, EncoreError, RecipeError, did_you_mean
 from encore.types import LabelSpace, TaskKind
 
@@ -32,7 +32,6 @@ _METRICS: Mapping[TaskKind, tuple[str, ...]] = {
     "regression": ("pearson", "spearman"),
     "unlabelled": (),
 }
-_SKIP = "Fix the row, or pass --on-bad-row skip."
 
 
 @dataclass(frozen=True)
@@ -451,7 +450,7 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
     for column, values in ((columns.text, texts), (columns.text_pair, pairs)):
         if values is not None:
             for row in np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(values), "").to_numpy()).tolist():
-                problems.setdefault(row, f"{place(table, row)} column '{column}': the text is blank. {_SKIP}")
+                problems.setdefault(row, f"{place(table, row)} column '{column}': the text is blank. {SKIP}")
     extra = {word: table.columns[word] for word in keep}
     notes = (table.skipped,) if table.skipped else ()
     dataset = Dataset(name, texts, pairs, targets, table.rows, table.digest, str(table.path), table.lines, extra, notes, _how_read(table))
@@ -467,9 +466,8 @@ def _build(table: Table, columns: Columns, normalise: str | None, name: str, on_
 
 
 def _texts(table: Table, name: str, normalise: str | None) -> pa.ChunkedArray:
+    require_text(table, [name])
     column = table.columns[name]
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        complain([f"{table.name}: column '{name}' holds {column.type}, expected text. Name another column with --text or --text-pair."])
     if column.null_count:
         column = pc.fill_null(column, "")
     return _normalised(column, normalise)

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from encore import files
 from encore.errors import DataError
 
-__all__ = ["OnBadRow", "Table", "check_target", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
+__all__ = ["SKIP", "OnBadRow", "Table", "check_target", "complain", "one_line", "place", "read_table", "shown", "skipped_note", "write_rows"]
 
 OnBadRow = Literal["fail", "skip"]
 
@@ -43,7 +43,7 @@ _DELIMITER_WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "p
 _USUAL = (".csv", ".tsv", ".jsonl", ".parquet")  # what a hint calls a table: of .json files few are one
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_SKIP = "Fix the row, or pass --on-bad-row skip."
+SKIP = "Fix the row, or pass --on-bad-row skip."  # the end of every complaint about a row
 _EXCEL_NOTE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # the first line of some exports, which tells Excel the delimiter and is no row
 
 
@@ -110,7 +110,7 @@ def place(table: Table, index: int) -> str:
 
 def skipped_note(name: str, problems: Sequence[str]) -> str:
     """What a run says of the rows that `on_bad_row: skip` dropped: how many, and the first reasons in full."""
-    first = "; ".join(problem.replace(f" {_SKIP}", "").rstrip(".") for problem in problems[:3])
+    first = "; ".join(problem.replace(f" {SKIP}", "").rstrip(".") for problem in problems[:3])
     more = f"; … and {len(problems) - 3:,} more" if len(problems) > 3 else ""
     return one_line(f"{name}: {len(problems):,} bad row{'s' if len(problems) > 1 else ''} skipped ({first}{more})")
 
@@ -340,7 +340,8 @@ def _is_western(data: bytes) -> bool:
     """Whether bytes that are not UTF-8 can only be Windows-1252 (or Latin-1, of which it is a superset for text).
 
     Not if a byte is unassigned there; not if there are proper UTF-8 sequences too (a UTF-8 file with damage, or two files in one); not if the high bytes stand
-    in runs, as Cyrillic, Greek or Chinese words do: in the languages that Windows-1252 is for, accented letters are scattered among plain ones.
+    in runs of three and more, as Cyrillic, Greek or Chinese words do: in the languages that Windows-1252 is for, an accented letter
+    has one beside it at most (Größe).
     """
     array = np.frombuffer(data, dtype=np.uint8)
     high = array >= 0x80
@@ -348,8 +349,8 @@ def _is_western(data: bytes) -> bool:
         return False
     n_high = int(high.sum())
     n_proper = sum(map(len, re.findall(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", data)))
-    n_neighbours = int((high[1:] & high[:-1]).sum())
-    return n_proper * 10 <= n_high and n_neighbours * 4 <= n_high
+    n_inner = int((high[2:] & high[1:-1] & high[:-2]).sum())
+    return n_proper * 10 <= n_high and n_inner * 4 <= n_high
 
 
 def _text(data: bytes, encoding: str) -> io.TextIOWrapper:
@@ -485,17 +486,17 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
 
 def _quote_problem(name: str, start: int, end: int, error: str) -> str:
     if "unexpected end" in error:
-        return f'{name}:{start}: a quoted cell opens in this row and is never closed. Close it, or double the quotes inside a cell: "". {_SKIP}'
+        return f'{name}:{start}: a quoted cell opens in this row and is never closed. Close it, or double the quotes inside a cell: "". {SKIP}'
     if "expected after" in error:
         until = f" and closes on line {end}" if end > start else ""
-        return f'{name}:{start}: a quoted cell opens in this row{until} with more text after its closing quote. Double the quotes inside the cell: "". {_SKIP}'
-    return f"{name}:{start}: not a csv row ({error}). {_SKIP}"
+        return f'{name}:{start}: a quoted cell opens in this row{until} with more text after its closing quote. Double the quotes inside the cell: "". {SKIP}'
+    return f"{name}:{start}: not a csv row ({error}). {SKIP}"
 
 
 def _ragged_problem(name: str, line: int, header: Sequence[str], got: int, delimiter: str, *, literal: bool) -> str:
     columns = f"{len(header)} cell{'s' if len(header) > 1 else ''} ({_some(header)})"
     why = f" A cell that holds {_say(delimiter)} must stand in double quotes." if got > len(header) and not literal else ""
-    return f"{name}:{line}: expected {columns}, got {got}.{why} {_SKIP}"
+    return f"{name}:{line}: expected {columns}, got {got}.{why} {SKIP}"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -509,6 +510,7 @@ def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]
         raise DataError(f"{name}:1: the header line has a quote that is not closed. Expected column names, such as: text,label") from None
     if header is None:
         complain([f"{name}: the file is empty; expected a header line and at least two rows."])
+    others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     header = [" ".join(cell.split()) or f"column_{number}" for number, cell in enumerate(header, 1)]
     twice = sorted({cell for cell in header if header.count(cell) > 1})
     if twice:
@@ -518,7 +520,6 @@ def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]
                 for word in twice
             ]
         )
-    others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others:
         complain(
             [
@@ -546,13 +547,13 @@ def _jsonl(text: io.TextIOWrapper, name: str) -> _Parsed:
                 raise ValueError(f'expected an object such as {{"text": …, "label": …}}, got {_short(line.strip())}')
             line.encode() if "\\ud" not in line.lower() else json.dumps(record, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
-            parsed.problems.append(f"{name}:{line_number}: not JSON ({error.msg} at column {error.colno}): {_short(line.strip())}. {_SKIP}")
+            parsed.problems.append(f"{name}:{line_number}: not JSON ({error.msg} at column {error.colno}): {_short(line.strip())}. {SKIP}")
         except UnicodeEncodeError:
-            parsed.problems.append(f"{name}:{line_number}: half of a surrogate pair (\\ud800–\\udfff), which is no character. {_SKIP}")
+            parsed.problems.append(f"{name}:{line_number}: half of a surrogate pair (\\ud800–\\udfff), which is no character. {SKIP}")
         except RecursionError:
-            parsed.problems.append(f"{name}:{line_number}: nested too deeply; expected a flat object. {_SKIP}")
+            parsed.problems.append(f"{name}:{line_number}: nested too deeply; expected a flat object. {SKIP}")
         except ValueError as error:
-            parsed.problems.append(f"{name}:{line_number}: {error}. {_SKIP}")
+            parsed.problems.append(f"{name}:{line_number}: {error}. {SKIP}")
         else:
             block.append(record)
             parsed.lines.append(line_number)

@@ -113,8 +113,12 @@ def test_a_file_without_a_header_is_recognised() -> None:
 
 
 def test_no_label_at_all() -> None:
-    assert "no column looks like a label (columns: text). Say which: --label NAME" in complaint(table_of({"text": TEXTS}))
-    assert "no column of texts besides the label 'label'" in complaint(table_of({"label": [1, 2, 1], "n": [1, 2, 3]}))
+    assert complaint(table_of({"text": TEXTS})) == "t.parquet: no column looks like a label (columns: text: string). Say which: --label NAME."
+    numbers = table_of({"label": [1, 2, 1], "n": [1, 2, 3]})
+    assert complaint(numbers) == "t.parquet: no column of texts besides the label 'label' (columns: label: int64, n: int64). Say which: --text NAME."
+    Path("t.csv").write_text("An export of 2024,\n,\ntext,label\n" + "".join(f"good {row},a\nbad {row},b\n" for row in range(9)))  # a title above the header, as spreadsheets have it
+    header = "The first line of the file must hold the column names, such as: text,label"
+    assert complaint(read_table("t.csv")) == f"t.csv: no column looks like a label (columns: An export of 2024, column_2). Say which: --label NAME. {header}"
 
 
 # ------------------------------------------------------------------------------------------------ which kind
@@ -160,7 +164,7 @@ def test_given_kinds_and_names_are_obeyed() -> None:
     assert (targets, problems, columns.labels) == ([0, 1, 2, 1], [], ("bad", "so so", "good"))
     targets, _, columns = targets_of(cells([1, 2, 4, 5]), labels={"1": "bad", "2": "bad", "4": "good", "5": "good"})
     assert (targets, columns.kind) == ([0, 0, 1, 1], "binary")
-    assert complaint(cells([1, 2, 3]), kind="binary") == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, or merge labels with labels={cell: name}."
+    assert complaint(cells([1, 2, 3]), kind="binary") == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, or merge labels with data.labels={cell: name}."
     assert complaint(cells([1, 2, 3]), labels=["1", "1"]) == "labels: '1' is listed twice."
 
 
@@ -172,8 +176,37 @@ def test_one_class_and_no_class_and_a_class_per_row() -> None:
 
 def test_odd_labels_are_announced() -> None:
     notes = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"])).notes
-    assert "'label': 'Yes' (1 rows) and 'yes' (2 rows) differ only in capitals and are kept apart" in notes
+    assert "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals and are kept apart (data.labels={cell: name} merges them)" in notes
     assert "'label': 2 labels occur in one row only ('postive', 'Yes')" in notes
+
+
+def test_a_missing_value_that_is_written_out_is_a_class_and_told() -> None:
+    notes = infer_columns(cells(["a", "#N/A", "b", "#N/A", "none", "a", "b", "none"])).notes
+    assert notes[1:] == ("'label': '#N/A' (2 rows) counts as a class; empty those cells if they have no label",)
+
+
+@pytest.mark.parametrize("label", [["3,5", "4", "2,0"], ["45 %", "7%", "100 %"], ["1,234", "99,000", "1,000,000"], ["1.234,50 €", "3,00 €", "n/a"], ["$5", "-$1.50", "$2"]])
+def test_numbers_in_another_writing_are_asked_about(label: list[str]) -> None:
+    words = [word for word in label if word not in ("4", "n/a")]
+    expected = (
+        "t.csv: column 'label': expected numbers written with digits and a decimal point alone, such as 3.5, got "
+        f"{', '.join(map(repr, words))}. Write them so in the file, or pass data.kind=multiclass to have a class for each."
+    )
+    assert complaint(cells(label * 10)) == complaint(cells(label * 10), kind="regression") == expected
+    assert len(infer_columns(cells(label * 10), kind="multiclass").labels) == 3
+    few = cells(["1", "2", "3"] * 20 + label[:1])
+    assert len(targets_of(few)[1]) == 1  # one slip among numbers is the row's mistake, told with its line
+
+
+def test_a_column_of_numbers_in_another_writing_is_found_by_its_cells() -> None:
+    rows = [f'{row};"some text {row}";{row // 10},{row % 10}\n' for row in range(40)]
+    Path("t.csv").write_text("Nr;Text;Note\n" + "".join(rows))
+    assert complaint(read_table("t.csv")).startswith("t.csv: column 'Note': expected numbers written with digits and a decimal point alone")
+
+
+@pytest.mark.parametrize("label", [["01.02.2024", "03.04.2024"], ["1/5", "4/5"], ["1.2.3", "1.2.4"], ["1 star", "2 stars"], ["3,5 stars", "4 stars"], ["3,5", "unsure"], ["C3", "C4"]])
+def test_what_only_begins_like_a_number_is_a_class(label: list[str]) -> None:
+    assert infer_columns(cells(label * 10)).labels == tuple(label)
 
 
 @given(st.lists(st.integers(-50, 50), unique=True, min_size=1))

@@ -96,6 +96,11 @@ def test_encodings_are_found_and_announced(codec: str, mark: bytes, said: str, h
     assert table.lines.tolist() == [2, 3]
 
 
+def test_two_accented_letters_side_by_side_are_western(here: Path) -> None:
+    (here / "t.csv").write_bytes("Text;Note\ndie Größe paßt für uns;gut\nzu groß, süß;schlecht\n".encode("cp1252"))
+    assert read_table("t.csv").columns["Text"].to_pylist() == ["die Größe paßt für uns", "zu groß, süß"]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_delimiters_are_found_and_announced(delimiter: str, suffix: str, here: Path) -> None:
@@ -283,6 +288,8 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     assert complaint("t.csv", encoding="latin1252").startswith("t.csv: no encoding called 'latin1252'.")
     assert complaint("t.csv", encoding="base64").startswith("t.csv: 'base64' is no text encoding.")
     assert read_table("t.csv", encoding="latin-1").columns["text"].to_pylist() == ["fein", "schön"]
+    Path("t.csv").write_bytes(b"text\tlabel\na, b\tc\n")
+    assert complaint("t.csv", delimiter=",") == "t.csv:1: with delimiter ',' there is one column, called 'text label'. It looks separated by tab: leave --delimiter out, or pass tab."
 
 
 def test_two_encodings_in_one_file_are_not_guessed_at(here: Path) -> None:
