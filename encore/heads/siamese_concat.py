@@ -1,7 +1,7 @@
 """Both texts' vectors and what can be made of the two, side by side, then one linear layer.
 
 Source: SerBERTus §3, [u; v] and [u; v; n] (METHODS 4.2); Sentence-BERT, [u; v; |u − v|]; Conneau et al. 2017 (InferSent), [u; v; |u − v|; u·v].
-Differs: n = (u − v) / max(‖u − v‖, 1e-8), and no gradient goes through it where u = v, where it would be 1e8 or not a number.
+Differs: n = (u − v) / max(‖u − v‖, 1e-8), and below 1e-8 no gradient goes through it, which would be 1e8 or not a number.
 Cost: (parts·width + 1)·scores parameters.
 """
 
@@ -56,7 +56,7 @@ def _part(name: str, u: Tensor, v: Tensor) -> Tensor:
 
 
 def _direction(difference: Tensor) -> Tensor:
-    """(rows, width), each line of length 1, or 0 where it is shorter than 1e-8."""
+    """(rows, width), each line of length 1, or shorter where it was shorter than 1e-8."""
     short = difference.detach().norm(dim=1, keepdim=True) < 1e-8
     safe = difference.masked_fill(short, 1.0)                       # anything with a length: neither its value nor its gradient is used
-    return (safe / safe.norm(dim=1, keepdim=True)).masked_fill(short, 0.0)
+    return torch.where(short, difference.detach() / 1e-8, safe / safe.norm(dim=1, keepdim=True))

@@ -140,6 +140,18 @@ def test_where_both_are_the_same_n_is_0_and_so_is_its_gradient(scale: float) -> 
     assert not v.grad.any()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("length", "factor"), [(1e-9, 0.1), (0.9e-8, 0.9), (1.1e-8, 1.0), (1e-3, 1.0)])
+def test_a_short_difference_is_divided_by_no_less_than_1e_8(length: float, factor: float) -> None:
+    """METHODS 4.2, with vectors so short themselves that float32 can tell them apart."""
+    head = SiameseConcat(2, 2, parts=("n",), dropout=0.0)
+    u = torch.tensor([[0.6 * length, 0.0]], requires_grad=True)
+    scores = head.score(u, torch.tensor([[0.0, 0.8 * length]]))
+    torch.testing.assert_close(scores - head.out.bias, factor * (torch.tensor([[0.6, -0.8]]) @ head.out.weight.T))
+    scores[0, 0].backward()
+    assert u.grad is not None
+    assert bool(u.grad.any()) == (factor == 1)
+
+
 def test_every_part_has_a_finite_gradient_where_both_are_the_same() -> None:
     u = vectors(1).requires_grad_()
     head = SiameseConcat(WIDTH, 2, parts=("u", "v", "n", "difference", "product"), dropout=0.0)
