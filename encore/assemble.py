@@ -13,6 +13,7 @@ from encore import catalogue
 from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Shape
 from encore.errors import Complaints, RecipeError
+from encore.files import canonical
 from encore.model import Branch, TaskModel, seeded
 from encore.types import LabelSpace, Spec
 
@@ -72,13 +73,13 @@ def _width(branch: Branch) -> int:
 
 
 def _alike(parts: Mapping[str, Part]) -> dict[str, str]:
-    """Task → the first task with the same pooling."""
-    firsts: dict[str, str] = {}
-    return {task: firsts.setdefault(repr((sorted(part.pooling.items()), _layer_between(part))), task) for task, part in parts.items()}
+    """Task → the first task with the same pooling. Whether a default is written out makes no difference, as in the name of a run."""
+    firsts: dict[bytes, str] = {}
+    return {task: firsts.setdefault(canonical([catalogue.written_out("pooling", part.pooling), _layer_between(part)]), task) for task, part in parts.items()}
 
 
 def _layer_between(part: Part) -> Any:
-    return sorted(part.pair.items()) if hasattr(catalogue.find("pairs", part.pair["name"]), "attend") else None
+    return catalogue.written_out("pairs", part.pair) if hasattr(catalogue.find("pairs", part.pair["name"]), "attend") else None
 
 
 def _head(task: str, part: Part, width: int, seed: int, told: Told) -> Any:

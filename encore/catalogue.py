@@ -15,7 +15,7 @@ from typing import Any
 
 from encore.errors import RecipeError, did_you_mean
 
-__all__ = ["SINGULAR", "about", "build", "find", "kinds", "names", "settings"]
+__all__ = ["SINGULAR", "about", "build", "find", "kinds", "names", "settings", "written_out"]
 
 _HERE = Path(__file__).parent
 SINGULAR = {                                            # folder → what one of its techniques is called
@@ -56,6 +56,11 @@ def settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a technique: these are what a recipe may set."""
     signature = inspect.signature(find(kind, name))
     return {key: parameter for key, parameter in signature.parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def written_out(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """`{name: …, setting: …}` with every default beside what is set: equal for two that build the same."""
+    return {"name": spec["name"], **{key: parameter.default for key, parameter in settings(kind, spec["name"]).items()}, **spec}
 
 
 def build(kind: str, spec: str | Mapping[str, Any], *given: Any) -> Any:

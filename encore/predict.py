@@ -71,8 +71,8 @@ class LoadedTask:
 
     @property
     def reading(self) -> str:
-        """What two tasks have in common that read the same texts in the same way."""
-        how = None if self.columns.text_pair is None else sorted(self.pair.items())
+        """What two tasks have in common that read the same texts in the same way, in whatever order their pairs were met in training."""
+        how = None if self.columns.text_pair is None else sorted((catalogue.written_out("pairs", self.pair) | {"order": "given"}).items())
         return repr((self.columns.text, self.columns.text_pair, self.normalise, self.max_length, self.truncation, how))
 
 

@@ -413,6 +413,18 @@ def test_what_makes_two_tasks_read_the_same_text_otherwise(
     assert (other.explainable, other.in_one_row) == (explainable, in_one_row)
 
 
+def test_in_which_order_pairs_were_met_in_training_makes_no_difference(kept: Mapping[str, Result], tables: Tables) -> None:
+    """Nor does a default that is written out."""
+    model = encore.load(kept["last"].folder)
+    dataset = model.read(tables.dev, task="score")
+    expected = model.scores_of(["score", "pair"], dataset)
+    drawn = replace(model.task("score"), pair={"name": "cross", "order": "random", "segments": "family"})
+    assert drawn.reading == model.task("score").reading
+    for tasks in (["score", "pair"], ["pair", "score"]):
+        found = replace(model, tasks={**model.tasks, "score": drawn}).scores_of(tasks, dataset)
+        assert all(np.array_equal(found[task], expected[task]) for task in tasks)
+
+
 def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], tables: Tables, warm: Warm, tmp_path: Path) -> None:
     folder = kept["best"].folder
     several = warm.run(["predict", folder, tables.dev, "--task", "pair,score", "-o", tmp_path / "both.csv", "--quiet"])

@@ -287,6 +287,19 @@ def test_other_poolings_are_not_shared(other: Part) -> None:
     assert twins["a"].branches[0] is twins["b"].branches[0]
 
 
+@pytest.mark.parametrize(("written", "pair"), [
+    ({"name": "pooler", "frozen": False}, {"name": "siamese_attend", "n_heads": 4}), ({"name": "max_seq_mha", "k": 3, "n_heads": 4}, CROSS),
+    ({"name": "concat", "of": ["cls", "mean"]}, CROSS), ({"name": "concat", "of": ("cls", "mean")}, CROSS),
+])  # fmt: skip
+def test_a_default_that_is_written_out_parts_nothing(written: dict[str, Any], pair: dict[str, Any]) -> None:
+    """The name of a run does not tell the two apart, so neither may its weights. What was a tuple is a list when it is loaded."""
+    encoder = load.build(TINY | {"hidden_size": 16})
+    head = {"name": "linear" if pair is CROSS else "siamese_concat"}
+    of = {"bare": Part(SST, {"name": written["name"]}, head, {"name": pair["name"]}), "written": Part(SST, written, head, pair)}
+    models = assemble(of, "one", encoder, encoder.shape, seed=1)
+    assert models["bare"].branches[0] is models["written"].branches[0]
+
+
 def test_the_norm_behind_a_task_s_own_layers_is_its_own() -> None:
     """Of a family that has one there."""
     sizes = {key: TINY[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")}
