@@ -75,8 +75,8 @@ def first_light(found: dict[str, Any]) -> str:
     notes = sorted({f"{cell['task']}: {note}" for cell in cells for note in cell["results"]["notes"]})
     if older := {cell["results_version"] for cell in cells} - {RESULTS_VERSION}:
         notes.append(
-            f"made with results version {', '.join(map(str, sorted(older)))}; the code is at {RESULTS_VERSION}, where sums are added in another order and "
-            "dropout draws elsewhere: the same recipe is another draw of the same experiment"
+            f"made with results version {', '.join(map(str, sorted(older)))}; the code is at {RESULTS_VERSION}, where the same recipe is another draw of "
+            "the same experiment"
         )
     return text + "\n" + "".join(f"* {note}\n" for note in notes) + f"\nRuns: {', '.join(cell['run'] for cell in cells)}.\n"
 

@@ -1,7 +1,8 @@
 """What a frozen encoder gives to each example, computed once: the epochs after the first need no encoder.
 
 A pooling is a `reduce` without parameters and a `finish` that trains (encore.types.Pooling). With the encoder frozen and in eval mode, what `reduce` returns
-for an example is always the same, so it is kept in memory, line by line, and batches are put together from it.
+for an example is always the same, so it is kept in memory, line by line, and batches are put together from it. Of a model with a `Frozen` encoder beside a
+trained one that branch alone is kept.
 """
 
 from __future__ import annotations
@@ -19,38 +20,59 @@ from torch import Tensor
 
 from encore.data.batches import collate, evaluation_batches
 from encore.data.tokenise import TokenStore, take_runs
+from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
 from encore.model import TaskModel
 from encore.types import Tokens
 
-__all__ = ["Kept", "check_room", "keep", "n_bytes"]
+__all__ = ["Kept", "check_room", "fits", "frozen", "keep", "n_bytes"]
 
 _SHARE = 0.7                                     # of the memory that is free now; training needs some too
+_BESIDE = 1 << 30                                # bytes for `Frozen` encoders of a run, which can be asked again instead
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Lines of the rows of a store: per branch (rows, width) or (tokens, width) float32, as its pooling's `unit` says."""
+    """Lines of the rows of a store: per branch (rows, width) or (tokens, width) float32, as its pooling's `unit` says; None for one that is not kept."""
 
     store: TokenStore
     units: tuple[str, ...]
-    lines: tuple[Tensor, ...]
+    lines: tuple[Tensor | None, ...]
 
     def with_lines(self, tokens: Tokens, rows: np.ndarray) -> Tokens:
         """The tokens of `rows`, in that order, with what the encoder has given them."""
-        found = []
+        found: list[Tensor | None] = []
         for unit, lines in zip(self.units, self.lines, strict=True):
             at = rows if unit == "rows" else take_runs(self.store.offsets[:-1][rows], self.store.lengths[rows])
-            found.append(lines.index_select(0, torch.from_numpy(np.asarray(at, dtype=np.int64))).to(tokens.ids.device))
+            found.append(None if lines is None else lines.index_select(0, torch.from_numpy(np.asarray(at, dtype=np.int64))).to(tokens.ids.device))
         return replace(tokens, reduced=tuple(found))
 
 
-def keep(model: TaskModel, store: TokenStore) -> Kept:
-    """Ask the model's encoders about every row, once. The same bits whenever it is done: the batches depend on the lengths alone."""
+def frozen(model: TaskModel, *, all_of_them: bool) -> tuple[bool, ...]:
+    """Which of its branches have an encoder that never changes. all_of_them: nothing but heads is trained now."""
+    branches: Sequence[Any] = list(model.branches)
+    return tuple(all_of_them or isinstance(branch.encoder, Frozen) for branch in branches)
+
+
+def fits(models: Mapping[str, TaskModel], stores: Mapping[str, Sequence[TokenStore]]) -> bool:
+    """Whether `Frozen` encoders beside trained ones are to be kept. A matter of the texts alone: on no machine does a run take another way."""
+    needed = 0
+    for task, model in models.items():
+        branches: Sequence[Any] = list(model.branches)
+        needed += n_bytes([branch.pooling for branch, still in zip(branches, frozen(model, all_of_them=False), strict=True) if still], stores[task])
+    return needed <= _BESIDE
+
+
+def keep(model: TaskModel, store: TokenStore, which: Sequence[bool] | None = None) -> Kept:
+    """Ask the model's encoders about every row, once; `which` branches, all if None. The same bits whenever it is done: the batches depend on the lengths
+    alone."""
     branches: Sequence[Any] = list(model.branches)
     units = tuple(branch.pooling.unit for branch in branches)
     device = next(model.parameters()).device
-    lines = [torch.empty(_n_lines(unit, store), branch.pooling.reduced_width) for unit, branch in zip(units, branches, strict=True)]
+    lines = [
+        torch.empty(_n_lines(unit, store), branch.pooling.reduced_width) if wanted else None
+        for unit, branch, wanted in zip(units, branches, which or [True] * len(branches), strict=True)
+    ]
     was_training = model.training
     model.eval()
     try:
@@ -58,9 +80,10 @@ def keep(model: TaskModel, store: TokenStore) -> Kept:
             for rows in evaluation_batches(store.lengths):
                 tokens = collate(store, rows, device)
                 for unit, branch, found in zip(units, branches, lines, strict=True):
+                    if found is None:
+                        continue
                     at = rows if unit == "rows" else take_runs(store.offsets[:-1][rows], store.lengths[rows])
-                    reduced = branch.pooling.reduce(branch.encoder(tokens, layers=branch.pooling.layers))
-                    found[torch.from_numpy(np.asarray(at, dtype=np.int64))] = reduced.float().cpu()
+                    found[torch.from_numpy(np.asarray(at, dtype=np.int64))] = branch.pooling.reduce(branch.encoded(tokens)[0]).float().cpu()
     finally:
         model.train(was_training)
     return Kept(store, units, tuple(lines))

@@ -13,7 +13,7 @@ from encore import rng
 from encore.encoder.borrowed import Borrowed
 from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.words import WordTable
-from encore.types import Output, Pooling, Tokens
+from encore.types import Encoded, Output, Pooling, Tokens
 
 __all__ = ["Branch", "Memo", "TaskModel", "encoders_of", "first_names", "seeded", "unique_parameters", "unique_state", "word_tables"]
 
@@ -31,13 +31,18 @@ class Branch(nn.Module):
         """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with `embedded` changed. `memo`: of this batch, in eval mode."""
         if memo is not None and ("vectors", id(self)) in memo:
             return memo["vectors", id(self)], memo["embedded", id(self)]
-        if embedded is None:
-            embedded = self.encoder.embedded(tokens)
-        first_only = getattr(self.pooling, "first_only", False)
-        vectors = self.pooling(self.encoder.run(embedded, tokens, layers=self.pooling.layers, first_only=first_only, memo=memo))
+        encoded, embedded = self.encoded(tokens, embedded, memo)
+        vectors = self.pooling(encoded)
         if memo is not None:
             memo["vectors", id(self)], memo["embedded", id(self)] = vectors, embedded
         return vectors, embedded
+
+    def encoded(self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None) -> tuple[Encoded, Tensor]:
+        """What the pooling reads, and the embeddings that it came from."""
+        if embedded is None:
+            embedded = self.encoder.embedded(tokens)
+        first_only = getattr(self.pooling, "first_only", False)
+        return self.encoder.run(embedded, tokens, layers=self.pooling.layers, first_only=first_only, memo=memo), embedded
 
 
 class TaskModel(nn.Module):
@@ -50,21 +55,21 @@ class TaskModel(nn.Module):
         self.head: Any = head                   # nn.Module says that its attributes are tensors or modules; a head has `embed` and `score`
         self.n_sides = n_sides
 
-    def forward(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None, memo: Memo | None = None) -> Output:
+    def forward(self, tokens: Tokens, embedded: Sequence[Tensor | None] | None = None, memo: Memo | None = None) -> Output:
         """`embedded`: one (tokens, width) per branch instead of what the embedding layers give. `memo`: see Branch."""
         vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
         embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
         return Output(self.head.score(*embeddings), embeddings, used)
 
-    def vectors(self, tokens: Tokens, embedded: Sequence[Tensor] | None = None, memo: Memo | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that it came from."""
-        if tokens.reduced is not None:
-            branches: Sequence[Any] = list(self.branches)
-            found, used = tuple(branch.pooling.finish(lines, tokens) for branch, lines in zip(branches, tokens.reduced, strict=True)), ()
-        else:
-            starts = [None] * len(self.branches) if embedded is None else embedded
-            found, used = zip(*(branch(tokens, start, memo) for branch, start in zip(self.branches, starts, strict=True)), strict=True)
+    def vectors(self, tokens: Tokens, embedded: Sequence[Tensor | None] | None = None, memo: Memo | None = None) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that it came from, None where its encoder was not asked."""
+        branches: Sequence[Any] = list(self.branches)
+        nothing = (None,) * len(branches)
+        each = zip(branches, tokens.reduced or nothing, embedded or nothing, strict=True)
+        found, used = zip(
+            *(branch(tokens, start, memo) if lines is None else (branch.pooling.finish(lines, tokens), None) for branch, lines, start in each), strict=True
+        )
         return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
 
 

@@ -22,7 +22,7 @@ from encore.data.batches import batch_places, collate, epoch_order, evaluation_b
 from encore.data.tokenise import TokenStore
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
-from encore.kept import Kept, keep
+from encore.kept import Kept, fits, frozen, keep
 from encore.mixing.even import Even
 from encore.model import Memo, TaskModel, unique_parameters, word_tables
 from encore.statistics import MetricWarning
@@ -200,7 +200,7 @@ def fit(
     while state.phase < len(plan) and not state.finished:
         phase = plan[state.phase]
         _freeze(models, phase)
-        kept = _kept(models, streams) if phase.trainable == "heads" else {}
+        kept = _kept(models, streams, phase)
         if state.optimiser is None:
             state.optimiser = optim.adamw(state.parameters, phase)
         epochs_before = sum(earlier.epochs for earlier in plan[: state.phase])
@@ -436,10 +436,14 @@ def _deciding(stream: Stream, sets: Mapping[str, Mapping[str, float]]) -> float:
     return value if higher_is_better(stream.metrics[0]) else -value
 
 
-def _kept(models: Mapping[str, TaskModel], streams: Mapping[str, Stream]) -> dict[tuple[str, str], Kept]:
-    """(task, set) → what the encoder gives to its rows; a training set is called "train", which no dev set is."""
-    sets = {(task, name): rows for task, stream in streams.items() for name, rows in {TRAIN: stream.train, **stream.dev}.items()}
-    return {(task, name): keep(models[task], rows.store) for (task, name), rows in sets.items()}
+def _kept(models: Mapping[str, TaskModel], streams: Mapping[str, Stream], phase: Phase) -> dict[tuple[str, str], Kept]:
+    """(task, set) → what the encoders that do not change give to its rows; a training set is called "train", which no dev set is."""
+    sets = {task: {TRAIN: stream.train.store, **{name: rows.store for name, rows in stream.dev.items()}} for task, stream in streams.items()}
+    heads_only = phase.trainable == "heads"
+    if not heads_only and not fits(models, {task: list(stores.values()) for task, stores in sets.items()}):
+        return {}
+    which = {task: frozen(models[task], all_of_them=heads_only) for task in sets}
+    return {(task, name): keep(models[task], store, which[task]) for task, stores in sets.items() for name, store in stores.items() if any(which[task])}
 
 
 def _tokens(store: TokenStore, at: np.ndarray, device: torch.device, kept: Kept | None) -> Tokens:

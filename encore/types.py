@@ -46,7 +46,7 @@ class LabelSpace:
 class Tokens:
     """The real tokens of some rows, end to end.
 
-    reduced: what each branch's pooling reduces them to, where that is known and the encoder need not be asked (encore.kept).
+    reduced: per branch what its pooling reduces them to, where that is known and the encoder need not be asked (encore.kept), None where it is not.
     ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
     for the device.
     """
@@ -56,7 +56,7 @@ class Tokens:
     positions: Tensor
     offsets: Tensor
     lengths: tuple[int, ...]
-    reduced: tuple[Tensor, ...] | None = None
+    reduced: tuple[Tensor | None, ...] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -105,7 +105,7 @@ class Output:
 
     scores: Tensor                              # (rows, n_scores) float32: logits, or the value for regression
     embeddings: tuple[Tensor, ...]              # one (rows, head width) per side
-    embedded: tuple[Tensor, ...] = ()           # one (tokens, width) per branch: where SMART re-enters
+    embedded: tuple[Tensor | None, ...] = ()    # one (tokens, width) per branch: where SMART re-enters; None where a frozen encoder was not asked again
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import torch
 from conftest import Tables
 
 from encore import catalogue, kept
+from encore.data.batches import collate
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
 from encore.model import Branch, TaskModel, unique_state
@@ -41,7 +42,7 @@ def _of_clear_norms(models: dict[str, TaskModel]) -> dict[str, TaskModel]:
 
 
 @pytest.mark.parametrize("pooling", catalogue.names("pooling"))
-def test_the_same_as_asking_the_encoder_every_time(tables: Tables, pooling: str) -> None:
+def test_the_same_as_asking_the_encoder_every_time(tables: Tables, pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = tables.prepared(*FROZEN, f"pooling={SPECS.get(pooling, pooling)}")
     (task,) = prepared.data
     once = _of_clear_norms(build_models(prepared))
@@ -51,6 +52,7 @@ def test_the_same_as_asking_the_encoder_every_time(tables: Tables, pooling: str)
     (branch,) = slow[task].branches
     slow[task] = TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], slow[task].head)                   # type: ignore[arg-type]
     (phase,) = prepared.plan
+    monkeypatch.setattr("encore.train._kept", lambda *_: {})
     theirs = trained(prepared, slow, [type(phase)(**{**vars(phase), "trainable": "all"})])
     assert [one.loss for one in mine if isinstance(one, StepReport)] == pytest.approx([one.loss for one in theirs if isinstance(one, StepReport)], rel=1e-4)
     for one, other in zip(mine, theirs, strict=True):
@@ -144,6 +146,73 @@ def test_a_frozen_run_that_is_interrupted_ends_in_the_same_bytes(tables: Tables,
 def test_a_run_that_is_not_frozen_keeps_its_name(tables: Tables) -> None:
     assert tables.prepared("plan.freeze_encoder=false").name == tables.prepared().name
     assert tables.prepared("plan.freeze_encoder=true").name != tables.prepared().name
+
+
+# ------------------------------------------------------------------------------------------------------------------ beside an encoder that is trained
+
+
+def beside(tables: Tables, *overrides: str, **keys: Any) -> Prepared:
+    """Two tasks with a frozen copy of the encoder beside the one they share."""
+    rows = {"train": str(tables.train), "dev": str(tables.dev), "text": "text"}
+    tasks = {"verdict": {"data": {**rows, "label": "verdict"}}, "score": {"data": {**rows, **PAIRED, "label": "score", "kind": "regression"}, **keys}}
+    return prepare(recipe_from({"tasks": tasks, "sharing": {"name": "static", "of": "one"}}, (*tables.settings, "plan.epochs=3", *overrides)))
+
+
+READINGS: dict[str, dict[str, Any]] = {
+    "either order": {"pair": {"name": "cross", "order": "random", "eval_order": "both"}},
+    "apart": {"head": "siamese_cosine"},
+    "first token": {"pooling": "cls"},
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_a_frozen_copy_beside_a_trained_encoder_is_asked_once(name: str, tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the run is what it would be if it were asked every time: to the bit on one thread, where a row does not depend on its batch."""
+    prepared, asked, run = beside(tables, **READINGS[name]), list[int](), Frozen.run
+
+    def counted(self: Frozen, embedded: torch.Tensor, tokens: Any, **how: Any) -> Any:
+        asked.append(tokens.n_rows)
+        return run(self, embedded, tokens, **how)
+
+    monkeypatch.setattr(Frozen, "run", counted)
+    found = []
+    for keeps in (True, False):
+        asked.clear()
+        if not keeps:
+            monkeypatch.setattr("encore.train.fits", lambda *_: False)
+        models = build_models(prepared)
+        reports = trained(prepared, models)
+        stores = [rows.store for stream in prepared.streams.values() for rows in (stream.train, *stream.dev.values())]
+        assert (sum(asked) == sum(map(len, stores))) is keeps
+        found.append((unique_state(models), [report.loss for report in reports if isinstance(report, StepReport)]))
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+    for key, value in found[0][0].items():
+        torch.testing.assert_close(value, found[1][0][key], rtol=1e-5, atol=1e-7)
+
+
+def test_a_frozen_copy_that_gives_too_much_is_asked_every_time(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = beside(tables)
+    models = build_models(prepared)
+    stores = {task: [rows.store for rows in (stream.train, *stream.dev.values())] for task, stream in prepared.streams.items()}
+    needed = sum(4 * 24 * len(store) for each in stores.values() for store in each)
+    monkeypatch.setattr(kept, "_BESIDE", needed)
+    assert kept.fits(models, stores)
+    monkeypatch.setattr(kept, "_BESIDE", needed - 1)
+    assert not kept.fits(models, stores)
+
+
+def test_the_embeddings_of_a_branch_that_is_kept_are_none(tables: Tables) -> None:
+    """So that what changes embeddings, as SMART does, leaves the frozen copy alone (METHODS 4.4)."""
+    prepared = beside(tables)
+    model, store, rows = build_models(prepared)["verdict"].eval(), prepared.streams["verdict"].train.store, np.array([3, 0, 7])
+    tokens = kept.keep(model, store, kept.frozen(model, all_of_them=False)).with_lines(collate(store, rows), rows)
+    plain, out = model(collate(store, rows)), model(tokens)
+    torch.testing.assert_close(out.scores, plain.scores)
+    trained_one, still = out.embedded
+    assert still is None
+    assert trained_one is not None
+    assert torch.equal(model(tokens, embedded=out.embedded).scores, out.scores)
+    assert not torch.allclose(model(tokens, embedded=(trained_one + 1, None)).scores, out.scores)
 
 
 def test_what_does_not_fit_is_refused_with_its_size(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

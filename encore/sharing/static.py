@@ -1,7 +1,8 @@
 """Beside what is trained, a frozen copy of the pretrained encoder, which all tasks share (static BERT).
 
 Source: SerBERTus §3, Table 5 (METHODS 4.4).   Differs: `of` says how the trained part is shared, for which the paper has one encoder per task (separate).
-Cost: an encoder that is run and not trained; the head sees one vector more.   Needs: a pooling that brings no new parameters (pooler, cls, mean, max, …).
+Cost: an encoder that is run once for each text (each time where that would keep more than 1 GB); the head sees one vector more.
+Needs: a pooling that brings no new parameters (pooler, cls, mean, max, …).
 """
 
 from __future__ import annotations
