@@ -64,8 +64,8 @@ def _announced(plan: Any, runs: Path) -> list[str]:
     study, distinct = plan.study, plan.distinct
     lines = list(study.notes)
     lines += dict.fromkeys(
-        f"{cell.study}: {note}" for cell, one in zip(study.cells, plan.prepared, strict=True) if one is not None and cell.variant == study.reference
-        for data in one.data.values() for note in data.notes
+        f"{cell.study}: {one.about(task, note)}" for cell, one in zip(study.cells, plan.prepared, strict=True)
+        if one is not None and cell.variant == study.reference for task, data in one.data.items() for note in data.notes
     )
     lines += dict.fromkeys(f"{cell.study}, {cell.variant}: not applicable: {why}" for cell, why in zip(study.cells, plan.why, strict=True) if why)
     n_there = sum((runs / name / "manifest.json").exists() for name in distinct)

@@ -272,10 +272,12 @@ def executed(prepared: Prepared, runs: Path, *, keep_model: bool, watch: Watcher
 def _news(run: Path, end: End) -> str:
     if end.problems:
         return f"FAILED: {end.problems[0]}"
-    for sets in files.read_json(run / "results.json")["metrics"].values():
-        for split, who in sets.items():
-            return f"{split} " + ", ".join(f"{name} {value['value']:.4f}" for name, value in who[MODEL].items())
-    return "complete"
+    tasks, told = files.read_json(run / "results.json")["metrics"], []
+    for task, sets in tasks.items():
+        for split, who in list(sets.items())[:1]:
+            figures = ", ".join(f"{name} {value['value']:.4f}" for name, value in who[MODEL].items())
+            told += [f"{task + ' ' if len(tasks) > 1 else ''}{split} {figures}"] if figures else []
+    return "; ".join(told) or "complete"
 
 
 # ----------------------------------------------------------------------------------------------------------------------------------------- the race
@@ -415,7 +417,7 @@ def _sets(
                 simple = {who: {name: value.value for name, value in said.items()} for who, said in read[one.name].metrics[task][split].items() if who != MODEL}
         found.append({
             "study": label, "point": point, "task": task, "set": split, "rows": len(rows), "metrics": metrics, "baselines": simple,
-            "notes": _notes(mine, first), "not_applicable": {arm.name: arm.not_applicable for arm in arms if arm.not_applicable},
+            "notes": _notes(mine, first, task), "not_applicable": {arm.name: arm.not_applicable for arm in arms if arm.not_applicable},
         } | ({"race": {key: race[key] for key in ("metric", "started", "rounds", "stayed")}} if race else {}))
     return found
 
@@ -443,13 +445,11 @@ def _same_rows(one: Prepared, other: Prepared, task: str, split: str) -> bool:
     return mine.digest == theirs.digest and mine.numbers.tolist() == theirs.numbers.tolist() and mine.targets.tolist() == theirs.targets.tolist()
 
 
-def _notes(mine: _Mine, first: Prepared) -> list[str]:
-    """What qualifies the figures of the reference; then what qualifies those of other variants only."""
-    notes = list(first.notes)
-    for cell, one, _ in mine:
-        if one is not None:
-            notes += [f"{cell.variant}: {note}" for note in one.notes if note not in first.notes]
-    return list(dict.fromkeys(notes))
+def _notes(mine: _Mine, first: Prepared, task: str) -> list[str]:
+    """What qualifies the reference's figures of a task; then what qualifies those of other variants only."""
+    common = first.notes_of(task)
+    others = (f"{cell.variant}: {note}" for cell, one, _ in mine if one is not None for note in one.notes_of(task) if note not in common)
+    return list(dict.fromkeys([*common, *others]))
 
 
 def _expected(expected: Mapping[str, Mapping[str, float]], task: str, split: str, metric: str, variant: str) -> tuple[float | None, float | None]:

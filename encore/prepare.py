@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from encore.types import Phase
 
 __all__ = [
-    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "head_of", "losses_of", "objections", "on_paper", "pair_of", "parts_of",
-    "precision_of", "prepare", "tokenise_set",
+    "RESULTS_VERSION", "NotApplicable", "Prepared", "Shelf", "build_models", "cores", "head_of", "losses_of", "notes_about", "objections", "on_paper",
+    "pair_of", "parts_of", "precision_of", "prepare", "tokenise_set",
 ]
 
 Found = TypeVar("Found")
@@ -92,6 +92,10 @@ class Prepared:
         """The note with the task that it is about, where there are several."""
         return f"{task}: {note}" if len(self.data) > 1 else note
 
+    def notes_of(self, task: str) -> list[str]:
+        """What every table of this task must say."""
+        return notes_about(task, self.notes, several=len(self.data) > 1)
+
     @property
     def parts(self) -> dict[str, Part]:
         """What each task's model is made of."""
@@ -116,6 +120,11 @@ class Prepared:
     def task_loss(self, task: str) -> str:
         """The loss of a term that names none: the kind of the task decides."""
         return LOSS_OF_KIND[self.data[task].labels.kind]
+
+
+def notes_about(task: str, notes: Sequence[str], *, several: bool) -> list[str]:
+    """Those that are about this task, without its name, which `Prepared.about` has put before them where there are several tasks."""
+    return [note.removeprefix(f"{task}: ") for note in notes if note.startswith(f"{task}: ")] if several else list(notes)
 
 
 class NotApplicable(RecipeError):

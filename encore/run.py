@@ -41,7 +41,7 @@ from encore.data.dataset import describe
 from encore.errors import DataError, TrainingError
 from encore.evaluate import Estimate, evaluate
 from encore.model import TaskModel, unique_state
-from encore.prepare import Prepared, build_models, head_of
+from encore.prepare import Prepared, build_models, head_of, notes_about
 from encore.recipe import anchored, to_yaml
 from encore.train import FitState, fit, higher_is_better, own_losses
 from encore.types import EvalReport, StepReport
@@ -76,9 +76,8 @@ class Result:
         return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
 
     def notes_of(self, task: str) -> list[str]:
-        """What qualifies the figures of this task. In the folder of several tasks each note bears the name of the one that it is about."""
-        several = len(self.metrics) > 1 or bool(self.best)
-        return [note.removeprefix(f"{task}: ") for note in self.notes if note.startswith(f"{task}: ")] if several else list(self.notes)
+        """What qualifies the figures of this task."""
+        return notes_about(task, self.notes, several=len(self.metrics) > 1 or bool(self.best))
 
     def caveats(self, task: str) -> list[str]:
         """What must stand beside a task's figures where its epoch was chosen on the very rows that they are of."""

@@ -74,12 +74,12 @@ class Trials:
 
 @dataclass(frozen=True)
 class Score:
-    """What a trial came to. values: of its seeds, `value` is their mean. best_epoch: mean over the seeds of each one's best epoch (METHODS 8.4)."""
+    """What a trial came to. values: of its seeds, `value` is their mean. value_at_best_epoch: mean over the seeds of each one's best epoch (METHODS 8.4)."""
 
     value: float
     values: tuple[float, ...] = ()
     runs: tuple[str, ...] = ()
-    best_epoch: float | None = None
+    value_at_best_epoch: float | None = None
     seconds: float = 0.0
 
 
@@ -313,7 +313,7 @@ def _try(study: optuna.Study, trial: Trial, trials: Trials, objective: Objective
 def score_of(trial: FrozenTrial) -> Score | None:
     """None of a trial that came to nothing."""
     found = trial.user_attrs.get("score")
-    return None if found is None else Score(found["value"], tuple(found["values"]), tuple(found["runs"]), found["best_epoch"], found["seconds"])
+    return None if found is None else Score(found["value"], tuple(found["values"]), tuple(found["runs"]), found["value_at_best_epoch"], found["seconds"])
 
 
 def _told(trial: Trial, one: Parameter) -> Any:

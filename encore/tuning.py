@@ -269,7 +269,10 @@ def _results(tuning: Tuning, study: optuna.Study, trials: Sequence[FrozenTrial],
     states = {name: sum(trial.state == state for trial in trials) for name, state in _STATES.items()}
     shares, why = tried.importances(study, search.seed)
     score = score_of(best) or Score(best.value or 0.0)
-    tuned = {"trial": best.number, "value": best.value, "params": best.params, "values": score.values, "best_epoch": score.best_epoch, "runs": score.runs}
+    tuned = {
+        "trial": best.number, "value": best.value, "params": best.params, "values": score.values, "value_at_best_epoch": score.value_at_best_epoch,
+        "runs": score.runs,
+    }
     return {
         "name": search.name, "deciding": tuning.deciding, "maximise": tuning.maximise, "trials": {"asked": tuning.n_trials, **states},
         "sampler": tuning.sampler, "pruner": tuning.pruner, "seed": search.seed, "trial_seeds": list(search.trial_seeds),
@@ -285,10 +288,10 @@ def _csv(tuning: Tuning, trials: Sequence[FrozenTrial]) -> str:
     paths = [one.path for one in tuning.search.parameters]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", "value", *paths, "best_epoch", "reports", "values", "runs", "problems"])
+    writer.writerow(["trial", "state", "value", *paths, "value_at_best_epoch", "reports", "values", "runs", "problems"])
     for trial in trials:
         score, settings = score_of(trial), [trial.params.get(path) for path in paths]
-        line = [trial.number, trial.state.name.lower(), trial.value, *settings, score and score.best_epoch, len(trial.intermediate_values)]
+        line = [trial.number, trial.state.name.lower(), trial.value, *settings, score and score.value_at_best_epoch, len(trial.intermediate_values)]
         writer.writerow([*line, *(" ".join(map(str, of)) for of in ((score.values, score.runs) if score else ((), ()))), " ".join(problems_of(trial))])
     return out.getvalue()
 

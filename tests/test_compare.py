@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -151,6 +152,30 @@ def test_the_table_says_it_in_words(whole: Whole) -> None:
     latex = (whole.folder / "table.tex").read_text(encoding="utf-8")
     assert latex.count(r"\\") == 4
     assert r"verdict accuracy & verdict macro F1 \\" in latex
+
+
+def test_of_several_tasks_each_has_its_own_figures_and_notes(warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path: Path) -> None:
+    recipe = f"""\
+encoder: {tiny_encoder}
+precision: fp32
+max_length: 9
+data: {{train: {tables.train}, dev: {tables.dev}, text: text}}
+tasks: {{a: {{data: {{label: verdict}}}}, b: {{data: {{label: score}}}}, c: {{data: {{label: verdict}}, metrics: []}}}}
+pooling: mean
+plan: {{epochs: 1}}
+sharing: separate
+seeds: [1]
+variants: {{cut: {{tasks.b.max_length: 8}}}}
+"""
+    found = undisturbed(warm, tmp_path / "two.yaml", recipe)
+    assert "a+b+c: b: columns: text = 'text'" in found.outcome.err
+    (said,) = re.findall(r"^\[2/2\] a\+b\+c, (?:baseline|cut), seed 1: (.*) \(\d+ s\)$", found.outcome.err, re.M)
+    assert re.fullmatch(r"a dev accuracy [\d.]+, macro_f1 [\d.]+; b dev pearson -?[\d.]+, spearman -?[\d.]+", said)
+    notes = {each["task"]: [note for note in each["notes"] if "tokens" in note] for each in results_of(found.folder)["studies"] if each["metrics"]}
+    assert {name: [re.sub(r"\d+ of \d+", "N", note) for note in said] for name, said in notes.items()} == {
+        "a": ["train: N rows cut to 9 tokens (head)", "dev: N rows cut to 9 tokens (head)"],
+        "b": [f"{who}{split}: N rows cut to {n} tokens (head)" for who, n in (("", 9), ("cut: ", 8)) for split in ("train", "dev")],
+    }
 
 
 @pytest.mark.parametrize(("said", "places"), [(0.55, ("inside", "inside")), (0.63, ("outside", "inside")), (0.39, ("outside", "outside"))])

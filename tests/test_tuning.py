@@ -123,7 +123,7 @@ def test_where_lower_is_better_and_with_two_seeds(tables: Tables, tmp_path: Path
     assert all(len(each) == 3 and min(each) > 0 for each in losses)
     assert score.values == tuple(each[-1] for each in losses)
     assert score.value == sum(score.values) / 2
-    assert score.best_epoch == sum(map(min, losses)) / 2
+    assert score.value_at_best_epoch == sum(map(min, losses)) / 2
     assert [(step, value) for step, value, _ in told] == list(enumerate([*losses[0], *losses[1]]))
     assert [final for *_, final in told] == [False] * 5 + [True]
     # What is there already costs nothing, so it is not given up.
@@ -141,7 +141,7 @@ def test_where_higher_is_better_of_one_task_and_lower_of_another(tables: Tables,
     found = files.read_json(run / "results.json")["metrics"]
     rmse, accuracy = found["score"]["dev"]["model"]["rmse"]["value"], found["verdict"]["dev"]["model"]["accuracy"]["value"]
     assert score.value == pytest.approx((accuracy - rmse) / 2)
-    assert score.best_epoch == max(selected(run))
+    assert score.value_at_best_epoch == max(selected(run))
 
 
 def test_without_a_metric_no_trial_is_the_best(tables: Tables) -> None:
@@ -226,7 +226,7 @@ def test_a_loss_curve_shows_what_its_axis_says(tmp_path: Path, sign: int, shown:
 def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
     """One trial that is complete, one that was given up, one that failed; then the command, with all that it was given."""
     (tmp_path / "trials.csv").write_text(
-        "trial,state,value,plan.lr,pooling,best_epoch,reports,values,runs,problems\n"
+        "trial,state,value,plan.lr,pooling,value_at_best_epoch,reports,values,runs,problems\n"
         "0,complete,0.87654,3.14159e-05,mean,0.9,3,0.87654,run-a,\n1,pruned,0.5,1e-05,cls,,1,,,\n2,fail,,,,,0,,,its process was killed\n",
         encoding="utf-8",
     )
@@ -267,7 +267,7 @@ def test_trials_are_ordinary_runs_and_the_best_has_the_highest_value(whole: Whol
         assert files.wrong_files(run) == []
         assert not (run / "model").exists()
         epochs = [json.loads(line)["selected"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-        assert (float(trial["best_epoch"]), int(trial["reports"])) == (max(epochs), len(epochs))
+        assert (float(trial["value_at_best_epoch"]), int(trial["reports"])) == (max(epochs), len(epochs))
     values = [float(trial["value"]) for trial in whole.trials]
     best = whole.results["best"]
     assert (best["trial"], best["value"], best["values"]) == (values.index(max(values)), max(values), [max(values)])

@@ -366,9 +366,9 @@ def of_comparison(comparison: gather.Comparison, sources: gather.Sources, *, n_m
 
 
 def _named(each: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
-    """What qualifies a study's figures, with the study's name where there are several."""
+    """What qualifies a study's figures, with the names of study and task where there are several."""
     several = len(results["studies"]) > 1
-    return [f"{each['study']}: {note}" if several else note for note in each["notes"]]
+    return [f"{study_of(each)}: {note}" if several else note for note in each["notes"]]
 
 
 def _sets(comparison: gather.Comparison) -> list[_Set]:
