@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[st
         if overrides or given:
             raise RecipeError(f"{', '.join([*overrides, *given])}: a Recipe is complete; change it with its own fields, or give its file or mapping.")
         return what
+    if not isinstance(what, Mapping) and (Path(what) / "resolved.json").is_file():
+        raise RecipeError(f"{what}: the folder of a run. Its recipe is a file in it: {shlex.join(['encore', 'train', str(Path(what) / 'recipe.yaml')])}")
     if not isinstance(what, Mapping) and _is_data_file(what):
         return recipe_for_file(what, overrides, **given)
     overrides = (*_typed(given, "data."), *overrides)        # of a recipe and of a named task these are settings like any other; what follows them wins

@@ -61,7 +61,7 @@ def encore(version: Annotated[bool, typer.Option("--version", callback=_version,
 @app.command(short_help="Train on a table, a recipe or a named task.")
 def train(
     what: Annotated[str, typer.Argument(metavar="FILE|RECIPE|TASK", help="A table (.csv .tsv .jsonl .parquet), a recipe (.yaml), or a named task (rte, …).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run shows them all)")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run: those in force)")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="The text.")] = None,
     text_pair: Annotated[str | None, typer.Option("--text-pair", metavar="COLUMN", help="The second text, where texts come in pairs.")] = None,
     label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The label: what is to be predicted.")] = None,

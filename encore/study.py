@@ -205,7 +205,8 @@ def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change
         if name == BASELINE:
             problems.append(entry.problem("this is the name of the recipe itself. Give the variant another name."))
         elif not isinstance(entry.data, dict) or not entry.data:
-            problems.append(entry.problem(f"expected what it changes, such as {{pooling: mean}} or {{plan.lr: 3e-5}}, got {shown(plain(entry))}."))
+            itself = "" if entry.data else f" The recipe itself is in the table already, as '{BASELINE}'."
+            problems.append(entry.problem(f"expected what it changes, such as {{pooling: mean}} or {{plan.lr: 3e-5}}, got {shown(plain(entry))}.{itself}"))
         else:
             own = list(changes_of(entry))
             for steps, inner in own:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 — a message stands on one line here, as it does on the screen
 """Which runs a recipe asks for, and that everything wrong with any of them is said before anything is computed."""
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ recipe.yaml:5 variants.mean.pooling: no pooling called 'maen'. Did you mean 'mea
 recipe.yaml:6 variants.seedy.seed: a variant cannot set this. Write it at the top of the recipe: seeds: …
 recipe.yaml:7 variants.a.b: the name of a variant consists of at most 64 letters, digits, '_' and '-', got 'a.b'.
 recipe.yaml:7 variants.a.b.plan.lr: expected a number above 0 and at most 1, got 3.
-recipe.yaml:8 variants.empty: expected what it changes, such as {pooling: mean} or {plan.lr: 3e-5}, got an empty mapping.
+recipe.yaml:8 variants.empty: expected what it changes, such as {pooling: mean} or {plan.lr: 3e-5}, got an empty mapping. The recipe itself is in the table already, as 'baseline'.
 recipe.yaml:9 variants.baseline: this is the name of the recipe itself. Give the variant another name.
 recipe.yaml:12 variants.long.plan.epochs: expected a whole number of at least 1, got 'many'.
 recipe.yaml:13 variants.long.plan.lrr: no such setting. Did you mean 'lr'?

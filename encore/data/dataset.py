@@ -510,7 +510,7 @@ def _split_off(whole: Dataset, columns: Columns, frac: float, seed: int, name: s
     assert whole.targets is not None
     train, dev = splitting.stratified_split(whole.targets, columns.kind, frac, seed, groups, purpose=name)
     n_copies = len(groups) - int(groups.max()) - 1
-    kept = f"; {n_copies:,} rows with the text of another kept on its side" if n_copies else ""
+    kept = f"; {n_copies:,} row{'s repeat' if n_copies > 1 else ' repeats'} a text and stay{'' if n_copies > 1 else 's'} with it" if n_copies else ""
     how = "by tenths of the value" if columns.kind == "regression" else "stratified"
     said = f"dev: {len(dev):,} of the {len(whole):,} rows of {file} ({len(dev) / len(whole):.0%}, {how}, seed {seed}{kept})"
     return whole.take(train), replace(whole.take(dev), name="dev"), said

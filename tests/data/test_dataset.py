@@ -85,7 +85,7 @@ def test_copies_of_a_text_stay_on_one_side() -> None:
     file = write("copies.csv", [(f"text {row % 40}", "ab"[row % 2]) for row in range(120)])
     data = load_task("copies", train=file, seed=42)
     assert not set(data.train.texts.to_pylist()) & set(data.dev["dev"].texts.to_pylist())
-    assert any("80 rows with the text of another kept on its side" in note for note in data.notes)
+    assert any("80 rows repeat a text and stay with it" in note for note in data.notes)
     assert not any("also occur in the train set" in note for note in data.notes)
 
 
