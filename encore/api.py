@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -99,7 +100,7 @@ def _all_told(read: Callable[[], Read]) -> Read:
     except RecipeError as error:
         if error.rest is None:
             raise
-        more = [line for line in objections(error.rest) if not any(line in told for told in error.problems)]
+        more = [line for line in objections(error.rest) if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.problems)]
         raise RecipeError([*error.problems, *more]) from None
 
 

@@ -63,7 +63,7 @@ def command(
 def _announced(tuning: Tuning, runs: Path) -> list[str]:
     """What was decided, and what of it there is already."""
     search = tuning.search
-    lines = [*search.notes, *(note for data in tuning.first.data.values() for note in data.notes)]
+    lines = [*search.notes, *(tuning.first.about(task, note) for task, data in tuning.first.data.items() for note in data.notes)]
     if tuning.n_trials < search.trials:
         lines.append(f"the grid has {tuning.n_trials} points, so there are no {search.trials} trials")
     per_trial = f" of {search.seeds_per_trial} seeds" if search.seeds_per_trial > 1 else ""

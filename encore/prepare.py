@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -220,6 +221,9 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
             data[name] = found
             unfit.of(losses_of, recipe, name, found.labels)
             unfit.of(_check_pair, recipe, name, found)
+    if recipe.plan.keep != "last" and len(data) == len(recipe.tasks) and not any(each.metrics for each in data.values()):
+        said = f"'{recipe.plan.keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or name metrics."
+        complaints.errors.append(RecipeError(recipe.problem(("plan", "keep"), said)))
     headless = any(each.labels.kind == "unlabelled" and recipe.tasks[name].same_as is None for name, each in data.items())
     if source is not None and shape is not None and len(data) == len(recipe.tasks) and not headless:
         labels = {name: each.labels for name, each in data.items()}
@@ -231,13 +235,18 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
 
 
 def _read(name: str, how: Mapping[str, Any], *, several: bool) -> TaskData:
-    """The task's rows. Where there are several tasks, complaints name the one that they are about."""
+    """The task's rows. Where there are several tasks, complaints name the one that they are about, and a setting of it in the place of an option, which would
+    hold for all of them."""
+    def setting(option: re.Match[str]) -> str:
+        return f"tasks.{name}.data.{option[1].replace('-', '_')}{f'={option[2]}' if option[2] else ''}"
+
     try:
         return load_task(name, **how)
     except EncoreError as error:
         if not several:
             raise
-        raise type(error)(f"task '{name}': {problem}" for problem in error.problems) from None
+        own = (re.sub(r"--(text-pair|text|label|on-bad-row|encoding|delimiter)\b(?: (NAME|skip))?", setting, problem) for problem in error.problems)
+        raise type(error)(f"task '{name}': {problem}" for problem in own) from None
 
 
 def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _epoch_words(report: EvalReport) -> str:
         prefix = f"{task} " if len(report.dev) > 1 else ""
         if task in report.train:
             words.append(f"{prefix}train loss {report.train[task]['loss']:.4f}{_figures(report.train[task], but=('loss',))}")
-        words += [f"{prefix}{split}{_figures(found)}" for split, found in sets.items()]
+        words += [f"{prefix}{split}{_figures(found)}" for split, found in sets.items() if found]
     return "  |  ".join(words) + ("  (best so far)" if report.is_best and report.epoch > 1 else "")
 
 

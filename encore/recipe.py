@@ -271,6 +271,7 @@ _PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
 _PLAN_KINDS = {"curve": "curves", "mixing": "mixing", "combine": "combine"}
 _TOP_KEYS = (*(key for key in Recipe.model_fields if key not in ("tasks", "plan")), "task", "tasks", *_TASK_KEYS, "plan", *STUDY)
 _PATHS = ("train", "dev", "test")
+_DATA_FILE = r"\.(csv|tsv|jsonl|parquet)$"
 _WORDS = ("text", "text_pair", "label", "labels")      # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
 _EXAMPLES = {
     "tasks": "{reviews: {data: {train: reviews.csv}}}", "data": "{train: reviews.csv, text: review, label: stars}", "plan": "{epochs: 4, lr: 5e-5}",
@@ -476,9 +477,12 @@ def _tasks(top: dict[str, Value], document: Value, each: Value | None, problems:
     complete: dict[str, Value] = {}
     for name, value in own.items():
         problems += [value.problem(message) for message in unsafe(name, "task")]
-        if value.data is not None and not isinstance(value.data, dict):
-            problems.append(value.problem(f"expected a mapping with the task's settings, got {shown(plain(value))}. Write {name}: {{}} for a named task."))
         settings = value.data if isinstance(value.data, dict) else {}
+        if value.data is not None and not isinstance(value.data, dict):
+            file = value.data if isinstance(value.data, str) and re.search(_DATA_FILE, value.data) else None
+            instead = f"{name}: {{data: {{train: {file}}}}}" if file else f"{name}: {{}} for a named task"
+            problems.append(value.problem(f"expected a mapping with the task's settings, got {shown(plain(value))}. Write {instead}."))
+            settings = {"data": Value({"train": value}, value.where, value.path)} if file else {}
         entries = {**shared, **settings}
         if "data" in shared and "data" in settings and isinstance(shared["data"].data, dict) and isinstance(settings["data"].data, dict):
             entries["data"] = replace(settings["data"], data={**shared["data"].data, **settings["data"].data})
@@ -564,7 +568,7 @@ def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
     if not equals or not key or key.startswith("-") or not all(key.split(".")):
         example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
         instead = f"{meant(example[1]) or example[1]}={example[2] or '…'}" if example and text.startswith("-") else "plan.lr=3e-5"
-        second = " A second file has an option: --dev FILE, --test FILE." if re.search(r"\.(csv|tsv|jsonl|parquet)$", text) and not equals else ""
+        second = " A second file has an option: --dev FILE, --test FILE." if re.search(_DATA_FILE, text) and not equals else ""
         problems.append(one_line(f"{where}: expected key=value, for example {instead}.{second}"))
         return None
     steps = tuple(key.split("."))
@@ -646,6 +650,9 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
     setting = meant(key)
     if setting is None:
         return f"no such setting. {did_you_mean(key, known)}"
+    if setting == word and section:              # the right word in the wrong place
+        where = f"beside {section}, in the task or for all tasks" if setting in _TASK_KEYS else "for the whole recipe"
+        return f"no such setting here. Write it {where} at the top: {setting}: …, or {setting}=… on the command line."
     return f"no such setting. Did you mean '{setting.removeprefix(section + '.')}'?"
 
 

@@ -58,6 +58,14 @@ def test_plain_lines_every_ten_seconds_and_at_the_end_of_an_epoch() -> None:
     assert second == "epoch 2/2  train loss 1.2500  accuracy 0.750  |  dev  accuracy 0.500  |  dev_hard  accuracy 0.250  (best so far)"
 
 
+def test_a_dev_set_without_a_metric_is_not_named() -> None:
+    stream = io.StringIO()
+    dev: dict[str, dict[str, dict[str, float]]] = {"rows": {"dev": {}}, "reviews": {"dev": {"accuracy": 0.5}}}
+    with Watch(stream, epochs=1, steps=1) as watch:
+        watch(EvalReport(1, 1, {"rows": {"loss": 2.0}}, dev, {}, 0.5, is_best=True, is_last=True))
+    assert stream.getvalue() == "epoch 1/1  rows train loss 2.0000  |  reviews dev  accuracy 0.500\n"
+
+
 def test_a_terminal_gets_a_bar_which_leaves_the_lines_of_the_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")

@@ -19,8 +19,10 @@ from conftest import Tables, Warm
 import encore
 from encore import files
 from encore.api import prepared_from
+from encore.cli_compare import _announced
 from encore.cli_words import result_tables
 from encore.compare_tables import study_of
+from encore.comparison import resolve
 from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
@@ -28,12 +30,15 @@ from encore.export.card import Base, card
 from encore.kept import keep
 from encore.listings import runs, runs_table
 from encore.model import unique_parameters
+from encore.optim import adamw
 from encore.prepare import Prepared, head_of, prepare
 from encore.recipe import load_recipe, recipe_from, resolved, to_yaml
 from encore.report.write import report as write_report
 from encore.run import Result, _best_epochs, execute, read_result, scores_at
+from encore.step import Part, take
+from encore.study import study_from
 from encore.train import FitState, fit, own_losses
-from encore.types import EvalReport, StepReport
+from encore.types import Batch, EvalReport, StepReport
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -549,6 +554,28 @@ def test_a_broken_file_of_one_task_is_refused_before_anything_is_loaded(tables: 
     assert issubclass(DataError, EncoreError)
 
 
+def test_what_is_wrong_with_one_task_is_told_once_and_remedied_there_alone(tables: Tables, tmp_path: Path) -> None:
+    """An option (--label) would hold for all tasks; and what the recipe's own check has said is not said again of its files."""
+    data = tmp_path / "rows.csv"
+    data.write_text("words,first,second\n" + "".join(f"a lamp number {n},{n % 2},{n % 3}\n" for n in range(12)) + ",1,1\n", encoding="utf-8")
+    several = "tasks:\n  good: {data: {ROWS, label: verdict}}\n  bad: {data: {train: rows.csv, text: words, DATA}}\n"
+    (line,) = problems_of(tables, tmp_path, several.replace("DATA", "on_bad_row: skip"))
+    assert line.startswith("task 'bad': ")
+    assert line.endswith("Say which: tasks.bad.data.label=NAME")
+    (line,) = problems_of(tables, tmp_path, several.replace("DATA", "label: first"))
+    assert line.endswith("the text is blank. Fix the row, or pass tasks.bad.data.on_bad_row=skip.")
+    (line,) = problems_of(tables, tmp_path, "tasks:\n  good: {data: {ROWS, label: verdict}}\n  stss: {}\n")
+    assert "recipe.yaml:3 tasks.stss: no task called 'stss'" in line
+
+
+@pytest.mark.parametrize("keep", ["best", "best_per_task"])
+def test_an_epoch_is_chosen_by_a_metric_and_one_task_has_to_have_one(keep: str, tables: Tables, tmp_path: Path) -> None:
+    text = f"tasks:\n  it: {{data: {{ROWS, label: verdict}}}}\n  that: {{data: {{ROWS, label: verdict}}}}\nmetrics: []\nplan: {{keep: {keep}}}\n"
+    (line,) = problems_of(tables, tmp_path, text)
+    assert line.lstrip("/") == f"recipe.yaml:5 plan.keep: '{keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or name metrics."
+    prepared(tables, f"plan.keep={keep}", verdict={"metrics": []}, score={"metrics": []})
+
+
 def test_what_does_not_go_together_is_told_with_its_line(tables: Tables, tmp_path: Path) -> None:
     text = """\
 sharing: {name: branch, own_layers: 7}
@@ -628,6 +655,41 @@ def test_the_parameters_of_a_loss_are_trained_saved_and_not_those_of_the_recipe(
     assert names.count("score.losses.task.log_variance") == 1
 
 
+# ------------------------------------------------------------------------------------------------------------------------- several tasks in one step
+
+
+def test_gradients_are_combined_in_an_order_that_is_drawn_anew_in_every_step(tables: Tables) -> None:
+    one = prepared(tables, "plan.mixing=sum")
+    orders: list[list[list[int]]] = []
+
+    def combine(gradients: Any, order: Any) -> Any:
+        orders.append([list(each) for each in order])
+        return gradients[0]
+
+    for _ in range(2):
+        list(fit(encore.prepare.build_models(one), one.plan, one.streams, **one.how | {"combine": combine}))
+    half = len(orders) // 2
+    assert half >= 3
+    assert orders[:half] == orders[half:], "a function of seed and step"
+    assert all(sorted(each) == [0, 1, 2] for order in orders for each in order)
+    assert len({tuple(each) for order in orders for each in order}) == 6
+    assert any(order[0] != order[1] for order in orders), "each task has an order of its own"
+
+
+def test_no_two_tasks_of_a_step_draw_the_same_masks(tables: Tables) -> None:
+    one = prepared(tables, "plan.mixing=sum")
+    models = encore.prepare.build_models(one)
+    for model in models.values():
+        model.train()
+    stream = one.streams["verdict"]
+    tokens = collate(stream.train.store, np.arange(5))
+    batch = Batch("verdict", "", np.arange(5), tokens, torch.from_numpy(stream.train.targets[:5]), torch.ones(5))
+    part = Part(models["verdict"], [batch], stream.losses)
+    optimiser = adamw(unique_parameters(models), one.plan[0])
+    first, second = take([part, part], optimiser, seed=1, step=1, lr=0.0, clip_norm=None).parts
+    assert not np.allclose(first.scores, second.scores)
+
+
 def test_the_name_of_a_run_of_one_task_is_what_it_was(tables: Tables) -> None:
     """Settings that came with several tasks are no part of a name where nobody sets them."""
     identity = tables.prepared().identity
@@ -644,3 +706,10 @@ def test_a_comparison_says_which_task_a_table_is_about() -> None:
     assert study_of({"study": "sst5+sts", "task": "sts"}) == "sst5+sts: sts"
     assert study_of({"study": "sst5+sts plan.lr=1e-05", "task": "sst5"}) == "sst5+sts plan.lr=1e-05: sst5"
     assert study_of({"study": "rte plan.lr=1e+0", "task": "rte"}) == "rte plan.lr=1e+0"
+
+
+def test_what_is_announced_of_a_comparison_names_the_task(tables: Tables, tmp_path: Path) -> None:
+    plan = resolve(study_from({**recipe(tables), "seeds": [1]}, tables.settings))
+    told = _announced(plan, tmp_path)
+    for task, n in (("verdict", 27), ("score", 20), ("pair", 13)):
+        assert any(line.startswith(f"verdict+score+pair: {task}: train cut to {n} ") for line in told)
