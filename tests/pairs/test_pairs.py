@@ -183,6 +183,29 @@ def test_several_tasks_on_the_same_pairs(tokeniser: Tokeniser, model_of: Callabl
     assert score_rows(one, nothing, VALUE).shape == (0, 1)
 
 
+@pytest.mark.parametrize(("pair", "head", "rows"), [("siamese", "siamese_cosine", 2 * ROWS), ({"name": "cross", "eval_order": "both"}, "linear", 2 * ROWS)])
+def test_what_tasks_share_is_run_once_for_each_text(pair: Spec, head: str, rows: int, tiny_encoder: Path, tokeniser: Tokeniser) -> None:
+    """Of two layers the lower one is shared: it is run for no more rows where two tasks are asked than where one is."""
+    pretrained = load.load(load.locate(str(tiny_encoder)))
+    chosen = {"name": pair} if isinstance(pair, str) else pair
+    own = {name: Part(VALUE, {"name": "mean"}, {"name": head}, chosen) for name in ("one", "other")}
+    models = assemble(own, {"name": "branch", "own_layers": 1}, pretrained.encoder, pretrained.shape, seed=1)
+    counted: dict[str, int] = {}
+    for name, model in models.items():
+        encoder: Any = model.branches[0].encoder
+        for depth, block in enumerate(encoder.blocks):
+            place = "shared" if depth == 0 else name
+            if block.forward.__name__ != "watched":
+                def watched(x: Tensor, given: Tokens, *, place: str = place, run: Any = block.forward) -> Tensor:
+                    counted[place] = counted.get(place, 0) + given.n_rows
+                    return run(x, given)
+
+                block.forward = watched
+    pairing = catalogue.build("pairs", chosen)
+    score_together(models, rows_of(pairing.tokenise(tokeniser, FIRST, SECOND, **HOW), pairing), {"one": 1, "other": 1})
+    assert counted == {"shared": rows, "one": rows, "other": rows}
+
+
 # ----------------------------------------------------------------------------------------------------------------------------------- siamese_attend
 
 
