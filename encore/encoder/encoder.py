@@ -81,15 +81,14 @@ class Encoder(nn.Module):
         below: tuple[int, ...] = (id(self.embed),)
         for number, block in enumerate(self.blocks[:highest], start=1):
             shortened: Any = getattr(block, "first", None) if first_only and number == highest else None
-            below = (*below, id(block))
-            if shortened:
-                x = shortened(x, tokens)
-            elif memo is None:
-                x = block(x, tokens)
+            run, below = shortened or block, (*below, id(block))
+            if memo is None:
+                x = run(x, tokens)
             else:
-                if below not in memo:
-                    memo[below] = block(x, tokens)
-                x = memo[below]
+                made = (below, bool(shortened))
+                if made not in memo:
+                    memo[made] = run(x, tokens)
+                x = memo[made]
             if number not in wanted:
                 states.append(None)
                 continue

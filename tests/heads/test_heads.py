@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from encore import catalogue
-from encore.dropout import drawing
+from encore.dropout import Place, drawing
 from encore.heads.linear import LinearHead
 from encore.model import seeded
 
@@ -38,6 +39,23 @@ def test_a_heads_start_is_a_function_of_the_seed(name: str) -> None:
             starts.append(torch.cat([p.flatten() for p in catalogue.build("heads", name, WIDTH, n_scores(name)).parameters()]))
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "dropout" in catalogue.settings("heads", name)])
+def test_a_part_of_a_batch_draws_what_the_whole_would_have_drawn_for_it(name: str) -> None:
+    """Texts lie side by side, and what is made of both of them is one line for each example."""
+    head = catalogue.build("heads", {"name": name, "dropout": 0.5}, WIDTH, n_scores(name)).train()
+    n_sides = getattr(head, "n_sides", 1)
+    vectors = torch.randn(ROWS * n_sides, WIDTH, generator=torch.Generator().manual_seed(1))
+
+    def scores(start: int, end: int) -> Tensor:
+        with drawing(seed=1, step=1, place=Place(rows=start * n_sides, examples=start)):
+            lines = head.embed(vectors[start * n_sides : end * n_sides])
+            return head.score(*(lines[side::n_sides] for side in range(n_sides)))
+
+    whole = scores(0, ROWS)
+    torch.testing.assert_close(torch.cat([scores(0, 3), scores(3, 4), scores(4, ROWS)]), whole)
+    assert not torch.allclose(torch.cat([scores(0, 4), scores(0, ROWS - 4)]), whole)
 
 
 def test_linear_is_one_product() -> None:

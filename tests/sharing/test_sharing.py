@@ -418,3 +418,24 @@ def test_what_is_shared_is_run_once_for_all_tasks(sharing: Spec, runs: list[int]
         for model in models.values():
             model(tokens(4), memo=memo)
     assert counted == runs
+
+
+def test_what_only_first_tokens_need_is_run_once_too() -> None:
+    """Tasks of two poolings that read no other token, of which two have the same one: the highest block once, each pooling once."""
+    encoder: Any = tiny("one", only=("sst",))["sst"].branches[0].encoder
+    mixed = {task: replace(part, pooling={"name": "cls"}) if task == "sst" else part for task, part in parts().items()}
+    models = {task: model.eval() for task, model in assemble(mixed, "one", encoder, encoder.shape, seed=1).items()}
+    expected = {task: model(tokens(4)).scores for task, model in models.items()}
+    counted: list[str] = []
+
+    def counting(owner: Any, name: str) -> None:
+        run = getattr(owner, name)
+        setattr(owner, name, lambda *given: counted.append(type(owner).__name__) or run(*given))
+
+    counting(encoder.blocks[-1], "first")
+    for task in ("sst", "qqp"):
+        counting(models[task].branches[0].pooling, "forward")
+    memo: dict[Any, Tensor] = {}
+    with torch.no_grad():
+        assert all(torch.equal(model(tokens(4), memo=memo).scores, expected[task]) for task, model in models.items())
+    assert sorted(counted) == sorted([type(encoder.blocks[-1]).__name__, "Cls", "Pooler"])
