@@ -58,10 +58,12 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     rows = []
     for entry in found:
         said, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
-        measured = (found for sets in entry.get("metrics", {}).values() for found in list(sets.values())[:1] if found)
-        for name, value in list(next(measured, {}).items())[:1]:
+        tasks = entry.get("metrics", {})
+        measured = ((task, found) for task, sets in tasks.items() for found in list(sets.values())[:1] if found)
+        task, values = next(measured, ("", {}))
+        for name, value in list(values.items())[:1]:
             metric = catalogue.find("metrics", name)
-            said = (metric.title, figure(Estimate(value["value"], value["low"], value["high"]), metric.form))
+            said = (f"{task} {metric.title}" if len(tasks) > 1 else metric.title, figure(Estimate(value["value"], value["low"], value["high"]), metric.form))
         rows.append((entry["run"], entry["task"], entry["state"], *said, seconds))
     return Listing("", ("run", "task", "state", "metric", "dev figure", "time"), tuple(rows), (), frozenset({4, 5}))
 

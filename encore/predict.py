@@ -90,7 +90,7 @@ class Model:
         if name is None and len(self.tasks) == 1:
             return next(iter(self.tasks.values()))
         if name is None or name not in self.tasks:
-            problem = "several tasks in this run; name one" if name is None else f"no task called '{name}' in this run"
+            problem = "several tasks in this run; name one (--task; in Python task=)" if name is None else f"no task called '{name}' in this run"
             raise RecipeError(f"{self.folder}: {problem}. {did_you_mean(name or '', list(self.tasks))}")
         return self.tasks[name]
 

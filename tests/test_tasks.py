@@ -293,7 +293,7 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(tables: Tables
 def test_the_list_of_runs_shows_the_first_task_that_has_a_metric(tables: Tables, tmp_path: Path) -> None:
     execute(prepared(tables, "plan.epochs=1", verdict={"metrics": []}), tmp_path / "some")
     execute(prepared(tables, "plan.epochs=1", "metrics=[]"), tmp_path / "none")
-    assert [[row[3] for row in runs_table(runs(tmp_path / which)).rows] for which in ("some", "none")] == [["Pearson r"], [""]]
+    assert [[row[3] for row in runs_table(runs(tmp_path / which)).rows] for which in ("some", "none")] == [["score Pearson r"], [""]]
 
 
 ALONG: dict[str, Any] = {"same_as": "score", "losses": {"task": "mnr"}}
@@ -441,7 +441,7 @@ def test_the_command_names_one_task_or_several(kept: Mapping[str, Result], table
     assert len(both) == len(single) == 24
     none = warm.run(["predict", folder, tables.dev])
     assert none.code == 2
-    assert none.err.strip().endswith("several tasks in this run; name one. Known: pair, score, verdict.")
+    assert none.err.strip().endswith("several tasks in this run; name one (--task; in Python task=). Known: pair, score, verdict.")
     evaluated = warm.run(["evaluate", folder, tables.dev, "--task", "score", "--json"])
     assert evaluated.code == 0, evaluated.err
     assert json.loads(evaluated.out)["metrics"]["pearson"]["value"] == pytest.approx(kept["best"].metrics["score"]["dev"]["model"]["pearson"].value, abs=1e-5)
