@@ -192,9 +192,9 @@ def test_tasks_with_the_same_head_train_it_together_and_a_step_tells_each_one_s_
 def kept(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """The same run, keeping the last epoch, the best common one, and each task's own."""
     found = {}
+    own = {"sharing": {"name": "branch", "own_layers": 1}, "pair": {"metrics": ["accuracy", "log_loss"]}}       # no two epochs have the same loss
     for which in ("last", "best", "best_per_task"):
-        runs = tmp_path_factory.mktemp(which)
-        found[which] = execute(prepared(tables, f"plan.keep={which}", "plan.epochs=4", sharing={"name": "branch", "own_layers": 1}), runs)
+        found[which] = execute(prepared(tables, f"plan.keep={which}", "plan.epochs=4", **own), tmp_path_factory.mktemp(which))
     return found
 
 
@@ -216,9 +216,12 @@ def test_the_best_epoch_of_each_task_and_the_best_common_one_are_reported(kept: 
 def test_the_folder_answers_with_the_epoch_that_was_kept(keep: str, kept: Mapping[str, Result], tables: Tables) -> None:
     result = kept[keep]
     model = encore.load(result.folder)
+    records = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     for task in model.tasks:
         epoch = result.best["tasks"][task]["epoch"] if keep == "best_per_task" else result.epoch
         assert result.epoch_of(task) == epoch
+        told = {metric: estimate.value for metric, estimate in result.metrics[task]["dev"]["model"].items()}
+        assert told == pytest.approx(records[epoch - 1]["dev"][task]["dev"])
         scores = model.scores(model.read(tables.dev, task=task), task=task)
         np.testing.assert_allclose(scores, scores_at(result.folder, task, "dev", epoch), atol=1e-5)
     weights = sorted(path.name for path in (result.folder / "model").glob("*.safetensors"))
