@@ -155,7 +155,7 @@ def _require_header(table: Table, label: str, why: str) -> None:
 def _described(columns: Columns) -> str:
     if columns.kind == "regression":
         return "a number per row (regression)"
-    names = ", ".join(columns.labels[:12]) + (", …" if len(columns.labels) > 12 else "")
+    names = ", ".join(repr(name) if "," in name else name for name in columns.labels[:12]) + (", …" if len(columns.labels) > 12 else "")
     what = {"binary": "two classes", "multiclass": f"{len(columns.labels)} classes", "multilabel": f"any of {len(columns.labels)} labels"}[columns.kind]
     positive = f" (positive: {columns.labels[1]})" if columns.kind == "binary" else ""
     return f"{what}: {names}{positive}"
@@ -333,6 +333,9 @@ def with_labels(
         )
     chosen = _class_kind(where, names, kind)
     notes += _odd_labels(label, present)
+    one = next((name for name in names if len(_parts(name, ",")) > 1), None)
+    if kind is None and one is not None and _is_split(column, ","):
+        notes.append(f"'{label}': {one!r} counts as one label; with ';' in the place of commas it would be several")
     return Columns(text, text_pair, label, chosen, names, _all_numbers(names), {name: index for index, name in enumerate(names)}, tuple(notes))
 
 
@@ -446,14 +449,14 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
 
 
-def _is_split(column: pa.ChunkedArray) -> bool:
+def _is_split(column: pa.ChunkedArray, mark: str = ";") -> bool:
     """Whether the cells are lists of labels: JSON lists, or ';'-separated words most of which occur in other cells too (a sentence's halves do not)."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return False
     words = _words(column).words
     if any(_json_list(word) is not None for word in words):
         return True
-    parts_of = [_parts(word) for word in words if word]
+    parts_of = [_parts(word, mark) for word in words if word]
     in_lists = {part for parts in parts_of if len(parts) > 1 for part in parts}
     n_cells = Counter(part for parts in parts_of for part in set(parts))
     shared = sum(n_cells[part] > 1 for part in in_lists)
@@ -470,9 +473,9 @@ def _json_list(cell: str) -> list[str] | None:
     return [str(value).strip() for value in values] if isinstance(values, list) and all(isinstance(value, str | int) for value in values) else None
 
 
-def _parts(cell: str) -> list[str]:
+def _parts(cell: str, mark: str = ";") -> list[str]:
     listed = _json_list(cell)
-    return [part for part in (listed if listed is not None else map(str.strip, cell.split(";"))) if part]
+    return [part for part in (listed if listed is not None else map(str.strip, cell.split(mark))) if part]
 
 
 def _part_counts(column: pa.ChunkedArray) -> dict[str, int]:

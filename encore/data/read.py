@@ -473,11 +473,12 @@ def _csv_records(text: io.TextIOWrapper, name: str, delimiter: str, dialect: Map
         row_number += 1
     flush()
     parsed.columns = pa.Table.from_batches(chunks, schema=schema)
-    if not chunks and len(ragged) == 1 and len(parsed.problems) > 1:  # a title above the table, most often
-        cells = f"{width} cell{'s' if width > 1 else ''} ({_some(header)})"
+    if len(ragged) == 1 and len(parsed.problems) > max(1, len(parsed.rows)):  # a title above the table, most often
+        cells, got = f"{width} cell{'s' if width > 1 else ''} ({_some(header)})", ragged.pop()
+        which, why = "most rows" if parsed.rows else "every row", _unquoted(delimiter) if got > width > 1 and not literal else ""
         complain([
-            f"{name}:{header_line}: this line has {cells}, and every row below it {ragged.pop()}. Expected the column names, such as: text,label. "
-            "Remove what stands above them."
+            f"{name}:{header_line}: this line has {cells}, and {which} below it {got}. Expected the column names, such as: text,label. "
+            f"Remove what stands above them.{why}"
         ])
     if not chunks and not parsed.problems:
         complain([f"{name}: a header line ({', '.join(header)}) and no rows."])
@@ -495,8 +496,12 @@ def _quote_problem(name: str, start: int, end: int, error: str) -> str:
 
 def _ragged_problem(name: str, line: int, header: Sequence[str], got: int, delimiter: str, *, literal: bool) -> str:
     columns = f"{len(header)} cell{'s' if len(header) > 1 else ''} ({_some(header)})"
-    why = f" A cell that holds {_say(delimiter)} must stand in double quotes." if got > len(header) and not literal else ""
+    why = _unquoted(delimiter) if got > len(header) and not literal else ""
     return f"{name}:{line}: expected {columns}, got {got}.{why} {SKIP}"
+
+
+def _unquoted(delimiter: str) -> str:
+    return f" A cell that holds {_say(delimiter)} must stand in double quotes."
 
 
 def _some(names: Sequence[str]) -> str:

@@ -185,6 +185,17 @@ def test_a_missing_value_that_is_written_out_is_a_class_and_told() -> None:
     assert notes[1:] == ("'label': '#N/A' (2 rows) counts as a class; empty those cells if they have no label",)
 
 
+def test_commas_within_labels_are_told() -> None:
+    columns = infer_columns(cells(["bug, urgent", "bug", "urgent", "slow"] * 3))
+    told = "'label': 'bug, urgent' counts as one label; with ';' in the place of commas it would be several"
+    assert columns.labels == ("bug", "bug, urgent", "slow", "urgent")
+    assert columns.notes[0].endswith("4 classes: bug, 'bug, urgent', slow, urgent")
+    assert columns.notes[1:] == (told,)
+    assert infer_columns(cells(["Paris, France", "Rome, Italy"] * 4)).notes[1:] == (), "a comma that separates nothing that recurs"
+    assert infer_columns(cells(["bug, urgent", "bug", "urgent"] * 3), kind="multiclass").notes[1:] == ()
+    assert infer_columns(cells([*["1", "2", "3"] * 20, "1,2"])).notes[1:] == (), "a slip among numbers is no label"
+
+
 @pytest.mark.parametrize("label", [["3,5", "4", "2,0"], ["45 %", "7%", "100 %"], ["1,234", "99,000", "1,000,000"], ["1.234,50 €", "3,00 €", "n/a"], ["$5", "-$1.50", "$2"]])
 def test_numbers_in_another_writing_are_asked_about(label: list[str]) -> None:
     words = [word for word in label if word not in ("4", "n/a")]

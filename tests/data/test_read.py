@@ -231,6 +231,8 @@ MISTAKES = {
     "JSON written to be read": ("t.json", b'{\n  "text": "a"\n}\n{\n  "text": "b"\n}\n', "t.json: JSON objects over several lines; expected one object per line. Convert it: jq -c '.' t.json > t.jsonl"),
     "JSON lines named csv": ("t.csv", b'{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n', "t.csv: its lines are JSON objects; rename it to end in .jsonl."),
     "a title above the table": ("t.csv", b"\nSurvey 2024\n\ntext,label\nfine,a\nbad,b\n", "t.csv:2: this line has 1 cell (Survey 2024), and every row below it 2. Expected the column names, such as: text,label. Remove what stands above them."),
+    "two lines above the table": ("t.csv", b"# Survey\n# of 2024\ntext,label\nfine,a\nbad,b\n", "t.csv:1: this line has 1 cell (# Survey), and most rows below it 2. Expected the column names, such as: text,label. Remove what stands above them."),
+    "single quotes": ("t.csv", b"text,label\n'so, so',a\n'well, fine',b\n", "t.csv:1: this line has 2 cells (text, label), and every row below it 3. Expected the column names, such as: text,label. Remove what stands above them. A cell that holds ',' must stand in double quotes."),
     "broken JSON": ("t.jsonl", b'{"text": "a"}\n{"text": "b"\n', f"t.jsonl:2: not JSON (Expecting ',' delimiter at column 13): '{{\"text\": \"b\"'. {SKIP}"),
     "a JSON line that is no object": ("t.jsonl", b'{"text": "a"}\n["b"]\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'["b"]\'. {SKIP}'),
     "an object without keys": ("t.jsonl", b'{"text": "a"}\n{}\n', f't.jsonl:2: expected an object such as {{"text": …, "label": …}}, got \'{{}}\'. {SKIP}'),
