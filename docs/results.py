@@ -231,14 +231,16 @@ ABOUT = {
     "branch_minilm": (
         "The recipe was committed before the first of its runs; until then its rows were cut twice, to what an hour takes. The paper's Table 6 (bert-base-"
         "uncased, each task at its best epoch, no word on seeds) has 51.6 on SST and .870 on STS for one encoder, 52.4 and .879 with two own layers; its "
-        "Table 7, with SMART and layer decay, 53.3 and .894 for one encoder, 52.4 and .899 with two own layers: there the gain on SST is gone. What this says"
+        "Table 7, with SMART (of weight 12 and 15) and layer decay, 53.3 and .894 for one encoder, 52.4 and .899 with two own layers: there the gain on SST is "
+        "gone. What this says"
         " about its claim is limited: two layers are a third of MiniLM and a sixth of BERT-base; the paper's third task, Quora, is left out, because MiniLM "
         "was trained on Quora's duplicates and a gain there would prove nothing, so that less is asked of the shared layers; there are 1,500 rows of each "
-        "task where the paper has 8,544 and 6,040; and the epoch is the last one."
+        "task where the paper has 8,544 and 6,041; and the epoch is the last one."
     ),
     "even_minilm": (
         "The recipe was committed before the first of its runs; until then its rows were cut twice, to what an hour takes. The paper takes even batching away"
-        " from its model B3, and the mean over three tasks falls by 4.92 points (bert-base-uncased). In its author's code the loop that goes "
+        " from its model B3 (loss rescaling, shared layers, MNR, SimCSE, a falling rate; no AllNLI, SMART or distillation), and the mean over three tasks "
+        "falls by 4.92 points (bert-base-uncased). In its author's code the loop that goes "
         "task by task also cuts the labels of STS to whole numbers, so that the paper's difference is not of the order alone. Here the tasks are two (Quora "
         "is left out, on whose duplicates MiniLM was trained), of 1,500 rows each; the sentiment task comes last in every epoch, as in the author's order."
     ),
