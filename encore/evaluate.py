@@ -114,11 +114,10 @@ def _estimate(metric: Metric, scores: np.ndarray, targets: np.ndarray, labels: L
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     interval = bootstrap_interval(metric, scores, targets, labels, seed=seed, n_resamples=n_resamples)
     notes = [str(one.message) for one in caught if issubclass(one.category, MetricWarning)]
-    if getattr(metric, "form", None) == "percent" and value == 1:
-        # The rule of three: a bootstrap of faultless rows sees no fault.
-        notes.append(
-            f"no mistake in {len(targets):,} rows, so the interval has no width; the true value may well be {100 * max(0, 1 - 3 / len(targets)):.1f} %"
-        )
+    if getattr(metric, "form", None) == "percent" and interval.low == 1:
+        # A bootstrap of faultless rows sees no fault. This is the chance of being right that leaves one in twenty for so many in a row (about 1 − 3 / rows).
+        lowest = 0.05 ** (1 / len(targets))
+        notes.append(f"no mistake in {len(targets):,} rows, so the interval has no width; the true value may well be {100 * lowest:.1f} %")
     return Estimate(value, interval.low, interval.high, tuple(notes))
 
 

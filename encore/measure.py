@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,9 +125,10 @@ def open_final(model: Model, task: str | None, *, log: Callable[[str], None], ke
             file.write(f"{datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')} {line}\n")
 
     dataset = open_test(data, log=both, keep=keep)
-    if before:
-        log(f"the test file of this run was opened {before} time{'s' if before > 1 else ''} before: a figure that was looked at to choose something is no test")
-    return dataset
+    if not before:
+        return dataset
+    again = f"the test file of this run was opened {before} time{'s' if before > 1 else ''} before: a figure that was looked at to choose something is no test"
+    return replace(dataset, notes=(*dataset.notes, again))
 
 
 def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:

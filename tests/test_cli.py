@@ -560,8 +560,10 @@ def test_a_test_file_is_opened_by_final_alone_and_every_time_is_logged(run: Run)
     assert outcome.code == 0, outcome.err
     assert outcome.err.splitlines()[0] == "test file last.csv is opened"
     assert outcome.out.splitlines()[2].startswith("last.csv    40")
-    again = run("evaluate", folder, "--final", "--json")
-    assert again.err.splitlines()[2].startswith("the test file of this run was opened 1 time before")
+    again = run("evaluate", folder, "--final", "--json", "--quiet")
+    assert again.err == ""
+    (told,) = [note for note in json.loads(again.out)["notes"] if "opened" in note]
+    assert told == "the test file of this run was opened 1 time before: a figure that was looked at to choose something is no test"
     log = (folder / "test_opened.log").read_text().splitlines()
     assert [line.split(" ", 1)[1] for line in log if line.endswith("is opened")] == ["test file last.csv is opened"] * 2
     assert run("train", "reviews.csv", "--test", "last.csv", *QUICK).code == 0, "the run is still whole"

@@ -93,6 +93,9 @@ def test_faultless_rows_have_an_interval_that_says_what_it_is():
     found = evaluate(scores_of([0, 1] * 50, 2), np.array([0, 1] * 50), BINARY, ["accuracy", "mcc"], 0)
     assert found["accuracy"].notes == ("no mistake in 100 rows, so the interval has no width; the true value may well be 97.0 %",)
     assert found["mcc"].notes == ()
+    few = evaluate(scores_of([0, 1, 1], 2), np.array([0, 1, 1]), BINARY, ["accuracy", "f1"], 0)
+    assert few["accuracy"].notes[0].endswith("the true value may well be 36.8 %"), "0.368 ** 3 is 0.05"
+    assert (few["f1"].value, few["f1"].low, few["f1"].notes) == (1.0, 0.0, ()), "draws without a row of the second class: there is a width"
 
 
 def test_a_score_that_is_no_number_is_refused():

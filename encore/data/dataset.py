@@ -201,9 +201,7 @@ def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str]
         data.test, data.columns, normalise=data.normalise, name="test", delimiter=data.delimiter, encoding=data.encoding, on_bad_row=data.on_bad_row, keep=keep
     )
     log(f"test file {shown(data.test)}: {len(dataset):,} rows, sha256 {dataset.digest}")
-    for note in (*dataset.notes, *_overlap_note(data.train, dataset)):
-        log(note)
-    return dataset
+    return replace(dataset, notes=(*dataset.notes, *_overlap_note(data.train, dataset)))
 
 
 def labelled(
