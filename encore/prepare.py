@@ -151,6 +151,9 @@ def prepare(recipe: Recipe, shelf: Shelf | None = None) -> Prepared:
     shelf = shelf or Shelf()
     complaints, unfit = Complaints(), Complaints()
     data, source = _found(recipe, shelf, complaints, unfit)
+    if recipe.plan.keep != "last" and len(data) == len(recipe.tasks) and not any(each.metrics for each in data.values()):
+        said = f"'{recipe.plan.keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or name metrics."
+        complaints.errors.append(RecipeError(recipe.problem(("plan", "keep"), said)))
     if not complaints.errors and unfit.errors and all(isinstance(error, RecipeError) for error in unfit.errors):
         raise NotApplicable(unfit.lines)
     complaints.errors += unfit.errors
@@ -221,9 +224,6 @@ def _found(recipe: Recipe, shelf: Shelf, complaints: Complaints, unfit: Complain
             data[name] = found
             unfit.of(losses_of, recipe, name, found.labels)
             unfit.of(_check_pair, recipe, name, found)
-    if recipe.plan.keep != "last" and len(data) == len(recipe.tasks) and not any(each.metrics for each in data.values()):
-        said = f"'{recipe.plan.keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or name metrics."
-        complaints.errors.append(RecipeError(recipe.problem(("plan", "keep"), said)))
     headless = any(each.labels.kind == "unlabelled" and recipe.tasks[name].same_as is None for name, each in data.items())
     if source is not None and shape is not None and len(data) == len(recipe.tasks) and not headless:
         labels = {name: each.labels for name, each in data.items()}

@@ -469,9 +469,11 @@ def _tasks(top: dict[str, Value], document: Value, each: Value | None, problems:
             own = {task.data: Value({}, task.where, task.path)}
         else:
             problems.append(task.problem(f"expected the name of a task, such as rte, got {shown(plain(task))}."))
-    elif each is not None and isinstance(each.data, dict) and "task" in each.data:
-        some = [item.data for item in each.data["task"].data if isinstance(item.data, str)] if isinstance(each.data["task"].data, tuple) else []
-        problems.append(each.problem(f"these are separate studies, for `encore compare`. For a single run name one: task={some[0] if some else 'rte'}"))
+    elif each is not None and isinstance(each.data, dict) and {"task", "tasks"} & each.data.keys():
+        items = each.data["task"].data if "task" in each.data else None
+        some = [item.data for item in items if isinstance(item.data, str)] if isinstance(items, tuple) else []
+        single = f" For a single run name one: task={some[0] if some else 'rte'}" if "task" in each.data else ""
+        problems.append(each.problem(f"these are separate studies, for `encore compare`.{single}"))
     else:
         problems.append(document.problem("no task. Add `task: rte` (a named task), or `tasks: {reviews: {data: {train: reviews.csv}}}`."))
     complete: dict[str, Value] = {}

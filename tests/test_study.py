@@ -175,6 +175,9 @@ def test_a_single_run_of_such_a_recipe(tmp_path: Path) -> None:
     assert list(load_recipe(file, ["task=mrpc"]).tasks) == ["mrpc"]
     with pytest.raises(RecipeError, match=r"'seeds' says what to compare, and this is a single run\. Write seed=3 for a single run\."):
         load_recipe(file, ["task=mrpc", "seeds=3"])
+    file.write_text("each:\n  tasks:\n    - rte: {}\n    - {rte: {}, mrpc: {}}\n")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:1 each: these are separate studies, for `encore compare`\.$"):
+        load_recipe(file)
 
 
 def test_too_many_runs_are_refused() -> None:

@@ -577,6 +577,10 @@ def test_an_epoch_is_chosen_by_a_metric_and_one_task_has_to_have_one(keep: str, 
     (line,) = problems_of(tables, tmp_path, text)
     assert line.lstrip("/") == f"recipe.yaml:5 plan.keep: '{keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or name metrics."
     prepared(tables, f"plan.keep={keep}", verdict={"metrics": []}, score={"metrics": []})
+    for broken in ("{data: {train: nowhere.csv}}", "{data: {train: nowhere.csv, delimiter: long}}"):
+        text = f"tasks:\n  it: {broken}\n  that: {{data: {{ROWS, label: verdict}}, metrics: []}}\nplan: {{keep: {keep}}}\n"
+        (line,) = problems_of(tables, tmp_path, text)
+        assert "plan.keep" not in line, "what is left of a recipe with mistakes says nothing of its metrics"
 
 
 def test_what_does_not_go_together_is_told_with_its_line(tables: Tables, tmp_path: Path) -> None:
