@@ -125,8 +125,6 @@ def fit_tfidf(texts: Texts, pairs: Texts | None, targets: np.ndarray, labels: La
     Time is linear in the length of the text. Above 30 million characters (fewer with more than 20 classes) a seeded random part of the rows is used, and
     `notes` says so.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
     targets = np.asarray(targets)
     name = "TF-IDF + ridge" if labels.kind == "regression" else "TF-IDF + logistic"
     prior = _prior(targets, labels)
@@ -142,7 +140,7 @@ def fit_tfidf(texts: Texts, pairs: Texts | None, targets: np.ndarray, labels: La
     features = _features(vectors, None) if pairs is None else _features(vectors[: len(texts)], vectors[len(texts) :])
     del vectors
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline 0.1 points short of its optimum is still the baseline
+        warnings.simplefilter("ignore", UserWarning)  # of convergence: 0.1 points short of its optimum it is still the baseline; of many classes: they are told
         columns = targets.T if labels.kind == "multilabel" else [targets]
         models = tuple(_fitted(features, column, labels) for column in columns)
     return Tfidf(name, labels, vectoriser, models, prior, notes)

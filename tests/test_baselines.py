@@ -115,6 +115,12 @@ def test_a_class_without_rows_never_wins(present):
     assert set(predictions(scores, THREE).tolist()) == set(present)
 
 
+def test_as_many_classes_as_rows_are_no_warning_of_somebody_else_s(recwarn):
+    many = LabelSpace("multiclass", tuple(f"c{number}" for number in range(30)))
+    assert np.isfinite(tfidf(sentences(40), None, np.arange(40) % 30, sentences(7, seed=1), None, many, 0).scores).all()
+    assert [str(one.message) for one in recwarn] == []
+
+
 @pytest.mark.parametrize("texts", [["", "  ", "?!", "..."], ["a b"] * 4])
 def test_nothing_to_learn_from_is_the_majority(texts):
     targets = np.array([1, 1, 1, 0]) if texts[0] == "" else np.array([1, 1, 1, 1])
