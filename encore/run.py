@@ -332,6 +332,8 @@ class _Log:
                 files.remove(older)
 
     def _write_steps(self) -> None:
+        if not self.steps:                              # what is on the disk already stays untouched
+            return
         with files.explained(self.folder / "steps.jsonl"), (self.folder / "steps.jsonl").open("ab") as file:
             file.write(b"".join(self.steps))
             file.flush()

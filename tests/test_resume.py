@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -101,6 +102,22 @@ def kill_many(command: Command, runs: Path, n_kills: int, seed: int) -> None:
 
 def test_killed_twenty_times_the_result_is_the_same(command: Command, tmp_path: Path) -> None:
     kill_many(command, tmp_path / "runs", 20, seed=3)
+
+
+def test_the_log_of_steps_is_opened_only_to_grow(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two checkpoints at one step, the second at the end of its epoch: the lines of the first are not to be touched again."""
+    sizes, fsync = [], os.fsync
+
+    def watched(number: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        if path.name == "steps.jsonl":
+            sizes.append(path.stat().st_size)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    execute(tables.prepared("plan.epochs=2"), tmp_path, checkpoint_steps=2)
+    assert len(sizes) > 4
+    assert all(one < other for one, other in itertools.pairwise(sizes))
 
 
 @pytest.mark.nightly
