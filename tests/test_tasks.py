@@ -30,15 +30,13 @@ from encore.export.card import Base, card
 from encore.kept import keep
 from encore.listings import runs, runs_table
 from encore.model import unique_parameters
-from encore.optim import adamw
 from encore.prepare import Prepared, head_of, prepare
 from encore.recipe import load_recipe, recipe_from, resolved, to_yaml
 from encore.report.write import report as write_report
 from encore.run import Result, _best_epochs, execute, read_result, scores_at
-from encore.step import Part, take
 from encore.study import study_from
 from encore.train import FitState, fit, own_losses
-from encore.types import Batch, EvalReport, StepReport
+from encore.types import EvalReport, StepReport
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -660,41 +658,6 @@ def test_the_parameters_of_a_loss_are_trained_saved_and_not_those_of_the_recipe(
     assert one.streams["score"].losses["task"][1].log_variance.item() == 0
     names = [name for group in state.optimiser.param_groups for name in group["names"]]  # type: ignore[union-attr]
     assert names.count("score.losses.task.log_variance") == 1
-
-
-# ------------------------------------------------------------------------------------------------------------------------- several tasks in one step
-
-
-def test_gradients_are_combined_in_an_order_that_is_drawn_anew_in_every_step(tables: Tables) -> None:
-    one = prepared(tables, "plan.mixing=sum")
-    orders: list[list[list[int]]] = []
-
-    def combine(gradients: Any, order: Any) -> Any:
-        orders.append([list(each) for each in order])
-        return gradients[0]
-
-    for _ in range(2):
-        list(fit(encore.prepare.build_models(one), one.plan, one.streams, **one.how | {"combine": combine}))
-    half = len(orders) // 2
-    assert half >= 3
-    assert orders[:half] == orders[half:], "a function of seed and step"
-    assert all(sorted(each) == [0, 1, 2] for order in orders for each in order)
-    assert len({tuple(each) for order in orders for each in order}) == 6
-    assert any(order[0] != order[1] for order in orders), "each task has an order of its own"
-
-
-def test_no_two_tasks_of_a_step_draw_the_same_masks(tables: Tables) -> None:
-    one = prepared(tables, "plan.mixing=sum")
-    models = encore.prepare.build_models(one)
-    for model in models.values():
-        model.train()
-    stream = one.streams["verdict"]
-    tokens = collate(stream.train.store, np.arange(5))
-    batch = Batch("verdict", "", np.arange(5), tokens, torch.from_numpy(stream.train.targets[:5]), torch.ones(5))
-    part = Part(models["verdict"], [batch], stream.losses)
-    optimiser = adamw(unique_parameters(models), one.plan[0])
-    first, second = take([part, part], optimiser, seed=1, step=1, lr=0.0, clip_norm=None).parts
-    assert not np.allclose(first.scores, second.scores)
 
 
 def test_the_name_of_a_run_of_one_task_is_what_it_was(tables: Tables) -> None:
