@@ -117,7 +117,8 @@ def _estimate(metric: Metric, scores: np.ndarray, targets: np.ndarray, labels: L
     if getattr(metric, "form", None) == "percent" and interval.low == 1:
         # A bootstrap of faultless rows sees no fault. This is the chance of being right that leaves one in twenty for so many in a row (about 1 − 3 / rows).
         lowest = 0.05 ** (1 / len(targets))
-        notes.append(f"no mistake in {len(targets):,} rows, so the interval has no width; the true value may well be {100 * lowest:.1f} %")
+        rows = f"{len(targets):,} row{'s' if len(targets) > 1 else ''}"
+        notes.append(f"no mistake in {rows}, so the interval has no width; the true value may well be {100 * lowest:.1f} %")
     return Estimate(value, interval.low, interval.high, tuple(notes))
 
 
@@ -287,7 +288,7 @@ def results_table(dev_scores: Sequence[DevScores], *, title: str = "", notes: Se
     for each in dev_scores:
         footnotes += [f"{each.dev}: {note}" for note in each.notes]
         if each.n_rows < _FEW_ROWS:
-            footnotes.append(f"{each.dev}: {each.n_rows} rows are too few for an interval to be trusted.")
+            footnotes.append(f"{each.dev}: {each.n_rows} row{'s are' if each.n_rows > 1 else ' is'} too few for an interval to be trusted.")
         metric_names = list(dict.fromkeys(metric for estimates in each.columns.values() for metric in estimates))
         for line, metric_name in enumerate(metric_names):
             metric = catalogue.find("metrics", metric_name)

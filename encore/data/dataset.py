@@ -169,8 +169,8 @@ def load_task(
         caveats.append(said)
     caveats += [note for part in parts.values() for note in _overlap_note(whole, part)]
     train_set, said_train = _cut(whole, columns.kind, train_rows, seed, name)
-    caveats += _class_notes(train_set, columns)
     cut = {key: _cut(part, columns.kind, dev_rows, seed, name) for key, part in parts.items()}
+    caveats += [note for part in (train_set, *(part for part, _ in cut.values())) for note in _class_notes(part, columns)]
     caveats += [said for said in (said_train, *(said for _, said in cut.values())) if said]
     return TaskData(
         name,
@@ -537,12 +537,15 @@ def _cut(part: Dataset, kind: TaskKind, n: int | None, seed: int, name: str) -> 
     return part.take(kept), f"{part.name} cut to {n:,} of {len(part):,} rows ({how}, seed {seed})"
 
 
-def _class_notes(train: Dataset, columns: Columns) -> list[str]:
-    if columns.kind == "regression" or train.targets is None:
+def _class_notes(part: Dataset, columns: Columns) -> list[str]:
+    """Labels that no row has: in training nobody learns them, on a dev set no metric knows them."""
+    if columns.kind == "regression" or part.targets is None:
         return []
-    counts = train.targets.sum(axis=0) if columns.kind == "multilabel" else np.bincount(train.targets, minlength=len(columns.labels))
+    counts = part.targets.sum(axis=0) if columns.kind == "multilabel" else np.bincount(part.targets, minlength=len(columns.labels))
     absent = [name for name, count in zip(columns.labels, counts.tolist(), strict=True) if not count]
-    return [f"no training row has the label{'s' if len(absent) > 1 else ''} {', '.join(absent)}"] if absent else []
+    which = "training row" if part.name == "train" else f"row of {part.name}"
+    listed = ", ".join(absent[:12]) + (", …" if len(absent) > 12 else "")
+    return [f"no {which} has the label{'s' if len(absent) > 1 else ''} {listed}"] if absent else []
 
 
 def _conflict_note(train: Dataset, kind: TaskKind) -> list[str]:

@@ -89,6 +89,17 @@ def test_copies_of_a_text_stay_on_one_side() -> None:
     assert not any("also occur in the train set" in note for note in data.notes)
 
 
+def test_a_label_that_a_set_lacks_is_told_for_every_set() -> None:
+    rare = write("rare.csv", [(f"text {row}", "rare" if row == 3 else "ab"[row % 2]) for row in range(60)])
+    dev = write("dev.csv", [(f"other {row}", "a") for row in range(5)])
+    assert "no row of dev has the label rare" in load_task("rare", train=rare, seed=42).caveats, "which row there is is train's"
+    assert "no row of dev has the labels b, rare" in load_task("rare", train=rare, dev=dev, seed=42).caveats
+    many = write("many.csv", [(f"text {row}", f"c{row % 20}") for row in range(400)])
+    cut = load_task("many", train=many, dev_rows=2, seed=42).caveats
+    assert next(note for note in cut if note.startswith("no row of dev")).count(", ") == 12
+    assert not any("training row" in note for note in cut)
+
+
 def test_texts_with_two_labels_are_counted() -> None:
     file = write("r.csv", [("one", "a"), ("one", "b"), ("two", "b"), ("two", "b"), ("three", "a")])
     assert "1 text occurs in r.csv with different labels" in load_task("r", train=file, seed=42).notes
