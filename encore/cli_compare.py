@@ -122,5 +122,5 @@ def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> No
     rows[:0] = [(cell["study"], f"{cell['variant']} (screening)", f"{cell['seed']}", cell["run"] or "not applicable") for cell in screening]
     print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
     at_most = "at most " if study.race else ""
-    cost = f"about {at_most}{duration(wall)} on this machine as busy as it is now (within a factor of two)"
+    cost = f"{at_most}about {duration(wall)} on this machine as busy as it is now (within a factor of two)"
     print(cost if seconds else "nothing is left to compute")

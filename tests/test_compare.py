@@ -325,6 +325,9 @@ def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:
     told = json.loads(outcome.out)
     assert Path(told["comparison"]).name == whole.folder.name
     assert [cell["run"] for cell in told["cells"]] == [cell["run"] for cell in files.read_json(whole.folder / "cells.json")["cells"]]
+    cost = r"about \d+ s on this machine as busy as it is now \(within a factor of two\)"
+    assert re.fullmatch(cost, whole.again(tmp_path, "--dry-run").out.splitlines()[-1])
+    assert re.fullmatch(f"at most {cost}", whole.again(tmp_path, "--dry-run", "--race").out.splitlines()[-1])
     assert not list(tmp_path.iterdir())
 
 
