@@ -58,7 +58,7 @@ def first_light(found: dict[str, Any]) -> str:
         "[95 % bootstrap interval over "
         f"the rows]. Ours: one thread per run, two runs at a time on two cores ({machine['processor']}); "
         "seconds are the whole run with its evaluations, checkpoints and baselines. HF Trainer: the figures given for the same encoder and settings, seed 42, "
-        "on two busy cores of another day. Both shared their cores with other work, so the seconds compare nothing; the benchmark below does.\n\n"
+        "on two busy cores of another day. Ours had little else beside them, so the seconds compare nothing; the benchmark below does.\n\n"
     )
     text += table(["task", "metric", "Encore", "HF Trainer", "majority / mean", "TF-IDF", "Encore, s", "HF, s"], rows)
     if several:
