@@ -41,10 +41,8 @@ class Kept:
 
     def with_lines(self, tokens: Tokens, rows: np.ndarray) -> Tokens:
         """The tokens of `rows`, in that order, with what the encoder has given them."""
-        found: list[Tensor | None] = []
-        for unit, lines in zip(self.units, self.lines, strict=True):
-            at = rows if unit == "rows" else take_runs(self.store.offsets[:-1][rows], self.store.lengths[rows])
-            found.append(None if lines is None else lines.index_select(0, torch.from_numpy(np.asarray(at, dtype=np.int64))).to(tokens.ids.device))
+        device, each = tokens.ids.device, zip(self.units, self.lines, strict=True)
+        found = (None if lines is None else lines.index_select(0, _at(unit, self.store, rows)).to(device) for unit, lines in each)
         return replace(tokens, reduced=tuple(found))
 
 
@@ -63,15 +61,14 @@ def fits(models: Mapping[str, TaskModel], stores: Mapping[str, Sequence[TokenSto
     return needed <= _BESIDE
 
 
-def keep(model: TaskModel, store: TokenStore, which: Sequence[bool] | None = None) -> Kept:
-    """Ask the model's encoders about every row, once; `which` branches, all if None. The same bits whenever it is done: the batches depend on the lengths
-    alone."""
+def keep(model: TaskModel, store: TokenStore, which: Sequence[bool]) -> Kept:
+    """Ask the encoders of `which` branches about every row, once. The same bits whenever it is done: the batches depend on the lengths alone."""
     branches: Sequence[Any] = list(model.branches)
     units = tuple(branch.pooling.unit for branch in branches)
     device = next(model.parameters()).device
     lines = [
         torch.empty(_n_lines(unit, store), branch.pooling.reduced_width) if wanted else None
-        for unit, branch, wanted in zip(units, branches, which or [True] * len(branches), strict=True)
+        for unit, branch, wanted in zip(units, branches, which, strict=True)
     ]
     was_training = model.training
     model.eval()
@@ -80,13 +77,17 @@ def keep(model: TaskModel, store: TokenStore, which: Sequence[bool] | None = Non
             for rows in evaluation_batches(store.lengths):
                 tokens = collate(store, rows, device)
                 for unit, branch, found in zip(units, branches, lines, strict=True):
-                    if found is None:
-                        continue
-                    at = rows if unit == "rows" else take_runs(store.offsets[:-1][rows], store.lengths[rows])
-                    found[torch.from_numpy(np.asarray(at, dtype=np.int64))] = branch.pooling.reduce(branch.encoded(tokens)[0]).float().cpu()
+                    if found is not None:
+                        found[_at(unit, store, rows)] = branch.pooling.reduce(branch.encoded(tokens)[0]).float().cpu()
     finally:
         model.train(was_training)
     return Kept(store, units, tuple(lines))
+
+
+def _at(unit: str, store: TokenStore, rows: np.ndarray) -> Tensor:
+    """The lines of these rows, int64."""
+    at = rows if unit == "rows" else take_runs(store.offsets[:-1][rows], store.lengths[rows])
+    return torch.from_numpy(np.asarray(at, dtype=np.int64))
 
 
 def _n_lines(unit: str, store: TokenStore) -> int:

@@ -27,7 +27,7 @@ from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.export.card import Base, card
-from encore.kept import keep
+from encore.kept import frozen, keep
 from encore.listings import runs, runs_table
 from encore.model import unique_parameters
 from encore.prepare import Prepared, head_of, prepare
@@ -144,7 +144,7 @@ def test_what_a_frozen_encoder_says_is_kept_for_both_sides_and_both_orders(shari
             parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.05)
     for task, model in models.items():
         rows = one.streams[task].train
-        lines = keep(model, rows.store)
+        lines = keep(model, rows.store, frozen(model, all_of_them=True))
         examples = np.arange(len(rows))[::-1].copy()
         at = rows.at(examples, examples % 2 == 0 if task == "pair" else None)
         tokens = collate(rows.store, at)

@@ -61,7 +61,7 @@ def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
     whole = unlabelled(raw, task.columns, normalise=task.normalise)
-    store = _rows_there(whole, model.tokeniser, task, to)
+    store = _tokenised_there(whole, model.tokeniser, task, to)
     at = np.argsort(store.lengths, kind="stable")
     at = at[~store.cut[at]] if cannot_cut(task, to) else at
     if not len(at):
@@ -162,7 +162,7 @@ def _pairs(dataset: Dataset) -> list[str]:
     return dataset.pairs.to_pylist()
 
 
-def _rows_there(whole: Dataset, tokeniser: Tokeniser, task: LoadedTask, to: str) -> TokenStore:
+def _tokenised_there(whole: Dataset, tokeniser: Tokeniser, task: LoadedTask, to: str) -> TokenStore:
     """What AutoTokenizer is to make of these texts. Where it leaves the rows to the model that is both texts of each, whole and each as if it were alone."""
     if not left_to_model(task, to):
         pair = {"name": "cross"} if whole.pairs is None else {**task.pair, "order": "given"}
