@@ -165,6 +165,25 @@ READINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize(("pooling", "alone"), [("cls", True), ("pooler", True), ("mean", False)])
+def test_where_first_tokens_are_read_nothing_else_is_computed_last(pooling: str, alone: bool, tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, in what is kept, and in scoring: so that all three give the same bits."""
+    prepared = beside(tables, f"pooling={pooling}", "plan.epochs=1")
+    models, asked = build_models(prepared), list[bool]()
+    encoder: Any = type(models["verdict"].branches[0].encoder)                                                  # type: ignore[union-attr]
+    run = encoder.run
+
+    def watched(self: Any, embedded: torch.Tensor, tokens: Any, **how: Any) -> Any:
+        asked.append(how["first_only"])
+        return run(self, embedded, tokens, **how)
+
+    monkeypatch.setattr(encoder, "run", watched)
+    trained(prepared, models)
+    score_rows(models["verdict"], prepared.streams["verdict"].dev["dev"], prepared.data["verdict"].labels)
+    assert len(asked) > 8
+    assert set(asked) == {alone}
+
+
 @pytest.mark.parametrize("name", READINGS)
 def test_a_frozen_copy_beside_a_trained_encoder_is_asked_once(name: str, tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the run is what it would be if it were asked every time: to the bit on one thread, where a row does not depend on its batch."""
