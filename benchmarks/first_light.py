@@ -1,9 +1,12 @@
 """Five tasks beside HF Trainer's figures: one seed each, and five seeds of RTE and SST-5.
 
-    python benchmarks/first_light.py run --runs runs/first_light        trains what is missing, two runs at a time, one pinned thread each; resumable
-    python benchmarks/first_light.py collect --runs runs/first_light    writes docs/results/first_light.json from the run folders
+    python benchmarks/first_light.py run --runs runs/first_light        trains what is missing, two
+      runs at a time, one pinned thread each; resumable
+    python benchmarks/first_light.py collect --runs runs/first_light    writes
+      docs/results/first_light.json from the run folders
 
-The data comes from ENCORE_DATA or ../shared/data. Nothing here is typed by hand: docs/results.md is generated from the JSON by docs/results.py.
+The data comes from ENCORE_DATA or ../shared/data. Nothing here is typed by hand: docs/results.md is
+generated from the JSON by docs/results.py.
 """
 
 from __future__ import annotations
@@ -18,16 +21,31 @@ import threading
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
-CELLS = [(task, 42) for task in ("rte", "mrpc", "cola", "stsb", "sst5")] + [(task, seed) for seed in (43, 44, 45, 46) for task in ("rte", "sst5")]
+CELLS = [(task, 42) for task in ("rte", "mrpc", "cola", "stsb", "sst5")] + [
+    (task, seed) for seed in (43, 44, 45, 46) for task in ("rte", "sst5")
+]
 
 
 def train(task: str, seed: int, runs: Path, core: int | None) -> dict[str, object]:
     """One cell through the command line, as a user would type it; returns what --json prints."""
-    command = [sys.executable, "-m", "encore", "train", str(HERE / "recipes" / "first_light" / f"{task}.yaml"), f"seed={seed}"]
+    command = [
+        sys.executable,
+        "-m",
+        "encore",
+        "train",
+        str(HERE / "recipes" / "first_light" / f"{task}.yaml"),
+        f"seed={seed}",
+    ]
     command += ["--json", "--quiet", "--runs", str(runs)]
     if core is not None:
         command = ["taskset", "-c", str(core), *command]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{task}, seed {seed}: exit code {done.returncode}\n{done.stderr}")
     return json.loads(done.stdout)
@@ -49,7 +67,9 @@ def run_all(runs: Path, processes: int) -> dict[tuple[str, int], Path]:
             except queue.Empty:
                 return
             try:
-                told = train(task, seed, runs, cores[number % len(cores)] if processes > 1 else None)
+                told = train(
+                    task, seed, runs, cores[number % len(cores)] if processes > 1 else None
+                )
             except SystemExit as error:
                 failed.append(str(error))
                 return
@@ -72,33 +92,48 @@ def collect(runs: Path) -> None:
     for folder in sorted(runs.iterdir()):
         if not (folder / "manifest.json").exists():
             continue
-        read = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("results", "resolved", "environment", "cost", "data")}
+        read = {
+            name: json.loads((folder / f"{name}.json").read_text())
+            for name in ("results", "resolved", "environment", "cost", "data")
+        }
         recipe = (folder / "recipe.yaml").read_text()
         (task,) = read["results"]["metrics"]
-        environment = {key: read["environment"][key] for key in ("encore", "python", "processor", "device", "threads", "precision")}
-        rows = {name: {"rows": split["rows"], "sha256": split["sha256"]} for name, split in read["data"][task]["splits"].items()}
+        environment = {
+            key: read["environment"][key]
+            for key in ("encore", "python", "processor", "device", "threads", "precision")
+        }
+        rows = {
+            name: {"rows": split["rows"], "sha256": split["sha256"]}
+            for name, split in read["data"][task]["splits"].items()
+        }
         expect = next(line for line in recipe.splitlines() if line.startswith("expect:"))
         source = next(line for line in recipe.splitlines() if line.startswith("source:"))
-        cells.append({
-            "run": folder.name,
-            "task": task,
-            "seed": read["resolved"]["seed"],
-            "results_version": read["resolved"]["results_version"],
-            "expect": expect.removeprefix("expect:").strip(),
-            "source": source.removeprefix("source:").strip(),
-            "results": read["results"],
-            "cost": read["cost"],
-            "environment": environment,
-            "data": rows,
-        })
+        cells.append(
+            {
+                "run": folder.name,
+                "task": task,
+                "seed": read["resolved"]["seed"],
+                "results_version": read["resolved"]["results_version"],
+                "expect": expect.removeprefix("expect:").strip(),
+                "source": source.removeprefix("source:").strip(),
+                "results": read["results"],
+                "cost": read["cost"],
+                "environment": environment,
+                "data": rows,
+            }
+        )
     cells.sort(key=lambda cell: (cell["task"], cell["seed"]))
     target = HERE / "docs" / "results" / "first_light.json"
-    target.write_text(json.dumps({"cells": cells}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    target.write_text(
+        json.dumps({"cells": cells}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     print(f"{len(cells)} runs → {target.relative_to(HERE)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("run", "collect"))
     parser.add_argument("--runs", type=Path, default=Path("runs/first_light"))
     parser.add_argument("--processes", type=int, default=2)

@@ -1,7 +1,8 @@
-"""The same job for everyone: MiniLM on all of SST-5, batch 32, length 128, AdamW, lr 5e-5, 4 epochs, dropout on, one thread.
+"""The same job for everyone: MiniLM on all of SST-5, batch 32, length 128, AdamW, lr 5e-5, 4
+epochs, dropout on, one thread.
 
-For us a generator of steps; for transformers its own Trainer with its own sampler and collator, on texts tokenised ahead, with logging, saving and
-evaluation off.
+For us a generator of steps; for transformers its own Trainer with its own sampler and collator, on
+texts tokenized ahead, with logging, saving and evaluation off.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ import numpy as np
 from encore.errors import EncoreError
 from encore.types import StepReport
 
-__all__ = ["HF_WAYS", "Texts", "fitting", "flop_per_token", "model_for", "precision_dtype", "read", "tokenised", "trainer", "use_threads"]
+__all__ = [
+    "HF_WAYS",
+    "Texts",
+    "fitting",
+    "flop_per_token",
+    "model_for",
+    "precision_dtype",
+    "read",
+    "tokenized",
+    "trainer",
+    "use_threads",
+]
 
 SEED, LR, BATCH, MAX_LENGTH, EPOCHS, N_LABELS = 7, 5e-5, 32, 128, 4, 5
 HF_WAYS = ("padded to 128", "dynamic padding", "grouped by length")
@@ -28,7 +40,9 @@ HF_WAYS = ("padded to 128", "dynamic padding", "grouped by length")
 
 @dataclass(frozen=True)
 class Texts:
-    """texts: (rows,) strings; labels: (rows,) int64; folder: the encoder's files, which transformers reads as well."""
+    """texts: (rows,) strings; labels: (rows,) int64; folder: the encoder's files, which
+    transformers reads as well.
+    """
 
     texts: list[str]
     labels: np.ndarray
@@ -37,15 +51,23 @@ class Texts:
 
 def use_threads(n: int) -> None:
     """Before torch is imported: so many threads for every library, and no talk with a hub."""
-    os.environ |= {"OMP_NUM_THREADS": f"{n}", "MKL_NUM_THREADS": f"{n}", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= {
+        "OMP_NUM_THREADS": f"{n}",
+        "MKL_NUM_THREADS": f"{n}",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     import torch
 
     torch.set_num_threads(n)
 
 
 def read(split: str = "train", **how: Any) -> Texts:
-    """The rows, from ENCORE_DATA or ../shared/data. how: of `load_task`. Leaves the program with one clear line where they, or the encoder, are missing."""
-    from encore.data.dataset import load_task
+    """The rows, from ENCORE_DATA or ../shared/data. how: of `load_task`. Leaves the program with
+    one clear line where they, or the encoder, are missing.
+    """
+    from encore.data.load import load_task
     from encore.encoder.load import locate
 
     try:
@@ -64,21 +86,25 @@ def precision_dtype(precision: str) -> Any:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def tokenised(data: Texts) -> Any:
-    from encore.data.tokenise import Tokeniser, tokenise
+def tokenized(data: Texts) -> Any:
+    from encore.data.token_store import tokenize
+    from encore.data.tokenizer import TextTokenizer
 
-    return tokenise(Tokeniser(data.folder), data.texts, None, max_length=MAX_LENGTH, truncation="head")
+    return tokenize(
+        TextTokenizer(data.folder), data.texts, None, max_length=MAX_LENGTH, truncation="head"
+    )
 
 
 def model_for(precision: str) -> Any:
     """Our MiniLM with its pooler and a linear head."""
     from encore import catalogue
-    from encore.encoder.load import load, locate
-    from encore.model import Branch, TaskModel, seeded
+    from encore.encoder.load import load_encoder, locate
+    from encore.model.parameters import seeded_initialisers
+    from encore.model.task_model import Branch, TaskModel
 
-    pretrained = load(locate("minilm"))
+    pretrained = load_encoder(locate("minilm"))
     pretrained.encoder.dtype = precision_dtype(precision)
-    with seeded(SEED, "initialisation"):
+    with seeded_initialisers(SEED, "initialisation"):
         pooling = catalogue.build("pooling", "pooler", pretrained.shape)
         head = catalogue.build("heads", "linear", pooling.width, N_LABELS)
     return TaskModel([Branch(pretrained.encoder, pooling)], head)
@@ -87,16 +113,24 @@ def model_for(precision: str) -> Any:
 def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
     """Our training, one report per step."""
     from encore import catalogue
-    from encore.plans.fine_tune import fine_tune
-    from encore.train import Rows, Stream, fit
+    from encore.techniques.plans.fine_tune import fine_tune
+    from encore.training.loop import train_loop
+    from encore.training.streams import Rows, Stream
     from encore.types import LabelSpace
 
-    store = tokenised(data)
+    store = tokenized(data)
     labels = LabelSpace("multiclass", tuple("12345"))
     rows = Rows(store, data.labels, "sst5", np.arange(len(store)), np.ones(len(store), np.float32))
-    stream = Stream("sst5", labels, rows, {}, ("accuracy",), {"task": (1.0, catalogue.build("losses", "cross_entropy", labels))})
+    stream = Stream(
+        "sst5",
+        labels,
+        rows,
+        {},
+        ("accuracy",),
+        {"task": (1.0, catalogue.build("losses", "cross_entropy", labels))},
+    )
     plan = fine_tune(("sst5",), epochs=EPOCHS, lr=LR, batch_size=BATCH)
-    for report in fit({"sst5": model_for(precision)}, plan, {"sst5": stream}, seed=SEED):
+    for report in train_loop({"sst5": model_for(precision)}, plan, {"sst5": stream}, seed=SEED):
         if isinstance(report, StepReport):
             yield report
 
@@ -113,7 +147,9 @@ def trainer(
     seed: int = SEED,
     dev: Texts | None = None,
 ) -> Any:
-    """transformers' Trainer for the same job. `way`: one of HF_WAYS. dev: rows whose accuracy is taken after each epoch."""
+    """transformers' Trainer for the same job. `way`: one of HF_WAYS. dev: rows whose accuracy is
+    taken after each epoch.
+    """
     import transformers
     from transformers import (
         AutoModelForSequenceClassification,
@@ -127,16 +163,26 @@ def trainer(
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    tokeniser = AutoTokenizer.from_pretrained(data.folder)
+    tokenizer = AutoTokenizer.from_pretrained(data.folder)
     padded = way == "padded to 128"
 
     def examples(texts: Texts) -> list[dict[str, Any]]:
-        encoded = tokeniser(texts.texts, truncation=True, max_length=max_length, padding="max_length" if padded else False)
-        return [{**{key: encoded[key][row] for key in encoded}, "labels": int(label)} for row, label in enumerate(texts.labels)]
+        encoded = tokenizer(
+            texts.texts,
+            truncation=True,
+            max_length=max_length,
+            padding="max_length" if padded else False,
+        )
+        return [
+            {**{key: encoded[key][row] for key in encoded}, "labels": int(label)}
+            for row, label in enumerate(texts.labels)
+        ]
 
     transformers.set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(data.folder, num_labels=N_LABELS)
-    with tempfile.TemporaryDirectory() as scratch:  # the constructor makes the folder; with saving off nothing is ever put there
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # the constructor makes the folder; with saving off nothing is ever put there
         arguments = TrainingArguments(
             output_dir=scratch,
             learning_rate=LR,
@@ -158,10 +204,18 @@ def trainer(
             report_to=[],
             disable_tqdm=True,
         )
-        collator = default_data_collator if padded else DataCollatorWithPadding(tokeniser)
-        measured: dict[str, Any] = {} if dev is None else {"eval_dataset": examples(dev), "compute_metrics": _accuracy}
+        collator = default_data_collator if padded else DataCollatorWithPadding(tokenizer)
+        measured: dict[str, Any] = (
+            {} if dev is None else {"eval_dataset": examples(dev), "compute_metrics": _accuracy}
+        )
         found = Trainer(
-            model, arguments, train_dataset=examples(data), data_collator=collator, processing_class=tokeniser, callbacks=callbacks, **measured
+            model,
+            arguments,
+            train_dataset=examples(data),
+            data_collator=collator,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            **measured,
         )
     found.remove_callback(PrinterCallback)
     return found
@@ -172,11 +226,15 @@ def _accuracy(found: Any) -> dict[str, float]:
 
 
 def flop_per_token(model: Any, lengths: np.ndarray) -> float:
-    """Of one training step (three products per weight: forward, gradient of the input, gradient of the weight), attention included."""
+    """Of one training step (three products per weight: forward, gradient of the input, gradient of
+    the weight), attention included.
+    """
     from torch import nn
 
     encoder = model.branches[0].encoder
-    weights = sum(layer.weight.numel() for layer in encoder.blocks.modules() if isinstance(layer, nn.Linear))
+    weights = sum(
+        layer.weight.numel() for layer in encoder.blocks.modules() if isinstance(layer, nn.Linear)
+    )
     width = encoder.blocks[0].qkv.in_features
     pairs = float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())
     return 6 * weights + 3 * encoder.n_layers * 4 * width * pairs

@@ -2,7 +2,8 @@
 
     python benchmarks/startup.py [--rounds 15] [--json FILE]
 
-What counts is processor time, which on an idle machine is the time one waits; wall time stands beside it and shows how busy the machine was.
+What counts is processor time, which on an idle machine is the time one waits; wall time stands
+beside it and shows how busy the machine was.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ HEAVY = ("torch", "pyarrow", "sklearn", "scipy", "pydantic", "numpy")
 
 def imported() -> list[str]:
     """Which of the heavy libraries `encore --help` imports."""
-    code = "import sys\nfrom encore.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = (
+        "import sys\nfrom encore.cli.app import main\ntry: main(['--help'])\nexcept "
+        "SystemExit: pass\n"
+    )
     code += f"print('\\n', [name for name in {HEAVY} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     return json.loads(told.splitlines()[-1].strip().replace("'", '"'))
 
 
@@ -35,11 +41,16 @@ def of_children() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    commands = {"encore --help": [sys.executable, "-m", "encore", "--help"], "python -c pass": [sys.executable, "-c", "pass"]}
+    commands = {
+        "encore --help": [sys.executable, "-m", "encore", "--help"],
+        "python -c pass": [sys.executable, "-c", "pass"],
+    }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     wall: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(options.rounds):
@@ -53,11 +64,24 @@ def main() -> None:
     heavy = imported()
     for name, median in medians.items():
         print(f"{name:16} {median:.3f} s ({statistics.median(wall[name]):.3f} s by the clock)")
-    print(f"heavy imports: {', '.join(heavy) or 'none'}; goal {GOAL_SECONDS} s: {'met' if met else 'NOT MET'}")
+    print(
+        f"heavy imports: {', '.join(heavy) or 'none'}; goal {GOAL_SECONDS} s: "
+        f"{'met' if met else 'NOT MET'}"
+    )
     if options.json is not None:
-        goal = {"against": "0.5 s", "must": GOAL_SECONDS, "median": medians["encore --help"], "met": met}
+        goal = {
+            "against": "0.5 s",
+            "must": GOAL_SECONDS,
+            "median": medians["encore --help"],
+            "met": met,
+        }
         clock = {name: statistics.median(found) for name, found in wall.items()}
-        told = {"processor_seconds": medians, "wall_seconds": clock, "heavy_imports": heavy, "goals": [goal]}
+        told = {
+            "processor_seconds": medians,
+            "wall_seconds": clock,
+            "heavy_imports": heavy,
+            "goals": [goal],
+        }
         options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     sys.exit(0 if met and not heavy else 1)
 

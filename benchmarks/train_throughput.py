@@ -2,12 +2,15 @@
 
     python benchmarks/train_throughput.py [--rounds 7] [--steps 8] [--json FILE]
 
-Every variant trains in this one process and on one thread; each gets `--steps` steps at a time, in an order that is drawn anew every round, so that a busy
-machine hits all alike. Variants padded to 128 get a quarter of the steps: each of theirs takes four times as long. `Trainer.train()` runs as it is, in a
-thread of its own that a callback holds between its segments: same objects, same prefetching, nothing rebuilt. The first segment of each variant warms up
-and is not counted. In between, the rate of one large matrix product is taken, which is what this machine can do at most. Seconds are those of the
-processor, which on an idle machine are those of the clock (everything here runs on one thread) and on a busy one leave out the waiting for others;
-`--clock wall` takes the clock's.
+Every variant trains in this one process and on one thread; each gets `--steps` steps at a time, in
+an order that is drawn anew every round, so that a busy machine hits all alike. Variants padded to
+128 get a quarter of the steps: each of theirs takes four times as long. `Trainer.train()` runs as
+it is, in a thread of its own that a callback holds between its segments: same objects, same
+prefetching, nothing rebuilt. The first segment of each variant warms up and is not counted. In
+between, the rate of one large matrix product is taken, which is what this machine can do at most.
+Seconds are those of the processor, which on an idle machine are those of the clock (everything here
+runs on one thread) and on a busy one leave out the waiting for others; `--clock wall` takes the
+clock's.
 """
 
 from __future__ import annotations
@@ -29,7 +32,11 @@ from benchmarks import sst5
 
 CLOCKS = {"processor": time.process_time, "wall": time.perf_counter}
 Segment = Callable[[int], int]  # train so many steps → real tokens
-GOALS = (("hf bf16, dynamic padding", 1.9, 2.2), ("the best of hf", 0.94, 1.1), ("hf fp32, padded to 128", 10.0, 12.5))
+GOALS = (
+    ("hf bf16, dynamic padding", 1.9, 2.2),
+    ("the best of hf", 0.94, 1.1),
+    ("hf fp32, padded to 128", 10.0, 12.5),
+)
 
 
 class HeldTrainer:
@@ -109,7 +116,9 @@ def gemm_rate(precision: str, clock: Callable[[], float]) -> float:
     return 2 * 1024**3 / best
 
 
-def measure(data: sst5.Texts, rounds: int, steps: int, wanted: list[str], clock: Callable[[], float]) -> Iterator[dict[str, dict[str, float]]]:
+def measure(
+    data: sst5.Texts, rounds: int, steps: int, wanted: list[str], clock: Callable[[], float]
+) -> Iterator[dict[str, dict[str, float]]]:
     """One {variant: tokens per second} and {precision: FLOP/s} per round."""
     held = {}
     segments: dict[str, Segment] = {}
@@ -129,13 +138,18 @@ def measure(data: sst5.Texts, rounds: int, steps: int, wanted: list[str], clock:
         rates: dict[str, float] = {}
         gemm: dict[str, list[float]] = {"fp32": [], "bf16": []}
         for name in order.sample(list(segments), len(segments)):
-            print(f"\rround {number + 1} of {rounds}: {name:<40}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\rround {number + 1} of {rounds}: {name:<40}", end="", file=sys.stderr, flush=True
+            )
             start = clock()
             tokens = segments[name](length[name])
             rates[name] = tokens / (clock() - start)
             precision = "bf16" if "bf16" in name else "fp32"
             gemm[precision].append(gemm_rate(precision, clock))
-        yield {"rates": rates, "gemm": {precision: statistics.median(values) for precision, values in gemm.items()}}
+        yield {
+            "rates": rates,
+            "gemm": {precision: statistics.median(values) for precision, values in gemm.items()},
+        }
     print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
     for trainer in held.values():
         trainer.leave()
@@ -150,53 +164,103 @@ def spread(values: list[float]) -> dict[str, float]:
 def summarise(rounds: list[dict[str, dict[str, float]]], flop: float) -> dict[str, Any]:
     """Medians and the middle half, over rounds; ratios are taken inside each round."""
     names = list(rounds[0]["rates"])
-    gemm = {precision: statistics.median(each["gemm"][precision] for each in rounds) for precision in ("fp32", "bf16")}
+    gemm = {
+        precision: statistics.median(each["gemm"][precision] for each in rounds)
+        for precision in ("fp32", "bf16")
+    }
     rate = {name: spread([each["rates"][name] for each in rounds]) for name in names}
-    best = max((name for name in names if name.startswith("hf")), key=lambda name: rate[name]["median"])
-    against = {"hf bf16, dynamic padding": "hf bf16, dynamic padding", "the best of hf": best, "hf fp32, padded to 128": "hf fp32, padded to 128"}
+    best = max(
+        (name for name in names if name.startswith("hf")), key=lambda name: rate[name]["median"]
+    )
+    against = {
+        "hf bf16, dynamic padding": "hf bf16, dynamic padding",
+        "the best of hf": best,
+        "hf fp32, padded to 128": "hf fp32, padded to 128",
+    }
     variants: dict[str, dict[str, Any]] = {}
     for name in names:
         precision = "bf16" if "bf16" in name else "fp32"
-        ratios = {goal: spread([each["rates"][name] / each["rates"][peer] for each in rounds]) for goal, peer in against.items() if peer in names}
+        ratios = {
+            goal: spread([each["rates"][name] / each["rates"][peer] for each in rounds])
+            for goal, peer in against.items()
+            if peer in names
+        }
         part = spread([each["rates"][name] * flop / each["gemm"][precision] for each in rounds])
         variants[name] = {"tokens_per_second": rate[name], "of_gemm": part, "ratio": ratios}
     ours = variants["ours bf16"]["ratio"]
     goals: list[dict[str, Any]] = [
-        {"against": against[goal], "must": must, "stretch": stretch, **ours[goal], "met": ours[goal]["median"] >= must}
+        {
+            "against": against[goal],
+            "must": must,
+            "stretch": stretch,
+            **ours[goal],
+            "met": ours[goal]["median"] >= must,
+        }
         for goal, must, stretch in GOALS
         if goal in ours
     ]
-    return {"gemm_gflops": {key: value / 1e9 for key, value in gemm.items()}, "flop_per_token": flop, "variants": variants, "best_of_hf": best, "goals": goals}
+    return {
+        "gemm_gflops": {key: value / 1e9 for key, value in gemm.items()},
+        "flop_per_token": flop,
+        "variants": variants,
+        "best_of_hf": best,
+        "goals": goals,
+    }
 
 
 def show(result: dict[str, Any]) -> None:
-    print(f"{'variant':<30}{'tok/s':>8}{'middle half':>15}{'× hf bf16 dynamic':>20}{'× best of hf':>20}{'% of GEMM':>11}")
-    for name, found in sorted(result["variants"].items(), key=lambda item: item[1]["tokens_per_second"]["median"]):
+    print(
+        f"{'variant':<30}{'tok/s':>8}{'middle half':>15}{'× hf bf16 dynamic':>20}"
+        f"{'× best of hf':>20}{'% of GEMM':>11}"
+    )
+    for name, found in sorted(
+        result["variants"].items(), key=lambda item: item[1]["tokens_per_second"]["median"]
+    ):
         rate, ratio = found["tokens_per_second"], found["ratio"]
-        cells = [f"{r['median']:.2f} ({r['low']:.2f}–{r['high']:.2f})" if (r := ratio.get(goal)) else "" for goal, *_ in GOALS[:2]]
+        cells = [
+            f"{r['median']:.2f} ({r['low']:.2f}–{r['high']:.2f})" if (r := ratio.get(goal)) else ""
+            for goal, *_ in GOALS[:2]
+        ]
         middle = f"{rate['low']:.0f}–{rate['high']:.0f}"
-        print(f"{name:<30}{rate['median']:>8.0f}{middle:>15}{cells[0]:>20}{cells[1]:>20}{100 * found['of_gemm']['median']:>10.0f}%")
+        print(
+            f"{name:<30}{rate['median']:>8.0f}{middle:>15}{cells[0]:>20}{cells[1]:>20}"
+            f"{100 * found['of_gemm']['median']:>10.0f}%"
+        )
     gemm = result["gemm_gflops"]
-    print(f"\none matrix product: {gemm['fp32']:.0f} GFLOP/s in fp32, {gemm['bf16']:.0f} in bf16; {result['flop_per_token'] / 1e6:.1f} MFLOP per token")
+    print(
+        f"\none matrix product: {gemm['fp32']:.0f} GFLOP/s in fp32, {gemm['bf16']:.0f} in "
+        f"bf16; {result['flop_per_token'] / 1e6:.1f} MFLOP per token"
+    )
     print(f"seconds are those of the {result['clock']}; best of hf: {result['best_of_hf']}")
     for goal in result["goals"]:
         verdict = "met" if goal["met"] else "NOT MET"
         reached = f"{goal['median']:.2f}× ({goal['low']:.2f}–{goal['high']:.2f})"
-        print(f"goal: ours bf16 against {goal['against']}: {reached}, must {goal['must']}×, stretch {goal['stretch']}×: {verdict}")
+        print(
+            f"goal: ours bf16 against {goal['against']}: {reached}, must {goal['must']}×, "
+            f"stretch {goal['stretch']}×: {verdict}"
+        )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8, help="steps of a segment")
-    parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="only variants of hf whose name holds WORDS")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="only variants of hf whose name holds WORDS",
+    )
     parser.add_argument("--clock", choices=CLOCKS, default="processor")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     sst5.use_threads(1)
     data = sst5.read()
     rounds = list(measure(data, options.rounds, options.steps, options.only, CLOCKS[options.clock]))
-    flop = sst5.flop_per_token(sst5.model_for("fp32"), sst5.tokenised(data).lengths)
+    flop = sst5.flop_per_token(sst5.model_for("fp32"), sst5.tokenized(data).lengths)
     result = {"clock": options.clock, "rounds": rounds, **summarise(rounds, flop)}
     show(result)
     return sst5.ended(result, options.json)

@@ -9,15 +9,29 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["DataError", "EncoreError", "RecipeError", "TrainingError", "compare", "fit", "load", "tune"]
+__all__ = [
+    "DataError",
+    "EncoreError",
+    "RecipeError",
+    "TrainingError",
+    "compare",
+    "fit",
+    "load",
+    "tune",
+]
 
 from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 
-# Read by torch's libraries when they are first used; who has set them otherwise keeps that. Every new shape of a matrix product is a kernel that oneDNN and
-# torch each keep, 1,024 of them by default. Rounded as the encoder rounds them, 512 are the shapes of an epoch; with 256 many are compiled again at every
-# step, which costs 6 % of it. The copies that torch keeps gain nothing.
+# Read by torch's libraries when they are first used; who has set them otherwise keeps that. Every
+# new shape of a matrix product is a kernel that oneDNN and torch each keep, 1,024 of them by
+# default. Rounded as the encoder rounds them, 512 are the shapes of an epoch; with 256 many are
+# compiled again at every step, which costs 6 % of it. The copies that torch keeps gain nothing.
 # OpenMP's threads wait without spinning, which on a busy machine costs more than it gains.
-for _name, _value in {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512", "LRU_CACHE_CAPACITY": "256", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+for _name, _value in {
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512",
+    "LRU_CACHE_CAPACITY": "256",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}.items():
     os.environ.setdefault(_name, _value)
 
 

@@ -9,9 +9,11 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """What `encore.cli.main` does, and quiet also when it is interrupted before that is imported."""
+    """What `encore.cli.app.main` does, and quiet also when it is interrupted before that is
+    imported.
+    """
     try:
-        from encore.cli import main as run
+        from encore.cli.app import main as run
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

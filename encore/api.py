@@ -1,4 +1,6 @@
-"""The Python face of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes and the command line."""
+"""The Python face of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes
+and the command line.
+"""
 
 from __future__ import annotations
 
@@ -12,95 +14,179 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from encore import comparison, shipped
-from encore.comparison import Outcome, resolve
-from encore.data import tasks
+from encore.data import named
 from encore.errors import RecipeError
-from encore.predict import load
-from encore.prepare import Prepared, Shelf, objections, prepare
-from encore.recipe import Recipe, load_recipe, recipe_for_file, recipe_from
-from encore.run import Result, Watcher, execute
-from encore.search import Search, load_search, search_from
-from encore.study import Study, load_study, study_from
+from encore.experiments import comparison
+from encore.experiments.comparison import ComparisonResult, prepare_comparison
+from encore.experiments.search_space import Search, load_search, search_from
+from encore.experiments.variants import Study, load_study, study_from
+from encore.recipe import builtin
+from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
+from encore.recipe.schema import Recipe
+from encore.runs.execute import Watcher, execute
+from encore.runs.folder import RunResult
+from encore.runs.predict import load
+from encore.runs.prepare import Cache, Prepared, find_conflicts, prepare
 
 if TYPE_CHECKING:
-    from encore import tuning
+    from encore.experiments import search
 
-__all__ = ["compare", "fit", "load", "prepared_from", "recipe_of", "search_of", "study_of", "tune"]
+__all__ = [
+    "compare",
+    "draw_search",
+    "fit",
+    "load",
+    "prepared_from",
+    "recipe_of",
+    "search_of",
+    "study_of",
+    "tune",
+]
 
 Read = TypeVar("Read")
 
 
-def recipe_of(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Recipe:
-    """A recipe from a recipe file or the name of one that comes with Encore, a data file, the name of a task, or a mapping. `data`: settings of its data
-    section (`label`, `text`, `dev`, …)."""
-    given = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in data.items() if value is not None}
+def recipe_of(
+    what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
+) -> Recipe:
+    """A recipe from a recipe file or the name of one that comes with Encore, a data file, the name
+    of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …).
+    """
+    given = {
+        key: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for key, value in data.items()
+        if value is not None
+    }
     if isinstance(what, Recipe):
         if overrides or given:
-            raise RecipeError(f"{', '.join([*overrides, *given])}: a Recipe is complete; change it with its own fields, or give its file or mapping.")
+            raise RecipeError(
+                f"{', '.join([*overrides, *given])}: a Recipe is complete; change it with its "
+                f"own fields, or give its file or mapping."
+            )
         return what
     if not isinstance(what, Mapping) and (Path(what) / "resolved.json").is_file():
-        raise RecipeError(f"{what}: the folder of a run. Its recipe is a file in it: {shlex.join(['encore', 'train', str(Path(what) / 'recipe.yaml')])}")
+        raise RecipeError(
+            f"{what}: the folder of a run. Its recipe is a file in it: "
+            f"{shlex.join(['encore', 'train', str(Path(what) / 'recipe.yaml')])}"
+        )
     if not isinstance(what, Mapping) and _is_data_file(what):
         return recipe_for_file(what, overrides, **given)
-    overrides = (*_typed(given, "data."), *overrides)        # of a recipe and of a named task these are settings like any other; what follows them wins
+    overrides = (
+        *_typed(given, "data."),
+        *overrides,
+    )  # of a recipe and of a named task these are settings like any other; what follows them wins
     if isinstance(what, Mapping):
         return recipe_from(what, overrides)
-    if str(what) in tasks.names():                           # where a recipe has its name too, that one has variants: it is for `compare`
+    if (
+        str(what) in named.task_names()
+    ):  # where a recipe has its name too, that one has variants: it is for `compare`
         return recipe_from({"task": str(what)}, overrides)
-    if shipped.is_file(what) or str(what) in shipped.names():
-        return load_recipe(shipped.file_of(what), overrides)
+    if builtin.is_file(what) or str(what) in builtin.recipe_names():
+        return load_recipe(builtin.file_of(what), overrides)
     raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
 
 
 def _typed(settings: Mapping[str, Any], section: str = "") -> tuple[str, ...]:
-    """Python's values as they would be typed on the command line. JSON is YAML that needs no guessing."""
-    return tuple(f"{section}{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+    """Python's values as they would be typed on the command line. JSON is YAML that needs no
+    guessing.
+    """
+    return tuple(
+        f"{section}{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
+    )
 
 
 _FEWEST_STEPS, _MOST_EPOCHS = 100, 20
 
 
 def _is_data_file(what: str | Path) -> bool:
-    if shipped.is_file(what) or str(what) in (*tasks.names(), *shipped.names()):
+    if builtin.is_file(what) or str(what) in (*named.task_names(), *builtin.recipe_names()):
         return False
-    return isinstance(what, Path) or bool(Path(what).suffix) or "/" in what or what == "-" or Path(what).exists()
+    return (
+        isinstance(what, Path)
+        or bool(Path(what).suffix)
+        or "/" in what
+        or what == "-"
+        or Path(what).exists()
+    )
 
 
 def _near(name: str) -> str:
-    """What is called nearly so: a table or recipe in the working directory, a named task, a recipe that comes with Encore."""
-    files = [file.name for file in Path().iterdir() if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet") or shipped.is_file(file)]
+    """What is called nearly so: a table or recipe in the working directory, a named task, a recipe
+    that comes with Encore.
+    """
+    files = [
+        file.name
+        for file in Path().iterdir()
+        if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet") or builtin.is_file(file)
+    ]
     stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
-    near = difflib.get_close_matches(name, [*stems, *tasks.names(), *shipped.names()], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(
+        name, [*stems, *named.task_names(), *builtin.recipe_names()], n=1, cutoff=0.6
+    )
     guess = f"Did you mean {stems.get(near[0], near[0])}? " if near else ""
-    return f"{guess}Named tasks: {', '.join(tasks.names())}."
+    return f"{guess}Named tasks: {', '.join(named.task_names())}."
 
 
 def study_of(
-    what: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, only: Sequence[str] | None = None, curve: str | None = None, race: bool = False
+    what: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    only: Sequence[str] | None = None,
+    curve: str | None = None,
+    race: bool = False,
 ) -> Study:
-    """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a mapping. Where it has mistakes, its files and its encoder
-    are checked all the same: everything is said in one go. Raises RecipeError."""
+    """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a
+    mapping. Where it has mistakes, its files and its encoder are checked all the same: everything
+    is said in one go. Raises RecipeError.
+    """
     how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
-    if str(what) in tasks.names() and str(what) not in shipped.names():
-        raise RecipeError(f"{what}: a named task, and no recipe. One with variants begins with `task: {what}`; to train once: encore train {what}")
-    return _all_told(lambda: study_from(what, overrides, **how) if isinstance(what, Mapping) else load_study(shipped.file_of(what), overrides, **how))
+    if str(what) in named.task_names() and str(what) not in builtin.recipe_names():
+        raise RecipeError(
+            f"{what}: a named task, and no recipe. One with variants begins with `task: "
+            f"{what}`; to train once: encore train {what}"
+        )
+    return _all_told(
+        lambda: (
+            study_from(what, overrides, **how)
+            if isinstance(what, Mapping)
+            else load_study(builtin.file_of(what), overrides, **how)
+        )
+    )
 
 
-def search_of(what: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, trials: int | None = None) -> Search:
-    """The search that a recipe describes, likewise. trials: in the place of the recipe's. Raises RecipeError."""
+def search_of(
+    what: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    trials: int | None = None,
+) -> Search:
+    """The search that a recipe describes, likewise. trials: in the place of the recipe's. Raises
+    RecipeError.
+    """
     how: dict[str, Any] = {"trials": trials}
-    return _all_told(lambda: search_from(what, overrides, **how) if isinstance(what, Mapping) else load_search(shipped.file_of(what), overrides, **how))
+    return _all_told(
+        lambda: (
+            search_from(what, overrides, **how)
+            if isinstance(what, Mapping)
+            else load_search(builtin.file_of(what), overrides, **how)
+        )
+    )
 
 
 def _all_told(read: Callable[[], Read]) -> Read:
-    """What `read` returns. Where a recipe has mistakes, what remains of it is set against its files and its encoder, and that is told too."""
+    """What `read` returns. Where a recipe has mistakes, what remains of it is set against its files
+    and its encoder, and that is told too.
+    """
     try:
         return read()
     except RecipeError as error:
         if error.rest is None:
             raise
-        more = [line for line in objections(error.rest) if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.problems)]
+        more = [
+            line
+            for line in find_conflicts(error.rest)
+            if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.problems)
+        ]
         raise RecipeError([*error.problems, *more]) from None
 
 
@@ -110,41 +196,69 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
         return {}
     key, _, values = curve.partition("=")
     sizes = [int(word) for word in values.split(",") if word.strip().isdecimal()]
-    if key not in ("train_rows", "data.train_rows") or len(sizes) < len(values.split(",")) or len(set(sizes)) < max(2, len(sizes)) or min(sizes) < 2:
-        raise RecipeError(f"--curve: expected train_rows and two different sizes or more, such as train_rows=500,1000,2000, got '{curve}'.")
+    if (
+        key not in ("train_rows", "data.train_rows")
+        or len(sizes) < len(values.split(","))
+        or len(set(sizes)) < max(2, len(sizes))
+        or min(sizes) < 2
+    ):
+        raise RecipeError(
+            f"--curve: expected train_rows and two different sizes or more, such as "
+            f"train_rows=500,1000,2000, got '{curve}'."
+        )
     return {"data.train_rows": sorted(sizes)}
 
 
-def prepared_from(what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any) -> Prepared:
-    """The run that `what` stands for, read and checked. A wrong recipe's files and encoder are checked all the same: everything is said in one go."""
+def prepared_from(
+    what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
+) -> Prepared:
+    """The run that `what` stands for, read and checked. A wrong recipe's files and encoder are
+    checked all the same: everything is said in one go.
+    """
     recipe = _all_told(lambda: recipe_of(what, overrides, **data))
-    if isinstance(what, Mapping | Recipe) or not _is_data_file(what) or any(text.startswith(("plan.epochs=", "plan=")) for text in overrides):
+    if (
+        isinstance(what, Mapping | Recipe)
+        or not _is_data_file(what)
+        or any(text.startswith(("plan.epochs=", "plan=")) for text in overrides)
+    ):
         return prepare(recipe)
-    shelf = Shelf()
-    return _long_enough(prepare(recipe, shelf), shelf)
+    cache = Cache()
+    return _long_enough(prepare(recipe, cache), cache)
 
 
-def _long_enough(prepared: Prepared, shelf: Shelf) -> Prepared:
-    """Where a file has few rows and nobody chose the epochs: as many as make a hundred steps. The field's four epochs are made for thousands of rows; of
-    300 rows they make forty steps, after which a model is still behind TF-IDF. A recipe says what it wants, so it is left as it is."""
+def _long_enough(prepared: Prepared, cache: Cache) -> Prepared:
+    """Where a file has few rows and nobody chose the epochs: as many as make a hundred steps. The
+    field's four epochs are made for thousands of rows; of 300 rows they make forty steps, after
+    which a model is still behind TF-IDF. A recipe says what it wants, so it is left as it is.
+    """
     plan = prepared.recipe.plan
     per_epoch = prepared.steps[0]
     epochs = min(-(-_FEWEST_STEPS // per_epoch), _MOST_EPOCHS)
     if epochs <= plan.epochs:
         return prepared
     longer = prepared.recipe.model_copy(update={"plan": plan.model_copy(update={"epochs": epochs})})
-    said = f"{epochs} epochs, since one is only {per_epoch} step{'s' if per_epoch > 1 else ''} of {plan.batch_size} rows (plan.epochs=N chooses another number)"
-    return replace(prepare(longer, shelf), decided=(said,))
+    said = (
+        f"{epochs} epochs, since one is only {per_epoch} step{'s' if per_epoch > 1 else ''} "
+        f"of {plan.batch_size} rows (plan.epochs=N chooses another number)"
+    )
+    return replace(prepare(longer, cache), decided=(said,))
 
 
-def fit(what: str | Path | Mapping[str, Any] | Recipe, *overrides: str, runs: str | Path = "runs", watch: Watcher | None = None, **data: Any) -> Result:
+def fit(
+    what: str | Path | Mapping[str, Any] | Recipe,
+    *overrides: str,
+    runs: str | Path = "runs",
+    watch: Watcher | None = None,
+    **data: Any,
+) -> RunResult:
     """Train, or resume, or find the run complete.
 
-    >>> result = encore.fit("reviews.csv", "plan.epochs=3", label="stars")           # doctest: +SKIP
-    >>> encore.load(result.folder).predict(["The zip broke after a week."])          # doctest: +SKIP
+    >>> result = encore.fit("reviews.csv", "plan.epochs=3", label="stars")  # doctest: +SKIP
+    >>> encore.load(result.folder).predict(["The zip broke after a week."])  # doctest: +SKIP
 
-    what: a recipe (file, mapping or object), a data file, or a named task such as "rte". overrides: `key=value`, as on the command line.
-    watch: called with every StepReport and EvalReport. Raises RecipeError, DataError or TrainingError.
+    what: a recipe (file, mapping or object), a data file, or a named task such as "rte". overrides:
+    `key=value`, as on the command line. watch: called with every StepReport and EvalReport. Raises
+    RecipeError, DataError or TrainingError.
     """
     return execute(prepared_from(what, overrides, **data), Path(runs), watch=watch)
 
@@ -160,18 +274,25 @@ def compare(
     keep_models: bool = False,
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
-) -> Outcome:
-    """Compare the variants of a recipe, as `encore compare` does; the same call again goes on where it was stopped.
+) -> ComparisonResult:
+    """Compare the variants of a recipe, as `encore compare` does; the same call again goes on where
+    it was stopped.
 
-    >>> found = encore.compare("rte_pooling", "plan.epochs=1", encoder="minilm", seeds=[1, 2])      # doctest: +SKIP
-    >>> print(found.table)                                                                           # doctest: +SKIP
+    >>> found = encore.compare("rte_pooling", encoder="minilm", seeds=[1, 2])  # doctest: +SKIP
+    >>> print(found.table)  # doctest: +SKIP
 
-    what: a recipe file, the name of one that comes with Encore, or a mapping. overrides: `key=value`, as on the command line; settings: the same with Python's
-    values, for keys without a dot. Runs are processes of their own: what `tell` is given is a line about each that ends. A run that fails is named in the
-    outcome's `failed` and stops no other. Raises RecipeError or DataError.
+    what: a recipe file, the name of one that comes with Encore, or a mapping. overrides:
+    `key=value`, as on the command line; settings: the same with Python's values, for keys without a
+    dot. Runs are processes of their own: what `tell` is given is a line about each that ends. A run
+    that fails is named in the outcome's `failed` and stops no other. Raises RecipeError or
+    DataError.
     """
-    plan = resolve(study_of(what, (*_typed(settings), *overrides), only=only, curve=curve, race=race))
-    return comparison.compare(plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell)
+    plan = prepare_comparison(
+        study_of(what, (*_typed(settings), *overrides), only=only, curve=curve, race=race)
+    )
+    return comparison.run_comparison(
+        plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell
+    )
 
 
 def tune(
@@ -185,15 +306,32 @@ def tune(
     processes: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
-) -> tuning.Outcome:
-    """Search for the best settings of a recipe, as `encore tune` does; the same call again goes on where it was stopped.
+) -> search.SearchResult:
+    """Search for the best settings of a recipe, as `encore tune` does; the same call again goes on
+    where it was stopped.
 
-    >>> found = encore.tune("rte_tune_cls", n=12, encoder="minilm")                                  # doctest: +SKIP
-    >>> print(found.table, found.results["best"]["params"])                                          # doctest: +SKIP
+    >>> found = encore.tune("rte_tune_cls", n=12, encoder="minilm")  # doctest: +SKIP
+    >>> print(found.table, found.results["best"]["params"])  # doctest: +SKIP
 
-    n: trials in all, in the place of the recipe's. All else as of `compare`. Raises RecipeError or DataError, TrainingError where no trial could be completed.
+    n: trials in all, in the place of the recipe's. All else as of `compare`. Raises RecipeError or
+    DataError, TrainingError where no trial could be completed.
     """
-    from encore import tuning  # Optuna and its database take a second, which `fit` need not wait for
+    # Optuna and its database take a second, which `fit` need not wait for.
+    from encore.experiments import search
 
-    resolved = tuning.resolve(search_of(what, (*_typed(settings), *overrides), trials=n), sampler=sampler, pruner=pruner, storage=storage)
-    return tuning.tune(resolved, Path(runs), processes=processes, tell=tell)
+    resolved = search.prepare_search(
+        search_of(what, (*_typed(settings), *overrides), trials=n),
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+    )
+    return search.run_search(resolved, Path(runs), processes=processes, tell=tell, draw=draw_search)
+
+
+def draw_search(*found: Any) -> None:
+    """Draws the figures of a search. matplotlib takes a second, so it is imported after the
+    trials.
+    """
+    from encore.report import search_figures
+
+    search_figures.draw_figures(*found)

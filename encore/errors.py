@@ -1,7 +1,8 @@
 """What Encore says when something is wrong: where, what was expected, what was got, what to do.
 
-Every complaint is one `Problem`; an `EncoreError` carries all that were found, so that a user repairs a file once and not once per try.
-The command line prints `error.problems`, one line each, and leaves with `error.exit_code`; it never prints a traceback unless asked to.
+Every complaint is one `Problem`; an `EncoreError` carries all that were found, so that a user
+repairs a file once and not once per try. The command line prints `error.problems`, one line each,
+and leaves with `error.exit_code`; it never prints a traceback unless asked to.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 __all__ = [
-    "SOME_FAILED", "Complaints", "DataError", "EncoreError", "RecipeError", "TrainingError", "did_you_mean", "first_line", "on_one_line", "printable",
+    "SOME_FAILED",
+    "Complaints",
+    "DataError",
+    "EncoreError",
+    "RecipeError",
+    "TrainingError",
+    "did_you_mean",
+    "first_line",
+    "on_one_line",
+    "printable",
 ]
 
-Result = TypeVar("Result")
-SOME_FAILED = 5                                          # exit code of a comparison or search that ended, with runs or trials missing
+_Result = TypeVar("_Result")
+SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or trials missing
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -26,12 +36,16 @@ class EncoreError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[str, ...] = (
+            (problems,) if isinstance(problems, str) else tuple(problems)
+        )
         super().__init__("\n".join(self.problems))
 
 
 class RecipeError(EncoreError):
-    """The command, the recipe or a constructor's settings are wrong. `rest`: what remains of a recipe without them, so that the rest can be checked too."""
+    """The command, the recipe or a constructor's settings are wrong. `rest`: what remains of a
+    recipe without them, so that the rest can be checked too.
+    """
 
     exit_code = 2
     rest: Any = None
@@ -60,7 +74,7 @@ class Complaints:
     def __init__(self) -> None:
         self.errors: list[EncoreError] = []
 
-    def of(self, check: Callable[..., Result], *given: Any, **named: Any) -> Result | None:
+    def of(self, check: Callable[..., _Result], *given: Any, **named: Any) -> _Result | None:
         """What `check(*given, **named)` returns; None where it raises, which is kept."""
         try:
             return check(*given, **named)
@@ -96,8 +110,15 @@ def on_one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with a sign in place of each character that would do something to a terminal: escapes, line breaks, changes of direction."""
-    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS else each for each in text)
+    """The text with a sign in place of each character that would do something to a terminal:
+    escapes, line breaks, changes of direction.
+    """
+    return "".join(
+        "\ufffd"
+        if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS
+        else each
+        for each in text
+    )
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -1,4 +1,6 @@
-"""Files appear whole or not at all: temporary file, fsync, rename. Folders of files carry a manifest of sha256 digests."""
+"""Files appear whole or not at all: temporary file, fsync, rename. Folders of files carry a
+manifest of sha256 digests.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,19 @@ from safetensors import SafetensorError
 from encore.errors import TrainingError
 
 __all__ = [
-    "MANIFEST", "canonical", "commit_folder", "explained", "locked", "put", "read_json", "remove", "sha256", "sweep", "write", "write_json", "write_manifest",
+    "MANIFEST",
+    "canonical",
+    "commit_folder",
+    "explained",
+    "locked",
+    "put",
+    "read_json",
+    "remove",
+    "sha256",
+    "sweep",
+    "write",
+    "write_json",
+    "write_manifest",
     "wrong_files",
 ]
 
@@ -27,7 +41,9 @@ MANIFEST = "manifest.json"
 
 
 def write(path: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
-    """Bytes, or what a function writes into the open file. Raises TrainingError where the disk does not take it."""
+    """Bytes, or what a function writes into the open file. Raises TrainingError where the disk does
+    not take it.
+    """
     with explained(path):
         put(path, content, mode=0o644)
         _sync_folder(path.parent)
@@ -61,7 +77,9 @@ def read_json(path: Path) -> Any:
 
 def canonical(value: Any) -> bytes:
     """JSON in one form only: what hashes are taken of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
 
 
 def sha256(path: Path) -> str:
@@ -71,25 +89,37 @@ def sha256(path: Path) -> str:
 
 def write_manifest(folder: Path, files: list[Path]) -> None:
     """Name and digest of each file, relative to the folder."""
-    write_json(folder / MANIFEST, {str(file.relative_to(folder)): sha256(file) for file in sorted(files)})
+    write_json(
+        folder / MANIFEST, {str(file.relative_to(folder)): sha256(file) for file in sorted(files)}
+    )
 
 
 def wrong_files(folder: Path) -> list[str]:
-    """Files of the manifest that are missing or changed; the manifest itself where it cannot be read."""
+    """Files of the manifest that are missing or changed; the manifest itself where it cannot be
+    read.
+    """
     try:
         entries = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return [MANIFEST]
     if not isinstance(entries, dict):
         return [MANIFEST]
-    return [name for name, digest in entries.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+    return [
+        name
+        for name, digest in entries.items()
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]
 
 
 @contextlib.contextmanager
 def commit_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder to fill; at the end its files are synced, it gets its manifest, and it is renamed to `target`, which must not exist."""
+    """A temporary folder to fill; at the end its files are synced, it gets its manifest, and it is
+    renamed to `target`, which must not exist.
+    """
     with explained(target):
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        temporary = Path(
+            tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        )
         try:
             yield temporary
             files = [file for file in temporary.rglob("*") if file.is_file()]
@@ -108,7 +138,9 @@ def commit_folder(target: Path) -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    """A folder that nobody needs any more, or that a killed process left half written. Renamed first, so that it is never seen half removed."""
+    """A folder that nobody needs any more, or that a killed process left half written. Renamed
+    first, so that it is never seen half removed.
+    """
     if folder.exists():
         gone = folder.parent / f".{folder.name}.gone"
         shutil.rmtree(gone, ignore_errors=True)
@@ -117,7 +149,9 @@ def remove(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written or half removed, here and in the folders below."""
+    """Remove what killed processes left half written or half removed, here and in the folders
+    below.
+    """
     for left in [path for path in folder.rglob(".*") if path.suffix in (".part", ".gone", ".new")]:
         if left.is_dir():
             shutil.rmtree(left)
@@ -127,14 +161,17 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
-    """One process per folder, which is made; `busy` is raised where another has it. The kernel lets go of the lock when a process dies, however it dies."""
+    """One process per folder, which is made; `busy` is raised where another has it. The kernel lets
+    go of the lock when a process dies, however it dies.
+    """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have removed the folder in between: then this is the lock of nothing.
+            # Whoever had it may have removed the folder in between: then this is the lock of
+            # nothing.
             alone = os.path.samestat(os.fstat(file.fileno()), os.stat(folder / "lock"))
         except (BlockingIOError, FileNotFoundError):
             alone = False
@@ -148,11 +185,15 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors writes by itself and gives no number for what went wrong; next to always the disk is full.
+        # safetensors writes by itself and gives no number for what went wrong; next to always the
+        # disk is full.
         full = getattr(error, "errno", errno.ENOSPC) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "Free some space" if full else "Make it writable"
         reason = getattr(error, "strerror", None) or error
-        raise TrainingError(f"{path}: cannot be written ({reason}). {remedy}, or choose another folder; the same command then goes on.") from error
+        raise TrainingError(
+            f"{path}: cannot be written ({reason}). {remedy}, or choose another folder; the "
+            f"same command then goes on."
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,9 @@
-"""Encore's models as transformers sees them: after `encore.hf.register()`, `AutoModelForSequenceClassification` and `pipeline` load what `encore export` wrote.
+"""Encore's models as transformers sees them: after `encore.hf.register()`,
+`AutoModelForSequenceClassification` and `pipeline` load what `encore export` wrote.
 
-For what none of transformers' own classes expresses: poolings, heads, several encoders side by side, and pairs that are not one row of tokens, read once. No
-code comes with the weights: who loads such a folder has Encore installed, and says so by importing this. Needs the extra `hf`.
+For what none of transformers' own classes expresses: poolings, heads, several encoders side by
+side, and pairs that are not one row of tokens, read once. No code comes with the weights: who loads
+such a folder has Encore installed, and says so by importing this. Needs the extra `hf`.
 """
 
 from __future__ import annotations
@@ -13,33 +15,43 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from encore import catalogue
-from encore.assemble import Part
 from encore.data.batches import collate
-from encore.data.tokenise import Template, Templates, Truncation
-from encore.encoder.words import WordTable
+from encore.data.token_store import Truncation
+from encore.data.tokenizer import Template, Templates
+from encore.encoder.word_table import WordTable
 from encore.errors import DataError
-from encore.model import encoders_of
-from encore.predict import assembled
-from encore.train import Rows
+from encore.model.assembly import TaskSpec
+from encore.model.task_model import encoders_of
+from encore.runs.predict import assemble_model
+from encore.training.streams import Rows
 from encore.types import LabelSpace, Tokens
 
-__all__ = ["EncoreConfig", "EncoreForSequenceClassification", "Reading", "register"]
+__all__ = ["EncoreConfig", "EncoreForSequenceClassification", "PairReader", "register"]
 
 
 def register() -> None:
     """Make the Auto classes know Encore's models. As often as you like."""
     AutoConfig.register(EncoreConfig.model_type, EncoreConfig, exist_ok=True)
-    AutoModelForSequenceClassification.register(EncoreConfig, EncoreForSequenceClassification, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        EncoreConfig, EncoreForSequenceClassification, exist_ok=True
+    )
 
 
 class EncoreConfig(PreTrainedConfig):
-    """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names them, with their settings; sharing where it has put several
-    encoders side by side. reading: how the model itself makes its rows of two texts, where the tokenizer cannot (`Reading`). The labels stand where
-    transformers has them: `id2label`, `problem_type`."""
+    """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names
+    them, with their settings; sharing where it has put several encoders side by side. reading: how
+    the model itself makes its rows of two texts, where the tokenizer cannot (`Reading`). The labels
+    stand where transformers has them: `id2label`, `problem_type`.
+    """
 
     model_type = "encore"
 
@@ -52,28 +64,42 @@ class EncoreConfig(PreTrainedConfig):
         reading: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.encoder_config, self.pooling, self.head = dict(encoder_config or {}), dict(pooling or {}), dict(head or {})
-        self.sharing, self.reading = dict(sharing or {"name": "one"}), None if reading is None else dict(reading)
+        self.encoder_config, self.pooling, self.head = (
+            dict(encoder_config or {}),
+            dict(pooling or {}),
+            dict(head or {}),
+        )
+        self.sharing, self.reading = (
+            dict(sharing or {"name": "one"}),
+            None if reading is None else dict(reading),
+        )
         super().__init__(**settings)
 
 
 class EncoreForSequenceClassification(PreTrainedModel):
-    """Encoders, poolings and head of a run. Weights are float32 always; with `dtype=torch.bfloat16` the encoder's products are taken in that."""
+    """Encoders, poolings and head of a run. Weights are float32 always; with `dtype=torch.bfloat16`
+    the encoder's products are taken in that.
+    """
 
     config_class = EncoreConfig
     base_model_prefix = "network"
     main_input_name = "input_ids"
-    _keep_in_fp32_modules_strict = ["network"]                      # noqa: RUF012 (transformers 5.0 heeds a list only)
+    _keep_in_fp32_modules_strict = ["network"]  # noqa: RUF012
 
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)
-        self.reading = None if config.reading is None else Reading(**config.reading)
-        with torch.device("cpu"):                                   # from_pretrained would have it on the meta device, without what is no parameter
-            self.network = assembled(config.encoder_config, _part(config), config.sharing)
+        self.reading = None if config.reading is None else PairReader(**config.reading)
+        with torch.device(
+            "cpu"
+        ):  # from_pretrained would have it on the meta device, without what is no parameter
+            self.network = assemble_model(config.encoder_config, _part(config), config.sharing)
         asked = getattr(config, "dtype", None)
         for encoder in encoders_of(self.network):
-            encoder.dtype = torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32
-        # Loading empties every buffer that is in no file (a borrowed encoder's position numbers), and fills those anew whose module was not filled before.
+            encoder.dtype = (
+                torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32
+            )
+        # Loading empties every buffer that is in no file (a borrowed encoder's position numbers),
+        # and fills those anew whose module was not filled before.
         for module in self.network.modules():
             module.__dict__.pop("_is_hf_initialized", None)
         self.post_init()
@@ -86,7 +112,9 @@ class EncoreForSequenceClassification(PreTrainedModel):
         labels: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
-        """input_ids, attention_mask, token_type_ids: (rows, length), padded on whichever side. labels: as the stock classes take them."""
+        """input_ids, attention_mask, token_type_ids: (rows, length), padded on whichever side.
+        labels: as the stock classes take them.
+        """
         given = (input_ids, attention_mask, token_type_ids)
         read = [tokens_of(*given)] if self.reading is None else self.reading.tokens(*given)
         logits = torch.stack([self.network(tokens).scores for tokens in read]).mean(dim=0)
@@ -100,63 +128,116 @@ class EncoreForSequenceClassification(PreTrainedModel):
             nn.init.normal_(module.weight, std=0.02)
 
 
-class Reading:
-    """Rows of two texts as Encore makes them of the same texts. pair: as a recipe names it; templates: what stands around one text, and around two.
+class PairReader:
+    """Rows of two texts as Encore makes them of the same texts. pair: as a recipe names it;
+    templates: what stands around one text, and around two.
 
-    Its tokenizer puts both texts into one row, each as if it were alone (all of the second one in segment 1), and cuts nothing: where to cut is not to be known
-    before both lengths are.
+    Its tokenizer puts both texts into one row, each as if it were alone (all of the second one in
+    segment 1), and cuts nothing: where to cut is not to be known before both lengths are.
     """
 
-    def __init__(self, *, pair: Mapping[str, Any], max_length: int, truncation: Truncation, templates: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        *,
+        pair: Mapping[str, Any],
+        max_length: int,
+        truncation: Truncation,
+        templates: Sequence[Mapping[str, Any]],
+    ) -> None:
         self.pairing: Any = catalogue.build("pairs", pair)
         self.how: Any = {"max_length": max_length, "truncation": truncation}
-        single, both = (Template(**{key: tuple(value) for key, value in one.items()}) for one in templates)
+        single, both = (
+            Template(**{key: tuple(value) for key, value in one.items()}) for one in templates
+        )
         self.around = Templates({False: single, True: both})
 
-    def tokens(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> list[Tokens]:
-        """What is to be scored, of which the mean is the answer: one batch, or one of each order. Raises DataError where a row has not two texts."""
+    def tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> list[Tokens]:
+        """What is to be scored, of which the mean is the answer: one batch, or one of each order.
+        Raises DataError where a row has not two texts.
+        """
         texts, pairs = self.texts(input_ids, attention_mask, token_type_ids)
-        store = self.pairing.tokenise(self.around, texts, pairs, **self.how)
+        store = self.pairing.tokenize(self.around, texts, pairs, **self.how)
         every = np.arange(len(texts))
-        rows = Rows(store, every, "", every, np.ones(len(texts), np.float32), self.pairing.n_sides, self.pairing.both_orders)
-        return [collate(store, rows.at(every, swapped), input_ids.device) for swapped in rows.orders]
+        rows = Rows(
+            store,
+            every,
+            "",
+            every,
+            np.ones(len(texts), np.float32),
+            self.pairing.n_sides,
+            self.pairing.both_orders,
+        )
+        return [
+            collate(store, rows.at(every, swapped), input_ids.device) for swapped in rows.orders
+        ]
 
-    def texts(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def texts(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The ids of all first texts and of all second ones, without special tokens."""
         if token_type_ids is None:
             told = "model(**tokenizer(texts, other_texts, padding=True, return_tensors='pt'))"
-            raise DataError(f"token_type_ids: expected those of the tokenizer, by which this model tells its two texts apart, got none. Write {told}.")
+            raise DataError(
+                f"token_type_ids: expected those of the tokenizer, by which this model tells "
+                f"its two texts apart, got none. Write {told}."
+            )
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         before, after = self.around.templates[False].counts
         found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        for row, (ids, shown, segments) in enumerate(zip(*(part.cpu().numpy() for part in (input_ids, real, token_type_ids)), strict=True)):
+        for row, (ids, shown, segments) in enumerate(
+            zip(*(part.cpu().numpy() for part in (input_ids, real, token_type_ids)), strict=True)
+        ):
             for side, name in enumerate(("first", "second")):
                 own = ids[(shown != 0) & (segments == side)].astype(np.int32)
                 if len(own) < before + after:
-                    raise DataError(f"row {row} of the batch: has no {name} text, and this model compares two. (`pipeline` loses a second text that is empty.)")
+                    raise DataError(
+                        f"row {row} of the batch: has no {name} text, and this model compares "
+                        f"two. (`pipeline` loses a second text that is empty.)"
+                    )
                 found[side].append(own[before : len(own) - after])
         return found
 
 
-def tokens_of(input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> Tokens:
-    """(rows, length) with padding → the real tokens end to end, counted from 0 in each row. Raises DataError for a row without tokens."""
-    real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+def tokens_of(
+    input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+) -> Tokens:
+    """(rows, length) with padding → the real tokens end to end, counted from 0 in each row. Raises
+    DataError for a row without tokens.
+    """
+    real = (
+        torch.ones_like(input_ids, dtype=torch.bool)
+        if attention_mask is None
+        else attention_mask.bool()
+    )
     ids = input_ids[real]
     segments = torch.zeros_like(ids) if token_type_ids is None else token_type_ids[real].long()
     lengths = real.sum(dim=1)
     counts = tuple(lengths.tolist())
     if 0 in counts:
-        raise DataError(f"row {counts.index(0)} of the batch: its attention_mask hides every token. Every row needs at least its special tokens.")
+        raise DataError(
+            f"row {counts.index(0)} of the batch: its attention_mask hides every token. Every "
+            f"row needs at least its special tokens."
+        )
     offsets = F.pad(lengths.cumsum(0), (1, 0))
-    positions = torch.arange(len(ids), device=ids.device) - torch.repeat_interleave(offsets[:-1], lengths)
+    positions = torch.arange(len(ids), device=ids.device) - torch.repeat_interleave(
+        offsets[:-1], lengths
+    )
     return Tokens(ids, segments, positions, offsets, counts)
 
 
-def _part(config: EncoreConfig) -> Part:
-    names, pair = tuple((config.id2label or {}).values()), {"name": "cross"} if config.reading is None else config.reading["pair"]
+def _part(config: EncoreConfig) -> TaskSpec:
+    names, pair = (
+        tuple((config.id2label or {}).values()),
+        {"name": "cross"} if config.reading is None else config.reading["pair"],
+    )
     kinds = {"regression": "regression", "multi_label_classification": "multilabel"}
     kind: Any = kinds.get(str(config.problem_type), "binary" if len(names) == 2 else "multiclass")
-    return Part(LabelSpace(kind, names), config.pooling, config.head, pair)
+    return TaskSpec(LabelSpace(kind, names), config.pooling, config.head, pair)
 
 
 def _loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The frozen data that flows from left to right, and the protocols of the parts.
 
-A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`. Only attention, pooling and what lets the sides of a pair see
-each other know about rows.
+A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`.
+Only attention, pooling and what lets the sides of a pair see each other know about rows.
 """
 
 from __future__ import annotations
@@ -16,29 +16,47 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
-    "Batch", "Combine", "Draw", "Encoded", "EvalReport", "Extent", "LabelSpace", "Loss", "Mixing", "Output", "Pairing", "Phase", "Pooling", "Spec",
-    "StepReport", "TaskKind", "Tokens",
+    "Batch",
+    "BatchIndex",
+    "Combine",
+    "Encoded",
+    "EvalReport",
+    "LabelSpace",
+    "Loss",
+    "Mixing",
+    "Output",
+    "Pairing",
+    "Phase",
+    "Pooling",
+    "Spec",
+    "StepReport",
+    "TaskKind",
+    "TaskSize",
+    "Tokens",
 ]
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"]
-Spec = str | Mapping[str, Any]                  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
+Spec = str | Mapping[str, Any]  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
 
 
 @dataclass(frozen=True)
 class LabelSpace:
     """What a task predicts.
 
-    `names` are the labels' own words in the order of the score columns: `("negative", "positive")`; empty for regression.
-    A binary task has two names and the second is the positive class. An unlabelled task predicts nothing: it trains what it shares with others.
+    `names` are the labels' own words in the order of the score columns: `("negative", "positive")`;
+    empty for regression. A binary task has two names and the second is the positive class. An
+    unlabelled task predicts nothing: it trains what it shares with others.
     """
 
     kind: TaskKind
     names: tuple[str, ...] = ()
-    ordered: bool = False                       # "1".."5": the distance between two labels means something
+    ordered: bool = False  # "1".."5": the distance between two labels means something
 
     @property
     def n_scores(self) -> int:
-        """Columns of the score matrix: one per name (two for a binary task), one for regression, none without labels."""
+        """Columns of the score matrix: one per name (two for a binary task), one for regression,
+        none without labels.
+        """
         return 1 if self.kind == "regression" else len(self.names)
 
 
@@ -46,9 +64,10 @@ class LabelSpace:
 class Tokens:
     """The real tokens of some rows, end to end.
 
-    reduced: per branch what its pooling reduces them to, where that is known and the encoder need not be asked (encore.kept), None where it is not.
-    ids, segments, positions: (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
-    for the device.
+    reduced: per branch what its pooling reduces them to, where that is known and the encoder need
+    not be asked (encore.model.feature_cache), None where it is not. ids, segments, positions:
+    (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the
+    host, so that nothing waits for the device.
     """
 
     ids: Tensor
@@ -68,25 +87,33 @@ class Tokens:
 
     @cached_property
     def cache(self) -> dict[Any, Any]:
-        """Layouts that depend on the lengths alone (attention's groups, row numbers); filled by those who need them, once per batch."""
+        """Layouts that depend on the lengths alone (attention's groups, row numbers); filled by
+        those who need them, once per batch.
+        """
         return {}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one task. (`digest`, `rows[i]`) names example i for ever: the sha256 of its file and its row there, from 0."""
+    """Rows of one task. (`digest`, `rows[i]`) names example i for ever: the sha256 of its file and
+    its row there, from 0.
+    """
 
     task: str
     digest: str
     rows: np.ndarray
     tokens: Tokens
-    targets: Tensor                             # (rows,) int64 or float32, 0 where there are no labels; (rows, labels) float32 for multi-label or soft targets
-    weights: Tensor                             # (rows,) float32: class weights; 1 where none are asked for
+    # (rows,) int64 or float32, 0 where there are no labels; (rows, labels) float32 for multi-label
+    # or soft targets
+    targets: Tensor
+    weights: Tensor  # (rows,) float32: class weights; 1 where none are asked for
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """`states[i]`: (tokens, width), H[0] is the embedding output. A state that no pooling reads is None."""
+    """`states[i]`: (tokens, width), H[0] is the embedding output. A state that no pooling reads is
+    None.
+    """
 
     states: tuple[Tensor | None, ...]
     tokens: Tokens
@@ -95,7 +122,10 @@ class Encoded:
         """The states that a pooling announced, in its order."""
         found = [self.states[layer] for layer in layers]
         if any(state is None for state in found):
-            raise LookupError(f"layers {layers} of {len(self.states)} were to be read, and not all of them were kept")
+            raise LookupError(
+                f"layers {layers} of {len(self.states)} were to be read, and not all of them "
+                f"were kept"
+            )
         return cast("list[Tensor]", found)
 
 
@@ -103,23 +133,29 @@ class Encoded:
 class Output:
     """What a task model says of a batch."""
 
-    scores: Tensor                              # (rows, n_scores) float32: logits, or the value for regression
-    embeddings: tuple[Tensor, ...]              # one (rows, head width) per side
-    embedded: tuple[Tensor | None, ...] = ()    # one (tokens, width) per branch: where SMART re-enters; None where a frozen encoder was not asked again
+    scores: Tensor  # (rows, n_scores) float32: logits, or the value for regression
+    embeddings: tuple[Tensor, ...]  # one (rows, head width) per side
+    embedded: tuple[
+        Tensor | None, ...
+        # one (tokens, width) per branch: where SMART re-enters; None where a frozen encoder was not
+        # asked again
+    ] = ()
 
 
 @runtime_checkable
 class Pooling(Protocol):
-    """(Encoded) → (items, width), float32. It is `finish(reduce(encoded), encoded.tokens)`: `reduce` has no parameters, so that a frozen phase can keep what
-    it returns, by example, and need no encoder any more; all that trains is in `finish`.
+    """(Encoded) → (items, width), float32. It is `finish(reduce(encoded), encoded.tokens)`:
+    `reduce` has no parameters, so that a frozen phase can keep what it returns, by example, and
+    need no encoder any more; all that trains is in `finish`.
 
-    `reduce` gives one line of `reduced_width` numbers to each row or to each token, as `unit` says. Lines of other batches may be put together as a new one:
-    `finish` reads lengths and offsets of its tokens, never ids. One that says `first_only = True` reads each row's first token and no other, which spares the
-    encoder most of its highest block.
+    `reduce` gives one line of `reduced_width` numbers to each row or to each token, as `unit` says.
+    Lines of other batches may be put together as a new one: `finish` reads lengths and offsets of
+    its tokens, never ids. One that says `first_only = True` reads each row's first token and no
+    other, which spares the encoder most of its highest block.
     """
 
     width: int
-    layers: tuple[int, ...]                     # indices into `states`, negative from the top
+    layers: tuple[int, ...]  # indices into `states`, negative from the top
     unit: Literal["rows", "tokens"]
     reduced_width: int
 
@@ -129,14 +165,16 @@ class Pooling(Protocol):
 
 
 class Loss(Protocol):
-    """(model, batch, output) → (sum, weight): the effective batch does not depend on the micro-batch.
+    """(model, batch, output) → (sum, weight): the effective batch does not depend on the
+    micro-batch.
 
-    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the whole batch before the rest has been seen. A loss with
-    parameters of its own is a module; `fit` trains a copy of it and saves that.
+    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the
+    whole batch before the rest has been seen. A loss with parameters of its own is a module; `fit`
+    trains a copy of it and saves that.
     """
 
-    couples_rows: bool                          # True: the step must not split a batch
-    kinds: tuple[TaskKind, ...]                 # the kinds of task that this loss can be the term `task` of
+    couples_rows: bool  # True: the step must not split a batch
+    kinds: tuple[TaskKind, ...]  # the kinds of task that this loss can be the term `task` of
 
     def weight(self, batch: Batch) -> Tensor: ...
     def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]: ...
@@ -150,7 +188,7 @@ class Phase:
     epochs: int
     lr: float
     batch_size: int = 32
-    curve: Any = None                           # (step, total) → factor on the rate, step from 0
+    curve: Any = None  # (step, total) → factor on the rate, step from 0
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
     trainable: Literal["all", "heads"] = "all"
@@ -160,21 +198,25 @@ class Phase:
 class Pairing(Protocol):
     """How the texts of an example become rows of a batch.
 
-    n_sides: rows of an example, side by side. random_order: each time a pair is met in training its order is drawn. both_orders: what is said of a pair is the
-    mean over both orders. One with `attend` puts a layer between the encoder and the pooling, through which the sides see each other.
+    n_sides: rows of an example, side by side. random_order: each time a pair is met in training its
+    order is drawn. both_orders: what is said of a pair is the mean over both orders. One with
+    `attend` puts a layer between the encoder and the pooling, through which the sides see each
+    other.
     """
 
     n_sides: int
     random_order: bool
     both_orders: bool
 
-    def tokenise(self, tokeniser: Any, texts: Any, pairs: Any, *, max_length: int, truncation: Any) -> Any:
+    def tokenize(
+        self, tokenizer: Any, texts: Any, pairs: Any, *, max_length: int, truncation: Any
+    ) -> Any:
         """The TokenStore of all examples, all first sides (or orders) before all second ones."""
         ...
 
 
 @dataclass(frozen=True)
-class Extent:
+class TaskSize:
     """How much one task brings to an epoch: rows, and batches of its own size."""
 
     rows: int
@@ -182,8 +224,10 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One batch of a task: the `number`-th, from 0, when its rows are gone through in the order number `order`."""
+class BatchIndex:
+    """One batch of a task: the `number`-th, from 0, when its rows are gone through in the order
+    number `order`.
+    """
 
     task: str
     order: int
@@ -191,28 +235,40 @@ class Draw:
 
 
 class Mixing(Protocol):
-    """Which batches make the steps of an epoch, one or more to a step: a function of its arguments alone, so nothing of it needs saving.
+    """Which batches make the steps of an epoch, one or more to a step: a function of its arguments
+    alone, so nothing of it needs saving.
 
-    Orders are numbered over the whole run; every one goes once through all rows of its task. `epoch` counts from 0.
+    Orders are numbered over the whole run; every one goes once through all rows of its task.
+    `epoch` counts from 0.
     """
 
-    nominal: bool                               # True: a batch's loss is divided by the batch size that was asked for, not by its own
+    nominal: (
+        bool  # True: a batch's loss is divided by the batch size that was asked for, not by its own
+    )
 
-    def __call__(self, extents: Mapping[str, Extent], *, seed: int, epoch: int, epochs: int) -> list[tuple[Draw, ...]]: ...
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]: ...
 
 
 class Combine(Protocol):
-    """The gradients of the tasks of one step → one gradient for each parameter. `order`: a permutation of the tasks for each of them, drawn for this step."""
+    """The gradients of the tasks of one step → one gradient for each parameter. `order`: a
+    permutation of the tasks for each of them, drawn for this step.
+    """
 
-    def __call__(self, gradients: Sequence[Mapping[nn.Parameter, Tensor]], order: Sequence[Sequence[int]]) -> Mapping[nn.Parameter, Tensor]: ...
+    def __call__(
+        self, gradients: Sequence[Mapping[nn.Parameter, Tensor]], order: Sequence[Sequence[int]]
+    ) -> Mapping[nn.Parameter, Tensor]: ...
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step. Where it is of several tasks, `task` is their names with + between, and `terms` are called TASK.TERM."""
+    """One optimiser step. Where it is of several tasks, `task` is their names with + between, and
+    `terms` are called TASK.TERM.
+    """
 
-    step: int                                   # counts from 1 over the whole run
-    epoch: int                                  # counts from 1
+    step: int  # counts from 1 over the whole run
+    epoch: int  # counts from 1
     steps_in_epoch: int
     task: str
     loss: float
@@ -225,14 +281,22 @@ class StepReport:
 
 @dataclass(frozen=True)
 class EvalReport:
-    """The end of an epoch: mean train loss, metrics of every split, and the raw scores of every dev set."""
+    """The end of an epoch: mean train loss, metrics of every split, and the raw scores of every dev
+    set.
+    """
 
     epoch: int
     step: int
-    train: Mapping[str, Mapping[str, float]]                     # task → metric → value, on the rows as they were trained on
-    dev: Mapping[str, Mapping[str, Mapping[str, float]]]         # task → dev set → metric → value
-    scores: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)   # task → dev set → (rows, n_scores)
-    selected: float | None = None               # what `keep: best` and early stopping look at; higher is better
+    train: Mapping[
+        str, Mapping[str, float]
+    ]  # task → metric → value, on the rows as they were trained on
+    dev: Mapping[str, Mapping[str, Mapping[str, float]]]  # task → dev set → metric → value
+    scores: Mapping[str, Mapping[str, np.ndarray]] = field(
+        default_factory=dict
+    )  # task → dev set → (rows, n_scores)
+    selected: float | None = None  # what `keep: best` and early stopping look at; higher is better
     is_best: bool = False
-    is_last: bool = False                       # early stopping or the plan's end
-    best: tuple[str, ...] = ()                  # the tasks for which this is the best epoch so far, each by its own metric
+    is_last: bool = False  # early stopping or the plan's end
+    best: tuple[
+        str, ...
+    ] = ()  # the tasks for which this is the best epoch so far, each by its own metric

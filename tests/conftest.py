@@ -1,4 +1,6 @@
-"""What several test files need: a tiny random BERT, small tables that it can learn, and a process that starts `encore` without waiting for torch."""
+"""What several test files need: a tiny random BERT, small tables that it can learn, and a process
+that starts `encore` without waiting for torch.
+"""
 
 from __future__ import annotations
 
@@ -15,34 +17,85 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from encore.recipe import Recipe, recipe_for_file
+from encore.recipe.load import recipe_for_file
+from encore.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from encore.prepare import Prepared
+    from encore.runs.prepare import Prepared
 
 
 def pytest_configure() -> None:
-    """Where the tests were started in the background of a script, Ctrl-C is ignored, and processes that they start would inherit that."""
+    """Where the tests were started in the background of a script, Ctrl-C is ignored, and processes
+    that they start would inherit that.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 WIDTH, N_LAYERS, N_HEADS, INNER, N_POSITIONS = 24, 2, 3, 40, 48
-GOOD, BAD = ("great", "lovely", "sturdy", "quick", "bright"), ("awful", "broken", "flimsy", "slow", "dull")
-PLAIN = ("the", "lamp", "zip", "box", "came", "is", "and", "very", "it", "my", "a", "was", "tent", "kettle", "after", "week", "one", "of", "with", "on")
+GOOD, BAD = (
+    ("great", "lovely", "sturdy", "quick", "bright"),
+    ("awful", "broken", "flimsy", "slow", "dull"),
+)
+PLAIN = (
+    "the",
+    "lamp",
+    "zip",
+    "box",
+    "came",
+    "is",
+    "and",
+    "very",
+    "it",
+    "my",
+    "a",
+    "was",
+    "tent",
+    "kettle",
+    "after",
+    "week",
+    "one",
+    "of",
+    "with",
+    "on",
+)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *GOOD, *BAD, *PLAIN, *LETTERS, *(f"##{letter}" for letter in LETTERS))
+VOCABULARY = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    ".",
+    *GOOD,
+    *BAD,
+    *PLAIN,
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+)
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as one downloads it: BERT of two layers, width 24, random weights of a fixed seed, and a vocabulary of 90 words and letters."""
+    """A folder as one downloads it: BERT of two layers, width 24, random weights of a fixed seed,
+    and a vocabulary of 90 words and letters.
+    """
     from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("encoder") / "tiny-bert"
     folder.mkdir()
-    config = {"model_type": "bert", "vocab_size": len(VOCABULARY), "hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": N_LAYERS}
-    config |= {"num_attention_heads": N_HEADS, "max_position_embeddings": N_POSITIONS, "type_vocab_size": 2}
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": WIDTH,
+        "intermediate_size": INNER,
+        "num_hidden_layers": N_LAYERS,
+    }
+    config |= {
+        "num_attention_heads": N_HEADS,
+        "max_position_embeddings": N_POSITIONS,
+        "type_vocab_size": 2,
+    }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     draw = np.random.default_rng(7)
@@ -53,10 +106,15 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights[f"{name}.bias"] = draw.normal(0, 0.02, n_out).astype(np.float32)
 
     def norm(name: str) -> None:
-        weights[f"{name}.weight"], weights[f"{name}.bias"] = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = (
+            np.ones(WIDTH, np.float32),
+            np.zeros(WIDTH, np.float32),
+        )
 
     for name, rows in (("word", len(VOCABULARY)), ("position", N_POSITIONS), ("token_type", 2)):
-        weights[f"embeddings.{name}_embeddings.weight"] = draw.normal(0, 0.5 if name == "word" else 0.05, (rows, WIDTH)).astype(np.float32)
+        weights[f"embeddings.{name}_embeddings.weight"] = draw.normal(
+            0, 0.5 if name == "word" else 0.05, (rows, WIDTH)
+        ).astype(np.float32)
     norm("embeddings.LayerNorm")
     for layer in (f"encoder.layer.{number}" for number in range(N_LAYERS)):
         for part in ("query", "key", "value"):
@@ -80,12 +138,17 @@ def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
 
 
 def sentences(n_rows: int, seed: int) -> tuple[list[str], list[int]]:
-    """Texts of 3 to 13 words, and how many good words each has less its bad ones: -2 to 2, all about equally often."""
+    """Texts of 3 to 13 words, and how many good words each has less its bad ones: -2 to 2, all
+    about equally often.
+    """
     draw = np.random.default_rng(seed)
     texts, balance = [], []
     for row in range(n_rows):
         value = row % 5 - 2
-        words = [*draw.choice(PLAIN, draw.integers(2, 12)), *draw.choice(GOOD if value > 0 else BAD, abs(value) or 1)]
+        words = [
+            *draw.choice(PLAIN, draw.integers(2, 12)),
+            *draw.choice(GOOD if value > 0 else BAD, abs(value) or 1),
+        ]
         if value == 0:
             words.append(draw.choice(GOOD))
         texts.append(" ".join(draw.permutation(words)))
@@ -95,19 +158,23 @@ def sentences(n_rows: int, seed: int) -> tuple[list[str], list[int]]:
 
 @dataclass(frozen=True)
 class Tables:
-    """`train` and `dev`: csv files with the columns text, other (a second text), verdict (bad, fair, good), tags (a;b), score (a number)."""
+    """`train` and `dev`: csv files with the columns text, other (a second text), verdict (bad,
+    fair, good), tags (a;b), score (a number).
+    """
 
     train: Path
     dev: Path
     settings: tuple[str, ...]  # KEY=VALUE that make a run of the tiny encoder short
 
     def recipe(self, *overrides: str, **data: Any) -> Recipe:
-        """The recipe of `encore train TRAIN --dev DEV --text text --label verdict KEY=VALUE…`; `data` says otherwise, None leaves an option out."""
+        """The recipe of `encore train TRAIN --dev DEV --text text --label verdict KEY=VALUE…`;
+        `data` says otherwise, None leaves an option out.
+        """
         given = {"dev": str(self.dev), "text": "text", "label": "verdict", **data}
         return recipe_for_file(self.train, (*self.settings, *overrides), **given)
 
     def prepared(self, *overrides: str, **data: Any) -> Prepared:
-        from encore.prepare import prepare
+        from encore.runs.prepare import prepare
 
         return prepare(self.recipe(*overrides, **data))
 
@@ -119,19 +186,52 @@ def tables(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tabl
     for name, n_rows, seed in (("train", 52, 1), ("dev", 23, 2)):
         texts, balance = sentences(n_rows, seed)
         if name == "dev":
-            texts[3] += " xyzzy"  # pieces that no training text has: rows of the word table that are not trained
+            texts[3] += (
+                # pieces that no training text has: rows of the word table that are not trained
+                " xyzzy"
+            )
         others, second = sentences(n_rows, seed + 10)
-        columns = {"text": texts, "other": others[::-1], "verdict": ["bad" if value < 0 else "good" if value > 0 else "fair" for value in balance]}
-        columns["tags"] = [";".join(tag for tag, on in (("praise", value >= 0), ("blame", value <= 0), ("strong", abs(value) == 2)) if on) for value in balance]
-        columns["score"] = [str(value + 0.25 * other) for value, other in zip(balance, second[::-1], strict=True)]
+        columns = {
+            "text": texts,
+            "other": others[::-1],
+            "verdict": [
+                "bad" if value < 0 else "good" if value > 0 else "fair" for value in balance
+            ],
+        }
+        columns["tags"] = [
+            ";".join(
+                tag
+                for tag, on in (
+                    ("praise", value >= 0),
+                    ("blame", value <= 0),
+                    ("strong", abs(value) == 2),
+                )
+                if on
+            )
+            for value in balance
+        ]
+        columns["score"] = [
+            str(value + 0.25 * other) for value, other in zip(balance, second[::-1], strict=True)
+        ]
         write_csv(folder / f"{name}.csv", columns)
-    settings = (f"encoder={tiny_encoder}", "threads=1", "precision=fp32", "max_length=32", "plan.batch_size=9", "plan.epochs=3", "plan.lr=1e-2", "pooling=mean")
+    settings = (
+        f"encoder={tiny_encoder}",
+        "threads=1",
+        "precision=fp32",
+        "max_length=32",
+        "plan.batch_size=9",
+        "plan.epochs=3",
+        "plan.lr=1e-2",
+        "pooling=mean",
+    )
     return Tables(folder / "train.csv", folder / "dev.csv", settings)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended. `code`: the exit status, -9 where it was killed; `n_operations`: calls that make files appear, move or vanish."""
+    """How a command ended. `code`: the exit status, -9 where it was killed; `n_operations`: calls
+    that make files appear, move or vanish.
+    """
 
     code: int
     out: str
@@ -141,11 +241,15 @@ class Outcome:
 
 
 class Warm:
-    """Starts `encore ARGUMENTS` as forks of one process that has imported everything (tests/warm.py), which saves three seconds each time."""
+    """Starts `encore ARGUMENTS` as forks of one process that has imported everything
+    (tests/warm.py), which saves three seconds each time.
+    """
 
     def __init__(self) -> None:
         driver = Path(__file__).parent / "warm.py"
-        self.process = subprocess.Popen([sys.executable, str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def start(self, arguments: Sequence[str | Path], **how: Any) -> int:
         """Its process number. `how`: see tests/warm.py."""
@@ -157,7 +261,9 @@ class Warm:
         """Wait for its end; `kill_after` seconds from now it gets SIGKILL."""
         return Outcome(**self._ask({"do": "wait", "pid": pid, "kill_after": kill_after}))
 
-    def run(self, arguments: Sequence[str | Path], *, kill_after: float | None = None, **how: Any) -> Outcome:
+    def run(
+        self, arguments: Sequence[str | Path], *, kill_after: float | None = None, **how: Any
+    ) -> Outcome:
         return self.wait(self.start(arguments, **how), kill_after=kill_after)
 
     def close(self) -> None:

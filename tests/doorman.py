@@ -1,8 +1,9 @@
-"""A process that has imported torch and all of Encore, behind a socket: in a shell script `encore` and `python FILE` then cost a fork instead of three seconds.
+"""A process that has imported torch and all of Encore, behind a socket: in a shell script `encore`
+and `python FILE` then cost a fork instead of three seconds.
 
-    python tests/doorman.py SOCKET               serves until it is killed
-    python tests/doorman.py SOCKET encore …      hands over arguments, working directory and standard streams, and leaves with the command's exit code
-    python tests/doorman.py SOCKET python FILE
+python tests/doorman.py SOCKET               serves until it is killed python tests/doorman.py
+SOCKET encore …      hands over arguments, working directory and standard streams, and leaves with
+the command's exit code python tests/doorman.py SOCKET python FILE
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import sys
 def ask(address: str, arguments: list[str]) -> int:
     with socket.socket(socket.AF_UNIX) as door:
         door.connect(address)
-        socket.send_fds(door, [json.dumps({"arguments": arguments, "cwd": os.getcwd()}).encode()], [0, 1, 2])
+        socket.send_fds(
+            door, [json.dumps({"arguments": arguments, "cwd": os.getcwd()}).encode()], [0, 1, 2]
+        )
         return door.recv(1)[0]
 
 
 def serve(address: str) -> None:
-    importlib.import_module("encore")                                    # before torch, whose libraries read the environment that it sets
+    importlib.import_module(
+        "encore"
+    )  # before torch, whose libraries read the environment that it sets
     import torch
-    import warm  # noqa: F401  imports what a first run imports on its way
 
     torch.set_num_threads(1)
     with socket.socket(socket.AF_UNIX) as door:
@@ -47,7 +51,7 @@ def _run(asked: dict[str, list[str]], streams: list[int]) -> None:
     import runpy
     import traceback
 
-    import encore.cli
+    import encore.cli.app
 
     code: object = 1
     try:
@@ -55,14 +59,17 @@ def _run(asked: dict[str, list[str]], streams: list[int]) -> None:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         # The old ones may believe that they can seek.
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, encoding="utf-8", closefd=False) for number, mode in enumerate("rww"))
+        sys.stdin, sys.stdout, sys.stderr = (
+            os.fdopen(number, mode, encoding="utf-8", closefd=False)
+            for number, mode in enumerate("rww")
+        )
         program, *sys.argv = asked["arguments"]
         if program == "python":
             runpy.run_path(sys.argv[0], run_name="__main__")
             code = 0
         else:
             sys.argv = [program, *sys.argv]
-            encore.cli.main(sys.argv[1:])
+            encore.cli.app.main(sys.argv[1:])
     except SystemExit as end:
         code = end.code
     except BaseException:

@@ -58,7 +58,9 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_full_disk_is_one_line_and_leaves_the_old_file(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.json"
     files.write(path, b"old")
     monkeypatch.setattr(os, function, full_disk)
@@ -73,7 +75,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(function: str, tmp_path
 
 
 def test_canonical_json_depends_on_the_value_alone() -> None:
-    assert files.canonical({"b": [1, 0.5], "a": {"d": "ü", "c": None}}) == files.canonical({"a": {"c": None, "d": "ü"}, "b": [1, 0.5]})
+    assert files.canonical({"b": [1, 0.5], "a": {"d": "ü", "c": None}}) == files.canonical(
+        {"a": {"c": None, "d": "ü"}, "b": [1, 0.5]}
+    )
     assert files.canonical({"a": 1}) != files.canonical({"a": 1.5})
     assert files.canonical({"a": "1"}) != files.canonical({"a": 1})
     assert files.canonical([1, 2]) != files.canonical([2, 1])
@@ -98,7 +102,10 @@ def held(tmp_path: Path) -> Path:
 
 
 def test_a_manifest_lists_names_and_digests(held: Path) -> None:
-    digests = {"a": hashlib.sha256(b"first content").hexdigest(), "deep/b": hashlib.sha256(b"second content").hexdigest()}
+    digests = {
+        "a": hashlib.sha256(b"first content").hexdigest(),
+        "deep/b": hashlib.sha256(b"second content").hexdigest(),
+    }
     assert files.read_json(held / files.MANIFEST) == digests
     assert files.wrong_files(held) == []
     (held / "more").write_bytes(b"not in the manifest")
@@ -110,14 +117,26 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "cut": (lambda held: os.truncate(held / "a", 5), ["a"]),
     "longer": (lambda held: (held / "deep" / "b").write_bytes(b"second content\n"), ["deep/b"]),
     "gone": (lambda held: (held / "deep" / "b").unlink(), ["deep/b"]),
-    "both": (lambda held: [os.truncate(held / name, 0) for name in ("a", "deep/b")], ["a", "deep/b"]),
+    "both": (
+        lambda held: [os.truncate(held / name, 0) for name in ("a", "deep/b")],
+        ["a", "deep/b"],
+    ),
     "a folder in its place": (lambda held: [(held / "a").unlink(), (held / "a").mkdir()], ["a"]),
     "no manifest": (lambda held: (held / files.MANIFEST).unlink(), [files.MANIFEST]),
     "empty manifest": (lambda held: os.truncate(held / files.MANIFEST, 0), [files.MANIFEST]),
     "cut manifest": (lambda held: os.truncate(held / files.MANIFEST, 30), [files.MANIFEST]),
-    "manifest of bytes": (lambda held: (held / files.MANIFEST).write_bytes(b"\xff\xfe{}"), [files.MANIFEST]),
-    "manifest that is a list": (lambda held: (held / files.MANIFEST).write_text("[]"), [files.MANIFEST]),
-    "digest changed": (lambda held: (held / files.MANIFEST).write_text(json.dumps({"a": "0" * 64})), ["a"]),
+    "manifest of bytes": (
+        lambda held: (held / files.MANIFEST).write_bytes(b"\xff\xfe{}"),
+        [files.MANIFEST],
+    ),
+    "manifest that is a list": (
+        lambda held: (held / files.MANIFEST).write_text("[]"),
+        [files.MANIFEST],
+    ),
+    "digest changed": (
+        lambda held: (held / files.MANIFEST).write_text(json.dumps({"a": "0" * 64})),
+        ["a"],
+    ),
 }
 
 
@@ -140,7 +159,13 @@ def test_a_folder_appears_whole_with_its_manifest(tmp_path: Path) -> None:
         (being_written / "deep").mkdir()
         (being_written / "deep" / "b").write_bytes(b"y")
         assert not (tmp_path / "whole").exists()
-    assert names(tmp_path) == {"whole", "whole/a", "whole/deep", "whole/deep/b", "whole/manifest.json"}
+    assert names(tmp_path) == {
+        "whole",
+        "whole/a",
+        "whole/deep",
+        "whole/deep/b",
+        "whole/manifest.json",
+    }
     assert files.wrong_files(tmp_path / "whole") == []
     assert set(files.read_json(tmp_path / "whole" / files.MANIFEST)) == {"a", "deep/b"}
     assert stat.S_IMODE((tmp_path / "whole").stat().st_mode) == 0o755
@@ -148,7 +173,9 @@ def test_a_folder_appears_whole_with_its_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_folder_that_was_interrupted_does_not_appear(error: type[BaseException], tmp_path: Path) -> None:
+def test_a_folder_that_was_interrupted_does_not_appear(
+    error: type[BaseException], tmp_path: Path
+) -> None:
     def interrupted() -> None:
         with files.commit_folder(tmp_path / "whole") as being_written:
             (being_written / "a").write_bytes(b"x")
@@ -159,9 +186,14 @@ def test_a_folder_that_was_interrupted_does_not_appear(error: type[BaseException
     assert names(tmp_path) == set()
 
 
-def test_a_folder_on_a_full_disk_is_one_line_and_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_on_a_full_disk_is_one_line_and_does_not_appear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(TrainingError, match="No space left") as error, files.commit_folder(tmp_path / "whole") as being_written:
+    with (
+        pytest.raises(TrainingError, match="No space left") as error,
+        files.commit_folder(tmp_path / "whole") as being_written,
+    ):
         (being_written / "a").write_bytes(b"x")
     assert len(error.value.problems) == 1
     assert names(tmp_path) == set()
@@ -170,7 +202,10 @@ def test_a_folder_on_a_full_disk_is_one_line_and_does_not_appear(tmp_path: Path,
 def test_a_folder_never_replaces_another(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "mine").write_bytes(b"x")
-    with pytest.raises(TrainingError, match="whole"), files.commit_folder(tmp_path / "whole") as being_written:
+    with (
+        pytest.raises(TrainingError, match="whole"),
+        files.commit_folder(tmp_path / "whole") as being_written,
+    ):
         (being_written / "a").write_bytes(b"x")
     assert names(tmp_path) == {"whole", "whole/mine"}
 
@@ -184,18 +219,31 @@ def test_remove_takes_what_is_there_and_what_an_earlier_removal_left(tmp_path: P
     assert names(tmp_path) == set()
 
 
-def test_a_folder_is_renamed_before_its_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_renamed_before_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever looks while it is removed sees all of it or nothing: `saved` is never half there."""
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "a").write_bytes(b"x")
     seen = []
-    monkeypatch.setattr(files.shutil, "rmtree", lambda path, **_: seen.append((Path(path).name, (tmp_path / "saved").exists())))
+    monkeypatch.setattr(
+        files.shutil,
+        "rmtree",
+        lambda path, **_: seen.append((Path(path).name, (tmp_path / "saved").exists())),
+    )
     files.remove(tmp_path / "saved")
     assert seen == [(".saved.gone", True), (".saved.gone", False)]
 
 
 def test_sweep_takes_leftovers_of_killed_processes_and_nothing_else(tmp_path: Path) -> None:
-    kept = {"results.json", "predictions", "predictions/dev-1.parquet", ".gitignore", "a.part", "model.new"}
+    kept = {
+        "results.json",
+        "predictions",
+        "predictions/dev-1.parquet",
+        ".gitignore",
+        "a.part",
+        "model.new",
+    }
     left = {".results.json.k3_x.part", "predictions/.dev-1.parquet.a.part", ".model.new"}
     left |= {".checkpoint.gone", ".checkpoint.gone/.b.gone", ".checkpoint.gone/.b.gone/c"}
     for name in sorted(kept | left):

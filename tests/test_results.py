@@ -17,7 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_results_are_generated() -> None:
-    done = subprocess.run([sys.executable, "docs/results.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "docs/results.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -25,7 +31,7 @@ def test_every_file_of_figures_is_rendered() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     files = sorted((ROOT / "docs" / "results").glob("*.json"))
     assert len(files) >= 4
-    assert page.count("\n## ") == len(files) + 1              # the study of first light has two sections
+    assert page.count("\n## ") == len(files) + 1  # the study of first light has two sections
 
 
 def page_of_results() -> ModuleType:
@@ -39,45 +45,102 @@ def page_of_results() -> ModuleType:
 
 def test_the_searches_stand_beside_the_paper() -> None:
     row = {"mean": 0.6, "sd": 0.02, "values": [0.58, 0.62], "expected": 0.6227}
-    study = {"metrics": [{"metric": "accuracy", "variants": [row]}], "baselines": {"majority": {"accuracy": 0.527}}, "notes": ["dev: cut"]}
-    results = {
-        "trials": {"asked": 12, "complete": 11}, "best": {"value": 0.65, "params": {"plan.lr": 1.25e-5, "plan.epochs": 5, "max_length": 64}},
-        "importances": {"values": {"plan.lr": 0.75, "max_length": 0.25}, "why": None}, "fresh": {"studies": [study]},
+    study = {
+        "metrics": [{"metric": "accuracy", "variants": [row]}],
+        "baselines": {"majority": {"accuracy": 0.527}},
+        "notes": ["dev: cut"],
     }
-    search = {"recipe": "rte_tune_mean_max", "results": results, "pictures": {"history": "a dot per trial"}, "command": "encore tune x", "seconds": 90.0}
+    results = {
+        "trials": {"asked": 12, "complete": 11},
+        "best": {"value": 0.65, "params": {"plan.lr": 1.25e-5, "plan.epochs": 5, "max_length": 64}},
+        "importances": {"values": {"plan.lr": 0.75, "max_length": 0.25}, "why": None},
+        "fresh": {"studies": [study]},
+    }
+    search = {
+        "recipe": "rte_tune_mean_max",
+        "results": results,
+        "pictures": {"history": "a dot per trial"},
+        "command": "encore tune x",
+        "seconds": 90.0,
+    }
     text = page_of_results().rte_tune({"searches": [search | {"machine": "m", "sha256": "abc"}]})
-    assert "| mean and max | 11 of 12 | 65.0 % | 60.0 ± 2.0 % (58.0 %, 62.0 %) | 62.3 % | 30 |" in text
+    assert (
+        "| mean and max | 11 of 12 | 65.0 % | 60.0 ± 2.0 % (58.0 %, 62.0 %) | 62.3 % | 30 |" in text
+    )
     assert "| mean and max | 1.25e-05 (9.94e-05) | 5 (10) | 64 (256) | – |" in text
-    assert "| mean and max | plan.lr 0.75, max_length 0.25 | maximum length most, then learning rate, then epochs |" in text
+    assert (
+        "| mean and max | plan.lr 0.75, max_length 0.25 | maximum length most, then learning "
+        "rate, then epochs |" in text
+    )
     assert "Without an encoder: majority 52.7 %." in text
     assert "![a dot per trial](results/rte_tune/rte_tune_mean_max-history.svg)" in text
-    assert "* `encore tune x`: 2 min of training in all, on m. sha256 of results.json: abc.\n* dev: cut" in text
+    assert (
+        "* `encore tune x`: 2 min of training in all, on m. sha256 of results.json: abc.\n* "
+        "dev: cut" in text
+    )
 
 
-def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = page_of_results()
-    for name in ("docs/results", "recipes", "runs/compare-mine-0123456789", "runs/mine-1", "runs/mine-2"):
+    for name in (
+        "docs/results",
+        "recipes",
+        "runs/compare-mine-0123456789",
+        "runs/mine-1",
+        "runs/mine-2",
+    ):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(page, "HERE", tmp_path / "docs")
     (tmp_path / "recipes" / "mine.yaml").write_text("source: a\n")
     folder = tmp_path / "runs" / "compare-mine-0123456789"
     (folder / "recipe.yaml").write_text("source: a\nclaim: b\n")
-    cells = [{"run": "mine-1", "state": "complete"}, {"run": "never", "state": "left the race in round 1"}, {"run": None, "state": "not applicable"}]
-    written: dict[str, object] = {"manifest": {"results.json": "abc"}, "study": {"name": "mine", "overrides": ["seeds=[1]"]}, "results": {"name": "mine"}}
-    written["cells"] = {"cells": cells, "screening": [{"run": "mine-2", "state": "complete"}, {"run": "mine-3", "state": "not needed"}]}
+    cells = [
+        {"run": "mine-1", "state": "complete"},
+        {"run": "never", "state": "left the race in round 1"},
+        {"run": None, "state": "not applicable"},
+    ]
+    written: dict[str, object] = {
+        "manifest": {"results.json": "abc"},
+        "study": {"name": "mine", "overrides": ["seeds=[1]"]},
+        "results": {"name": "mine"},
+    }
+    written["cells"] = {
+        "cells": cells,
+        "screening": [
+            {"run": "mine-2", "state": "complete"},
+            {"run": "mine-3", "state": "not needed"},
+        ],
+    }
     for name, content in written.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     for run in ("mine-1", "mine-2"):
-        (tmp_path / "runs" / run / "environment.json").write_text('{"processor": "p", "device": "cpu", "precision": "bf16"}')
+        (tmp_path / "runs" / run / "environment.json").write_text(
+            '{"processor": "p", "device": "cpu", "precision": "bf16"}'
+        )
         (tmp_path / "runs" / run / "cost.json").write_text('{"seconds": 3}')
     os.utime(folder / "manifest.json", (1_780_000_000, 1_780_000_000))
     page.take_in(folder, small=True)
-    assert page.smoke(json.loads((tmp_path / "docs" / "results" / "smoke.json").read_text())).endswith("| mine | a | `seeds=[1]` | 3 | 2 | 0 | 1 |\n")
+    assert page.smoke(
+        json.loads((tmp_path / "docs" / "results" / "smoke.json").read_text())
+    ).endswith("| mine | a | `seeds=[1]` | 3 | 2 | 0 | 1 |\n")
     assert not (tmp_path / "recipes" / "verified.json").exists()
     for _ in range(2):
         page.take_in(folder, small=False)
-    assert json.loads((tmp_path / "docs" / "results" / "compare-mine.json").read_text())["n_runs"] == 2
-    assert json.loads((tmp_path / "recipes" / "verified.json").read_text()) == {"mine": [{
-        "date": "2026-05-28", "with": "seeds=[1]", "comparison": folder.name, "machine": "p, cpu, bf16", "sha256": "abc", "runs": 2,
-        "recipe_sha256": hashlib.sha256(b"source: a\nclaim: b\n").hexdigest(),
-    }]}
+    assert (
+        json.loads((tmp_path / "docs" / "results" / "compare-mine.json").read_text())["n_runs"] == 2
+    )
+    assert json.loads((tmp_path / "recipes" / "verified.json").read_text()) == {
+        "mine": [
+            {
+                "date": "2026-05-28",
+                "with": "seeds=[1]",
+                "comparison": folder.name,
+                "machine": "p, cpu, bf16",
+                "sha256": "abc",
+                "runs": 2,
+                "recipe_sha256": hashlib.sha256(b"source: a\nclaim: b\n").hexdigest(),
+            }
+        ]
+    }

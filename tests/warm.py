@@ -1,17 +1,22 @@
-"""A process that has imported torch and all of Encore, and forks a child for each command line it is given. Started by the fixture `warm`.
+"""A process that has imported torch and all of Encore, and forks a child for each command line it
+is given. Started by the fixture `warm`.
 
 One JSON object per line on standard input, one per line on standard output.
     {"do": "start", "arguments": […], "how": {…}}           → {"pid": …}
-    {"do": "wait", "pid": …, "kill_after": seconds | null}  → {"code": …, "seconds": …, "out": …, "err": …, "n_operations": …}
+    {"do": "wait", "pid": …, "kill_after": seconds | null}  → {"code": …, "seconds": …, "out": …,
+      "err": …, "n_operations": …}
 
 how (everything is done to the child alone; the product has no such hooks):
     checkpoint_steps   a checkpoint every so many steps, besides those at the ends of epochs
-    die_at             SIGKILL at the n-th file operation (fsync, rename, unlink, a safetensors file), which leaves a file that was being written torn
-    die_in             not the child itself but the first of its own processes that comes to its n-th operation; it leaves a file of this name
+    die_at             SIGKILL at the n-th file operation (fsync, rename, unlink, a safetensors
+                       file), which leaves a file that was being written torn
+    die_in             not the child itself but the first of its own processes that comes to its
+                       n-th operation; it leaves a file of this name
     slow               seconds to sleep at every file operation
     limit_bytes        no file may grow beyond this (RLIMIT_FSIZE), which is how a full disk looks
     cwd                working directory
-    undrawn            `encore tune` draws no pictures, which takes it longer than all else on a tiny encoder
+    undrawn            `encore tune` draws no pictures, which takes it longer than all else on a
+                       tiny encoder
 """
 
 from __future__ import annotations
@@ -34,21 +39,21 @@ from typing import Any
 import safetensors.torch
 import torch
 
-import encore.cli
-import encore.run
-import encore.tuning
+import encore.api
+import encore.cli.app
+import encore.runs.execute
 
 # What a first run imports on its way; the optimiser alone pulls in torch's compiler (2 s).
 for name in (
     "encore.api",
-    "encore.encoder.bert",
-    "encore.evaluate",
-    "encore.heads.linear",
-    "encore.plans.fine_tune",
-    "encore.pooling.pooler",
-    "encore.predict",
-    "encore.progress",
-    "encore.tuning_figures",
+    "encore.encoder.families.bert",
+    "encore.evaluation.estimates",
+    "encore.techniques.heads.linear",
+    "encore.techniques.plans.fine_tune",
+    "encore.techniques.pooling.pooler",
+    "encore.runs.predict",
+    "encore.cli.progress",
+    "encore.report.search_figures",
     "pyarrow.csv",
     "pyarrow.dataset",
     "pyarrow.json",
@@ -77,7 +82,9 @@ def main() -> None:
 
 
 class _Running:
-    """A child. Its output waits in pipes, which hold 64 KiB: no file of its own that a file size limit could touch."""
+    """A child. Its output waits in pipes, which hold 64 KiB: no file of its own that a file size
+    limit could touch.
+    """
 
     def __init__(self, arguments: list[str], how: dict[str, Any]) -> None:
         self.begun = time.monotonic()
@@ -95,7 +102,12 @@ class _Running:
         for name, (read, _) in self.pipes.items():
             with os.fdopen(read, encoding="utf-8", errors="replace") as file:
                 texts[name] = file.read()
-        return {"code": code, "seconds": seconds, **texts, "n_operations": int(texts["n_operations"] or 0)}
+        return {
+            "code": code,
+            "seconds": seconds,
+            **texts,
+            "n_operations": int(texts["n_operations"] or 0),
+        }
 
     def _code(self, kill_after: float | None) -> int:
         if kill_after is not None:
@@ -120,7 +132,7 @@ def _child(arguments: list[str], how: dict[str, Any], pipes: dict[str, int]) -> 
         sys.argv = ["encore", *arguments]
         _prepare(how)
         operations.watch()
-        encore.cli.main(arguments)
+        encore.cli.app.main(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
@@ -138,9 +150,11 @@ def _prepare(how: dict[str, Any]) -> None:
     if "limit_bytes" in how:
         resource.setrlimit(resource.RLIMIT_FSIZE, (how["limit_bytes"], resource.RLIM_INFINITY))
     if how.get("undrawn"):
-        encore.tuning._draw = lambda *_: None
+        encore.api.draw_search = lambda *_: None
     if "checkpoint_steps" in how:
-        encore.run.execute = functools.partial(encore.run.execute, checkpoint_steps=how["checkpoint_steps"])
+        encore.runs.execute.execute = functools.partial(
+            encore.runs.execute.execute, checkpoint_steps=how["checkpoint_steps"]
+        )
 
 
 class _Operations:
@@ -151,13 +165,19 @@ class _Operations:
         self.child = self.owner = os.getpid()
 
     def watch(self) -> None:
-        for module, name in ((os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (safetensors.torch, "save_file")):
+        for module, name in (
+            (os, "fsync"),
+            (os, "rename"),
+            (os, "replace"),
+            (os, "unlink"),
+            (safetensors.torch, "save_file"),
+        ):
             setattr(module, name, self._watched(getattr(module, name), name))
 
     def _watched(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def counted(*arguments: Any, **named: Any) -> Any:
-            if os.getpid() != self.owner:                # a copy counts for itself
+            if os.getpid() != self.owner:  # a copy counts for itself
                 self.owner, self.count = os.getpid(), 0
             self.count += 1
             time.sleep(self.slow)
@@ -179,7 +199,9 @@ class _Operations:
         return True
 
     def _die(self, function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> None:
-        """Half of the safetensors file; a part of what was to be synced; for the rest, just before it happens."""
+        """Half of the safetensors file; a part of what was to be synced; for the rest, just before
+        it happens.
+        """
         torn = None
         if name == "save_file":
             function(*arguments)
@@ -188,7 +210,8 @@ class _Operations:
             torn = os.readlink(f"/proc/self/fd/{arguments[0]}")
         if torn is not None and os.path.isfile(torn):
             size = os.path.getsize(torn)
-            # What an earlier fsync has returned for is on the disk: of the step log, only the last line can be torn.
+            # What an earlier fsync has returned for is on the disk: of the step log, only the last
+            # line can be torn.
             os.truncate(torn, size // 2 if ".part" in torn else max(0, size - 10))
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from encore import rng
-from encore.data.tokenise import TokenStore, take_runs
+from encore.data.token_store import TokenStore, take_runs
 from encore.types import Tokens
 
 __all__ = ["batch_places", "collate", "epoch_order", "evaluation_batches"]
@@ -18,7 +18,8 @@ __all__ = ["batch_places", "collate", "epoch_order", "evaluation_batches"]
 def collate(store: TokenStore, rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
     """The tokens of `rows`, in that order.
 
-    rows: (rows,) integers. Positions start at 0 in every row; a family that counts otherwise adds its own offset.
+    rows: (rows,) integers. Positions start at 0 in every row; a family that counts otherwise adds
+    its own offset.
     """
     lengths = store.lengths[rows]
     n_rows, n_tokens = len(lengths), int(lengths.sum())
@@ -35,25 +36,36 @@ def collate(store: TokenStore, rows: np.ndarray, device: torch.device | str = "c
         block = block.pin_memory()
     block = block.to(device, non_blocking=True)
     parts = block.split((n_tokens, n_tokens, n_tokens, n_rows + 1))
-    return Tokens(ids=parts[0], segments=parts[1], positions=parts[2], offsets=parts[3], lengths=tuple(lengths.tolist()))
+    return Tokens(
+        ids=parts[0],
+        segments=parts[1],
+        positions=parts[2],
+        offsets=parts[3],
+        lengths=tuple(lengths.tolist()),
+    )
 
 
-def epoch_order(n_rows: int, seed: int, task: str, epoch: int, sampling_weights: np.ndarray | None = None) -> np.ndarray:
+def epoch_order(
+    n_rows: int, seed: int, task: str, epoch: int, sampling_weights: np.ndarray | None = None
+) -> np.ndarray:
     """(n_rows,) int64: the rows of one epoch in the order in which they are trained on.
 
-    Each row once; with `sampling_weights` (n_rows,) ≥ 0, `n_rows` draws with replacement, each row as often as its weight says.
+    Each row once; with `sampling_weights` (n_rows,) ≥ 0, `n_rows` draws with replacement, each row
+    as often as its weight says.
     """
     generator = rng.generator(seed, "order", task, epoch)
     if sampling_weights is None:
         return generator.permutation(n_rows)
     edges = np.cumsum(np.asarray(sampling_weights, dtype=np.float64))
     drawn = np.searchsorted(edges, generator.random(n_rows) * edges[-1], side="right")
-    return np.minimum(drawn, np.flatnonzero(sampling_weights)[-1])  # rounding can reach the last edge
+    return np.minimum(
+        drawn, np.flatnonzero(sampling_weights)[-1]
+    )  # rounding can reach the last edge
 
 
 def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray) -> np.ndarray:
-    """Where in `order` the rows of its batch `number` (from 0; the last may be short) stand: by length, since a batch is a set, and attention likes equal
-    lengths together.
+    """Where in `order` the rows of its batch `number` (from 0; the last may be short) stand: by
+    length, since a batch is a set, and attention likes equal lengths together.
 
     lengths: (rows,), looked up by row number. Which rows make a batch does not depend on them.
     """
@@ -62,13 +74,19 @@ def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray)
 
 
 def evaluation_batches(lengths: np.ndarray, *, tokens_per_batch: int = 4096) -> list[np.ndarray]:
-    """All rows once, sorted by length, as many to a batch as fit `tokens_per_batch` if they were padded to the longest; a longer row stands alone."""
+    """All rows once, sorted by length, as many to a batch as fit `tokens_per_batch` if they were
+    padded to the longest; a longer row stands alone.
+    """
     order = np.argsort(lengths, kind="stable")
     ascending = np.asarray(lengths)[order]
     batches, start = [], 0
     while start < len(order):
-        window = ascending[start : start + max(1, tokens_per_batch // max(1, int(ascending[start])))]
-        count = max(1, int(np.count_nonzero(window * np.arange(1, len(window) + 1) <= tokens_per_batch)))
+        window = ascending[
+            start : start + max(1, tokens_per_batch // max(1, int(ascending[start])))
+        ]
+        count = max(
+            1, int(np.count_nonzero(window * np.arange(1, len(window) + 1) <= tokens_per_batch))
+        )
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -1,7 +1,9 @@
-"""Files of the named tasks from a Hugging Face data set repository: whole and with the right digest, or not at all.
+"""Files of the named tasks from a Hugging Face data set repository: whole and with the right
+digest, or not at all.
 
-There is no default repository: these sets are put together from several sources (see the notes of each task) and a wrong file must not pass for one of them.
-`ENCORE_DATA_REPO` names a data set repository laid out as the folder is (`rte/train.parquet`); `HF_ENDPOINT` names the server.
+There is no default repository: these sets are put together from several sources (see the notes of
+each task) and a wrong file must not pass for one of them. `ENCORE_DATA_REPO` names a data set
+repository laid out as the folder is (`rte/train.parquet`); `HF_ENDPOINT` names the server.
 """
 
 from __future__ import annotations
@@ -29,11 +31,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ENCORE_CACHE") or Path.home() / ".cache" / "encore")
 
 
-def download(file: str, *, sha256: str, repo: str, cache: Path | None = None, attempts: int = 3) -> Path:
-    """The local path of `file` ("rte/train.parquet") from the data set `repo`; a copy in the cache with the right digest is used as it is.
+def download(
+    file: str, *, sha256: str, repo: str, cache: Path | None = None, attempts: int = 3
+) -> Path:
+    """The local path of `file` ("rte/train.parquet") from the data set `repo`; a copy in the cache
+    with the right digest is used as it is.
 
-    The file comes into a folder of its own beside its place, is checked there, and moves into place in one step. A transfer that breaks off is tried again,
-    `attempts` times in all. Raises DataError: no such file, wrong digest, no answer, disk full.
+    The file comes into a folder of its own beside its place, is checked there, and moves into place
+    in one step. A transfer that breaks off is tried again, `attempts` times in all. Raises
+    DataError: no such file, wrong digest, no answer, disk full.
     """
     place = (cache or cache_folder()) / "data" / file
     if place.is_file() and files.sha256(place) == sha256:
@@ -44,13 +50,17 @@ def download(file: str, *, sha256: str, repo: str, cache: Path | None = None, at
         _sweep(place.parent)
         folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=".incoming-"))
     except OSError as error:
-        raise DataError(f"{where}: cannot write to {place.parent} ({error.strerror}). Set ENCORE_CACHE to a folder that can be written.") from None
+        raise DataError(
+            f"{where}: cannot write to {place.parent} ({error.strerror}). Set ENCORE_CACHE to "
+            f"a folder that can be written."
+        ) from None
     try:
         fetched = _fetch(file, repo, folder, where, attempts)
         got = files.sha256(fetched)
         if got != sha256:
             raise DataError(
-                f"{where}: expected sha256 {sha256}, got {got}. The file was not kept; name a repository that holds this project's files in ENCORE_DATA_REPO."
+                f"{where}: expected sha256 {sha256}, got {got}. The file was not kept; name a "
+                f"repository that holds this project's files in ENCORE_DATA_REPO."
             )
         with fetched.open("rb+") as handle:
             os.fsync(handle.fileno())
@@ -75,38 +85,82 @@ def _fetch(file: str, repo: str, folder: Path, where: str, attempts: int) -> Pat
     reason = ""
     for attempt in range(1, attempts + 1):
         try:
-            with quiet():  # forced: without it, huggingface_hub asks a server that is down for most of a minute before it says so
-                return Path(hf_hub_download(repo, file, repo_type="dataset", endpoint=endpoint, local_dir=folder / str(attempt), force_download=True))
-        except Exception as error:  # the HTTP library's own errors too; it changed twice in two years, so none is named here
+            # forced: without it, huggingface_hub asks a server that is down for most of a minute
+            # before it says so
+            with quiet():
+                return Path(
+                    hf_hub_download(
+                        repo,
+                        file,
+                        repo_type="dataset",
+                        endpoint=endpoint,
+                        local_dir=folder / str(attempt),
+                        force_download=True,
+                    )
+                )
+        # the HTTP library's own errors too; it changed twice in two years, so none is named here
+        except Exception as error:
             causes = _causes(error)
         if any(isinstance(cause, HFValidationError) for cause in causes):
-            raise DataError(f"{where}: not a repository name; expected ENCORE_DATA_REPO=owner/name.")
+            raise DataError(
+                f"{where}: not a repository name; expected ENCORE_DATA_REPO=owner/name."
+            )
         if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
-            raise DataError(f"{where}: HF_HUB_OFFLINE is set. Unset it, or put the files in the folder that ENCORE_DATA names.")
+            raise DataError(
+                f"{where}: HF_HUB_OFFLINE is set. Unset it, or put the files in the folder "
+                f"that ENCORE_DATA names."
+            )
         if any(isinstance(cause, GatedRepoError) for cause in causes):
-            raise DataError(f"{where}: access is restricted. Ask for access on the data set's page, and set HF_TOKEN.")
+            raise DataError(
+                f"{where}: access is restricted. Ask for access on the data set's page, and "
+                f"set HF_TOKEN."
+            )
         if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-            raise DataError(f"{where}: no such data set at {endpoint} (or it is private). Check ENCORE_DATA_REPO and HF_ENDPOINT.")
-        if any(isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError) for cause in causes):
-            raise DataError(f"{where}: the data set has no such file. Check ENCORE_DATA_REPO; it must be laid out as NAME/SPLIT.parquet.")
-        full = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)), None)
+            raise DataError(
+                f"{where}: no such data set at {endpoint} (or it is private). Check "
+                f"ENCORE_DATA_REPO and HF_ENDPOINT."
+            )
+        if any(
+            isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError)
+            for cause in causes
+        ):
+            raise DataError(
+                f"{where}: the data set has no such file. Check ENCORE_DATA_REPO; it must be "
+                f"laid out as NAME/SPLIT.parquet."
+            )
+        full = next(
+            (
+                cause
+                for cause in causes
+                if isinstance(cause, OSError)
+                and cause.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
+            ),
+            None,
+        )
         if full is not None:
             raise DataError(f"{where}: could not be written ({full.strerror}). Nothing was kept.")
         reason = first_line(causes[-1], 160)
         if attempt < attempts:
             time.sleep(_PAUSE_SECONDS * attempt)
     raise DataError(
-        f"{where}: the transfer from {endpoint} failed {attempts} times ({reason}). Nothing was kept; run the same command again, "
+        f"{where}: the transfer from {endpoint} failed {attempts} times ({reason}). Nothing "
+        f"was kept; run the same command again, "
         "or set ENCORE_DATA to a folder that has the files."
     )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """huggingface_hub's own progress bars and warnings stay out of our output; errors come back as exceptions."""
+    """huggingface_hub's own progress bars and warnings stay out of our output; errors come back as
+    exceptions.
+    """
     import logging
 
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     logger = logging.getLogger("huggingface_hub")
     level, were_off = logger.level, are_progress_bars_disabled()

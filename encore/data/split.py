@@ -1,7 +1,9 @@
-"""Which rows go to the dev set, and which rows a cut keeps: the same label mix on both sides, a pure function of the targets and the seed.
+"""Which rows go to the dev set, and which rows a cut keeps: the same label mix on both sides, a
+pure function of the targets and the seed.
 
-Single labels: each class gives its share (largest remainder). Regression: ten slices of equal size take the place of classes.
-Multi-label: iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label is dealt out first, each example to the side that wants it most.
+Single labels: each class gives its share (largest remainder). Regression: ten slices of equal size
+take the place of classes. Multi-label: iterative stratification (Sechidis, Tsoumakas and Vlahavas
+2011): the rarest label is dealt out first, each example to the side that wants it most.
 """
 
 from __future__ import annotations
@@ -17,43 +19,82 @@ _SLICES = 10
 
 
 def stratified_split(
-    targets: np.ndarray, kind: TaskKind, frac: float, seed: int, groups: np.ndarray | None = None, *, purpose: str = ""
+    targets: np.ndarray,
+    kind: TaskKind,
+    frac: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+    *,
+    purpose: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of train and dev, each ascending; dev holds `frac` of the rows, as nearly as whole groups allow.
+    """Row numbers of train and dev, each ascending; dev holds `frac` of the rows, as nearly as
+    whole groups allow.
 
-    targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side (copies of a text). Every class with two groups or more is on
-    both sides. `purpose` names the stream, so that two tasks of one seed are split independently.
+    targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side
+    (copies of a text). Every class with two groups or more is on both sides. `purpose` names the
+    stream, so that two tasks of one seed are split independently.
     """
     n_rows = len(targets)
     if not 0.0 < frac < 1.0:
         raise ValueError(f"frac: expected a number between 0 and 1, got {frac}")
     if n_rows < 2:
         raise ValueError(f"a split needs two rows or more, got {n_rows}")
-    members = np.arange(n_rows) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    members = (
+        np.arange(n_rows)
+        if groups is None
+        else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    )
     rng = generator(seed, "split", purpose)
-    in_dev = _pick(targets, kind, members, min(max(round(frac * n_rows), 1), n_rows - 1), rng, both_sides=True)
+    in_dev = _pick(
+        targets, kind, members, min(max(round(frac * n_rows), 1), n_rows - 1), rng, both_sides=True
+    )
     return np.flatnonzero(~in_dev), np.flatnonzero(in_dev)
 
 
-def stratified_subset(targets: np.ndarray, kind: TaskKind, n: int, seed: int, *, purpose: str = "") -> np.ndarray:
+def stratified_subset(
+    targets: np.ndarray, kind: TaskKind, n: int, seed: int, *, purpose: str = ""
+) -> np.ndarray:
     """Row numbers of exactly `n` rows, ascending; all rows where there are no more than `n`."""
     n_rows = len(targets)
     if n < 1:
         raise ValueError(f"n: expected 1 or more, got {n}")
     if n >= n_rows:
         return np.arange(n_rows)
-    return np.flatnonzero(_pick(targets, kind, np.arange(n_rows), n, generator(seed, "subset", purpose), both_sides=False))
+    return np.flatnonzero(
+        _pick(
+            targets,
+            kind,
+            np.arange(n_rows),
+            n,
+            generator(seed, "subset", purpose),
+            both_sides=False,
+        )
+    )
 
 
-def _pick(targets: np.ndarray, kind: TaskKind, members: np.ndarray, n: int, rng: np.random.Generator, *, both_sides: bool) -> np.ndarray:
-    """(rows,) bool: the `n` rows that are picked (about `n` where groups are larger than one row)."""
+def _pick(
+    targets: np.ndarray,
+    kind: TaskKind,
+    members: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    both_sides: bool,
+) -> np.ndarray:
+    """(rows,) bool: the `n` rows that are picked (about `n` where groups are larger than one
+    row).
+    """
     sizes = np.bincount(members)
     if kind == "multilabel":
         counts = np.zeros((len(sizes), targets.shape[1]))
         np.add.at(counts, members, targets)
         picked = _deal(counts, sizes, n, rng)
     else:
-        classes = _slices(targets) if kind == "regression" else np.unique(targets, return_inverse=True)[1].reshape(-1)
+        classes = (
+            _slices(targets)
+            if kind == "regression"
+            else np.unique(targets, return_inverse=True)[1].reshape(-1)
+        )
         first = np.full(len(sizes), -1, dtype=np.int64)
         first[members[::-1]] = classes[::-1]  # a group stands where its first row stands
         picked = _per_class(first, sizes, n, rng, both_sides=both_sides)
@@ -65,20 +106,28 @@ def _pick(targets: np.ndarray, kind: TaskKind, members: np.ndarray, n: int, rng:
 
 
 def _slices(values: np.ndarray) -> np.ndarray:
-    """(rows,) int: which tenth of the sorted values a row falls into; equal values share a slice."""
+    """(rows,) int: which tenth of the sorted values a row falls into; equal values share a
+    slice.
+    """
     order = np.sort(values)
     edges = np.unique(order[[len(order) * part // _SLICES for part in range(1, _SLICES)]])
     return np.searchsorted(edges, values, side="right")
 
 
-def _per_class(classes: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generator, *, both_sides: bool) -> np.ndarray:
-    """(groups,) bool. Quotas by largest remainder over the classes' rows, filled with groups in random order."""
+def _per_class(
+    classes: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generator, *, both_sides: bool
+) -> np.ndarray:
+    """(groups,) bool. Quotas by largest remainder over the classes' rows, filled with groups in
+    random order.
+    """
     kinds = np.unique(classes)
     rows_of = np.array([sizes[classes == kind].sum() for kind in kinds])
     groups_of = np.array([(classes == kind).sum() for kind in kinds])
     quotas = _quotas(rows_of, n)
     if both_sides:
-        quotas = np.where(groups_of > 1, np.clip(quotas, 1, rows_of - 1), 0)  # a class of one group can be on one side only: train learns it
+        quotas = np.where(
+            groups_of > 1, np.clip(quotas, 1, rows_of - 1), 0
+        )  # a class of one group can be on one side only: train learns it
     picked = np.zeros(len(sizes), dtype=bool)
     for kind, quota in zip(kinds, quotas, strict=True):
         order = rng.permutation(np.flatnonzero(classes == kind))
@@ -94,7 +143,9 @@ def _per_class(classes: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Ge
 
 
 def _quotas(rows: np.ndarray, n: int) -> np.ndarray:
-    """Whole numbers that add up to `n`, in the proportion of `rows`; the largest remainders are rounded up, ties by position."""
+    """Whole numbers that add up to `n`, in the proportion of `rows`; the largest remainders are
+    rounded up, ties by position.
+    """
     exact = rows * (n / rows.sum())
     quotas = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(-(exact - quotas), kind="stable")
@@ -103,7 +154,9 @@ def _quotas(rows: np.ndarray, n: int) -> np.ndarray:
 
 
 def _deal(counts: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(groups,) bool by iterative stratification. counts: (groups, labels), how many rows of a group carry a label."""
+    """(groups,) bool by iterative stratification. counts: (groups, labels), how many rows of a
+    group carry a label.
+    """
     total_rows = int(sizes.sum())
     share = np.array([1.0 - n / total_rows, n / total_rows])
     wanted = share[:, None] * counts.sum(axis=0)  # (2, labels): what each side still wants
@@ -116,7 +169,13 @@ def _deal(counts: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generato
         label = int(np.argmin(np.where(left > 1e-9, left, np.inf)))
         for group in order[(side[order] < 0) & (counts[order, label] > 0)]:
             wish = wanted[:, label]
-            best = int(wish[1] > wish[0]) if wish[0] != wish[1] else int(room[1] > room[0]) if room[0] != room[1] else int(coin[group] < share[1])
+            best = (
+                int(wish[1] > wish[0])
+                if wish[0] != wish[1]
+                else int(room[1] > room[0])
+                if room[0] != room[1]
+                else int(coin[group] < share[1])
+            )
             side[group] = best
             wanted[best] -= counts[group]
             room[best] -= sizes[group]
@@ -128,8 +187,12 @@ def _deal(counts: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generato
     return _exact(side == 1, counts, sizes, n, order)
 
 
-def _exact(picked: np.ndarray, counts: np.ndarray, sizes: np.ndarray, n: int, order: np.ndarray) -> np.ndarray:
-    """Move single-row groups, those with the fewest labels first, until `n` rows are picked (dealing may miss it by a few); never empties a side."""
+def _exact(
+    picked: np.ndarray, counts: np.ndarray, sizes: np.ndarray, n: int, order: np.ndarray
+) -> np.ndarray:
+    """Move single-row groups, those with the fewest labels first, until `n` rows are picked
+    (dealing may miss it by a few); never empties a side.
+    """
     picked = picked.copy()
     light = order[np.argsort(counts[order].sum(axis=1), kind="stable")]
     for group in light:

@@ -1,11 +1,14 @@
 """Attention over unpadded rows: the only place, beside pooling, that knows about rows.
 
-On the processor, rows of equal or nearly equal length are computed together by plain batched matrix products. A row's padded length depends on its
-own length alone, so a row alone is computed exactly as the same row in a batch. Scores and softmax are float32 whatever the products are in.
-`scaled_dot_product_attention` is not used for training: its bf16 backward on a processor takes as long as all matrix products of a layer together.
+On the processor, rows of equal or nearly equal length are computed together by plain batched matrix
+products. A row's padded length depends on its own length alone, so a row alone is computed exactly
+as the same row in a batch. Scores and softmax are float32 whatever the products are in.
+`scaled_dot_product_attention` is not used for training: its bf16 backward on a processor takes as
+long as all matrix products of a layer together.
 
-What surprised: `index_select` on lines of one head of one token (64 bytes) is as fast as on whole tokens, so that one call brings queries, keys and values of
-all rows into the order (group, row, head, place), and one more brings the result back.
+What surprised: `index_select` on lines of one head of one token (64 bytes) is as fast as on whole
+tokens, so that one call brings queries, keys and values of all rows into the order (group, row,
+head, place), and one more brings the result back.
 """
 
 from __future__ import annotations
@@ -19,17 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encore.dropout import keep
+from encore.encoder.dropout import keep_mask
 from encore.types import Tokens
 
-__all__ = ["alike", "attend", "n_pairs", "padded_length"]
+__all__ = ["attend", "n_pairs", "padded_length", "rows_by_padded_length"]
 
-_CHUNK = 1 << 18                                         # scores computed at once: float32 ones fit a core's cache
+_CHUNK = 1 << 18  # scores computed at once: float32 ones fit a core's cache
 
 
 def padded_length(length: int) -> int:
-    """The length at which a row's attention is computed: the next multiple of 16 up to 128, of 32 beyond. (Multiples of 8 pad less and make twice as many
-    shapes of matrix products, each of which has to be compiled and kept.)
+    """The length at which a row's attention is computed: the next multiple of 16 up to 128, of 32
+    beyond. (Multiples of 8 pad less and make twice as many shapes of matrix products, each of which
+    has to be compiled and kept.)
 
     >>> [padded_length(n) for n in (1, 16, 17, 65, 128, 129)]
     [16, 16, 32, 80, 128, 160]
@@ -43,8 +47,9 @@ def n_pairs(lengths: tuple[int, ...]) -> int:
     return sum(padded_length(length) ** 2 for length in lengths)
 
 
-def alike(lengths: tuple[int, ...]) -> list[tuple[int, list[int]]]:
-    """Rows that are computed together: (padded length, numbers of its rows in order), from short to long.
+def rows_by_padded_length(lengths: tuple[int, ...]) -> list[tuple[int, list[int]]]:
+    """Rows that are computed together: (padded length, numbers of its rows in order), from short to
+    long.
 
     >>> alike((3, 22, 8))
     [(16, [0, 2]), (32, [1])]
@@ -57,8 +62,10 @@ def alike(lengths: tuple[int, ...]) -> list[tuple[int, list[int]]]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Some rows of one padded length, computed together. `place`: the group's first line among all lines (row, head, place); `pair`: the same among all
-    scores. `bias`: (rows, 1, 1 | length, length) float32, 0 or -inf, or None."""
+    """Some rows of one padded length, computed together. `place`: the group's first line among all
+    lines (row, head, place); `pair`: the same among all scores. `bias`: (rows, 1, 1 | length,
+    length) float32, 0 or -inf, or None.
+    """
 
     n_rows: int
     length: int
@@ -71,10 +78,12 @@ class _Group:
 class _Layout:
     """Where the lines of a batch lie. A line is one head of one token: (head width,).
 
-    `gather`: (3 * lines,) for each line of queries, then of keys, then of values its number in the stacked matrix; a padded place takes a line of its row's
-    first token. `gather_one`: (lines,) the same in a matrix of one part. `padded`: which lines are padded places. `scatter`: (tokens * 3 * heads,) and
-    `scatter_one`: (tokens * heads,) the way back, where a token that belongs to no row takes the line behind the last one. `order`: the slices of the batch's
-    scores, row by row, that make up the order here; None where the two are the same.
+    `gather`: (3 * lines,) for each line of queries, then of keys, then of values its number in the
+    stacked matrix; a padded place takes a line of its row's first token. `gather_one`: (lines,) the
+    same in a matrix of one part. `padded`: which lines are padded places. `scatter`: (tokens * 3 *
+    heads,) and `scatter_one`: (tokens * heads,) the way back, where a token that belongs to no row
+    takes the line behind the last one. `order`: the slices of the batch's scores, row by row, that
+    make up the order here; None where the two are the same.
     """
 
     groups: tuple[_Group, ...]
@@ -103,7 +112,11 @@ def _lay_out(tokens: Tokens, n_tokens: int, n_heads: int, window: int | None) ->
     pair_ends = n_heads * np.cumsum(padded**2)
     groups, in_order, place, pair = [], [], 0, 0
     for length, members in _chunks(tokens.lengths, n_heads):
-        groups.append(_Group(len(members), length, place, pair, _bias(lengths[members], length, window, device)))
+        groups.append(
+            _Group(
+                len(members), length, place, pair, _bias(lengths[members], length, window, device)
+            )
+        )
         in_order.append(members)
         place += len(members) * n_heads * length
         pair += len(members) * n_heads * length**2
@@ -119,7 +132,10 @@ def _lay_out(tokens: Tokens, n_tokens: int, n_heads: int, window: int | None) ->
     is_padded = np.ones(place, dtype=bool)
     is_padded[scatter[: len(row)]] = False
     token, head = np.divmod(gather, n_heads)
-    slices = [slice(int(pair_ends[row] - n_heads * padded[row] ** 2), int(pair_ends[row])) for row in order]
+    slices = [
+        slice(int(pair_ends[row] - n_heads * padded[row] ** 2), int(pair_ends[row]))
+        for row in order
+    ]
 
     def there(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array.ravel(), dtype=np.int32)).to(device)
@@ -131,7 +147,15 @@ def _lay_out(tokens: Tokens, n_tokens: int, n_heads: int, window: int | None) ->
         gather=there(np.stack([(token * 3 + part) * n_heads + head for part in range(3)])),
         gather_one=there(gather),
         padded=torch.from_numpy(np.flatnonzero(is_padded)).to(device),
-        scatter=there(np.stack([np.where(scatter == place, 3 * place, part * place + scatter) for part in range(3)], axis=1)),
+        scatter=there(
+            np.stack(
+                [
+                    np.where(scatter == place, 3 * place, part * place + scatter)
+                    for part in range(3)
+                ],
+                axis=1,
+            )
+        ),
         scatter_one=there(scatter),
         order=None if (np.diff(order) > 0).all() else tuple(slices),
     )
@@ -139,41 +163,63 @@ def _lay_out(tokens: Tokens, n_tokens: int, n_heads: int, window: int | None) ->
 
 def _chunks(lengths: tuple[int, ...], n_heads: int) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of one padded length, as many at a time as `_CHUNK` allows."""
-    for length, members in alike(lengths):
+    for length, members in rows_by_padded_length(lengths):
         size = max(1, _CHUNK // max(1, n_heads * length**2))
-        yield from ((length, np.asarray(members[start : start + size])) for start in range(0, len(members), size))
+        yield from (
+            (length, np.asarray(members[start : start + size]))
+            for start in range(0, len(members), size)
+        )
 
 
-def _bias(lengths: np.ndarray, padded: int, window: int | None, device: torch.device) -> Tensor | None:
-    """What to add to the scores of rows of these lengths, computed at length `padded`; None where there is nothing to hide."""
+def _bias(
+    lengths: np.ndarray, padded: int, window: int | None, device: torch.device
+) -> Tensor | None:
+    """What to add to the scores of rows of these lengths, computed at length `padded`; None where
+    there is nothing to hide.
+    """
     places = torch.arange(padded)
     bias = None
     if (lengths < padded).any():
         hidden = places >= torch.from_numpy(lengths).unsqueeze(1)
-        bias = torch.zeros(len(lengths), 1, 1, padded).masked_fill_(hidden[:, None, None], -math.inf).to(device)
+        bias = (
+            torch.zeros(len(lengths), 1, 1, padded)
+            .masked_fill_(hidden[:, None, None], -math.inf)
+            .to(device)
+        )
     if window is not None and padded > window // 2 + 1:
         far = (places[:, None] - places[None]).abs() > window // 2
         local = torch.zeros(1, 1, padded, padded).masked_fill_(far, -math.inf).to(device)
-        # A padded query whose window holds no real key would be all -inf, hence NaN: it may look at itself, nobody reads it.
+        # A padded query whose window holds no real key would be all -inf, hence NaN: it may look at
+        # itself, nobody reads it.
         itself = torch.eye(padded, dtype=torch.bool, device=device)
         bias = local if bias is None else (bias + local).masked_fill(itself, 0.0)
     return bias
 
 
-def attend(qkv: Tensor, tokens: Tokens, *, n_heads: int, window: int | None = None, dropout: float = 0.0) -> Tensor:
+def attend(
+    qkv: Tensor, tokens: Tokens, *, n_heads: int, window: int | None = None, dropout: float = 0.0
+) -> Tensor:
     """softmax(q·kᵀ / √(width / n_heads))·v inside each row.
 
-    qkv: (tokens, 3 * width), queries, keys and values side by side, as one matrix product makes them; returns (tokens, width) in their dtype. `window`: a
-    token sees those at most window // 2 away. `dropout`: on the weights. On a processor `qkv` may have more lines than there are tokens: those behind the
-    last token belong to no row, give 0 and get no gradient.
+    qkv: (tokens, 3 * width), queries, keys and values side by side, as one matrix product makes
+    them; returns (tokens, width) in their dtype. `window`: a token sees those at most window // 2
+    away. `dropout`: on the weights. On a processor `qkv` may have more lines than there are tokens:
+    those behind the last token belong to no row, give 0 and get no gradient.
     """
-    if qkv.is_cuda and dropout == 0 and qkv.dtype != torch.float32 and qkv.shape[1] // (3 * n_heads) % 8 == 0:
+    if (
+        qkv.is_cuda
+        and dropout == 0
+        and qkv.dtype != torch.float32
+        and qkv.shape[1] // (3 * n_heads) % 8 == 0
+    ):
         return _varlen(qkv, tokens, n_heads, window)
     return _Attend.apply(qkv, tokens, n_heads, window, dropout)
 
 
 def _varlen(qkv: Tensor, tokens: Tokens, n_heads: int, window: int | None) -> Tensor:
-    """Flash attention over ragged rows, in half precision on a GPU. It has no dropout, so training with attention dropout takes the grouped path."""
+    """Flash attention over ragged rows, in half precision on a GPU. It has no dropout, so training
+    with attention dropout takes the grouped path.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = qkv.reshape(qkv.shape[0], 3, n_heads, -1).unbind(1)
@@ -184,17 +230,21 @@ def _varlen(qkv: Tensor, tokens: Tokens, n_heads: int, window: int | None) -> Te
 
 
 class _Attend(torch.autograd.Function):
-    """Forward and backward written out: autograd would keep the scores in float32 and the masks, and take one node per group and operation."""
+    """Forward and backward written out: autograd would keep the scores in float32 and the masks,
+    and take one node per group and operation.
+    """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, tokens: Tokens, n_heads: int, window: int | None, dropout: float) -> Tensor:
+    def forward(
+        ctx: Any, qkv: Tensor, tokens: Tokens, n_heads: int, window: int | None, dropout: float
+    ) -> Tensor:
         layout = _layout(tokens, qkv.shape[0], n_heads, window)
         width = qkv.shape[1] // 3
         head_width = width // n_heads
         scale = head_width**-0.5
         mask, kept = None, 1.0
         if dropout > 0:
-            (mask,), kept = keep([(layout.n_pairs,)], dropout, "pairs", n_heads)
+            (mask,), kept = keep_mask([(layout.n_pairs,)], dropout, "pairs", n_heads)
             mask = mask.to(qkv.device)
             if layout.order is not None:
                 mask = torch.cat([mask[part] for part in layout.order])
@@ -218,8 +268,14 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         lines, weights = ctx.saved_tensors
         layout, mask, kept, n_heads, scale = ctx.plan
-        above = grad.reshape(-1, lines.shape[1]).index_select(0, layout.gather_one).index_fill_(0, layout.padded, 0)
-        below = torch.empty(3 * layout.n_lines + 1, lines.shape[1], dtype=lines.dtype, device=lines.device)
+        above = (
+            grad.reshape(-1, lines.shape[1])
+            .index_select(0, layout.gather_one)
+            .index_fill_(0, layout.padded, 0)
+        )
+        below = torch.empty(
+            3 * layout.n_lines + 1, lines.shape[1], dtype=lines.dtype, device=lines.device
+        )
         below[-1] = 0
         for group in layout.groups:
             q, k, v = _parts(lines, layout, group, n_heads)
@@ -234,7 +290,9 @@ class _Attend(torch.autograd.Function):
                 used = chances * drawn
                 grad_used *= drawn
             _product(used.transpose(1, 2), grad_mixed, kept, out=grad_v)
-            grad_scores = torch._softmax_backward_data(grad_used.float(), chances.float(), -1, torch.float32).to(lines.dtype)
+            grad_scores = torch._softmax_backward_data(
+                grad_used.float(), chances.float(), -1, torch.float32
+            ).to(lines.dtype)
             _product(grad_scores, k, scale * kept, out=grad_q)
             _product(grad_scores.transpose(1, 2), q, scale * kept, out=grad_k)
         return below.index_select(0, layout.scatter).view(grad.shape[0], -1), None, None, None, None
@@ -243,22 +301,32 @@ class _Attend(torch.autograd.Function):
 def _lines(lines: Tensor, group: _Group, n_heads: int, start: int = 0) -> Tensor:
     """(rows * heads, length, head width): a group's lines, whose first part begins at `start`."""
     n_matrices = group.n_rows * n_heads
-    return lines.narrow(0, start + group.place, n_matrices * group.length).view(n_matrices, group.length, -1)
+    return lines.narrow(0, start + group.place, n_matrices * group.length).view(
+        n_matrices, group.length, -1
+    )
 
 
-def _parts(lines: Tensor, layout: _Layout, group: _Group, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    first, second, third = (_lines(lines, group, n_heads, part * layout.n_lines) for part in range(3))
+def _parts(
+    lines: Tensor, layout: _Layout, group: _Group, n_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    first, second, third = (
+        _lines(lines, group, n_heads, part * layout.n_lines) for part in range(3)
+    )
     return first, second, third
 
 
 def _pairs(values: Tensor, group: _Group, n_heads: int) -> Tensor:
     """(rows * heads, length, length): a group's part of what there is one of for each pair."""
     n_matrices = group.n_rows * n_heads
-    return values.narrow(0, group.pair, n_matrices * group.length**2).view(n_matrices, group.length, group.length)
+    return values.narrow(0, group.pair, n_matrices * group.length**2).view(
+        n_matrices, group.length, group.length
+    )
 
 
 def _product(a: Tensor, b: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
-    """factor * a @ b for stacks of matrices. In half precision it is rounded once; in float32 twice, as transformers does, to stay near it bit by bit."""
+    """factor * a @ b for stacks of matrices. In half precision it is rounded once; in float32
+    twice, as transformers does, to stay near it bit by bit.
+    """
     if out is None:
         out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     if a.dtype == torch.float32:
@@ -267,7 +335,9 @@ def _product(a: Tensor, b: Tensor, factor: float, out: Tensor | None = None) -> 
 
 
 def _softmax(scores: Tensor, group: _Group, n_heads: int, *, out: Tensor) -> None:
-    """(rows * heads, length, length) scores → weights in the dtype of `out`, computed in float32. May overwrite `scores`."""
+    """(rows * heads, length, length) scores → weights in the dtype of `out`, computed in float32.
+    May overwrite `scores`.
+    """
     wide = scores.float()
     if group.bias is not None:
         wide.view(group.n_rows, n_heads, group.length, group.length).add_(group.bias)

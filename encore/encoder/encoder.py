@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from encore import rows
+from encore.encoder import ragged
 from encore.types import Encoded, Tokens
 
 __all__ = ["Encoder", "Frozen", "Shape"]
@@ -17,8 +17,10 @@ __all__ = ["Encoder", "Frozen", "Shape"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What others need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS], where the checkpoint has one. `n_positions`: tokens of
-    the longest row that it takes; `n_words`: ids that it knows; None where there is no limit."""
+    """What others need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS],
+    where the checkpoint has one. `n_positions`: tokens of the longest row that it takes; `n_words`:
+    ids that it knows; None where there is no limit.
+    """
 
     width: int
     n_layers: int
@@ -29,13 +31,17 @@ class Shape:
 
 
 class Encoder(nn.Module):
-    """Tokens → hidden states. Blocks are called `block(x, tokens)` and may be shared with other encoders by aliasing.
+    """Tokens → hidden states. Blocks are called `block(x, tokens)` and may be shared with other
+    encoders by aliasing.
 
-    `embed` has a `width`, `n_positions` and a word table `word`; a block has `n_heads`. `final_norm`: for pre-norm families, applied to every exposed state
-    but the embedding output. `dtype`: what the matrix products are taken in.
+    `embed` has a `width`, `n_positions` and a word table `word`; a block has `n_heads`.
+    `final_norm`: for pre-norm families, applied to every exposed state but the embedding output.
+    `dtype`: what the matrix products are taken in.
     """
 
-    def __init__(self, embed: nn.Module, blocks: Iterable[nn.Module], *, final_norm: nn.Module | None = None) -> None:
+    def __init__(
+        self, embed: nn.Module, blocks: Iterable[nn.Module], *, final_norm: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.embed = embed
         self.blocks = nn.ModuleList(blocks)
@@ -49,10 +55,18 @@ class Encoder(nn.Module):
     @property
     def shape(self) -> Shape:
         embed, block = cast(Any, self.embed), cast(Any, self.blocks[0])
-        return Shape(embed.width, len(self.blocks), block.n_heads, n_positions=embed.n_positions, n_words=embed.word.n_words)
+        return Shape(
+            embed.width,
+            len(self.blocks),
+            block.n_heads,
+            n_positions=embed.n_positions,
+            n_words=embed.word.n_words,
+        )
 
     def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:
-        """Every hidden state, or those that `layers` names (H[0] is the embedding output, -1 the last); the others are None."""
+        """Every hidden state, or those that `layers` names (H[0] is the embedding output, -1 the
+        last); the others are None.
+        """
         return self.run(self.embedded(tokens), tokens, layers=layers)
 
     def embedded(self, tokens: Tokens) -> Tensor:
@@ -70,17 +84,24 @@ class Encoder(nn.Module):
     ) -> Encoded:
         """Everything after the embeddings. `embedded`: (tokens, width).
 
-        `first_only`: the states hold each row's first token and no other, and the highest block computes no more than these need. `memo`: where encoders
-        that have their lowest blocks in common find what these have made of this very batch, and leave it.
+        `first_only`: the states hold each row's first token and no other, and the highest block
+        computes no more than these need. `memo`: where encoders that have their lowest blocks in
+        common find what these have made of this very batch, and leave it.
         """
         depth = len(self.blocks)
-        wanted = set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
+        wanted = (
+            set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
+        )
         highest, n_tokens = max(wanted), embedded.shape[0]
         x = _filled(embedded)
-        states: list[Tensor | None] = [(rows.first(x, tokens) if first_only else embedded) if 0 in wanted else None]
+        states: list[Tensor | None] = [
+            (ragged.first(x, tokens) if first_only else embedded) if 0 in wanted else None
+        ]
         below: tuple[int, ...] = (id(self.embed),)
         for number, block in enumerate(self.blocks[:highest], start=1):
-            shortened: Any = getattr(block, "first", None) if first_only and number == highest else None
+            shortened: Any = (
+                getattr(block, "first", None) if first_only and number == highest else None
+            )
             run, below = shortened or block, (*below, id(block))
             if memo is None:
                 x = run(x, tokens)
@@ -92,17 +113,18 @@ class Encoder(nn.Module):
             if number not in wanted:
                 states.append(None)
                 continue
-            exposed = x if shortened else rows.first(x, tokens) if first_only else x[:n_tokens]
+            exposed = x if shortened else ragged.first(x, tokens) if first_only else x[:n_tokens]
             states.append(exposed if self.final_norm is None else self.final_norm(exposed))
         states.extend([None] * (depth + 1 - len(states)))
-        return Encoded(tuple(states), rows.firsts(tokens) if first_only else tokens)
+        return Encoded(tuple(states), ragged.first_tokens(tokens) if first_only else tokens)
 
 
 def _filled(x: Tensor) -> Tensor:
     """`x` with a few lines of 0 behind it, where that spares the processor work.
 
-    Its bf16 products are compiled for every number of tokens, which takes half as long as the product itself, and the last thousand are kept. So the number
-    is rounded up to one of 32 for each doubling. What comes out of these lines is cut off, so nothing flows back into them.
+    Its bf16 products are compiled for every number of tokens, which takes half as long as the
+    product itself, and the last thousand are kept. So the number is rounded up to one of 32 for
+    each doubling. What comes out of these lines is cut off, so nothing flows back into them.
     """
     if x.device.type != "cpu" or x.dtype != torch.bfloat16:
         return x
@@ -111,7 +133,9 @@ def _filled(x: Tensor) -> Tensor:
 
 
 class Frozen(nn.Module):
-    """A pretrained encoder, Encore's own or a borrowed one, that never changes: eval mode always, no gradient, no part in any optimiser."""
+    """A pretrained encoder, Encore's own or a borrowed one, that never changes: eval mode always,
+    no gradient, no part in any optimiser.
+    """
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()

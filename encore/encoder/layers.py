@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encore.dropout import Unit, keep
+from encore.encoder.dropout import Unit, keep_mask
 
 __all__ = ["ACTIVATIONS", "LayerNorm", "Linear", "ResidualNorm"]
 
-ACTIVATIONS = {                                          # under the names that config.json uses
+ACTIVATIONS = {  # under the names that config.json uses
     "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -23,7 +23,9 @@ ACTIVATIONS = {                                          # under the names that 
 
 
 class Linear(nn.Linear):
-    """A linear layer with float32 master weights whose product is taken in the dtype of its input."""
+    """A linear layer with float32 master weights whose product is taken in the dtype of its
+    input.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
@@ -31,19 +33,25 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Statistics, gain, bias and their gradients in float32; the result in the dtype of the input."""
+    """Statistics, gain, bias and their gradients in float32; the result in the dtype of the
+    input.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
             return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         if x.device.type == "cpu":
             return _HalfNorm.apply(x, self.weight, self.bias, self.eps)
-        return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps).to(x.dtype)
+        return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps).to(
+            x.dtype
+        )
 
 
 class _HalfNorm(torch.autograd.Function):
-    """The processor's kernel takes bf16 beside float32 weights, but its backward adds up the weights' gradients in bf16: 3 % off after 800 tokens, 30 %
-    after 4,000. So the way back takes float32, while only the bf16 input is kept."""
+    """The processor's kernel takes bf16 beside float32 weights, but its backward adds up the
+    weights' gradients in bf16: 3 % off after 800 tokens, 30 % after 4,000. So the way back takes
+    float32, while only the bf16 input is kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
@@ -56,22 +64,26 @@ class _HalfNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, inverse_deviation = ctx.saved_tensors
         wanted = [*ctx.needs_input_grad[:2], bias is not None and ctx.needs_input_grad[2]]
-        grad_x, *others = torch.ops.aten.native_layer_norm_backward(grad.float(), x.float(), weight.shape, mean, inverse_deviation, weight, bias, wanted)
+        grad_x, *others = torch.ops.aten.native_layer_norm_backward(
+            grad.float(), x.float(), weight.shape, mean, inverse_deviation, weight, bias, wanted
+        )
         return None if grad_x is None else grad_x.to(x.dtype), *others, None
 
 
 class ResidualNorm(LayerNorm):
-    """LayerNorm(x + dropout(y)) in one node, keeping one sum and a byte mask instead of four tensors."""
+    """LayerNorm(x + dropout(y)) in one node, keeping one sum and a byte mask instead of four
+    tensors.
+    """
 
     def __init__(self, width: int, *, eps: float, dropout: float) -> None:
         super().__init__(width, eps=eps)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:           # type: ignore[override]
+    def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:  # type: ignore[override]
         """`unit`: what a line of `x` and `y` stands for."""
         if not self.training or self.dropout == 0:
             return super().forward(x + y)
-        (mask,), scale = keep([tuple(y.shape)], self.dropout, unit, y.shape[1])
+        (mask,), scale = keep_mask([tuple(y.shape)], self.dropout, unit, y.shape[1])
         return super().forward(_AddDropped.apply(x, y, mask.to(y.device), scale))
 
 

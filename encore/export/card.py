@@ -1,4 +1,6 @@
-"""The model card: what a run says of itself, as the README.md of an exported folder. Every figure and every limit comes from the run's own files."""
+"""The model card: what a run says of itself, as the README.md of an exported folder. Every figure
+and every limit comes from the run's own files.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +16,41 @@ import yaml
 from encore import catalogue, files
 from encore.encoder.load import MINILM, locate
 from encore.errors import DataError
-from encore.evaluate import DevScores, figure, results_table
 from encore.export.sentence import SIMILARITY
 from encore.export.tokenizer import left_to_model
-from encore.predict import LoadedTask
-from encore.recipe import Recipe
-from encore.run import MODEL, Result
+from encore.recipe.schema import Recipe
+from encore.runs.folder import MODEL, RunResult
+from encore.runs.predict import LoadedTask
+from encore.tables.evaluation import DevScores, results_table
+from encore.tables.formatting import format_estimate
 
 __all__ = ["Base", "base_of", "card"]
 
-_HUB_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "mcc": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
-_SENTENCE = ("It came on Friday and it works.", "It does not work any more.")       # of no data set: a card is for strangers
+_HUB_METRICS = {
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "mcc": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+_SENTENCE = (
+    "It came on Friday and it works.",
+    "It does not work any more.",
+)  # of no data set: a card is for strangers
 _BY = {"cosine": "cosine", "dot": "dot product"}
-_KINDS = {"binary": "binary classification", "multiclass": "classification", "multilabel": "multi-label classification", "regression": "regression"}
+_KINDS = {
+    "binary": "binary classification",
+    "multiclass": "classification",
+    "multilabel": "multi-label classification",
+    "regression": "regression",
+}
 
 
 @dataclass(frozen=True)
 class Base:
-    """The pretrained encoder that a run started from. repository: its name on the hub, if it is one; licence: what its own card says, as metadata."""
+    """The pretrained encoder that a run started from. repository: its name on the hub, if it is
+    one; licence: what its own card says, as metadata.
+    """
 
     name: str
     repository: str | None
@@ -39,7 +58,9 @@ class Base:
 
 
 def base_of(recipe: Recipe) -> Base:
-    """Looks at files that are here: the encoder's folder, or what the hub's cache keeps of it. Asks no server."""
+    """Looks at files that are here: the encoder's folder, or what the hub's cache keeps of it. Asks
+    no server.
+    """
     encoder = recipe.encoder
     folder = recipe.path(encoder)
     if encoder == MINILM:
@@ -55,41 +76,72 @@ def base_of(recipe: Recipe) -> Base:
         try:
             cached, repository = try_to_load_from_cache(encoder, "README.md"), encoder
             folder = Path(cached).parent if isinstance(cached, str) else folder
-        except HFValidationError:                        # a folder that is not here any more
+        except HFValidationError:  # a folder that is not here any more
             repository, encoder = None, folder.name
     return Base(encoder, repository, _licence(folder / "README.md"))
 
 
 def _licence(card_file: Path) -> dict[str, str]:
-    """The licence in the front matter of a card; nothing where there is no card, or none that can be read."""
+    """The licence in the front matter of a card; nothing where there is no card, or none that can
+    be read.
+    """
     try:
         _, front, _ = card_file.read_text(encoding="utf-8").split("---\n", 2)
         said = yaml.safe_load(front)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     keys = ("license", "license_name", "license_link")
-    return {key: str(said[key]) for key in keys if isinstance(said, dict) and isinstance(said.get(key), str)}
+    return {
+        key: str(said[key])
+        for key in keys
+        if isinstance(said, dict) and isinstance(said.get(key), str)
+    }
 
 
-def card(result: Result, task: LoadedTask, base: Base, *, name: str, made_of: str, to: str, own_class: bool, limits: Sequence[str], head: str = "") -> str:
-    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class: whether that is Encore's; limits: what the export adds;
-    head: the task's, of which the card of vectors tells."""
+def card(
+    result: RunResult,
+    task: LoadedTask,
+    base: Base,
+    *,
+    name: str,
+    made_of: str,
+    to: str,
+    own_class: bool,
+    limits: Sequence[str],
+    head: str = "",
+) -> str:
+    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class:
+    whether that is Encore's; limits: what the export adds; head: the task's, of which the card of
+    vectors tells.
+    """
     run = result.folder
     data: dict[str, Any] = files.read_json(run / "data.json")[task.name]
     recipe = files.read_json(run / "resolved.json")
     scrub = _Paths(split["path"] for split in data["splits"].values())
-    sets = [DevScores(split, data["splits"][split]["rows"], columns) for split, columns in result.metrics[task.name].items()]
+    sets = [
+        DevScores(split, data["splits"][split]["rows"], columns)
+        for split, columns in result.metrics[task.name].items()
+    ]
     notes = [*map(scrub.of, result.notes_of(task.name)), *result.caveats(task.name)]
-    said = [note for note in results_table(sets, notes=notes).notes if not note.startswith("[low, high]")]      # which stands below the table here
+    said = [
+        note
+        for note in results_table(sets, notes=notes).notes
+        if not note.startswith("[low, high]")
+    ]  # which stands below the table here
     front = _front(task, base, sets, data, name=name, to=to)
     parts = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {name.rpartition('/')[2]}",
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# "
+        f"{name.rpartition('/')[2]}",
         _about(task, base, made_of, to, head),
-        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that this task was not trained on. In brackets: the 95 % bootstrap "
+        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that this "
+        f"task was not trained on. In brackets: the 95 % bootstrap "
         "interval over these rows. The other columns are plain baselines on the same rows.",
         f"## How to use it\n\n{_use(task, name, to, own_class)}",
         f"## Training\n\n{_training(result, task, data, recipe, base, scrub)}",
-        "## Limits\n\n" + "\n".join(f"* {line.rstrip('.')}." for line in dict.fromkeys([*said, *limits, *_always(recipe)])),
+        "## Limits\n\n"
+        + "\n".join(
+            f"* {line.rstrip('.')}." for line in dict.fromkeys([*said, *limits, *_always(recipe)])
+        ),
         f"## Licence\n\n{_licence_words(base)}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -107,7 +159,15 @@ class _Paths:
         return text
 
 
-def _front(task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mapping[str, Any], *, name: str, to: str) -> dict[str, Any]:
+def _front(
+    task: LoadedTask,
+    base: Base,
+    sets: Sequence[DevScores],
+    data: Mapping[str, Any],
+    *,
+    name: str,
+    to: str,
+) -> dict[str, Any]:
     """The metadata that the hub reads."""
     hf = to == "hf"
     results: list[dict[str, Any]] = []
@@ -121,15 +181,30 @@ def _front(task: LoadedTask, base: Base, sets: Sequence[DevScores], data: Mappin
             }
             for metric, value in each.columns[MODEL].items()
         ]
-        dataset = {"type": task.name, "name": task.name, "split": each.dev, "revision": data["splits"][each.dev]["sha256"]}
-        results.append({"task": {"type": "text-classification", "name": _KINDS[task.labels.kind]}, "dataset": dataset, "metrics": metrics})
+        dataset = {
+            "type": task.name,
+            "name": task.name,
+            "split": each.dev,
+            "revision": data["splits"][each.dev]["sha256"],
+        }
+        results.append(
+            {
+                "task": {"type": "text-classification", "name": _KINDS[task.labels.kind]},
+                "dataset": dataset,
+                "metrics": metrics,
+            }
+        )
     return {
         **base.licence,
         **({"base_model": base.repository} if base.repository else {}),
         "library_name": "transformers" if hf else "sentence-transformers",
         "pipeline_tag": "text-classification" if hf else "sentence-similarity",
         "tags": ["encore", *([] if hf else ["sentence-transformers", "feature-extraction"])],
-        **({"metrics": sorted({metric["type"] for each in results for metric in each["metrics"]})} if results else {}),
+        **(
+            {"metrics": sorted({metric["type"] for each in results for metric in each["metrics"]})}
+            if results
+            else {}
+        ),
         "model-index": [{"name": name.rpartition("/")[2], "results": results}],
     }
 
@@ -140,7 +215,9 @@ def _about(task: LoadedTask, base: Base, made_of: str, to: str, head: str = "") 
         does = f"gives each {what} a number ({task.columns.label})"
     else:
         choice = "any of" if labels.kind == "multilabel" else "one of"
-        shown = ", ".join(labels.names[:20]) + (f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else "")
+        shown = ", ".join(labels.names[:20]) + (
+            f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else ""
+        )
         does = f"gives each {what} {choice} {len(labels.names)} labels: {shown}"
     if to == "hf":
         return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{made_of}`."
@@ -148,7 +225,10 @@ def _about(task: LoadedTask, base: Base, made_of: str, to: str, head: str = "") 
     if head in SIMILARITY:
         by = f"by the {_BY[SIMILARITY[head]]} of its two texts' vectors, which `similarity` gives"
         return f"{what} {by}. What makes the answer of it (`{head}`) is not in this folder."
-    unknown = "The vectors were made for that; nothing was measured of how well they say which texts are alike."
+    unknown = (
+        "The vectors were made for that; nothing was measured of how well they say which "
+        "texts are alike."
+    )
     return f"{what}. The part that decides is not in this folder. {unknown}"
 
 
@@ -158,7 +238,12 @@ def _table(sets: Sequence[DevScores]) -> str:
     for each in sets:
         for metric in each.columns[MODEL]:
             found = catalogue.find("metrics", metric)
-            figures = [_bold(figure(each.columns[name][metric], found.form), name) if metric in each.columns.get(name, {}) else "–" for name in who]
+            figures = [
+                _bold(format_estimate(each.columns[name][metric], found.form), name)
+                if metric in each.columns.get(name, {})
+                else "–"
+                for name in who
+            ]
             lines.append((each.dev, f"{each.n_rows:,}", found.title, *figures))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -171,52 +256,120 @@ def _use(task: LoadedTask, name: str, to: str, own_class: bool) -> str:
     """Code that runs as it stands, where `name` is a folder here or a repository on the hub."""
     first, second = (json.dumps(text) for text in _SENTENCE)
     if to == "sentence-transformers":
-        code = ["from sentence_transformers import SentenceTransformer", "", f"model = SentenceTransformer({json.dumps(name)})"]
-        return _block([*code, f"vectors = model.encode([{first}, {second}])", "print(vectors.shape, model.similarity(vectors, vectors))"])
+        code = [
+            "from sentence_transformers import SentenceTransformer",
+            "",
+            f"model = SentenceTransformer({json.dumps(name)})",
+        ]
+        return _block(
+            [
+                *code,
+                f"vectors = model.encode([{first}, {second}])",
+                "print(vectors.shape, model.similarity(vectors, vectors))",
+            ]
+        )
     example = f'{{"text": {first}, "text_pair": {second}}}' if task.columns.text_pair else first
     cut = "" if left_to_model(task, to) else ", truncation=True"
-    load = [f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None{cut})', f"print(classify([{example}]))"]
-    code = ["import encore.hf", "from transformers import pipeline", "", "encore.hf.register()"] if own_class else ["from transformers import pipeline", ""]
-    needs = "transformers and Encore (`encore-nlp`, which knows the class; no code is loaded from this repository)" if own_class else "transformers alone"
-    what = {"regression": "The score is the number itself.", "multilabel": "Each label has a probability of its own; Encore gives those of .5 and more."}
-    return f"{_block([*code, *load])}\n\nNeeds {needs}. {what.get(task.labels.kind, 'The scores are probabilities that add up to 1.')}"
+    load = [
+        f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None{cut})',
+        f"print(classify([{example}]))",
+    ]
+    code = (
+        ["import encore.hf", "from transformers import pipeline", "", "encore.hf.register()"]
+        if own_class
+        else ["from transformers import pipeline", ""]
+    )
+    needs = (
+        "transformers and Encore (`encore-nlp`, which knows the class; no code is loaded from "
+        "this repository)"
+        if own_class
+        else "transformers alone"
+    )
+    what = {
+        "regression": "The score is the number itself.",
+        "multilabel": "Each label has a probability of its own; Encore gives those of .5 and more.",
+    }
+    return (
+        f"{_block([*code, *load])}\n\nNeeds {needs}. "
+        f"{what.get(task.labels.kind, 'The scores are probabilities that add up to 1.')}"
+    )
 
 
 def _block(lines: Sequence[str]) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 
-def _training(result: Result, task: LoadedTask, data: Mapping[str, Any], recipe: Mapping[str, Any], base: Base, scrub: _Paths) -> str:
+def _training(
+    result: RunResult,
+    task: LoadedTask,
+    data: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    base: Base,
+    scrub: _Paths,
+) -> str:
     splits = [
-        f"| {scrub.of(name)} | {Path(split['path']).name} | {split['rows']:,} | `{split['sha256']}` |" for name, split in data["splits"].items()
+        f"| {scrub.of(name)} | {Path(split['path']).name} | {split['rows']:,} | "
+        f"`{split['sha256']}` |"
+        for name, split in data["splits"].items()
     ]
-    columns = ", ".join(f"{key} = `{data['columns'][key]}`" for key in ("text", "text_pair", "label") if data["columns"][key])
-    settings = _settings(recipe, task.name) | {"epoch kept": f"{result.epoch_of(task.name)} of {result.epochs} ({result.keep})", "encoder": base.name}
-    return "\n".join([
-        f"Task `{task.name}`; columns: {columns}.",
-        "",
-        "| split | file | rows | sha256 of the file |",
-        "| --- | --- | --- | --- |",
-        *splits,
-        "",
-        "| setting | value |",
-        "| --- | --- |",
-        *(f"| {key} | {_cell(value)} |" for key, value in settings.items() if value is not None and value != {}),
-    ])
+    columns = ", ".join(
+        f"{key} = `{data['columns'][key]}`"
+        for key in ("text", "text_pair", "label")
+        if data["columns"][key]
+    )
+    settings = _settings(recipe, task.name) | {
+        "epoch kept": f"{result.epoch_of(task.name)} of {result.epochs} ({result.keep})",
+        "encoder": base.name,
+    }
+    return "\n".join(
+        [
+            f"Task `{task.name}`; columns: {columns}.",
+            "",
+            "| split | file | rows | sha256 of the file |",
+            "| --- | --- | --- | --- |",
+            *splits,
+            "",
+            "| setting | value |",
+            "| --- | --- |",
+            *(
+                f"| {key} | {_cell(value)} |"
+                for key, value in settings.items()
+                if value is not None and value != {}
+            ),
+        ]
+    )
 
 
 def _settings(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
     """The resolved recipe without data, of this task."""
-    own = {key: value for key, value in recipe["tasks"][task].items() if key not in ("data", "labels", "metrics", "losses")}
+    own = {
+        key: value
+        for key, value in recipe["tasks"][task].items()
+        if key not in ("data", "labels", "metrics", "losses")
+    }
     own["head"] = recipe["tasks"][own.get("same_as") or task]["head"]
-    own["losses"] = {term: loss for term, loss in recipe["tasks"][task]["losses"].items() if loss["name"] is not None}      # else the task's own
+    own["losses"] = {
+        term: loss
+        for term, loss in recipe["tasks"][task]["losses"].items()
+        if loss["name"] is not None
+    }  # else the task's own
     plan = {f"plan.{key}": value for key, value in recipe["plan"].items()}
-    return {"seed": recipe["seed"], "precision": recipe["precision"], "device": recipe["device"], **own, **plan}
+    return {
+        "seed": recipe["seed"],
+        "precision": recipe["precision"],
+        "device": recipe["device"],
+        **own,
+        **plan,
+    }
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        inside = {key: each for key, each in value.items() if each is not None and not (key == "weight" and each == 1)}
+        inside = {
+            key: each
+            for key, each in value.items()
+            if each is not None and not (key == "weight" and each == 1)
+        }
         name = inside.pop("name", None)
         rest = ", ".join(f"{key} {_cell(each)}" for key, each in inside.items())
         return f"{name} ({rest})" if name and rest else str(name or rest)
@@ -225,17 +378,27 @@ def _cell(value: Any) -> str:
 
 def _always(recipe: Mapping[str, Any]) -> list[str]:
     return [
-        f"one run of one seed ({recipe['seed']}): another seed gives another model, and the intervals say nothing of that",
-        "measured on no other texts than the dev set; texts of another kind may get worse answers, and just as sure ones",
+        f"one run of one seed ({recipe['seed']}): another seed gives another model, and the "
+        f"intervals say nothing of that",
+        "measured on no other texts than the dev set; texts of another kind may get worse "
+        "answers, and just as sure ones",
     ]
 
 
 def _linked(base: Base) -> str:
-    return f"[{base.repository}](https://huggingface.co/{base.repository})" if base.repository else base.name
+    return (
+        f"[{base.repository}](https://huggingface.co/{base.repository})"
+        if base.repository
+        else base.name
+    )
 
 
 def _licence_words(base: Base) -> str:
     where = _linked(base)
     if "license" not in base.licence:
         return f"Unknown: see the base model, {where}."
-    return f"That of the base model, {where}: {base.licence.get('license_name', base.licence['license'])}. The training data has a licence of its own."
+    return (
+        f"That of the base model, {where}: "
+        f"{base.licence.get('license_name', base.licence['license'])}. The training data has a "
+        f"licence of its own."
+    )

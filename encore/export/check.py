@@ -1,4 +1,6 @@
-"""Whether an exported folder gives Encore's numbers: asked of a process of its own, which loads it as a stranger would."""
+"""Whether an exported folder gives Encore's numbers: asked of a process of its own, which loads it
+as a stranger would.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,28 @@ import torch
 
 import encore
 from encore.data.batches import collate
-from encore.data.dataset import Dataset, load_task, unlabelled
-from encore.data.tokenise import Tokeniser, TokenStore
+from encore.data.dataset import Dataset
+from encore.data.load import load_task, unlabelled
+from encore.data.token_store import TokenStore
+from encore.data.tokenizer import TextTokenizer
 from encore.errors import DataError, EncoreError
+from encore.evaluation.predictions import probabilities
 from encore.export.tokenizer import cannot_cut, left_to_model
-from encore.export.write import Written, label_names
-from encore.model import encoders_of
-from encore.predict import LoadedTask, Model
-from encore.prepare import tokenise_set
-from encore.recipe import load_recipe, reading
-from encore.scores import probabilities
+from encore.export.write import WrittenExport, label_names
+from encore.model.task_model import encoders_of
+from encore.recipe.load import load_recipe
+from encore.recipe.schema import data_settings
+from encore.runs.predict import LoadedTask, Model
+from encore.training.streams import tokenize_set
 
-__all__ = ["Answered", "answers", "ask", "compared", "job_of", "version_of"]
+__all__ = [
+    "ReferenceOutputs",
+    "check_job",
+    "compare_outputs",
+    "outputs_in_fresh_process",
+    "reference_outputs",
+    "version_of",
+]
 
 _TOLERANCE = 1e-5
 _MOST_ROWS = 64
@@ -39,9 +51,12 @@ _SORRY = "Nothing of it was kept. Please report it; another version of transform
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Texts, and what Encore makes of them in float32. raw: as a stranger would hand them in; values: probabilities (the number itself for regression) or
-    vectors, (rows, columns) float64; names: of the columns, where these are labels; rounding: how far these are from those of the run's own precision."""
+class ReferenceOutputs:
+    """Texts, and what Encore makes of them in float32. raw: as a stranger would hand them in;
+    values: probabilities (the number itself for regression) or vectors, (rows, columns) float64;
+    names: of the columns, where these are labels; rounding: how far these are from those of the
+    run's own precision.
+    """
 
     raw: tuple[list[str], list[str] | None]
     where: str
@@ -51,27 +66,49 @@ class Answered:
     rounding: float
 
 
-def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -> Answered:
-    """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where there are no rows to take."""
+def reference_outputs(
+    model: Model, task: LoadedTask, to: str, *, on: str | None = None
+) -> ReferenceOutputs:
+    """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where
+    there are no rows to take.
+    """
     raw, where = _rows(model, task, on)
-    if to != "hf" and task.columns.text_pair:             # each text by itself
-        raw, task = list(dict.fromkeys(text for pair in raw for text in pair)), replace(task, columns=replace(task.columns, text_pair=None))
-    specials = [token.content for token in model.tokeniser.backend.get_added_tokens_decoder().values()]
+    if to != "hf" and task.columns.text_pair:  # each text by itself
+        raw, task = (
+            list(dict.fromkeys(text for pair in raw for text in pair)),
+            replace(task, columns=replace(task.columns, text_pair=None)),
+        )
+    specials = [
+        token.content for token in model.tokenizer.backend.get_added_tokens_decoder().values()
+    ]
     raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
     whole = unlabelled(raw, task.columns, normalise=task.normalise)
-    store = _tokenised_there(whole, model.tokeniser, task, to)
+    store = _tokenized_there(whole, model.tokenizer, task, to)
     at = np.argsort(store.lengths, kind="stable")
     at = at[~store.cut[at]] if cannot_cut(task, to) else at
     if not len(at):
-        why = f"every row is longer than {task.max_length} tokens, and what {task.truncation} makes of them cannot be compared"
+        why = (
+            f"every row is longer than {task.max_length} tokens, and what {task.truncation} "
+            f"makes of them cannot be compared"
+        )
         raise DataError(f"{where}: {why}. Compare on shorter texts: --on FILE")
     at = at[np.unique(np.linspace(0, len(at) - 1, min(_MOST_ROWS, len(at))).astype(np.int64))]
     taken = [raw[row] for row in at.tolist()]
-    sides = ([one for one, _ in taken], [two for _, two in taken]) if task.columns.text_pair else (taken, None)
+    sides = (
+        ([one for one, _ in taken], [two for _, two in taken])
+        if task.columns.text_pair
+        else (taken, None)
+    )
     store = store.take(at)
-    values = partial(_probabilities, model, task, unlabelled(taken, task.columns, normalise=task.normalise)) if to == "hf" else partial(_vectors, task, store)
+    values = (
+        partial(
+            _probabilities, model, task, unlabelled(taken, task.columns, normalise=task.normalise)
+        )
+        if to == "hf"
+        else partial(_vectors, task, store)
+    )
     rounded, own = values(), [(encoder, encoder.dtype) for encoder in encoders_of(task.model)]
     try:
         for encoder, _ in own:
@@ -80,81 +117,157 @@ def answers(model: Model, task: LoadedTask, to: str, *, on: str | None = None) -
     finally:
         for encoder, dtype in own:
             encoder.dtype = dtype
-    return Answered(sides, where, store, exact, label_names(task) if to == "hf" else (), float(np.abs(rounded - exact).max()))
+    return ReferenceOutputs(
+        sides,
+        where,
+        store,
+        exact,
+        label_names(task) if to == "hf" else (),
+        float(np.abs(rounded - exact).max()),
+    )
 
 
-def ask(jobs: Sequence[tuple[Written, Answered]]) -> list[dict[str, Any]]:
-    """What exported folders make of texts, in one process that knows nothing of this one. Raises EncoreError where it fails."""
+def outputs_in_fresh_process(
+    jobs: Sequence[tuple[WrittenExport, ReferenceOutputs]],
+) -> list[dict[str, Any]]:
+    """What exported folders make of texts, in one process that knows nothing of this one. Raises
+    EncoreError where it fails.
+    """
     with tempfile.TemporaryDirectory(prefix="encore-export-") as place:
         asked, told = Path(place, "jobs.json"), Path(place, "answers.json")
-        asked.write_text(json.dumps([job_of(written, rows) for written, rows in jobs]), encoding="utf-8")
-        paths = [str(Path(encore.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        asked.write_text(
+            json.dumps([check_job(written, rows) for written, rows in jobs]), encoding="utf-8"
+        )
+        paths = [
+            str(Path(encore.__file__).parents[1]),
+            *filter(None, [os.environ.get("PYTHONPATH")]),
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         command = [sys.executable, "-m", "encore.export.fresh", str(asked), str(told)]
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=place)
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=place,
+        )
         if done.returncode or not told.exists():
-            said = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode} and said nothing"]
-            raise EncoreError(f"not exported: a fresh process could not load what was written ({_versions()}): {said[-1].strip()[:300]}. {_SORRY}")
+            said = [line for line in done.stderr.splitlines() if line.strip()] or [
+                f"it ended with {done.returncode} and said nothing"
+            ]
+            raise EncoreError(
+                f"not exported: a fresh process could not load what was written "
+                f"({_versions()}): {said[-1].strip()[:300]}. {_SORRY}"
+            )
         return json.loads(told.read_text(encoding="utf-8"))
 
 
-def job_of(written: Written, rows: Answered) -> dict[str, Any]:
+def check_job(written: WrittenExport, rows: ReferenceOutputs) -> dict[str, Any]:
     """What `fresh.answer` is asked."""
-    return {"folder": str(written.folder.resolve()), "to": written.to, "own_class": written.own_class, "texts": rows.raw[0], "pairs": rows.raw[1]}
+    return {
+        "folder": str(written.folder.resolve()),
+        "to": written.to,
+        "own_class": written.own_class,
+        "texts": rows.raw[0],
+        "pairs": rows.raw[1],
+    }
 
 
-def compared(target: Path, expected: Answered, found: Mapping[str, Any]) -> float:
-    """The largest difference. Raises EncoreError, one line, where token ids differ or a number does by more than 1e-5 (of its size, where that is above 1)."""
-    lead, where = f"{target}: not exported: the folder, loaded in a fresh process ({_versions()}),", expected.where
+def compare_outputs(target: Path, expected: ReferenceOutputs, found: Mapping[str, Any]) -> float:
+    """The largest difference. Raises EncoreError, one line, where token ids differ or a number does
+    by more than 1e-5 (of its size, where that is above 1).
+    """
+    lead, where = (
+        f"{target}: not exported: the folder, loaded in a fresh process ({_versions()}),",
+        expected.where,
+    )
     offsets = expected.store.offsets
     for row, ids in enumerate(found["ids"]):
         ours = expected.store.ids[offsets[row] : offsets[row + 1]].tolist()
         if ids != ours:
-            at = next((place for place, (one, other) in enumerate(zip(ids, ours, strict=False)) if one != other), min(len(ids), len(ours)))
-            told = f"{expected.raw[0][row][:60]!r} ({where}): expected {ours[at:][:5]} at place {at}, got {ids[at:][:5]}"
+            at = next(
+                (
+                    place
+                    for place, (one, other) in enumerate(zip(ids, ours, strict=False))
+                    if one != other
+                ),
+                min(len(ids), len(ours)),
+            )
+            told = (
+                f"{expected.raw[0][row][:60]!r} ({where}): expected {ours[at:][:5]} at "
+                f"place {at}, got {ids[at:][:5]}"
+            )
             raise EncoreError(f"{lead} gives other tokens than Encore: {told}. {_SORRY}")
     values = found["values"]
     if values and isinstance(values[0], Mapping):
         strange = sorted(set(values[0]) ^ set(expected.names))
         if strange:
-            raise EncoreError(f"{lead} has other labels than Encore: {', '.join(strange)}. {_SORRY}")
+            raise EncoreError(
+                f"{lead} has other labels than Encore: {', '.join(strange)}. {_SORRY}"
+            )
         values = [[row[name] for name in expected.names] for row in values]
     got = np.array(values, dtype=np.float64)
     if got.shape != expected.values.shape:
-        raise EncoreError(f"{lead} gives {got.shape} numbers, Encore {expected.values.shape}. {_SORRY}")
+        raise EncoreError(
+            f"{lead} gives {got.shape} numbers, Encore {expected.values.shape}. {_SORRY}"
+        )
     off = np.abs(got - expected.values)
     worst = off / np.maximum(1, np.abs(expected.values))
     if not (worst <= _TOLERANCE).all():
-        row, column = map(int, np.unravel_index(np.argmax(np.nan_to_num(worst, nan=np.inf)), worst.shape))
+        row, column = map(
+            int, np.unravel_index(np.argmax(np.nan_to_num(worst, nan=np.inf)), worst.shape)
+        )
         what = f"'{expected.names[column]}'" if expected.names else f"number {column} of the vector"
         raise EncoreError(
-            f"{lead} gives other numbers than Encore: {what} of {expected.raw[0][row][:60]!r} ({where}): expected {expected.values[row, column]:.6f}, "
-            f"got {got[row, column]:.6f}; {int((worst > _TOLERANCE).any(axis=1).sum())} of {len(off)} rows differ. {_SORRY}"
+            f"{lead} gives other numbers than Encore: {what} of {expected.raw[0][row][:60]!r} "
+            f"({where}): expected {expected.values[row, column]:.6f}, "
+            f"got {got[row, column]:.6f}; {int((worst > _TOLERANCE).any(axis=1).sum())} of "
+            f"{len(off)} rows differ. {_SORRY}"
         )
     return float(off.max())
 
 
 def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], str]:
-    """Texts, or pairs of texts, as they stand in the file: the first dev set's, or another table's."""
+    """Texts, or pairs of texts, as they stand in the file: the first dev set's, or another
+    table's.
+    """
     if on is not None:
         dataset, where = unlabelled(on, task.columns), on
     else:
         try:
             recipe = load_recipe(model.folder / "recipe.yaml")
-            data = load_task(task.name, **{**reading(recipe, task.name), "normalise": "none"})
+            data = load_task(task.name, **{**data_settings(recipe, task.name), "normalise": "none"})
         except EncoreError as error:
-            raise DataError(f"the run's dev set, to compare on: {error.problems[0]} Or compare on other texts: --on FILE") from None
+            raise DataError(
+                f"the run's dev set, to compare on: {error.problems[0]} Or compare on other "
+                f"texts: --on FILE"
+            ) from None
         name, dataset = next(iter(data.dev.items()))
         where = f"dev set {name}"
     texts = dataset.texts.to_pylist()
-    return list(zip(texts, _pairs(dataset), strict=True)) if task.columns.text_pair else texts, where
+    return list(
+        zip(texts, _pairs(dataset), strict=True)
+    ) if task.columns.text_pair else texts, where
 
 
 def _readable(row: Any, task: LoadedTask, specials: Sequence[str]) -> bool:
-    """Whether a tokenizer of transformers can read this row as Encore does; what the card says of the others is in `write._limits`. specials: its tokens."""
+    """Whether a tokenizer of transformers can read this row as Encore does; what the card says of
+    the others is in `write._limits`. specials: its tokens.
+    """
     if task.columns.text_pair and not row[1]:
         return False
-    return task.normalise in (None, "none") or not any(special in text for special in specials for text in (row if task.columns.text_pair else [row]))
+    return task.normalise in (None, "none") or not any(
+        special in text
+        for special in specials
+        for text in (row if task.columns.text_pair else [row])
+    )
 
 
 def _pairs(dataset: Dataset) -> list[str]:
@@ -162,12 +275,20 @@ def _pairs(dataset: Dataset) -> list[str]:
     return dataset.pairs.to_pylist()
 
 
-def _tokenised_there(whole: Dataset, tokeniser: Tokeniser, task: LoadedTask, to: str) -> TokenStore:
-    """What AutoTokenizer is to make of these texts. Where it leaves the rows to the model that is both texts of each, whole and each as if it were alone."""
+def _tokenized_there(
+    whole: Dataset, tokenizer: TextTokenizer, task: LoadedTask, to: str
+) -> TokenStore:
+    """What AutoTokenizer is to make of these texts. Where it leaves the rows to the model that is
+    both texts of each, whole and each as if it were alone.
+    """
     if not left_to_model(task, to):
         pair = {"name": "cross"} if whole.pairs is None else {**task.pair, "order": "given"}
-        return tokenise_set(whole, tokeniser, pair, max_length=task.max_length, truncation=task.truncation)
-    both = tokenise_set(whole, tokeniser, {"name": "siamese"}, max_length=_ENDLESS, truncation="head")
+        return tokenize_set(
+            whole, tokenizer, pair, max_length=task.max_length, truncation=task.truncation
+        )
+    both = tokenize_set(
+        whole, tokenizer, {"name": "siamese"}, max_length=_ENDLESS, truncation="head"
+    )
     both = both.take(np.arange(len(both)).reshape(2, -1).T.ravel())
     return replace(both, offsets=both.offsets[::2], cut=both.cut[::2])
 
@@ -192,4 +313,8 @@ def version_of(name: str) -> str | None:
 
 
 def _versions() -> str:
-    return ", ".join(f"{name.replace('_', '-')} {version}" for name in ("transformers", "sentence_transformers") if (version := version_of(name)))
+    return ", ".join(
+        f"{name.replace('_', '-')} {version}"
+        for name in ("transformers", "sentence_transformers")
+        if (version := version_of(name))
+    )

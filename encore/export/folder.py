@@ -1,4 +1,6 @@
-"""From a run to a folder that other libraries load: written beside its place, loaded again by a process of its own, compared, and only then moved there."""
+"""From a run to a folder that other libraries load: written beside its place, loaded again by a
+process of its own, compared, and only then moved there.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,34 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import Complaints, DataError, RecipeError, did_you_mean
-from encore.export.check import Answered, answers, ask, compared, version_of
+from encore.export.check import (
+    ReferenceOutputs,
+    compare_outputs,
+    outputs_in_fresh_process,
+    reference_outputs,
+    version_of,
+)
 from encore.export.write import expressible, write_export
-from encore.predict import LoadedTask, Model, load
-from encore.run import read_result
+from encore.runs.folder import read_result
+from encore.runs.predict import LoadedTask, Model, load
 
-__all__ = ["KINDS", "OLDEST", "Exported", "export", "ready"]
+__all__ = ["Exported", "KINDS", "OLDEST", "export_run", "ready"]
 
-KINDS = {"hf": "transformers", "sentence-transformers": "sentence_transformers"}         # what --to may say → what has to be installed
-OLDEST = {"transformers": "5.0", "sentence_transformers": "5.3"}                         # the first is that of the extra `hf`
+KINDS = {
+    "hf": "transformers",
+    "sentence-transformers": "sentence_transformers",
+}  # what --to may say → what has to be installed
+OLDEST = {
+    "transformers": "5.0",
+    "sentence_transformers": "5.3",
+}  # the first is that of the extra `hf`
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export. difference: the largest between Encore's numbers and those of the folder, over `rows` rows."""
+    """A finished export. difference: the largest between Encore's numbers and those of the folder,
+    over `rows` rows.
+    """
 
     folder: Path
     to: str
@@ -37,34 +53,64 @@ class Exported:
     @property
     def files(self) -> dict[str, int]:
         """Name and size in bytes of every file, the largest last."""
-        found = {str(file.relative_to(self.folder)): file.stat().st_size for file in self.folder.rglob("*") if file.is_file()}
+        found = {
+            str(file.relative_to(self.folder)): file.stat().st_size
+            for file in self.folder.rglob("*")
+            if file.is_file()
+        }
         return dict(sorted(found.items(), key=lambda entry: (entry[1], entry[0])))
 
 
-def export(
-    run: str | Path, to: str, target: str | Path, *, task: str | None = None, on: str | None = None, overwrite: bool = False, name: str | None = None
+def export_run(
+    run: str | Path,
+    to: str,
+    target: str | Path,
+    *,
+    task: str | None = None,
+    on: str | None = None,
+    overwrite: bool = False,
+    name: str | None = None,
 ) -> Exported:
-    """Write, load again, compare, move into place. on: a table with other texts to compare on than the dev set's; name: what the card's code loads, which is
-    the folder's name if nothing is said.
+    """Write, load again, compare, move into place. on: a table with other texts to compare on than
+    the dev set's; name: what the card's code loads, which is the folder's name if nothing is said.
 
-    Raises RecipeError, DataError or TrainingError before or while it writes; EncoreError where the folder does not give Encore's numbers. The target
-    is then as it was.
+    Raises RecipeError, DataError or TrainingError before or while it writes; EncoreError where the
+    folder does not give Encore's numbers. The target is then as it was.
     """
     target = Path(target)
     model, chosen, answered = ready(run, to, target, task=task, on=on, overwrite=overwrite)
     with files.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _placed(target) as being_written:
-        written = write_export(model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding)
-        (found,) = ask([(written, answered)])
-        difference = compared(target, answered, found)
-    return Exported(target, to, written.made_of, written.own_class, len(answered.store), answered.where, difference, written.limits)
+        written = write_export(
+            model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding
+        )
+        (found,) = outputs_in_fresh_process([(written, answered)])
+        difference = compare_outputs(target, answered, found)
+    return Exported(
+        target,
+        to,
+        written.made_of,
+        written.own_class,
+        len(answered.store),
+        answered.where,
+        difference,
+        written.limits,
+    )
 
 
 def ready(
-    run: str | Path, to: str, target: Path, *, task: str | None = None, on: str | None = None, overwrite: bool = False
-) -> tuple[Model, LoadedTask, Answered]:
-    """What an export is made of, once nothing stands in its way; nothing is written. Raises all that `export` raises before it writes."""
+    run: str | Path,
+    to: str,
+    target: Path,
+    *,
+    task: str | None = None,
+    on: str | None = None,
+    overwrite: bool = False,
+) -> tuple[Model, LoadedTask, ReferenceOutputs]:
+    """What an export is made of, once nothing stands in its way; nothing is written. Raises all
+    that `export` raises before it writes.
+    """
     run = Path(run)
     complaints = Complaints()
     complaints.of(_installed, to)
@@ -73,7 +119,11 @@ def ready(
     model = complaints.of(load, run) if not complaints.errors else None
     chosen = complaints.of(model.task, task) if model is not None else None
     if model is not None and chosen is not None:
-        answered = complaints.of(answers, model, chosen, to, on=on) if complaints.of(expressible, run, chosen, to) else None
+        answered = (
+            complaints.of(reference_outputs, model, chosen, to, on=on)
+            if complaints.of(expressible, run, chosen, to)
+            else None
+        )
     complaints.raise_any()
     assert model is not None
     assert chosen is not None
@@ -83,36 +133,57 @@ def ready(
 
 def _installed(to: str) -> None:
     if to not in KINDS:
-        raise RecipeError(f"--to: nothing called '{to}' to export to. {did_you_mean(to, list(KINDS))}")
+        raise RecipeError(
+            f"--to: nothing called '{to}' to export to. {did_you_mean(to, list(KINDS))}"
+        )
     problems = []
     for name in dict.fromkeys(("transformers", KINDS[to])):
         version, wanted = version_of(name), OLDEST[name]
-        if version is None or [int(part) for part in version.split(".")[:2]] < [int(part) for part in wanted.split(".")]:
+        if version is None or [int(part) for part in version.split(".")[:2]] < [
+            int(part) for part in wanted.split(".")
+        ]:
             found = f"{version} is installed" if version else "it is not installed"
             package = name.replace("_", "-")
-            problems.append(f"--to {to} needs {package} {wanted} or newer, and {found}. Run: pip install '{package}>={wanted}'")
+            problems.append(
+                f"--to {to} needs {package} {wanted} or newer, and {found}. Run: pip install "
+                f"'{package}>={wanted}'"
+            )
     if problems:
         raise DataError(problems)
 
 
 def _free(target: Path, *, overwrite: bool) -> None:
-    """Raises RecipeError where something stands in the way. Only an earlier export is ever replaced."""
+    """Raises RecipeError where something stands in the way. Only an earlier export is ever
+    replaced.
+    """
     if target.is_file():
         raise RecipeError(f"{target}: is a file; name a folder.")
-    if target.resolve() == Path.cwd():                   # it is put there whole, and nobody's working folder is taken away
+    if (
+        target.resolve() == Path.cwd()
+    ):  # it is put there whole, and nobody's working folder is taken away
         raise RecipeError(f"{target}: is the folder that you are in; name a new one.")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
-        raise RecipeError(f"{target}: is there and not empty. Name another folder, or pass --overwrite to replace an earlier export.")
+        raise RecipeError(
+            f"{target}: is there and not empty. Name another folder, or pass --overwrite to "
+            f"replace an earlier export."
+        )
     try:
         known = set(files.read_json(target / files.MANIFEST)) | {files.MANIFEST}
     except (OSError, ValueError, TypeError):
         known = set()
-    others = sorted(str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir() and str(file.relative_to(target)) not in known)
+    others = sorted(
+        str(file.relative_to(target))
+        for file in target.rglob("*")
+        if not file.is_dir() and str(file.relative_to(target)) not in known
+    )
     if others:
         told = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
-        raise RecipeError(f"{target}: holds what no export wrote ({told}). Remove it yourself, or name another folder.")
+        raise RecipeError(
+            f"{target}: holds what no export wrote ({told}). Remove it yourself, or name "
+            f"another folder."
+        )
 
 
 @contextmanager

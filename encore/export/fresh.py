@@ -1,7 +1,9 @@
-"""A process of its own that loads exported folders as a stranger would, and says what they make of some texts: `python -m encore.export.fresh JOBS ANSWERS`.
+"""A process of its own that loads exported folders as a stranger would, and says what they make of
+some texts: `python -m encore.export.fresh JOBS ANSWERS`.
 
-JOBS: a JSON file, a list of {"folder", "to", "own_class", "texts", "pairs"}. ANSWERS: the file to write, a list of {"class", "ids", "values"}. Of Encore it
-imports nothing but what an export says that it needs.
+JOBS: a JSON file, a list of {"folder", "to", "own_class", "texts", "pairs"}. ANSWERS: the file to
+write, a list of {"class", "ids", "values"}. Of Encore it imports nothing but what an export says
+that it needs.
 """
 
 from __future__ import annotations
@@ -15,16 +17,21 @@ from typing import Any
 
 __all__ = ["answer", "main"]
 
-_ROWS_AT_ONCE = 8                                        # so that rows of different lengths are padded
+_ROWS_AT_ONCE = 8  # so that rows of different lengths are padded
 
 
 def main(jobs: str, answers: str) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
-    Path(answers).write_text(json.dumps([answer(job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]), encoding="utf-8")
+    Path(answers).write_text(
+        json.dumps([answer(job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]),
+        encoding="utf-8",
+    )
 
 
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
-    """class: what was loaded; ids: of each row, by AutoTokenizer; values: of each row, its labels' probabilities by name, or its vector."""
+    """class: what was loaded; ids: of each row, by AutoTokenizer; values: of each row, its labels'
+    probabilities by name, or its vector.
+    """
     from transformers import AutoTokenizer
 
     if job["own_class"]:
@@ -42,17 +49,36 @@ def _scores(job: Mapping[str, Any], tokenizer: Any) -> tuple[str, list[dict[str,
     from transformers import AutoModelForSequenceClassification, pipeline
 
     model = AutoModelForSequenceClassification.from_pretrained(job["folder"])
-    classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu", batch_size=_ROWS_AT_ONCE, top_k=None, truncation=True)
-    texts: Any = job["texts"] if job["pairs"] is None else [{"text": one, "text_pair": two} for one, two in zip(job["texts"], job["pairs"], strict=True)]
+    classify = pipeline(
+        "text-classification",
+        model=model,
+        tokenizer=tokenizer,
+        device="cpu",
+        batch_size=_ROWS_AT_ONCE,
+        top_k=None,
+        truncation=True,
+    )
+    texts: Any = (
+        job["texts"]
+        if job["pairs"] is None
+        else [
+            {"text": one, "text_pair": two}
+            for one, two in zip(job["texts"], job["pairs"], strict=True)
+        ]
+    )
     answered: Any = classify(texts)
-    return type(model).__name__, [{entry["label"]: entry["score"] for entry in row} for row in answered]
+    return type(model).__name__, [
+        {entry["label"]: entry["score"] for entry in row} for row in answered
+    ]
 
 
 def _vectors(job: Mapping[str, Any]) -> tuple[str, list[list[float]]]:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(job["folder"], device="cpu")
-    return type(model).__name__, model.encode(job["texts"], batch_size=_ROWS_AT_ONCE, show_progress_bar=False).tolist()
+    return type(model).__name__, model.encode(
+        job["texts"], batch_size=_ROWS_AT_ONCE, show_progress_bar=False
+    ).tolist()
 
 
 if __name__ == "__main__":

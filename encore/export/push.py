@@ -12,11 +12,11 @@ from typing import Any
 
 from encore.data.hub import quiet
 from encore.errors import Complaints, DataError, RecipeError, first_line
-from encore.export.folder import Exported, export, ready
+from encore.export.folder import Exported, export_run, ready
 
-__all__ = ["Pushed", "push"]
+__all__ = ["Pushed", "push_run"]
 
-_NOT_OURS = (".gitattributes",)                          # what the hub puts into a new repository by itself
+_NOT_OURS = (".gitattributes",)  # what the hub puts into a new repository by itself
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pushed:
     exported: Exported
 
 
-def push(
+def push_run(
     run: str | Path,
     repository: str,
     *,
@@ -41,10 +41,12 @@ def push(
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
-    """Export a run and commit it to a repository of the hub, which is made where there is none. dry_run: everything but the sending; nobody is asked.
+    """Export a run and commit it to a repository of the hub, which is made where there is none.
+    dry_run: everything but the sending; nobody is asked.
 
-    The token comes from HF_TOKEN or the hub's own login. Raises RecipeError for a name that is none and for a repository that has files already (unless
-    `overwrite`), DataError where the hub does not take it; what `export` raises.
+    The token comes from HF_TOKEN or the hub's own login. Raises RecipeError for a name that is none
+    and for a repository that has files already (unless `overwrite`), DataError where the hub does
+    not take it; what `export` raises.
     """
     complaints = Complaints()
     complaints.of(_check_name, repository)
@@ -52,17 +54,33 @@ def push(
     hub = _Hub(repository, token) if token else None
     there = complaints.of(hub.files) if hub and not complaints.errors else None
     if there and not overwrite:
-        complaints.errors.append(RecipeError(
-            f"{repository}: has {len(there)} files already ({', '.join(there[:3])}{', …' if len(there) > 3 else ''}). Name another repository, or pass "
-            "--overwrite: they are replaced in one commit, and stay in the repository's history."
-        ))
+        complaints.errors.append(
+            RecipeError(
+                f"{repository}: has {len(there)} files already "
+                f"({', '.join(there[:3])}{', …' if len(there) > 3 else ''}). Name another "
+                f"repository, or pass "
+                "--overwrite: they are replaced in one commit, and stay in the repository's "
+                "history."
+            )
+        )
     with tempfile.TemporaryDirectory(prefix="encore-push-") as place:
-        if complaints.errors:                            # nothing is written that will not be sent, which takes a minute; only looked at
+        if (
+            complaints.errors
+        ):  # nothing is written that will not be sent, which takes a minute; only looked at
             complaints.of(ready, run, to, Path(place, "model"), task=task, on=on)
             complaints.raise_any()
-        exported = export(run, to, Path(place, "model"), task=task, on=on, name=repository)
+        exported = export_run(run, to, Path(place, "model"), task=task, on=on, name=repository)
         files = exported.files
-        url = hub.commit(exported.folder, is_new=there is None, private=private, message=f"Encore run {Path(run).resolve().name}") if hub else None
+        url = (
+            hub.commit(
+                exported.folder,
+                is_new=there is None,
+                private=private,
+                message=f"Encore run {Path(run).resolve().name}",
+            )
+            if hub
+            else None
+        )
     return Pushed(repository, url, private, files, exported)
 
 
@@ -81,10 +99,13 @@ class _Hub:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            return [name for name in self.api.list_repo_files(self.repository) if name not in _NOT_OURS]
+            return [
+                name for name in self.api.list_repo_files(self.repository) if name not in _NOT_OURS
+            ]
         except RepositoryNotFoundError:
             return None
-        except Exception as error:                       # the HTTP library's own errors too; it changed twice in two years, so none is named here
+        # the HTTP library's own errors too; it changed twice in two years, so none is named here
+        except Exception as error:
             raise self._told(error, "Nothing was sent.") from error
 
     def commit(self, folder: Path, *, is_new: bool, private: bool, message: str) -> str:
@@ -96,16 +117,32 @@ class _Hub:
                 raise self._told(error, "Nothing was sent.") from error
         try:
             with contextlib.nullcontext() if sys.stderr.isatty() else quiet():
-                self.api.upload_folder(repo_id=self.repository, folder_path=folder, commit_message=message, delete_patterns=None if is_new else "*")
+                self.api.upload_folder(
+                    repo_id=self.repository,
+                    folder_path=folder,
+                    commit_message=message,
+                    delete_patterns=None if is_new else "*",
+                )
         except Exception as error:
-            left = f"{self.repository} was made and is empty" if is_new else f"{self.repository} is as it was"
-            raise self._told(error, f"{left}: files count only together, in the last step, which was not reached. The same command tries again.") from error
+            left = (
+                f"{self.repository} was made and is empty"
+                if is_new
+                else f"{self.repository} is as it was"
+            )
+            raise self._told(
+                error,
+                f"{left}: files count only together, in the last step, which was not reached. "
+                f"The same command tries again.",
+            ) from error
         return f"{self.endpoint}/{self.repository}"
 
     def _told(self, error: Exception, state: str) -> DataError:
         code = getattr(getattr(error, "response", None), "status_code", None)
         if code in (401, 403):
-            reason = f"the token may not write there ({code}); it needs the right to write, and the name has to be yours or your organisation's"
+            reason = (
+                f"the token may not write there ({code}); it needs the right to write, "
+                f"and the name has to be yours or your organisation's"
+            )
         else:
             reason = first_line(error, 200).rstrip(".")
         return DataError(f"{self.repository}: {self.endpoint} did not take it ({reason}). {state}")
@@ -121,7 +158,10 @@ def _check_name(repository: str) -> None:
     except HFValidationError:
         fits = False
     if not fits:
-        raise RecipeError(f"'{repository}': not a repository's name; expected user/name, of letters, digits, '-', '_' and '.'.")
+        raise RecipeError(
+            f"'{repository}': not a repository's name; expected user/name, of letters, digits, "
+            f"'-', '_' and '.'."
+        )
 
 
 def _token() -> str:
@@ -129,7 +169,12 @@ def _token() -> str:
 
     token: Any = get_token()
     if not token:
-        raise DataError("no token for the hub. Set HF_TOKEN to one with the right to write (https://huggingface.co/settings/tokens), or log in: hf auth login")
+        raise DataError(
+            "no token for the hub. Set HF_TOKEN to one with the right to write "
+            "(https://huggingface.co/settings/tokens), or log in: hf auth login"
+        )
     if constants.HF_HUB_OFFLINE:
-        raise DataError("HF_HUB_OFFLINE is set, so nothing can be sent. Unset it; --dry-run needs no network.")
+        raise DataError(
+            "HF_HUB_OFFLINE is set, so nothing can be sent. Unset it; --dry-run needs no network."
+        )
     return str(token)

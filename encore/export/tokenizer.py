@@ -1,4 +1,6 @@
-"""A run's tokenizer as files that `AutoTokenizer` reads, giving the very ids that the run was trained on."""
+"""A run's tokenizer as files that `AutoTokenizer` reads, giving the very ids that the run was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +12,59 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers
 
 from encore import files
-from encore.data.tokenise import Template, Tokeniser
-from encore.predict import LoadedTask
+from encore.data.tokenizer import Template, TextTokenizer
+from encore.runs.predict import LoadedTask
 
 __all__ = ["cannot_cut", "left_to_model", "write_tokenizer"]
 
-_SPECIAL = {"pad_token": ("[PAD]", "<pad>"), "unk_token": ("[UNK]", "<unk>"), "mask_token": ("[MASK]", "<mask>")}
+_SPECIAL = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
 _PAIR = ".?,'"
 
 
 def left_to_model(task: LoadedTask, to: str) -> bool:
-    """Whether the exported model makes its rows itself, where a tokenizer cannot: of pairs that are read apart, or in both orders. It is given both texts, each
-    with what stands around a single one, and cuts them."""
+    """Whether the exported model makes its rows itself, where a tokenizer cannot: of pairs that are
+    read apart, or in both orders. It is given both texts, each with what stands around a single
+    one, and cuts them.
+    """
     return to == "hf" and not task.in_one_row
 
 
 def cannot_cut(task: LoadedTask, to: str) -> bool:
-    """Whether the way this task cuts long texts is one that AutoTokenizer does not have: it takes a text's beginning or its end, never both."""
+    """Whether the way this task cuts long texts is one that AutoTokenizer does not have: it takes a
+    text's beginning or its end, never both.
+    """
     return task.truncation in ("head_tail", "half_half") and not left_to_model(task, to)
 
 
-def write_tokenizer(folder: Path, tokeniser: Tokeniser, task: LoadedTask, config: Mapping[str, Any], *, to: str, inputs: tuple[str, ...]) -> None:
-    """tokenizer.json and tokenizer_config.json. config: the encoder's; inputs: what the exported model's `forward` takes.
+def write_tokenizer(
+    folder: Path,
+    tokenizer: TextTokenizer,
+    task: LoadedTask,
+    config: Mapping[str, Any],
+    *,
+    to: str,
+    inputs: tuple[str, ...],
+) -> None:
+    """tokenizer.json and tokenizer_config.json. config: the encoder's; inputs: what the exported
+    model's `forward` takes.
 
-    transformers is told to read tokenizer.json as it is (`PreTrainedTokenizerFast`): the class of a family would build another one from its vocabulary.
+    transformers is told to read tokenizer.json as it is (`PreTrainedTokenizerFast`): the class of a
+    family would build another one from its vocabulary.
     """
-    backend = Tokenizer.from_str(tokeniser.backend.to_str())
-    steps = [*_normalising(task.normalise), *([backend.normalizer] if backend.normalizer is not None else [])]
+    backend = Tokenizer.from_str(tokenizer.backend.to_str())
+    steps = [
+        *_normalising(task.normalise),
+        *([backend.normalizer] if backend.normalizer is not None else []),
+    ]
     if len(steps) > 1 or task.normalise not in (None, "none"):
         backend.normalizer = normalizers.Sequence(steps)
     apart = left_to_model(task, to)
     if apart or (task.columns.text_pair and task.pair.get("segments") == "zero"):
-        backend = _around(backend, tokeniser.templates, apart=apart)
+        backend = _around(backend, tokenizer.templates, apart=apart)
     files.write(folder / "tokenizer.json", backend.to_str(pretty=True).encode())
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -52,17 +75,38 @@ def write_tokenizer(folder: Path, tokeniser: Tokeniser, task: LoadedTask, config
         "clean_up_tokenization_spaces": False,
         **_specials(backend, config),
     }
-    files.write(folder / "tokenizer_config.json", (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
+    files.write(
+        folder / "tokenizer_config.json",
+        (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode(),
+    )
 
 
 def _around(backend: Tokenizer, templates: Mapping[bool, Template], *, apart: bool) -> Tokenizer:
-    """The same tokenizer that puts pairs together in another way: each text as if it were alone, the second in segment 1; or, not apart, as before but all in
-    segment 0."""
+    """The same tokenizer that puts pairs together in another way: each text as if it were alone,
+    the second in segment 1; or, not apart, as before but all in segment 0.
+    """
     alone = _row(backend, templates[False], "A", 0)
-    pair = alone + _row(backend, templates[False], "B", 1) if apart else _row(backend, templates[True], "AB", 0)
-    words = {backend.id_to_token(number): number for template in templates.values() for number in template.ids}
-    special = {word: {"id": word, "ids": [number], "tokens": [word]} for word, number in words.items()}
-    content = json.loads(backend.to_str()) | {"post_processor": {"type": "TemplateProcessing", "single": alone, "pair": pair, "special_tokens": special}}
+    pair = (
+        alone + _row(backend, templates[False], "B", 1)
+        if apart
+        else _row(backend, templates[True], "AB", 0)
+    )
+    words = {
+        backend.id_to_token(number): number
+        for template in templates.values()
+        for number in template.ids
+    }
+    special = {
+        word: {"id": word, "ids": [number], "tokens": [word]} for word, number in words.items()
+    }
+    content = json.loads(backend.to_str()) | {
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": alone,
+            "pair": pair,
+            "special_tokens": special,
+        }
+    }
     return Tokenizer.from_str(json.dumps(content))
 
 
@@ -70,22 +114,40 @@ def _row(backend: Tokenizer, template: Template, names: str, segment: int) -> li
     """The texts of these names with what the template has before, between and after them."""
     left, found = list(template.ids), list[dict[str, Any]]()
     for count, name in zip(template.counts, [*names, None], strict=True):
-        found += [{"SpecialToken": {"id": backend.id_to_token(number), "type_id": segment}} for number in left[:count]]
+        found += [
+            {"SpecialToken": {"id": backend.id_to_token(number), "type_id": segment}}
+            for number in left[:count]
+        ]
         found += [{"Sequence": {"id": name, "type_id": segment}}] if name else []
         del left[:count]
     return found
 
 
 def _specials(backend: Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
-    """The special tokens by their role. Only tokens that tokenizer.json itself treats as special: transformers would make any other one special, and the
-    same text would give other ids."""
-    known = {number: token.content for number, token in sorted(backend.get_added_tokens_decoder().items()) if token.special}
-    found = {role: word for role, words in _SPECIAL.items() for word in words if word in known.values()}
+    """The special tokens by their role. Only tokens that tokenizer.json itself treats as special:
+    transformers would make any other one special, and the same text would give other ids.
+    """
+    known = {
+        number: token.content
+        for number, token in sorted(backend.get_added_tokens_decoder().items())
+        if token.special
+    }
+    found = {
+        role: word for role, words in _SPECIAL.items() for word in words if word in known.values()
+    }
     whole = backend.encode("")
-    if len(whole.ids) >= 2 and whole.tokens[0] in known.values() and whole.tokens[-1] in known.values():
+    if (
+        len(whole.ids) >= 2
+        and whole.tokens[0] in known.values()
+        and whole.tokens[-1] in known.values()
+    ):
         found |= {"cls_token": whole.tokens[0], "sep_token": whole.tokens[-1]}
-    if known:                                                     # nobody sees what stands in the padding, but RoBERTa finds it by its number
-        found["pad_token"] = known.get(config.get("pad_token_id", -1)) or found.get("pad_token") or next(iter(known.values()))
+    if known:  # nobody sees what stands in the padding, but RoBERTa finds it by its number
+        found["pad_token"] = (
+            known.get(config.get("pad_token_id", -1))
+            or found.get("pad_token")
+            or next(iter(known.values()))
+        )
     return found
 
 
@@ -96,4 +158,9 @@ def _normalising(how: str | None) -> list[normalizers.Normalizer]:
     lower = [normalizers.Lowercase(), normalizers.Strip()]
     if how == "minbert":
         return lower
-    return [*lower, *(normalizers.Replace(mark, f" {mark}") for mark in _PAIR), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    return [
+        *lower,
+        *(normalizers.Replace(mark, f" {mark}") for mark in _PAIR),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+    ]

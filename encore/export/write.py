@@ -1,4 +1,6 @@
-"""The files of an export: configuration and weights under the names of whoever loads them, tokenizer, card."""
+"""The files of an export: configuration and weights under the names of whoever loads them,
+tokenizer, card.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,26 @@ import torch
 from torch import Tensor
 
 from encore import catalogue, files
-from encore.data.tokenise import Tokeniser
+from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import RecipeError
 from encore.export import sentence, stock
 from encore.export.card import base_of, card
 from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
-from encore.predict import LoadedTask, Model
-from encore.recipe import load_recipe
-from encore.run import read_result
+from encore.recipe.load import load_recipe
+from encore.runs.folder import read_result
+from encore.runs.predict import LoadedTask, Model
 
-__all__ = ["Written", "expressible", "label_names", "write_export"]
+__all__ = ["WrittenExport", "expressible", "label_names", "write_export"]
 
 Settings: TypeAlias = "Mapping[str, Any]"
 
 
 @dataclass(frozen=True)
-class Written:
-    """An export that nobody has looked at yet. made_of: its class; limits: what the card says of this export."""
+class WrittenExport:
+    """An export that nobody has looked at yet. made_of: its class; limits: what the card says of
+    this export.
+    """
 
     folder: Path
     to: str
@@ -45,9 +49,14 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
         return True
     lead = f"--to {to}: task '{task.name}' of {run}"
     if len(task.model.branches) > 1:
-        raise RecipeError(f"{lead} has several encoders side by side, and a folder there has one. Take --to hf.")
+        raise RecipeError(
+            f"{lead} has several encoders side by side, and a folder there has one. Take --to hf."
+        )
     if task.columns.text_pair and not task.apart:
-        raise RecipeError(f"{lead} reads two texts together, so it has no vector of a text. Take --to hf, or train with pair: siamese.")
+        raise RecipeError(
+            f"{lead} reads two texts together, so it has no vector of a text. Take --to hf, or "
+            f"train with pair: siamese."
+        )
     sentence.modes_of(_assembly(run, task.name)["pooling"])
     _last(run, task)
     return True
@@ -56,96 +65,181 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
 def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
     """What a text's vector goes through behind the pooling."""
     branch: Any = task.model.branches[0]
-    return sentence.layer_of(task.model.head, _assembly(run, task.name)["head"]["name"], branch.pooling.width) if task.apart else None
+    return (
+        sentence.layer_of(
+            task.model.head, _assembly(run, task.name)["head"]["name"], branch.pooling.width
+        )
+        if task.apart
+        else None
+    )
 
 
-def write_export(model: Model, task: LoadedTask, to: str, folder: Path, *, name: str, rounding: float = 0.0) -> Written:
+def write_export(
+    model: Model, task: LoadedTask, to: str, folder: Path, *, name: str, rounding: float = 0.0
+) -> WrittenExport:
     """Every file of an export, into a folder that is there and empty."""
     run = model.folder
     config, assembly = files.read_json(run / "model" / "config.json"), _assembly(run, task.name)
     weights = {key: value.contiguous() for key, value in task.model.state_dict().items()}
     if to == "hf":
         several = len(task.model.branches) > 1
-        assembly["sharing"] = files.read_json(run / "model" / "model.json")["sharing"] if several else None
+        assembly["sharing"] = (
+            files.read_json(run / "model" / "model.json")["sharing"] if several else None
+        )
         itself = left_to_model(task, to)
-        assembly["reading"] = _reading(task, model.tokeniser) if itself else None
-        own_class = several or itself or not stock.has_class(config, assembly["pooling"], assembly["head"])
-        made_of, inputs = (_own if own_class else _stock)(folder, config, assembly, weights, _labels(task))
+        assembly["reading"] = _reading(task, model.tokenizer) if itself else None
+        own_class = (
+            several or itself or not stock.has_class(config, assembly["pooling"], assembly["head"])
+        )
+        made_of, inputs = (_own if own_class else _stock)(
+            folder, config, assembly, weights, _labels(task)
+        )
     else:
         own_class = False
         encoder: Any = task.model.branches[0].encoder
         made_of, inputs = _encoder_alone(folder, config, weights)
         similarity = sentence.SIMILARITY.get(assembly["head"]["name"], "cosine")
         how: Any = {"last": _last(run, task), "similarity": similarity}
-        sentence.write_modules(folder, sentence.modes_of(assembly["pooling"]), encoder.shape.width, task.max_length, weights, **how)
-    write_tokenizer(folder, model.tokeniser, task, config, to=to, inputs=inputs)
+        sentence.write_modules(
+            folder,
+            sentence.modes_of(assembly["pooling"]),
+            encoder.shape.width,
+            task.max_length,
+            weights,
+            **how,
+        )
+    write_tokenizer(folder, model.tokenizer, task, config, to=to, inputs=inputs)
     limits = tuple(_limits(task, to, rounding))
-    written = Written(folder, to, made_of, own_class, limits)
-    said: Any = {"head": assembly["head"]["name"], "name": name, "made_of": made_of, "to": to, "own_class": own_class, "limits": limits}
+    written = WrittenExport(folder, to, made_of, own_class, limits)
+    said: Any = {
+        "head": assembly["head"]["name"],
+        "name": name,
+        "made_of": made_of,
+        "to": to,
+        "own_class": own_class,
+        "limits": limits,
+    }
     about = card(read_result(run), task, base_of(load_recipe(run / "recipe.yaml")), **said)
     files.write(folder / "README.md", about.encode())
     return written
 
 
-def _stock(folder: Path, config: Settings, assembly: Settings, weights: Settings, labels: Settings) -> tuple[str, tuple[str, ...]]:
+def _stock(
+    folder: Path, config: Settings, assembly: Settings, weights: Settings, labels: Settings
+) -> tuple[str, tuple[str, ...]]:
     from transformers import AutoModelForSequenceClassification
 
-    dropout = {"classifier_dropout": assembly["head"].get("dropout", catalogue.settings("heads", assembly["head"]["name"])["dropout"].default)}
-    return _as_huggingface(folder, AutoModelForSequenceClassification, config, weights, stock.HEADS[config["model_type"]], {**labels, **dropout})
+    dropout = {
+        "classifier_dropout": assembly["head"].get(
+            "dropout", catalogue.settings("heads", assembly["head"]["name"])["dropout"].default
+        )
+    }
+    return _as_huggingface(
+        folder,
+        AutoModelForSequenceClassification,
+        config,
+        weights,
+        stock.HEADS[config["model_type"]],
+        {**labels, **dropout},
+    )
 
 
-def _encoder_alone(folder: Path, config: Settings, weights: Settings) -> tuple[str, tuple[str, ...]]:
+def _encoder_alone(
+    folder: Path, config: Settings, weights: Settings
+) -> tuple[str, tuple[str, ...]]:
     from transformers import AutoModel
 
     return _as_huggingface(folder, AutoModel, config, weights, {}, {})
 
 
 def _as_huggingface(
-    folder: Path, auto: Any, config: Settings, weights: Settings, heads: Mapping[str, str], settings: Settings
+    folder: Path,
+    auto: Any,
+    config: Settings,
+    weights: Settings,
+    heads: Mapping[str, str],
+    settings: Settings,
 ) -> tuple[str, tuple[str, ...]]:
-    """config.json and model.safetensors as the Auto class's own class for this family has them: (its name, what it takes)."""
+    """config.json and model.safetensors as the Auto class's own class for this family has them:
+    (its name, what it takes).
+    """
     from transformers import AutoConfig
 
-    there = AutoConfig.for_model(config["model_type"], **stock.plain(config), **settings)
+    there = AutoConfig.for_model(
+        config["model_type"], **stock.architecture_settings(config), **settings
+    )
     with torch.device("meta"):
         empty = auto.from_config(there)
     shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
-    (words,) = [f"{name}.weight" for name, module in empty.named_modules() if module is empty.get_input_embeddings()]
-    _save(folder, there, type(empty).__name__, stock.renamed(encoders.family(config["model_type"]), shapes, weights, heads, words=words))
+    (words,) = [
+        f"{name}.weight"
+        for name, module in empty.named_modules()
+        if module is empty.get_input_embeddings()
+    ]
+    _save(
+        folder,
+        there,
+        type(empty).__name__,
+        stock.stock_weights(
+            encoders.family(config["model_type"]), shapes, weights, heads, words=words
+        ),
+    )
     return type(empty).__name__, _inputs(type(empty))
 
 
-def _own(folder: Path, config: Settings, assembly: Settings, weights: Settings, labels: Settings) -> tuple[str, tuple[str, ...]]:
+def _own(
+    folder: Path, config: Settings, assembly: Settings, weights: Settings, labels: Settings
+) -> tuple[str, tuple[str, ...]]:
     from encore.hf import EncoreConfig, EncoreForSequenceClassification
 
-    encoder = {"model_type": config["model_type"], **stock.plain(config)}
+    encoder = {"model_type": config["model_type"], **stock.architecture_settings(config)}
     own = (assembly[part] for part in ("pooling", "head", "sharing", "reading"))
     there = EncoreConfig(encoder, *own, pad_token_id=config.get("pad_token_id"), **labels)
-    _save(folder, there, EncoreForSequenceClassification.__name__, {f"network.{key}": value for key, value in weights.items()})
+    _save(
+        folder,
+        there,
+        EncoreForSequenceClassification.__name__,
+        {f"network.{key}": value for key, value in weights.items()},
+    )
     return EncoreForSequenceClassification.__name__, _inputs(EncoreForSequenceClassification)
 
 
-def _reading(task: LoadedTask, tokeniser: Tokeniser) -> dict[str, Any]:
+def _reading(task: LoadedTask, tokenizer: TextTokenizer) -> dict[str, Any]:
     """How the exported class makes its rows itself (encore.hf.Reading)."""
-    templates = [asdict(tokeniser.templates[pair]) for pair in (False, True)]
-    return {"pair": dict(task.pair), "max_length": task.max_length, "truncation": task.truncation, "templates": templates}
+    templates = [asdict(tokenizer.templates[pair]) for pair in (False, True)]
+    return {
+        "pair": dict(task.pair),
+        "max_length": task.max_length,
+        "truncation": task.truncation,
+        "templates": templates,
+    }
 
 
 def _save(folder: Path, config: Any, made_of: str, weights: Mapping[str, Any]) -> None:
     config.architectures, config.dtype = [made_of], "float32"
     config.save_pretrained(folder)
-    safetensors.torch.save_file(dict(weights), folder / "model.safetensors", metadata={"format": "pt"})
+    safetensors.torch.save_file(
+        dict(weights), folder / "model.safetensors", metadata={"format": "pt"}
+    )
 
 
 def _inputs(made_of: Any) -> tuple[str, ...]:
     taken = inspect.signature(made_of.forward).parameters
-    return tuple(name for name in ("input_ids", "token_type_ids", "attention_mask") if name in taken)
+    return tuple(
+        name for name in ("input_ids", "token_type_ids", "attention_mask") if name in taken
+    )
 
 
 def _labels(task: LoadedTask) -> dict[str, Any]:
     names = label_names(task)
-    problem = {"regression": "regression", "multilabel": "multi_label_classification"}.get(task.labels.kind, "single_label_classification")
-    return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}, "problem_type": problem}
+    problem = {"regression": "regression", "multilabel": "multi_label_classification"}.get(
+        task.labels.kind, "single_label_classification"
+    )
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": problem,
+    }
 
 
 def label_names(task: LoadedTask) -> tuple[str, ...]:
@@ -157,23 +251,40 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
     asked = " (here with `truncation=True`)" if to == "hf" else ""
     if left_to_model(task, to):
         whose = "two texts together" if task.model.n_sides == 1 else "texts"
-        yield f"{whose} longer than {task.max_length} tokens are cut by the model itself, as in Encore ({task.truncation})"
+        yield (
+            f"{whose} longer than {task.max_length} tokens are cut by the model itself, as "
+            f"in Encore ({task.truncation})"
+        )
     elif cannot_cut(task, to):
         yield (
-            f"texts longer than {task.max_length} tokens give other answers than in Encore: it keeps their beginning and their end ({task.truncation}), "
+            f"texts longer than {task.max_length} tokens give other answers than in Encore: it "
+            f"keeps their beginning and their end ({task.truncation}), "
             "which this tokenizer cannot: it keeps the beginning"
         )
     else:
         kept = "last" if task.truncation == "tail" else "first"
-        yield f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are read{asked}"
+        yield (
+            f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are "
+            f"read{asked}"
+        )
     if task.columns.text_pair and to == "hf":
-        then = "this model refuses" if left_to_model(task, to) else "gets another answer than from Encore"
+        then = (
+            "this model refuses"
+            if left_to_model(task, to)
+            else "gets another answer than from Encore"
+        )
         yield f"`pipeline` takes a pair whose second text is empty for a single text, which {then}"
     if task.normalise not in (None, "none"):
-        yield f"the tokenizer normalises texts as in training ({task.normalise}: lower case and the like), but leaves words that are its own special tokens"
+        yield (
+            f"the tokenizer normalises texts as in training ({task.normalise}: lower case "
+            f"and the like), but leaves words that are its own special tokens"
+        )
     if rounding:
         what = "answers" if to == "hf" else "numbers of a vector"
-        yield f"the figures were measured with matrix products in bf16, this model computes in float32: {what} differ by up to {rounding:.1g}"
+        yield (
+            f"the figures were measured with matrix products in bf16, this model computes in "
+            f"float32: {what} differ by up to {rounding:.1g}"
+        )
 
 
 def _assembly(run: Path, task: str) -> dict[str, Any]:

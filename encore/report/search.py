@@ -1,4 +1,6 @@
-"""What stands in the report of a search: the best configuration on fresh seeds, beside it the tuned figure, the pictures, and every trial."""
+"""What stands in the report of a search: the best configuration on fresh seeds, beside it the tuned
+figure, the pictures, and every trial.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,12 @@ from typing import Any
 
 from encore import files
 from encore.errors import DataError
-from encore.evaluate import Listing
-from encore.progress import duration
 from encore.report.figures import Figure
 from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
-from encore.search import words
-from encore.tuning_tables import listings
+from encore.tables.formatting import format_duration, format_setting
+from encore.tables.listing import Listing
+from encore.tables.search import search_tables
 
 __all__ = ["page"]
 
@@ -26,12 +27,22 @@ __all__ = ["page"]
 def page(folder: Path) -> Page:
     """Raises DataError where the search is not complete, or not as it was written."""
     if not (folder / files.MANIFEST).exists():
-        raise DataError(f"{folder}: not a complete search (no {files.MANIFEST}). Give the command that started it once more; it goes on.")
+        raise DataError(
+            f"{folder}: not a complete search (no {files.MANIFEST}). Give the command that "
+            f"started it once more; it goes on."
+        )
     if wrong := files.wrong_files(folder):
-        raise DataError(f"{folder / name}: missing, or not as the search wrote it. Give the command that started it once more." for name in wrong)
+        raise DataError(
+            f"{folder / name}: missing, or not as the search wrote it. Give the command that "
+            f"started it once more."
+            for name in wrong
+        )
     results, study = (files.read_json(folder / f"{name}.json") for name in ("results", "study"))
-    tables = listings(results)
-    about = f"Search {folder.resolve().name}: {study['trials']} trials over {', '.join(study['search'])}, by {results['deciding']}."
+    tables = search_tables(results)
+    about = (
+        f"Search {folder.resolve().name}: {study['trials']} trials over "
+        f"{', '.join(study['search'])}, by {results['deciding']}."
+    )
     fresh = folder.parent / results["fresh"]["comparison"]
     sections = (
         Section("What was found", tuple(tables)),
@@ -40,7 +51,13 @@ def page(folder: Path) -> Page:
         Section("What it cost", (_cost(folder),)),
         Section("To repeat it", tuple(_repeat(folder, study, fresh))),
     )
-    return Page(study["name"], about, folder.resolve().name, tuple([Notes(tuple(results["notes"]))] if results["notes"] else ()), sections)
+    return Page(
+        study["name"],
+        about,
+        folder.resolve().name,
+        tuple([Notes(tuple(results["notes"]))] if results["notes"] else ()),
+        sections,
+    )
 
 
 def _pictures(folder: Path) -> Iterator[Figure]:
@@ -48,21 +65,50 @@ def _pictures(folder: Path) -> Iterator[Figure]:
     for name, said in files.read_json(folder / "about.json").items():
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)
-        svg = re.sub(r"\s*<(title|desc) id=[^>]*>.*?</\1>", "", (folder / f"{name}.svg").read_text(encoding="utf-8"), count=2, flags=re.S)
-        yield Figure(slug(name), said["title"], said["alt"], said["caption"], tuple(columns), tuple(map(tuple, rows)), svg)
+        svg = re.sub(
+            r"\s*<(title|desc) id=[^>]*>.*?</\1>",
+            "",
+            (folder / f"{name}.svg").read_text(encoding="utf-8"),
+            count=2,
+            flags=re.S,
+        )
+        yield Figure(
+            slug(name),
+            said["title"],
+            said["alt"],
+            said["caption"],
+            tuple(columns),
+            tuple(map(tuple, rows)),
+            svg,
+        )
 
 
 def _trials(folder: Path, paths: list[str]) -> Listing:
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    rows = [(line["trial"], line["state"], _short(line["value"]), *(_short(line[path]) for path in paths), line["runs"] or line["problems"]) for line in lines]
-    notes = ("pruned: given up on the way; the value is the last one seen.",) if any(line["state"] == "pruned" for line in lines) else ()
-    return Listing("", ("trial", "state", "value", *paths, "runs"), tuple(rows), notes, frozenset({0, 2}))
+    rows = [
+        (
+            line["trial"],
+            line["state"],
+            _short(line["value"]),
+            *(_short(line[path]) for path in paths),
+            line["runs"] or line["problems"],
+        )
+        for line in lines
+    ]
+    notes = (
+        ("pruned: given up on the way; the value is the last one seen.",)
+        if any(line["state"] == "pruned" for line in lines)
+        else ()
+    )
+    return Listing(
+        "", ("trial", "state", "value", *paths, "runs"), tuple(rows), notes, frozenset({0, 2})
+    )
 
 
 def _short(cell: str) -> str:
     try:
-        return words(json.loads(cell))
+        return format_setting(json.loads(cell))
     except ValueError:
         return cell
 
@@ -72,19 +118,50 @@ def _cost(folder: Path) -> Facts:
     if not cost:
         return Facts((("time", "not known"),))
     spent = sum(seconds or 0.0 for seconds in cost["trials"].values())
-    return Facts((("runs of complete trials", duration(spent)), ("the last command, from its start to its end", duration(cost["seconds"]))))
+    return Facts(
+        (
+            ("runs of complete trials", format_duration(spent)),
+            ("the last command, from its start to its end", format_duration(cost["seconds"])),
+        )
+    )
 
 
 def _repeat(folder: Path, study: Mapping[str, Any], fresh: Path) -> Iterator[Any]:
     how = [] if study["sampler"] == "tpe" else ["--sampler", study["sampler"]]
     how += [] if study["pruner"] == "none" else ["--pruner", study["pruner"]]
-    yield Code("With the recipe below:", shlex.join(["encore", "tune", f"{study['name']}.yaml", *study["overrides"], "-n", str(study["trials"]), *how]))
-    yield Code("The best configuration alone:", shlex.join(["encore", "train", str(folder / "best.yaml")]))
-    yield Facts((
-        ("sampler", study["sampler"]), ("pruner", study["pruner"]), ("seed of the search and of its trials", ", ".join(map(str, study["trial_seeds"]))),
-        ("fresh seeds", ", ".join(map(str, study["seeds"]))), ("trials are kept in", study["storage"]), ("runs with fresh seeds", fresh.name),
-    ))
-    digests = [(name, files.sha256(folder / name)) for name in ("results.json", "trials.csv", "recipe.yaml", files.MANIFEST)]
+    yield Code(
+        "With the recipe below:",
+        shlex.join(
+            [
+                "encore",
+                "tune",
+                f"{study['name']}.yaml",
+                *study["overrides"],
+                "-n",
+                str(study["trials"]),
+                *how,
+            ]
+        ),
+    )
+    yield Code(
+        "The best configuration alone:", shlex.join(["encore", "train", str(folder / "best.yaml")])
+    )
+    yield Facts(
+        (
+            ("sampler", study["sampler"]),
+            ("pruner", study["pruner"]),
+            ("seed of the search and of its trials", ", ".join(map(str, study["trial_seeds"]))),
+            ("fresh seeds", ", ".join(map(str, study["seeds"]))),
+            ("trials are kept in", study["storage"]),
+            ("runs with fresh seeds", fresh.name),
+        )
+    )
+    digests = [
+        (name, files.sha256(folder / name))
+        for name in ("results.json", "trials.csv", "recipe.yaml", files.MANIFEST)
+    ]
     yield Listing("Digests (sha256)", ("what", "digest"), tuple(digests))
     yield Code("best.yaml", (folder / "best.yaml").read_text(encoding="utf-8"), folded=True)
-    yield Code(f"{study['name']}.yaml", (folder / "recipe.yaml").read_text(encoding="utf-8"), folded=True)
+    yield Code(
+        f"{study['name']}.yaml", (folder / "recipe.yaml").read_text(encoding="utf-8"), folded=True
+    )

@@ -1,4 +1,6 @@
-"""`encore report`: a folder in, one HTML file out, and beside it every figure as SVG and its numbers as CSV."""
+"""`encore report`: a folder in, one HTML file out, and beside it every figure as SVG and its
+numbers as CSV.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
-from encore.data.read import shown
+from encore.data.table import display_path
 from encore.errors import Complaints, DataError
 from encore.report import gather, search, sections
 from encore.report.page import distinct, figures_of, render
 
-__all__ = ["Written", "report", "target"]
+__all__ = ["WrittenReport", "target", "write_report"]
 
 
 @dataclass(frozen=True)
-class Written:
-    """html: the report. figures: the folder of its figures. n_figures: how many. notes: what could not be had, one line each."""
+class WrittenReport:
+    """html: the report. figures: the folder of its figures. n_figures: how many. notes: what could
+    not be had, one line each.
+    """
 
     html: Path
     figures: Path
@@ -28,36 +32,66 @@ class Written:
 
     def as_object(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return {"report": str(self.html), "figures": str(self.figures), "n_figures": self.n_figures, "notes": list(self.notes)}
+        return {
+            "report": str(self.html),
+            "figures": str(self.figures),
+            "n_figures": self.n_figures,
+            "notes": list(self.notes),
+        }
 
 
 def target(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
-    """Where the report goes: `report.html` inside the folder, which is Encore's own and is replaced, or the file that was named. Raises DataError."""
+    """Where the report goes: `report.html` inside the folder, which is Encore's own and is
+    replaced, or the file that was named. Raises DataError.
+    """
     if out is None:
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
-            raise DataError(f"{shown(folder)}: nothing can be written there. Name another place: -o FILE.html")
+            raise DataError(
+                f"{display_path(folder)}: nothing can be written there. Name another place: -o "
+                f"FILE.html"
+            )
         return folder / "report.html"
     problems = []
     if out.suffix.lower() not in (".html", ".htm"):
-        problems.append(f"{shown(out)}: expected a name that ends in .html.")
+        problems.append(f"{display_path(out)}: expected a name that ends in .html.")
     if out.is_dir():
-        problems.append(f"{shown(out)}: this is a folder; name a file in it, such as {shown(out / 'report.html')}.")
+        problems.append(
+            f"{display_path(out)}: this is a folder; name a file in it, such as "
+            f"{display_path(out / 'report.html')}."
+        )
     elif out.exists() and not overwrite:
-        problems.append(f"{shown(out)}: exists already and is left as it is. Name another file, or pass --overwrite.")
+        problems.append(
+            f"{display_path(out)}: exists already and is left as it is. Name another file, or pass "
+            f"--overwrite."
+        )
     if not out.parent.is_dir():
-        problems.append(f"{shown(out)}: the folder {shown(out.parent)} does not exist. Make it first: mkdir -p {shown(out.parent)}")
+        problems.append(
+            f"{display_path(out)}: the folder {display_path(out.parent)} does not exist. Make "
+            f"it first: "
+            f"mkdir -p {display_path(out.parent)}"
+        )
     elif not os.access(out.parent, os.W_OK | os.X_OK):
-        problems.append(f"{shown(out.parent)}: nothing can be written there. Name another place.")
+        problems.append(
+            f"{display_path(out.parent)}: nothing can be written there. Name another place."
+        )
     if problems:
         raise DataError(problems)
     return out
 
 
-def report(folder: str | Path, out: str | Path | None = None, *, n_mistakes: int = 10, overwrite: bool = False) -> Written:
-    """Write the report of a run, of a comparison or of a search. The same folder and the same data files give the same bytes.
+def write_report(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    n_mistakes: int = 10,
+    overwrite: bool = False,
+) -> WrittenReport:
+    """Write the report of a run, of a comparison or of a search. The same folder and the same data
+    files give the same bytes.
 
-    out: a file that ends in .html; `report.html` in the folder if None. Its figures go to a folder beside it, `report_figures`. n_mistakes: how many of the
-    worst to show. Raises DataError where there is nothing complete to report on or where it cannot be written.
+    out: a file that ends in .html; `report.html` in the folder if None. Its figures go to a folder
+    beside it, `report_figures`. n_mistakes: how many of the worst to show. Raises DataError where
+    there is nothing complete to report on or where it cannot be written.
     """
     where = Path(folder)
     complaints = Complaints()
@@ -69,20 +103,26 @@ def report(folder: str | Path, out: str | Path | None = None, *, n_mistakes: int
     if kind == "search":
         page = search.page(where)
     elif kind == "comparison":
-        page = sections.of_comparison(gather.comparison(where), sources, n_mistakes=n_mistakes)
+        page = sections.of_comparison(
+            gather.gather_comparison(where), sources, n_mistakes=n_mistakes
+        )
     else:
-        page = sections.of_run(gather.run(where), sources, n_mistakes=n_mistakes)
+        page = sections.of_run(gather.gather_run(where), sources, n_mistakes=n_mistakes)
     page = distinct(page)
     drawn = figures_of(page)
     beside = html.with_name(f"{html.stem}_figures")
-    contents = {f"{one.name}.svg": one.svg.encode() for one in drawn} | {f"{one.name}.csv": one.csv().encode() for one in drawn}
+    contents = {f"{one.name}.svg": one.svg.encode() for one in drawn} | {
+        f"{one.name}.csv": one.csv().encode() for one in drawn
+    }
     _write_folder(beside, contents)
     files.write(html, render(page).encode())
-    return Written(html, beside, len(drawn), tuple(sources.notes))
+    return WrittenReport(html, beside, len(drawn), tuple(sources.notes))
 
 
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """The files, with a manifest; those that an earlier report left there and that this one has not are removed, and nothing else is."""
+    """The files, with a manifest; those that an earlier report left there and that this one has not
+    are removed, and nothing else is.
+    """
     with files.explained(folder):
         folder.mkdir(exist_ok=True)
     for name, content in contents.items():

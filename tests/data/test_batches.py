@@ -1,4 +1,6 @@
-"""Batches are the rows of a store, each once per epoch, in an order that (seed, task, epoch) decides."""
+"""Batches are the rows of a store, each once per epoch, in an order that (seed, task, epoch)
+decides.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encore.data.batches import batch_places, collate, epoch_order, evaluation_batches
-from encore.data.tokenise import TokenStore
+from encore.data.token_store import TokenStore
 
 
 def store_of(lengths: list[int], *, start: int = 1000) -> TokenStore:
@@ -20,7 +22,9 @@ def store_of(lengths: list[int], *, start: int = 1000) -> TokenStore:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     n_tokens = int(offsets[-1])
     ids = np.arange(start, start + n_tokens, dtype=np.int32)
-    return TokenStore(ids, (ids % 3 == 0).astype(np.uint8), offsets, np.zeros(len(lengths), dtype=bool), 128)
+    return TokenStore(
+        ids, (ids % 3 == 0).astype(np.uint8), offsets, np.zeros(len(lengths), dtype=bool), 128
+    )
 
 
 # collate
@@ -39,7 +43,9 @@ def test_collate_is_a_loop_over_rows(lengths: list[int], data: st.DataObject) ->
     assert tokens.offsets.tolist() == [0, *np.cumsum([lengths[row] for row in rows]).tolist()]
     assert tokens.lengths == tuple(lengths[row] for row in rows)
     assert all(type(length) is int for length in tokens.lengths)
-    assert {part.dtype for part in (tokens.ids, tokens.segments, tokens.positions, tokens.offsets)} == {torch.int64}
+    assert {
+        part.dtype for part in (tokens.ids, tokens.segments, tokens.positions, tokens.offsets)
+    } == {torch.int64}
 
 
 def test_a_row_alone_equals_the_row_in_a_batch() -> None:
@@ -64,7 +70,9 @@ def test_the_store_is_not_shared_with_the_batch() -> None:
 
 
 def test_collating_is_fast() -> None:
-    """32 rows of ~25 tokens take about 30 µs; a Python loop over tokens takes 40 times as long. The bound leaves room for a busy machine."""
+    """32 rows of ~25 tokens take about 30 µs; a Python loop over tokens takes 40 times as long. The
+    bound leaves room for a busy machine.
+    """
     store = store_of(np.random.default_rng(0).integers(5, 60, 5000).tolist())
     rows = np.random.default_rng(1).permutation(5000)[:32]
     times = []
@@ -90,7 +98,10 @@ def test_collate_on_a_gpu() -> None:
 
 
 def batches_of(order: np.ndarray, size: int, lengths: np.ndarray) -> list[np.ndarray]:
-    return [order[batch_places(order, number, size, lengths)] for number in range(-(-len(order) // size))]
+    return [
+        order[batch_places(order, number, size, lengths)]
+        for number in range(-(-len(order) // size))
+    ]
 
 
 @given(st.integers(0, 300), st.integers(0, 2**40), st.integers(1, 50))
@@ -99,20 +110,37 @@ def test_every_example_exactly_once_per_epoch(n_rows: int, seed: int, batch_size
     lengths = np.random.default_rng(seed).integers(3, 128, n_rows)
     batches = batches_of(order, batch_size, lengths)
     assert sorted(row for batch in batches for row in batch.tolist()) == list(range(n_rows))
-    assert [len(batch) for batch in batches] == [batch_size] * (n_rows // batch_size) + ([n_rows % batch_size] if n_rows % batch_size else [])
+    assert [len(batch) for batch in batches] == [batch_size] * (n_rows // batch_size) + (
+        [n_rows % batch_size] if n_rows % batch_size else []
+    )
 
 
 def test_the_same_seed_gives_the_same_order_and_nothing_else_does() -> None:
     order = epoch_order(500, 42, "sst5", 3)
     assert np.array_equal(order, epoch_order(500, 42, "sst5", 3))
-    others = [epoch_order(500, 42, "sst5", 4), epoch_order(500, 43, "sst5", 3), epoch_order(500, 42, "rte", 3)]
+    others = [
+        epoch_order(500, 42, "sst5", 4),
+        epoch_order(500, 43, "sst5", 3),
+        epoch_order(500, 42, "rte", 3),
+    ]
     assert all(not np.array_equal(order, other) for other in others)
 
 
 def test_the_order_is_the_same_on_every_machine() -> None:
     """Pins the stream: if this changes, resumed runs change, and RESULTS_VERSION must be raised."""
     assert epoch_order(10, 42, "sst5", 1).tolist() == [4, 6, 5, 8, 7, 1, 2, 9, 0, 3]
-    assert epoch_order(10, 42, "sst5", 1, np.arange(10.0)).tolist() == [3, 9, 6, 9, 9, 9, 7, 5, 8, 9]
+    assert epoch_order(10, 42, "sst5", 1, np.arange(10.0)).tolist() == [
+        3,
+        9,
+        6,
+        9,
+        9,
+        9,
+        7,
+        5,
+        8,
+        9,
+    ]
 
 
 def test_weights_decide_how_often_a_row_is_drawn() -> None:
@@ -136,19 +164,32 @@ def test_weights_that_favour_nobody_still_draw_with_replacement() -> None:
 def test_which_rows_make_a_batch_does_not_depend_on_lengths() -> None:
     order = np.array([5, 0, 3, 1, 4, 2, 6])
     lengths = np.array([9, 2, 9, 2, 1, 9, 4])
-    assert [batch.tolist() for batch in batches_of(order, 3, lengths)] == [[3, 5, 0], [4, 1, 2], [6]]
+    assert [batch.tolist() for batch in batches_of(order, 3, lengths)] == [
+        [3, 5, 0],
+        [4, 1, 2],
+        [6],
+    ]
 
 
 @given(st.lists(st.integers(0, 600), max_size=200), st.integers(1, 2000))
-def test_evaluation_batches_hold_every_row_and_their_bound(lengths: list[int], tokens_per_batch: int) -> None:
-    batches = evaluation_batches(np.array(lengths, dtype=np.int64), tokens_per_batch=tokens_per_batch)
+def test_evaluation_batches_hold_every_row_and_their_bound(
+    lengths: list[int], tokens_per_batch: int
+) -> None:
+    batches = evaluation_batches(
+        np.array(lengths, dtype=np.int64), tokens_per_batch=tokens_per_batch
+    )
     flat = [row for batch in batches for row in batch.tolist()]
     assert sorted(flat) == list(range(len(lengths)))
     assert [lengths[row] for row in flat] == sorted(lengths)
     padded = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
-    assert all(tokens <= tokens_per_batch or len(batch) == 1 for tokens, batch in zip(padded, batches, strict=True))
+    assert all(
+        tokens <= tokens_per_batch or len(batch) == 1
+        for tokens, batch in zip(padded, batches, strict=True)
+    )
     for batch, after in itertools.pairwise(batches):
-        assert (len(batch) + 1) * max(1, lengths[after[0]]) > tokens_per_batch  # none could have taken one more (a row of no token counts as one)
+        assert (len(batch) + 1) * max(
+            1, lengths[after[0]]
+        ) > tokens_per_batch  # none could have taken one more (a row of no token counts as one)
 
 
 def test_evaluation_batches_by_hand() -> None:

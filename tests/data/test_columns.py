@@ -1,5 +1,6 @@
-# ruff: noqa: E501 — a message stands on one line here, as it does on the screen
-"""Which column is what: found where it is clear, asked for where it is not; and label cells that are wrong, row by row."""
+"""Which column is what: found where it is clear, asked for where it is not; and label cells that
+are wrong, row by row.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +17,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encore.data.columns import Columns, infer_columns, naturally, read_targets
-from encore.data.read import Table, read_table
+from encore.data.columns import Columns, natural_order
+from encore.data.infer import infer_columns
+from encore.data.labels import read_targets
+from encore.data.read import read_table
+from encore.data.table import Table
 from encore.errors import DataError
 
 SKIP = "Fix the row, or pass --on-bad-row skip."
-TEXTS = ["good, all in all", "bad it was", "so so I think", "very good indeed", "not my thing", "would buy again"]
+TEXTS = [
+    "good, all in all",
+    "bad it was",
+    "so so I think",
+    "very good indeed",
+    "not my thing",
+    "would buy again",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +48,15 @@ def table_of(columns: Mapping[str, Sequence[Any]]) -> Table:
 
 def cells(label: Sequence[Any], **more: Sequence[Any]) -> Table:
     """As a csv file would give it: every cell a string."""
-    columns = {"text": [f"{TEXTS[row % 6]} {row}" for row in range(len(label))], "label": [str(value) for value in label], **more}
-    lines = [",".join(columns), *(",".join(f'"{cell}"' for cell in row) for row in zip(*columns.values(), strict=True))]
+    columns = {
+        "text": [f"{TEXTS[row % 6]} {row}" for row in range(len(label))],
+        "label": [str(value) for value in label],
+        **more,
+    }
+    lines = [
+        ",".join(columns),
+        *(",".join(f'"{cell}"' for cell in row) for row in zip(*columns.values(), strict=True)),
+    ]
     Path("t.csv").write_text("\n".join(lines) + "\n")
     return read_table("t.csv")
 
@@ -55,7 +73,7 @@ def targets_of(table: Table, **options: Any) -> tuple[list[Any], list[str], Colu
     return targets.tolist(), list(problems.values()), columns
 
 
-# ------------------------------------------------------------------------------------------------ which column
+# ------------------------------------------------------------------------------------- which column
 
 
 @pytest.mark.parametrize(
@@ -71,8 +89,28 @@ def targets_of(table: Table, **options: Any) -> tuple[list[Any], list[str], Colu
         (("label", "text"), ("text", None, "label")),
     ],
 )
-def test_columns_are_found_by_name(names: tuple[str, ...], found: tuple[str, str | None, str]) -> None:
-    columns = infer_columns(table_of({name: TEXTS if name not in ("label", "Stars", "gold_label", "is_duplicate", "stars", "category", "region") else [1, 2, 1, 2, 1, 2] for name in names}))
+def test_columns_are_found_by_name(
+    names: tuple[str, ...], found: tuple[str, str | None, str]
+) -> None:
+    columns = infer_columns(
+        table_of(
+            {
+                name: TEXTS
+                if name
+                not in (
+                    "label",
+                    "Stars",
+                    "gold_label",
+                    "is_duplicate",
+                    "stars",
+                    "category",
+                    "region",
+                )
+                else [1, 2, 1, 2, 1, 2]
+                for name in names
+            }
+        )
+    )
     assert (columns.text, columns.text_pair, columns.label) == found
     assert f"text = '{found[0]}'" in columns.notes[0]
     assert f"label = '{found[2]}'" in columns.notes[0]
@@ -86,13 +124,25 @@ def test_columns_are_found_by_what_they_hold() -> None:
 
 
 def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
-    two_labels = table_of({"text": TEXTS, "same": ["no", "yes"] * 3, "similarity": [0.0, 1.5, 2.0, 3.0, 4.0, 5.0]})
-    assert complaint(two_labels) == "t.parquet: several columns could hold the label: 'same' (no, yes), 'similarity' (0.0, 1.5, 2.0, 3.0, …). Say which: --label NAME"
+    two_labels = table_of(
+        {"text": TEXTS, "same": ["no", "yes"] * 3, "similarity": [0.0, 1.5, 2.0, 3.0, 4.0, 5.0]}
+    )
+    assert (
+        complaint(two_labels)
+        == "t.parquet: several columns could hold the label: 'same' (no, yes), 'similarity' "
+        "(0.0, 1.5, 2.0, 3.0, …). Say which: --label NAME"
+    )
     assert infer_columns(two_labels, label="same").kind == "binary"
     assert infer_columns(two_labels, label="similarity").kind == "regression"
     two_texts = table_of({"left side": TEXTS, "right side": TEXTS, "label": ["no", "yes"] * 3})
-    assert complaint(two_texts) == "t.parquet: several columns could hold the text: 'left side', 'right side'. Say which: --text NAME (and --text-pair NAME for a pair of texts)"
-    assert infer_columns(two_texts, text="left side", text_pair="right side").text_pair == "right side"
+    assert (
+        complaint(two_texts)
+        == "t.parquet: several columns could hold the text: 'left side', 'right side'. Say "
+        "which: --text NAME (and --text-pair NAME for a pair of texts)"
+    )
+    assert (
+        infer_columns(two_texts, text="left side", text_pair="right side").text_pair == "right side"
+    )
 
 
 def test_a_column_that_is_not_there_gets_a_suggestion_all_at_once() -> None:
@@ -101,27 +151,50 @@ def test_a_column_that_is_not_there_gets_a_suggestion_all_at_once() -> None:
         "t.parquet: no column 'txt' (--text). Did you mean 'text'? Known: stars, text.",
         "t.parquet: no column 'star' (--label). Did you mean 'stars'? Known: stars, text.",
     ]
-    assert complaint(table, text="text", label="text") == "t.parquet: --text text, --label text: one column cannot serve twice."
-    assert complaint(table, text="stars", label="text") == "t.parquet: column 'stars' holds int64, expected text. Name another column with --text or --text-pair."
+    assert (
+        complaint(table, text="text", label="text")
+        == "t.parquet: --text text, --label text: one column cannot serve twice."
+    )
+    assert (
+        complaint(table, text="stars", label="text")
+        == "t.parquet: column 'stars' holds int64, expected text. Name another column with "
+        "--text or --text-pair."
+    )
 
 
 def test_a_file_without_a_header_is_recognised() -> None:
     Path("t.csv").write_text("so good it was,pos\nbad it was,neg\nvery good,pos\nawful thing,neg\n")
     assert complaint(read_table("t.csv")) == (
-        "t.csv: the first line looks like a row, not like column names: 'pos' is also what the rows below hold. Put the column names on top, such as: text,label"
+        "t.csv: the first line looks like a row, not like column names: 'pos' is also what the "
+        "rows below hold. Put the column names on top, such as: text,label"
     )
 
 
 def test_no_label_at_all() -> None:
-    assert complaint(table_of({"text": TEXTS})) == "t.parquet: no column looks like a label (columns: text: string). Say which: --label NAME."
+    assert (
+        complaint(table_of({"text": TEXTS}))
+        == "t.parquet: no column looks like a label (columns: text: string). Say which: "
+        "--label NAME."
+    )
     numbers = table_of({"label": [1, 2, 1], "n": [1, 2, 3]})
-    assert complaint(numbers) == "t.parquet: no column of texts besides the label 'label' (columns: label: int64, n: int64). Say which: --text NAME."
-    Path("t.csv").write_text("An export of 2024,\n,\ntext,label\n" + "".join(f"good {row},a\nbad {row},b\n" for row in range(9)))  # a title above the header, as spreadsheets have it
+    assert (
+        complaint(numbers)
+        == "t.parquet: no column of texts besides the label 'label' (columns: label: int64, n: "
+        "int64). Say which: --text NAME."
+    )
+    Path("t.csv").write_text(
+        "An export of 2024,\n,\ntext,label\n"
+        + "".join(f"good {row},a\nbad {row},b\n" for row in range(9))
+    )  # a title above the header, as spreadsheets have it
     header = "The first line of the file must hold the column names, such as: text,label"
-    assert complaint(read_table("t.csv")) == f"t.csv: no column looks like a label (columns: An export of 2024, column_2). Say which: --label NAME. {header}"
+    assert (
+        complaint(read_table("t.csv"))
+        == f"t.csv: no column looks like a label (columns: An export of 2024, column_2). Say "
+        f"which: --label NAME. {header}"
+    )
 
 
-# ------------------------------------------------------------------------------------------------ which kind
+# --------------------------------------------------------------------------------------- which kind
 
 
 @pytest.mark.parametrize(
@@ -140,18 +213,41 @@ def test_no_label_at_all() -> None:
         (["a;b", "b", "a", "", "b;c;a", "c"], "multilabel", ("a", "b", "c"), False),
     ],
 )
-def test_the_kind_follows_from_the_cells(label: list[Any], kind: str, names: tuple[str, ...], ordered: bool) -> None:
+def test_the_kind_follows_from_the_cells(
+    label: list[Any], kind: str, names: tuple[str, ...], ordered: bool
+) -> None:
     columns = infer_columns(cells(label))
     assert (columns.kind, columns.labels, columns.ordered) == (kind, names, ordered)
-    assert (columns.space.kind, columns.space.names, columns.space.ordered) == (kind, names, ordered)
+    assert (columns.space.kind, columns.space.names, columns.space.ordered) == (
+        kind,
+        names,
+        ordered,
+    )
 
 
 def test_the_kind_follows_from_types() -> None:
-    assert infer_columns(table_of({"text": TEXTS, "label": [0, 1, 2, 0, 1, 2]})).labels == ("0", "1", "2")
-    assert infer_columns(table_of({"text": TEXTS, "label": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]})).labels == ("0", "1", "2")
-    assert infer_columns(table_of({"text": TEXTS, "label": [0.0, 1.5, 2.0, 0.0, 1.0, 2.0]})).kind == "regression"
-    assert infer_columns(table_of({"text": TEXTS, "label": [True, False] * 3})).labels == ("false", "true")
-    assert infer_columns(table_of({"text": TEXTS, "label": [["b"], ["a", "b"], [], ["a"], ["c"], ["a"]]})).kind == "multilabel"
+    assert infer_columns(table_of({"text": TEXTS, "label": [0, 1, 2, 0, 1, 2]})).labels == (
+        "0",
+        "1",
+        "2",
+    )
+    assert infer_columns(
+        table_of({"text": TEXTS, "label": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]})
+    ).labels == ("0", "1", "2")
+    assert (
+        infer_columns(table_of({"text": TEXTS, "label": [0.0, 1.5, 2.0, 0.0, 1.0, 2.0]})).kind
+        == "regression"
+    )
+    assert infer_columns(table_of({"text": TEXTS, "label": [True, False] * 3})).labels == (
+        "false",
+        "true",
+    )
+    assert (
+        infer_columns(
+            table_of({"text": TEXTS, "label": [["b"], ["a", "b"], [], ["a"], ["c"], ["a"]]})
+        ).kind
+        == "multilabel"
+    )
     dictionary = pa.array(["x", "y"] * 3).dictionary_encode()
     assert infer_columns(table_of({"text": TEXTS, "label": dictionary})).labels == ("x", "y")
 
@@ -160,77 +256,138 @@ def test_given_kinds_and_names_are_obeyed() -> None:
     assert infer_columns(cells(range(30)), kind="multiclass").labels == tuple(map(str, range(30)))
     assert infer_columns(cells([1, 2, 1, 2]), kind="regression").kind == "regression"
     assert infer_columns(cells(["b", "a", "b"]), labels=["b", "a"]).labels == ("b", "a")
-    targets, problems, columns = targets_of(cells([0, 1, 2, 1]), labels={"0": "bad", "1": "so so", "2": "good"})
+    targets, problems, columns = targets_of(
+        cells([0, 1, 2, 1]), labels={"0": "bad", "1": "so so", "2": "good"}
+    )
     assert (targets, problems, columns.labels) == ([0, 1, 2, 1], [], ("bad", "so so", "good"))
-    targets, _, columns = targets_of(cells([1, 2, 4, 5]), labels={"1": "bad", "2": "bad", "4": "good", "5": "good"})
+    targets, _, columns = targets_of(
+        cells([1, 2, 4, 5]), labels={"1": "bad", "2": "bad", "4": "good", "5": "good"}
+    )
     assert (targets, columns.kind) == ([0, 0, 1, 1], "binary")
-    assert complaint(cells([1, 2, 3]), kind="binary") == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, or merge labels with data.labels={cell: name}."
+    assert (
+        complaint(cells([1, 2, 3]), kind="binary")
+        == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, "
+        "or merge labels with data.labels={cell: name}."
+    )
     assert complaint(cells([1, 2, 3]), labels=["1", "1"]) == "labels: '1' is listed twice."
 
 
 def test_one_class_and_no_class_and_a_class_per_row() -> None:
-    assert complaint(cells(["a", "a", "a"])) == "t.csv: column 'label' holds one class only (a); expected two or more. Add rows of another class, or name another column with --label."
+    assert (
+        complaint(cells(["a", "a", "a"]))
+        == "t.csv: column 'label' holds one class only (a); expected two or more. Add rows of "
+        "another class, or name another column with --label."
+    )
     assert complaint(cells(["", "", ""])) == "t.csv: column 'label' is empty in every row."
-    assert complaint(cells([f"id-{row}" for row in range(40)])) == "t.csv: column 'label' has 40 different values in 40 rows: that is an id or free text, not a label. Say which column is: --label NAME"
+    assert (
+        complaint(cells([f"id-{row}" for row in range(40)]))
+        == "t.csv: column 'label' has 40 different values in 40 rows: that is an id or free "
+        "text, not a label. Say which column is: --label NAME"
+    )
 
 
 def test_odd_labels_are_announced() -> None:
     notes = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"])).notes
-    assert "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals and are kept apart (data.labels={cell: name} merges them)" in notes
+    assert (
+        "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals and are kept apart "
+        "(data.labels={cell: name} merges them)" in notes
+    )
     assert "'label': 2 labels occur in one row only ('postive', 'Yes')" in notes
 
 
 def test_a_missing_value_that_is_written_out_is_a_class_and_told() -> None:
     notes = infer_columns(cells(["a", "#N/A", "b", "#N/A", "none", "a", "b", "none"])).notes
-    assert notes[1:] == ("'label': '#N/A' (2 rows) counts as a class; empty those cells if they have no label",)
+    assert notes[1:] == (
+        "'label': '#N/A' (2 rows) counts as a class; empty those cells if they have no label",
+    )
 
 
 def test_commas_within_labels_are_told() -> None:
     columns = infer_columns(cells(["bug, urgent", "bug", "urgent", "slow"] * 3))
-    told = "'label': 'bug, urgent' counts as one label; with ';' in the place of commas it would be several"
+    told = (
+        "'label': 'bug, urgent' counts as one label; with ';' in the place of commas it "
+        "would be several"
+    )
     assert columns.labels == ("bug", "bug, urgent", "slow", "urgent")
     assert columns.notes[0].endswith("4 classes: bug, 'bug, urgent', slow, urgent")
     assert columns.notes[1:] == (told,)
-    assert infer_columns(cells(["Paris, France", "Rome, Italy"] * 4)).notes[1:] == (), "a comma that separates nothing that recurs"
-    assert infer_columns(cells(["bug, urgent", "bug", "urgent"] * 3), kind="multiclass").notes[1:] == ()
-    assert infer_columns(cells([*["1", "2", "3"] * 20, "1,2"])).notes[1:] == (), "a slip among numbers is no label"
+    assert infer_columns(cells(["Paris, France", "Rome, Italy"] * 4)).notes[1:] == (), (
+        "a comma that separates nothing that recurs"
+    )
+    assert (
+        infer_columns(cells(["bug, urgent", "bug", "urgent"] * 3), kind="multiclass").notes[1:]
+        == ()
+    )
+    assert infer_columns(cells([*["1", "2", "3"] * 20, "1,2"])).notes[1:] == (), (
+        "a slip among numbers is no label"
+    )
 
 
-@pytest.mark.parametrize("label", [["3,5", "4", "2,0"], ["45 %", "7%", "100 %"], ["1,234", "99,000", "1,000,000"], ["1.234,50 €", "3,00 €", "n/a"], ["$5", "-$1.50", "$2"]])
+@pytest.mark.parametrize(
+    "label",
+    [
+        ["3,5", "4", "2,0"],
+        ["45 %", "7%", "100 %"],
+        ["1,234", "99,000", "1,000,000"],
+        ["1.234,50 €", "3,00 €", "n/a"],
+        ["$5", "-$1.50", "$2"],
+    ],
+)
 def test_numbers_in_another_writing_are_asked_about(label: list[str]) -> None:
     words = [word for word in label if word not in ("4", "n/a")]
     expected = (
-        "t.csv: column 'label': expected numbers written with digits and a decimal point alone, such as 3.5, got "
-        f"{', '.join(map(repr, words))}. Write them so in the file, or pass data.kind=multiclass to have a class for each."
+        "t.csv: column 'label': expected numbers written with digits and a decimal point "
+        "alone, such as 3.5, got "
+        f"{', '.join(map(repr, words))}. Write them so in the file, or pass "
+        f"data.kind=multiclass to have a class for each."
     )
-    assert complaint(cells(label * 10)) == complaint(cells(label * 10), kind="regression") == expected
+    assert (
+        complaint(cells(label * 10)) == complaint(cells(label * 10), kind="regression") == expected
+    )
     assert len(infer_columns(cells(label * 10), kind="multiclass").labels) == 3
     few = cells(["1", "2", "3"] * 20 + label[:1])
-    assert len(targets_of(few)[1]) == 1  # one slip among numbers is the row's mistake, told with its line
+    assert (
+        len(targets_of(few)[1]) == 1
+    )  # one slip among numbers is the row's mistake, told with its line
 
 
 def test_a_column_of_numbers_in_another_writing_is_found_by_its_cells() -> None:
     rows = [f'{row};"some text {row}";{row // 10},{row % 10}\n' for row in range(40)]
     Path("t.csv").write_text("Nr;Text;Note\n" + "".join(rows))
-    assert complaint(read_table("t.csv")).startswith("t.csv: column 'Note': expected numbers written with digits and a decimal point alone")
+    assert complaint(read_table("t.csv")).startswith(
+        "t.csv: column 'Note': expected numbers written with digits and a decimal point alone"
+    )
 
 
-@pytest.mark.parametrize("label", [["01.02.2024", "03.04.2024"], ["1/5", "4/5"], ["1.2.3", "1.2.4"], ["1 star", "2 stars"], ["3,5 stars", "4 stars"], ["3,5", "unsure"], ["C3", "C4"]])
+@pytest.mark.parametrize(
+    "label",
+    [
+        ["01.02.2024", "03.04.2024"],
+        ["1/5", "4/5"],
+        ["1.2.3", "1.2.4"],
+        ["1 star", "2 stars"],
+        ["3,5 stars", "4 stars"],
+        ["3,5", "unsure"],
+        ["C3", "C4"],
+    ],
+)
 def test_what_only_begins_like_a_number_is_a_class(label: list[str]) -> None:
     assert infer_columns(cells(label * 10)).labels == tuple(label)
 
 
 @given(st.lists(st.integers(-50, 50), unique=True, min_size=1))
 def test_numbers_sort_as_numbers(numbers: list[int]) -> None:
-    assert naturally([str(number) for number in numbers]) == [str(number) for number in sorted(numbers)]
+    assert natural_order([str(number) for number in numbers]) == [
+        str(number) for number in sorted(numbers)
+    ]
 
 
 @given(st.lists(st.text(max_size=6), unique=True))
 def test_any_words_have_one_order(words: list[str]) -> None:
-    assert naturally(words) == naturally(list(reversed(words)))
+    assert natural_order(words) == natural_order(list(reversed(words)))
 
 
-# ------------------------------------------------------------------------------------------------ wrong cells
+# -------------------------------------------------------------------------------------- wrong cells
 
 
 @pytest.mark.parametrize("n_rows", [6, 20, 200, 2000])
@@ -239,7 +396,9 @@ def test_five_among_one_to_five_is_a_bad_row(n_rows: int) -> None:
     label.insert(3, "five")
     targets, problems, columns = targets_of(cells(label))
     assert columns.labels == ("1", "2", "3", "4", "5")
-    assert problems == [f"t.csv:5 column 'label': expected one of 1, 2, 3, 4, 5, got 'five'. {SKIP}"]
+    assert problems == [
+        f"t.csv:5 column 'label': expected one of 1, 2, 3, 4, 5, got 'five'. {SKIP}"
+    ]
     assert targets == [0, 1, 2, 0, *(row % 5 for row in range(3, n_rows))]
 
 
@@ -253,16 +412,28 @@ def test_a_rare_word_among_numbers_is_a_bad_row_and_a_frequent_one_a_class() -> 
 def test_an_empty_label_is_a_bad_row() -> None:
     _, problems, columns = targets_of(cells(["a", "b", "", "a", " "]))
     assert columns.labels == ("a", "b")
-    assert problems == [f"t.csv:{line} column 'label': expected one of a, b, got nothing (the cell is empty). {SKIP}" for line in (4, 6)]
+    assert problems == [
+        f"t.csv:{line} column 'label': expected one of a, b, got nothing (the cell is empty). "
+        f"{SKIP}"
+        for line in (4, 6)
+    ]
     table = table_of({"text": TEXTS, "label": ["a", None, "b", "a", "b", "a"]})
-    assert targets_of(table)[1] == [f"t.parquet row 2 column 'label': expected one of a, b, got nothing (the cell is empty). {SKIP}"]
+    assert targets_of(table)[1] == [
+        f"t.parquet row 2 column 'label': expected one of a, b, got nothing (the cell is "
+        f"empty). {SKIP}"
+    ]
 
 
 def test_regression_wants_finite_numbers() -> None:
-    label = ["0.5", "1e0", "nan", "inf", "-inf", "1e99", "x", "", " 2.5 ", "+3", "-.5", "4."] + ["1.25"] * 40
+    label = ["0.5", "1e0", "nan", "inf", "-inf", "1e99", "x", "", " 2.5 ", "+3", "-.5", "4."] + [
+        "1.25"
+    ] * 40
     targets, problems, columns = targets_of(cells(label))
     assert columns.kind == "regression"
-    assert [problem.split("got ")[1] for problem in problems] == [f"{got}. {SKIP}" for got in ("'nan'", "'inf'", "'-inf'", "'1e99'", "'x'", "nothing (the cell is empty)")]
+    assert [problem.split("got ")[1] for problem in problems] == [
+        f"{got}. {SKIP}"
+        for got in ("'nan'", "'inf'", "'-inf'", "'1e99'", "'x'", "nothing (the cell is empty)")
+    ]
     assert problems[0] == f"t.csv:4 column 'label': expected a finite number, got 'nan'. {SKIP}"
     assert targets[:2] + targets[8:12] == [0.5, 1.0, 2.5, 3.0, -0.5, 4.0]
     table = table_of({"text": TEXTS, "label": [0.5, math.nan, math.inf, 1.0, None, 2.0]})
@@ -272,7 +443,15 @@ def test_regression_wants_finite_numbers() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=30))
 def test_regression_targets_are_the_numbers(values: list[float]) -> None:
-    table = Table(Path("t"), pa.table({"text": ["a b"] * len(values), "label": [repr(value) for value in values]}), "", None, np.arange(len(values)), (), "t")
+    table = Table(
+        Path("t"),
+        pa.table({"text": ["a b"] * len(values), "label": [repr(value) for value in values]}),
+        "",
+        None,
+        np.arange(len(values)),
+        (),
+        "t",
+    )
     targets, problems = read_targets(table, Columns("text", None, "label", "regression"))
     assert problems == {}
     assert targets.dtype == np.float32
@@ -286,21 +465,45 @@ def test_multilabel_from_cells_and_lists() -> None:
     assert targets[:4] == expected
     lists = [["a", "b"], ["b"], [], ["c", "a"]]
     assert targets_of(table_of({"text": TEXTS[:4], "label": lists}))[0] == expected
-    assert targets_of(table_of({"text": TEXTS[:4], "label": [[*items, None] for items in lists]}))[0] == expected
-    Path("t.jsonl").write_text("\n".join(json.dumps({"text": text, "label": items}) for text, items in zip(TEXTS, lists, strict=False)))
+    assert (
+        targets_of(table_of({"text": TEXTS[:4], "label": [[*items, None] for items in lists]}))[0]
+        == expected
+    )
+    Path("t.jsonl").write_text(
+        "\n".join(
+            json.dumps({"text": text, "label": items})
+            for text, items in zip(TEXTS, lists, strict=False)
+        )
+    )
     assert targets_of(read_table("t.jsonl"))[0] == expected
-    as_json = Table(Path("t"), pa.table({"text": TEXTS[:4] * 3, "label": [json.dumps(items) for items in lists] * 3}), "", None, np.arange(12), (), "t")
+    as_json = Table(
+        Path("t"),
+        pa.table({"text": TEXTS[:4] * 3, "label": [json.dumps(items) for items in lists] * 3}),
+        "",
+        None,
+        np.arange(12),
+        (),
+        "t",
+    )
     assert targets_of(as_json)[0][:4] == expected
     assert targets_of(cells(["a", "b"] * 4), kind="multilabel")[0][:2] == [[1, 0], [0, 1]]
 
 
 def test_multilabel_cells_that_are_wrong() -> None:
     table = cells(["a;b", "b;d", "x"])
-    targets, problems = read_targets(table, Columns("text", None, "label", "multilabel", ("a", "b"), False, {"a": 0, "b": 1}))
-    assert list(problems.values()) == [f"t.csv:{line} column 'label': expected any of a, b, got {got!r}. {SKIP}" for line, got in ((3, "d"), (4, "x"))]
+    targets, problems = read_targets(
+        table, Columns("text", None, "label", "multilabel", ("a", "b"), False, {"a": 0, "b": 1})
+    )
+    assert list(problems.values()) == [
+        f"t.csv:{line} column 'label': expected any of a, b, got {got!r}. {SKIP}"
+        for line, got in ((3, "d"), (4, "x"))
+    ]
     assert targets.tolist() == [[1, 1], [0, 0], [0, 0]]
     null = table_of({"text": TEXTS[:3], "label": [["a"], None, ["b"]]})
-    assert targets_of(null)[1] == [f"t.parquet row 2 column 'label': expected a list of labels (it may be empty), got nothing. {SKIP}"]
+    assert targets_of(null)[1] == [
+        f"t.parquet row 2 column 'label': expected a list of labels (it may be empty), got "
+        f"nothing. {SKIP}"
+    ]
     assert "that is multilabel, not binary" in complaint(null, kind="binary")
 
 

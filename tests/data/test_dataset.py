@@ -1,5 +1,6 @@
-# ruff: noqa: E501 — a message stands on one line here, as it does on the screen
-"""From files to a task's rows: splits, cuts, several dev sets, a test file that stays closed, and all complaints at once."""
+"""From files to a task's rows: splits, cuts, several dev sets, a test file that stays closed, and
+all complaints at once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from encore.data.columns import Columns
-from encore.data.dataset import TaskData, describe, labelled, load_task, open_test, unlabelled
+from encore.data.dataset import TaskData, describe_task_data
+from encore.data.load import labelled, load_task, open_test, unlabelled
 from encore.errors import DataError, RecipeError
 
 SKIP = "Fix the row, or pass --on-bad-row skip."
@@ -34,7 +36,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write(name: str, rows: Sequence[Sequence[Any]], header: Sequence[str] = ("text", "label")) -> str:
+def write(
+    name: str, rows: Sequence[Sequence[Any]], header: Sequence[str] = ("text", "label")
+) -> str:
     with open(name, "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(header)
@@ -52,7 +56,7 @@ def complaints(name: str = "reviews", **options: Any) -> list[str]:
     return list(caught.value.problems)
 
 
-# ------------------------------------------------------------------------------------------------ splits
+# ------------------------------------------------------------------------------------------- splits
 
 
 def test_a_part_of_the_train_file_serves_as_dev_and_says_so() -> None:
@@ -77,7 +81,9 @@ def test_a_part_of_the_train_file_serves_as_dev_and_says_so() -> None:
 def test_the_split_depends_on_seed_and_name_only() -> None:
     file = reviews()
     first = load_task("reviews", train=file, seed=42).dev["dev"].rows
-    assert np.array_equal(first, load_task("reviews", train=file, seed=42, train_rows=20).dev["dev"].rows)
+    assert np.array_equal(
+        first, load_task("reviews", train=file, seed=42, train_rows=20).dev["dev"].rows
+    )
     assert not np.array_equal(first, load_task("reviews", train=file, seed=43).dev["dev"].rows)
 
 
@@ -90,10 +96,17 @@ def test_copies_of_a_text_stay_on_one_side() -> None:
 
 
 def test_a_label_that_a_set_lacks_is_told_for_every_set() -> None:
-    rare = write("rare.csv", [(f"text {row}", "rare" if row == 3 else "ab"[row % 2]) for row in range(60)])
+    rare = write(
+        "rare.csv", [(f"text {row}", "rare" if row == 3 else "ab"[row % 2]) for row in range(60)]
+    )
     dev = write("dev.csv", [(f"other {row}", "a") for row in range(5)])
-    assert "no row of dev has the label rare" in load_task("rare", train=rare, seed=42).caveats, "which row there is is train's"
-    assert "no row of dev has the labels b, rare" in load_task("rare", train=rare, dev=dev, seed=42).caveats
+    assert "no row of dev has the label rare" in load_task("rare", train=rare, seed=42).caveats, (
+        "which row there is is train's"
+    )
+    assert (
+        "no row of dev has the labels b, rare"
+        in load_task("rare", train=rare, dev=dev, seed=42).caveats
+    )
     many = write("many.csv", [(f"text {row}", f"c{row % 20}") for row in range(400)])
     cut = load_task("many", train=many, dev_rows=2, seed=42).caveats
     assert next(note for note in cut if note.startswith("no row of dev")).count(", ") == 12
@@ -102,13 +115,21 @@ def test_a_label_that_a_set_lacks_is_told_for_every_set() -> None:
 
 def test_texts_with_two_labels_are_counted() -> None:
     file = write("r.csv", [("one", "a"), ("one", "b"), ("two", "b"), ("two", "b"), ("three", "a")])
-    assert "1 text occurs in r.csv with different labels" in load_task("r", train=file, seed=42).notes
-    assert not any("different labels" in note for note in load_task("reviews", train=reviews(), seed=42).notes)
+    assert (
+        "1 text occurs in r.csv with different labels" in load_task("r", train=file, seed=42).notes
+    )
+    assert not any(
+        "different labels" in note for note in load_task("reviews", train=reviews(), seed=42).notes
+    )
 
 
 def test_a_pair_is_a_copy_only_if_both_texts_are() -> None:
     header = ("text_a", "text_b", "label")
-    file = write("pairs.csv", [("same question", f"answer {row}", "ab"[row % 2]) for row in range(40)], header)
+    file = write(
+        "pairs.csv",
+        [("same question", f"answer {row}", "ab"[row % 2]) for row in range(40)],
+        header,
+    )
     data = load_task("pairs", train=file, seed=42)
     assert len(data.dev["dev"]) == 6
     assert data.train.pairs is not None
@@ -116,11 +137,19 @@ def test_a_pair_is_a_copy_only_if_both_texts_are() -> None:
 
 def test_multilabel_and_regression_are_split_stratified_too() -> None:
     labels = ["a", "b;a", "", "c", "b"]
-    data = load_task("tags", train=write("tags.csv", [(f"text {row}", labels[row % 5]) for row in range(100)]), seed=42)
+    data = load_task(
+        "tags",
+        train=write("tags.csv", [(f"text {row}", labels[row % 5]) for row in range(100)]),
+        seed=42,
+    )
     assert data.metrics == ("micro_f1", "macro_f1")
     assert data.dev["dev"].targets is not None
     assert data.dev["dev"].targets.sum(axis=0).tolist() == [6, 6, 3]
-    data = load_task("scores", train=write("scores.csv", [(f"text {row}", row / 7) for row in range(100)]), seed=42)
+    data = load_task(
+        "scores",
+        train=write("scores.csv", [(f"text {row}", row / 7) for row in range(100)]),
+        seed=42,
+    )
     assert data.metrics == ("pearson", "spearman")
     assert any("by tenths of the value" in note for note in data.notes)
 
@@ -139,9 +168,15 @@ def test_cuts_are_stratified_noted_and_made_after_the_split() -> None:
 def test_without_labels_all_rows_train() -> None:
     """Also those of a file that has a column of labels, which is not used; a cut is drawn."""
     data = load_task("reviews", train=reviews(), kind="unlabelled", seed=42)
-    assert (len(data.train), dict(data.dev), data.train.targets, data.metrics, data.labels.n_scores) == (100, {}, None, (), 0)
+    assert (
+        len(data.train),
+        dict(data.dev),
+        data.train.targets,
+        data.metrics,
+        data.labels.n_scores,
+    ) == (100, {}, None, (), 0)
     assert data.notes[-1] == "columns: text = 'text' (by its name), no labels; not used: label"
-    assert describe(data)["splits"]["train"].keys() == {"path", "sha256", "rows"}
+    assert describe_task_data(data)["splits"]["train"].keys() == {"path", "sha256", "rows"}
     cut = load_task("reviews", train="reviews.csv", kind="unlabelled", train_rows=30, seed=42)
     assert "train cut to 30 of 100 rows (drawn, seed 42)" in cut.caveats
     other = load_task("reviews", train="reviews.csv", kind="unlabelled", train_rows=30, seed=43)
@@ -157,9 +192,12 @@ def test_several_named_dev_sets_in_their_order() -> None:
     reviews("b.csv", 10, "other")
     reviews("a.csv", 20, "another")
     data = load_task("reviews", train=reviews(), dev={"books": "b.csv", "aprons": "a.csv"}, seed=42)
-    assert [(key, part.name, len(part)) for key, part in data.dev.items()] == [("books", "books", 10), ("aprons", "aprons", 20)]
+    assert [(key, part.name, len(part)) for key, part in data.dev.items()] == [
+        ("books", "books", 10),
+        ("aprons", "aprons", 20),
+    ]
     assert len(data.train) == 100
-    assert list(describe(data)["splits"]) == ["train", "books", "aprons"]
+    assert list(describe_task_data(data)["splits"]) == ["train", "books", "aprons"]
 
 
 def test_rows_of_dev_that_occur_in_train_are_counted() -> None:
@@ -169,7 +207,10 @@ def test_rows_of_dev_that_occur_in_train_are_counted() -> None:
     header = ("text_a", "text_b", "label")
     write("p.csv", [("q", f"a{row}", "xy"[row % 2]) for row in range(9)], header)
     write("d.csv", [("q", "a3", "x"), ("q", "new", "y"), ("a3", "q", "y")], header)
-    assert "dev: 1 of 3 rows also occur in the train set" in load_task("p", train="p.csv", dev="d.csv", seed=42).notes
+    assert (
+        "dev: 1 of 3 rows also occur in the train set"
+        in load_task("p", train="p.csv", dev="d.csv", seed=42).notes
+    )
 
 
 def test_relative_paths_stand_in_the_base_folder(tmp_path: Path) -> None:
@@ -178,24 +219,34 @@ def test_relative_paths_stand_in_the_base_folder(tmp_path: Path) -> None:
     assert len(load_task("r", train="r.csv", base=tmp_path / "recipes", seed=42).train) == 85
 
 
-# ------------------------------------------------------------------------------------------------ mistakes
+# ----------------------------------------------------------------------------------------- mistakes
 
 
 def test_five_among_one_to_five() -> None:
     rows: list[tuple[str, Any]] = [(f"review number {row}", row % 5 + 1) for row in range(200)]
     rows[116] = ("very nice", "five")
     file = write("reviews.csv", rows, ("text", "stars"))
-    assert complaints(train=file) == ["reviews.csv:118 column 'stars': expected one of 1, 2, 3, 4, 5, got 'five'. Fix the row, or pass --on-bad-row skip."]
+    assert complaints(train=file) == [
+        "reviews.csv:118 column 'stars': expected one of 1, 2, 3, 4, 5, got 'five'. Fix the "
+        "row, or pass --on-bad-row skip."
+    ]
     data = load_task("reviews", train=file, on_bad_row="skip", seed=42)
     assert len(data.train) + len(data.dev["dev"]) == 199
     assert 116 not in [*data.train.rows.tolist(), *data.dev["dev"].rows.tolist()]
-    assert "reviews.csv: 1 bad row skipped (reviews.csv:118 column 'stars': expected one of 1, 2, 3, 4, 5, got 'five')" in data.notes
+    assert (
+        "reviews.csv: 1 bad row skipped (reviews.csv:118 column 'stars': expected one of 1, 2, "
+        "3, 4, 5, got 'five')" in data.notes
+    )
 
 
 def test_blank_texts() -> None:
     file = write("r.csv", [("good", "a"), ("  ", "b"), ("bad", "b"), ("", "a"), ("well", "a")])
-    assert complaints(train=file) == [f"r.csv:{line} column 'text': the text is blank. {SKIP}" for line in (3, 5)]
-    pairs = write("p.csv", [("a", "b", "x"), ("c", " ", "y"), ("e", "f", "y")], ("text_a", "text_b", "label"))
+    assert complaints(train=file) == [
+        f"r.csv:{line} column 'text': the text is blank. {SKIP}" for line in (3, 5)
+    ]
+    pairs = write(
+        "p.csv", [("a", "b", "x"), ("c", " ", "y"), ("e", "f", "y")], ("text_a", "text_b", "label")
+    )
     assert complaints(train=pairs) == [f"p.csv:3 column 'text_b': the text is blank. {SKIP}"]
 
 
@@ -209,35 +260,70 @@ def test_the_dev_file_lacks_the_label_or_the_text() -> None:
 
 def test_labels_of_dev_that_train_does_not_have() -> None:
     write("dev.csv", [("x", 3), ("y", 6), ("z", 0)])
-    assert complaints(train=reviews(), dev="dev.csv") == [f"dev.csv:{line} column 'label': expected one of 1, 2, 3, 4, 5, got '{got}'. {SKIP}" for line, got in ((3, 6), (4, 0))]
+    assert complaints(train=reviews(), dev="dev.csv") == [
+        f"dev.csv:{line} column 'label': expected one of 1, 2, 3, 4, 5, got '{got}'. {SKIP}"
+        for line, got in ((3, 6), (4, 0))
+    ]
     data = load_task("reviews", train=reviews(), dev="dev.csv", on_bad_row="skip", seed=42)
     assert len(data.dev["dev"]) == 1
-    assert load_task("reviews", train=reviews(), dev="dev.csv", labels=list("0123456"), seed=42).labels.names == tuple("0123456")
+    assert load_task(
+        "reviews", train=reviews(), dev="dev.csv", labels=list("0123456"), seed=42
+    ).labels.names == tuple("0123456")
 
 
 def test_all_that_is_wrong_with_all_files_is_said_at_once() -> None:
-    write("train.csv", [("a", 1), ("b", 2), ("", 1), ("c", "five"), *((f"d{row}", row % 2 + 1) for row in range(40))])
+    write(
+        "train.csv",
+        [
+            ("a", 1),
+            ("b", 2),
+            ("", 1),
+            ("c", "five"),
+            *((f"d{row}", row % 2 + 1) for row in range(40)),
+        ],
+    )
     write("one.csv", [("x", 9)])
     Path("two.csv").write_text("text,label\nx,1,2\ny\n")
-    found = complaints(train="train.csv", dev={"one": "one.csv", "two": "two.csv", "three": "three.csv"})
-    assert [problem.split(": ")[0].split(" column")[0] for problem in found] == ["two.csv:2", "two.csv:3", "three.csv", "train.csv:4", "train.csv:5", "one.csv:2"]
+    found = complaints(
+        train="train.csv", dev={"one": "one.csv", "two": "two.csv", "three": "three.csv"}
+    )
+    assert [problem.split(": ")[0].split(" column")[0] for problem in found] == [
+        "two.csv:2",
+        "two.csv:3",
+        "three.csv",
+        "train.csv:4",
+        "train.csv:5",
+        "one.csv:2",
+    ]
 
 
 def test_a_dev_file_that_is_wrong_is_named_even_where_train_cannot_be_read() -> None:
     Path("dev.csv").write_text("text,label\nx,1,2\n")
-    assert [problem.split(":")[0] for problem in complaints(train="trian.csv", dev="dev.csv")] == ["trian.csv", "dev.csv"]
+    assert [problem.split(":")[0] for problem in complaints(train="trian.csv", dev="dev.csv")] == [
+        "trian.csv",
+        "dev.csv",
+    ]
 
 
 def test_the_same_file_twice_and_reserved_names() -> None:
     file = reviews()
-    assert any("two of data.train and data.dev are the same file" in problem for problem in complaints(train=file, dev=file))
+    assert any(
+        "two of data.train and data.dev are the same file" in problem
+        for problem in complaints(train=file, dev=file)
+    )
     reviews("b.csv", 10)
-    assert any("a dev set cannot be called 'test'" in problem for problem in complaints(train=file, dev={"test": "b.csv"}))
+    assert any(
+        "a dev set cannot be called 'test'" in problem
+        for problem in complaints(train=file, dev={"test": "b.csv"})
+    )
 
 
 def test_every_row_bad_is_an_error_even_with_skip() -> None:
     write("r.csv", [(" ", "a"), (" ", "b")])
-    assert complaints(train="r.csv", on_bad_row="skip")[0] == "r.csv: every row is bad; nothing is left to use."
+    assert (
+        complaints(train="r.csv", on_bad_row="skip")[0]
+        == "r.csv: every row is bad; nothing is left to use."
+    )
 
 
 def test_one_text_only_cannot_be_split() -> None:
@@ -245,7 +331,7 @@ def test_one_text_only_cannot_be_split() -> None:
     assert "all 10 rows hold the same text" in complaints(train="r.csv")[0]
 
 
-# ------------------------------------------------------------------------------------------------ the test file
+# ------------------------------------------------------------------------------------ the test file
 
 
 def test_the_test_file_is_never_opened_by_load_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,18 +354,29 @@ def test_the_test_file_is_never_opened_by_load_task(monkeypatch: pytest.MonkeyPa
     finally:
         watching = False
     assert (len(dataset), dataset.name) == (10, "test")
-    assert log == ["test file secret.csv is opened", f"test file secret.csv: 10 rows, sha256 {dataset.digest}"]
-    assert describe(data)["test"] == "secret.csv"
+    assert log == [
+        "test file secret.csv is opened",
+        f"test file secret.csv: 10 rows, sha256 {dataset.digest}",
+    ]
+    assert describe_task_data(data)["test"] == "secret.csv"
 
 
 def test_a_test_file_that_is_missing_or_also_train_or_dev() -> None:
     file = reviews()
     reviews("dev.csv", 10, "other")
     os.link("dev.csv", "link.csv")
-    assert complaints(train=file, test="none.csv")[0].startswith("none.csv: no such file (data.test).")
-    assert complaints(train=file, test=file) == ["reviews.csv: the test file is also the train file. Give the test rows a file of their own."]
-    assert complaints(train=file, dev="dev.csv", test="link.csv") == ["link.csv: the test file is also the dev file. Give the test rows a file of their own."]
-    with pytest.raises(DataError, match=r"task 'reviews' has no test file. Name one when training: --test FILE"):
+    assert complaints(train=file, test="none.csv")[0].startswith(
+        "none.csv: no such file (data.test)."
+    )
+    assert complaints(train=file, test=file) == [
+        "reviews.csv: the test file is also the train file. Give the test rows a file of their own."
+    ]
+    assert complaints(train=file, dev="dev.csv", test="link.csv") == [
+        "link.csv: the test file is also the dev file. Give the test rows a file of their own."
+    ]
+    with pytest.raises(
+        DataError, match=r"task 'reviews' has no test file. Name one when training: --test FILE"
+    ):
         open_test(load_task("reviews", train=file, seed=42), log=print)
 
 
@@ -289,7 +386,7 @@ def test_test_rows_that_occur_in_train_qualify_the_figures() -> None:
     assert open_test(data, log=print).notes == ("test: 85 of 101 rows also occur in the train set",)
 
 
-# ------------------------------------------------------------------------------------------------ evaluation and prediction
+# ------------------------------------------------------------------------ evaluation and prediction
 
 
 COLUMNS = Columns("text", None, "label", "binary", ("no", "yes"), False, {"no": 0, "yes": 1})
@@ -297,21 +394,31 @@ PAIR = Columns("a", "b", "label", "binary", ("no", "yes"), False, {"no": 0, "yes
 
 
 def test_a_labelled_file_with_a_column_to_slice_by() -> None:
-    write("new.csv", [("x", "no", "north"), ("", "yes", "south"), ("z", "yes", "west")], ("text", "label", "region"))
+    write(
+        "new.csv",
+        [("x", "no", "north"), ("", "yes", "south"), ("z", "yes", "west")],
+        ("text", "label", "region"),
+    )
     with pytest.raises(DataError, match=r"new.csv:3 column 'text': the text is blank"):
         labelled("new.csv", COLUMNS)
     dataset = labelled("new.csv", COLUMNS, on_bad_row="skip", keep=["region"])
     assert dataset.extra["region"].to_pylist() == ["north", "west"]
     assert dataset.rows.tolist() == [0, 2]
     assert dataset.notes[-1].startswith("new.csv: 1 bad row skipped")
-    with pytest.raises(DataError, match=r"new.csv: no column 'regoin' \(asked for\). Did you mean 'region'?"):
+    with pytest.raises(
+        DataError, match=r"new.csv: no column 'regoin' \(asked for\). Did you mean 'region'?"
+    ):
         labelled("new.csv", COLUMNS, keep=["regoin"])
 
 
 def test_texts_to_predict_come_row_by_row_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     write("new.csv", [(1, "B "), (2, ""), (3, "A")], ("id", "text"))
     dataset = unlabelled("new.csv", COLUMNS, normalise="minbert")
-    assert (dataset.texts.to_pylist(), dataset.targets, dataset.rows.tolist()) == (["b", "", "a"], None, [0, 1, 2])
+    assert (dataset.texts.to_pylist(), dataset.targets, dataset.rows.tolist()) == (
+        ["b", "", "a"],
+        None,
+        [0, 1, 2],
+    )
     assert unlabelled(["One", "", "two"], COLUMNS).texts.to_pylist() == ["One", "", "two"]
     assert unlabelled([], COLUMNS).texts.to_pylist() == []
     assert unlabelled([("x", "y"), ["z", "w"]], PAIR).pairs.to_pylist() == ["y", "w"]  # type: ignore[union-attr]
@@ -325,11 +432,16 @@ def test_texts_to_predict_come_row_by_row_in_order(monkeypatch: pytest.MonkeyPat
 
 def test_texts_to_predict_that_are_wrong() -> None:
     Path("new.csv").write_text("A text without a header\nanother one\n")
-    with pytest.raises(DataError, match=r"looks like a text, not like a column name\. Put the name on top: text"):
+    with pytest.raises(
+        DataError, match=r"looks like a text, not like a column name\. Put the name on top: text"
+    ):
         unlabelled("new.csv", COLUMNS)
     with pytest.raises(DataError) as caught:
         unlabelled(["x", None, 3], COLUMNS)  # type: ignore[list-item]
-    assert caught.value.problems == ("text 1: expected a string, got NoneType", "text 2: expected a string, got int")
+    assert caught.value.problems == (
+        "text 1: expected a string, got NoneType",
+        "text 2: expected a string, got int",
+    )
     with pytest.raises(DataError, match=r"text 0: expected a pair of texts"):
         unlabelled(["x"], PAIR)
     with pytest.raises(DataError, match=r"half of a surrogate pair"):
@@ -341,12 +453,29 @@ def test_texts_to_predict_that_are_wrong() -> None:
 
 def test_the_description_is_json_and_tells_rows_and_labels() -> None:
     data = load_task("reviews", train=reviews(), seed=42)
-    summary = json.loads(json.dumps(describe(data)))
-    assert summary["splits"]["train"] == {"path": "reviews.csv", "sha256": data.train.digest, "rows": 85, "label_counts": dict.fromkeys("12345", 17)}
+    summary = json.loads(json.dumps(describe_task_data(data)))
+    assert summary["splits"]["train"] == {
+        "path": "reviews.csv",
+        "sha256": data.train.digest,
+        "rows": 85,
+        "label_counts": dict.fromkeys("12345", 17),
+    }
     assert (summary["labels"], summary["columns"]["label"]) == (list("12345"), "label")
-    scores = describe(load_task("scores", train=write("scores.csv", [(f"text {row}", row / 4) for row in range(50)]), seed=42))
+    scores = describe_task_data(
+        load_task(
+            "scores",
+            train=write("scores.csv", [(f"text {row}", row / 4) for row in range(50)]),
+            seed=42,
+        )
+    )
     assert set(scores["splits"]["dev"]) == {"path", "sha256", "rows", "range", "mean"}
-    tags = describe(load_task("tags", train=write("tags.csv", [(f"text {row}", ["a;b", "b"][row % 2]) for row in range(40)]), seed=42))
+    tags = describe_task_data(
+        load_task(
+            "tags",
+            train=write("tags.csv", [(f"text {row}", ["a;b", "b"][row % 2]) for row in range(40)]),
+            seed=42,
+        )
+    )
     assert tags["splits"]["train"]["label_counts"] == {"a": 17, "b": 34}
 
 
@@ -375,14 +504,26 @@ def test_no_file_is_left_open_or_written(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_hundred_thousand_rows_load_in_little_memory() -> None:
     """26 MB of reviews, split and described: seconds, and a small multiple of the file."""
-    write("big.csv", [(f'No. {row}: "{"good, not great " * 15}"', row % 5 + 1) for row in range(100_000)])
+    write(
+        "big.csv",
+        [(f'No. {row}: "{"good, not great " * 15}"', row % 5 + 1) for row in range(100_000)],
+    )
     code = (
-        "import resource\nfrom encore.data.dataset import describe, load_task\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ndata = load_task('big', train='big.csv', seed=42)\ndescribe(data)\n"
-        "print(len(data.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, resource.getrusage(resource.RUSAGE_SELF).ru_utime)\n"
+        "import resource\nfrom encore.data.dataset import describe\nfrom encore.data.load "
+        "import load_task\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ndata = load_task('big', "
+        "train='big.csv', seed=42)\ndescribe(data)\n"
+        "print(len(data.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_utime)\n"
     )
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     n_rows, kilobytes, seconds = done.stdout.split()
     assert int(n_rows) == 85_000
     assert int(kilobytes) < 300_000
@@ -391,19 +532,57 @@ def test_a_hundred_thousand_rows_load_in_little_memory() -> None:
 
 def test_torch_is_not_imported() -> None:
     root = Path(__file__).resolve().parents[2]
-    code = "import sys, encore.data.dataset; print('torch' in sys.modules, 'huggingface_hub' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    code = (
+        "import sys, encore.data.dataset; print('torch' in sys.modules, 'huggingface_hub' "
+        "in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     assert done.stdout.split() == ["False", "False"]
 
 
-# ------------------------------------------------------------------------------------------------ anything at all
+# ---------------------------------------------------------------------------------- anything at all
 
 
 CELLS = st.one_of(
-    st.sampled_from(["", " ", "1", "2", "3", "5", "five", "1.0", "0.5", "nan", "inf", "1e400", "-1", "yes", "no", "Yes", "a;b", "b;c", ";", '["a"]', "[]", "[", "ok", "x\ny"]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "1",
+            "2",
+            "3",
+            "5",
+            "five",
+            "1.0",
+            "0.5",
+            "nan",
+            "inf",
+            "1e400",
+            "-1",
+            "yes",
+            "no",
+            "Yes",
+            "a;b",
+            "b;c",
+            ";",
+            '["a"]',
+            "[]",
+            "[",
+            "ok",
+            "x\ny",
+        ]
+    ),
     st.text(alphabet='ab ;,"\n[]1.é', max_size=6),
 )
-HEADS = st.sampled_from(["text", "label", "text_b", "stars", "sentence", "id", "x", "two\nlines", ""])
+HEADS = st.sampled_from(
+    ["text", "label", "text_b", "stars", "sentence", "id", "x", "two\nlines", ""]
+)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -420,14 +599,26 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(heads=st.lists(HEADS, min_size=1, max_size=4, unique=True), n_rows=st.integers(0, 12), options=OPTIONS, with_dev=st.booleans(), data=st.data())
-def test_any_table_gives_a_task_or_complaints(heads: list[str], n_rows: int, options: dict[str, Any], with_dev: bool, data: st.DataObject) -> None:
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    heads=st.lists(HEADS, min_size=1, max_size=4, unique=True),
+    n_rows=st.integers(0, 12),
+    options=OPTIONS,
+    with_dev=st.booleans(),
+    data=st.data(),
+)
+def test_any_table_gives_a_task_or_complaints(
+    heads: list[str], n_rows: int, options: dict[str, Any], with_dev: bool, data: st.DataObject
+) -> None:
     tables = [[[data.draw(CELLS) for _ in heads] for _ in range(n_rows)] for _ in range(2)]
     write("train.csv", tables[0], heads)
     write("dev.csv", tables[1], heads)
     try:
-        task = load_task("train", train="train.csv", dev="dev.csv" if with_dev else None, seed=1, **options)
+        task = load_task(
+            "train", train="train.csv", dev="dev.csv" if with_dev else None, seed=1, **options
+        )
     except (DataError, RecipeError) as error:
         wrong = [problem for problem in error.problems if not problem or "\n" in problem]
         assert not wrong
@@ -439,14 +630,17 @@ def check(task: TaskData) -> None:
     """What every task promises."""
     assert task.metrics
     assert all("\n" not in note for note in task.notes)
-    json.dumps(describe(task))
+    json.dumps(describe_task_data(task))
     for part in (task.train, *task.dev.values()):
         assert len(part) == len(part.rows) == len(part.targets) > 0  # type: ignore[arg-type]
         assert part.targets is not None
         assert np.isfinite(part.targets).all()
         assert all(text.strip() for text in part.texts.to_pylist())
         kind = task.labels.kind
-        shape, dtype = {"regression": ((), np.float32), "multilabel": ((len(task.labels.names),), np.float32)}.get(kind, ((), np.int64))
+        shape, dtype = {
+            "regression": ((), np.float32),
+            "multilabel": ((len(task.labels.names),), np.float32),
+        }.get(kind, ((), np.int64))
         assert part.targets.shape[1:] == shape
         assert part.targets.dtype == dtype
         if kind in ("binary", "multiclass"):
@@ -454,14 +648,40 @@ def check(task: TaskData) -> None:
             assert part.targets.max() < len(task.labels.names)
 
 
-TYPES: list[Any] = [pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.binary(), pa.null(), pa.int8(), pa.uint64(), pa.float16(), pa.bool_(), pa.date32()]
-TYPES += [pa.timestamp("us"), pa.duration("s"), pa.decimal128(5, 2), pa.list_(pa.string()), pa.list_(pa.int64()), pa.large_list(pa.string()), pa.list_(pa.list_(pa.string()))]
-TYPES += [pa.struct([("a", pa.string())]), pa.map_(pa.string(), pa.int64()), pa.string_view(), pa.time32("s"), pa.list_(pa.string(), 2)]
+TYPES: list[Any] = [
+    pa.large_string(),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.binary(),
+    pa.null(),
+    pa.int8(),
+    pa.uint64(),
+    pa.float16(),
+    pa.bool_(),
+    pa.date32(),
+]
+TYPES += [
+    pa.timestamp("us"),
+    pa.duration("s"),
+    pa.decimal128(5, 2),
+    pa.list_(pa.string()),
+    pa.list_(pa.int64()),
+    pa.large_list(pa.string()),
+    pa.list_(pa.list_(pa.string())),
+]
+TYPES += [
+    pa.struct([("a", pa.string())]),
+    pa.map_(pa.string(), pa.int64()),
+    pa.string_view(),
+    pa.time32("s"),
+    pa.list_(pa.string(), 2),
+]
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 @pytest.mark.parametrize("nulls", [False, True])
-def test_any_type_of_parquet_column_gives_a_task_or_complaints(kind: pa.DataType, nulls: bool) -> None:
+def test_any_type_of_parquet_column_gives_a_task_or_complaints(
+    kind: pa.DataType, nulls: bool
+) -> None:
     def value(row: int) -> Any:
         if nulls and row == 3:
             return None
@@ -471,7 +691,13 @@ def test_any_type_of_parquet_column_gives_a_task_or_complaints(kind: pa.DataType
             return ["a", "b"]
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             item = kind.value_type
-            return [["a"]] * (row % 2) if pa.types.is_list(item) else list(range(row % 3)) if pa.types.is_integer(item) else ["a", "b"][: row % 3]
+            return (
+                [["a"]] * (row % 2)
+                if pa.types.is_list(item)
+                else list(range(row % 3))
+                if pa.types.is_integer(item)
+                else ["a", "b"][: row % 3]
+            )
         if pa.types.is_struct(kind):
             return {"a": "x"}
         if pa.types.is_map(kind):
@@ -480,15 +706,31 @@ def test_any_type_of_parquet_column_gives_a_task_or_complaints(kind: pa.DataType
             return [b"\xff", b"a"][row % 2]
         if pa.types.is_boolean(kind):
             return bool(row % 2)
-        if pa.types.is_temporal(kind) and not pa.types.is_duration(kind) and not pa.types.is_time(kind):
+        if (
+            pa.types.is_temporal(kind)
+            and not pa.types.is_duration(kind)
+            and not pa.types.is_time(kind)
+        ):
             return datetime(2024, 1, row % 2 + 1)
-        if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        if (
+            pa.types.is_time(kind)
+            or pa.types.is_duration(kind)
+            or pa.types.is_decimal(kind)
+            or pa.types.is_integer(kind)
+            or pa.types.is_floating(kind)
+        ):
             return row % 2
         return "ab"[row % 2]
 
-    values = pa.array([value(row) for row in range(20)], kind if not pa.types.is_dictionary(kind) else pa.string())
+    values = pa.array(
+        [value(row) for row in range(20)], kind if not pa.types.is_dictionary(kind) else pa.string()
+    )
     values = values.dictionary_encode() if pa.types.is_dictionary(kind) else values
-    for columns in ({"text": [f"text {row}" for row in range(20)], "label": values}, {"text": values, "label": ["a", "b"] * 10}, {"x": [f"text {row}" for row in range(20)], "y z": values}):
+    for columns in (
+        {"text": [f"text {row}" for row in range(20)], "label": values},
+        {"text": values, "label": ["a", "b"] * 10},
+        {"x": [f"text {row}" for row in range(20)], "y z": values},
+    ):
         pq.write_table(pa.table(columns), "t.parquet")
         for on_bad_row in ("fail", "skip"):
             try:

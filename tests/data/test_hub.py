@@ -1,4 +1,6 @@
-"""Downloads against a small server on the loopback: the right file whole, or a clear line and nothing left behind."""
+"""Downloads against a small server on the loopback: the right file whole, or a clear line and
+nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from encore.data import tasks
-from encore.data.dataset import load_task
+from encore.data import named
 from encore.data.hub import cache_folder, download
+from encore.data.load import load_task
 from encore.errors import DataError
 
-CONTENT = bytes(range(256)) * 2000                                          # 512,000 bytes
+CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 REPO = "someone/files"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` as a Hugging Face data set; the first `deaths` transfers break off half way."""
+    """Serves `files` as a Hugging Face data set; the first `deaths` transfers break off half
+    way.
+    """
 
     daemon_threads = True
 
@@ -59,13 +63,22 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, *, body: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
         prefix = f"/datasets/{REPO}/resolve/main/"
-        data = self.server.files.get(self.path.removeprefix(prefix)) if self.path.startswith(prefix) else None
+        data = (
+            self.server.files.get(self.path.removeprefix(prefix))
+            if self.path.startswith(prefix)
+            else None
+        )
         status = 503 if self.server.failures else self.server.status
         self.server.failures = max(self.server.failures - 1, 0)
         if status is not None or data is None:
             self.send_response(status or 404)
             if status is None:
-                self.send_header("X-Error-Code", "EntryNotFound" if self.path.startswith(f"/datasets/{REPO}/") else "RepoNotFound")
+                self.send_header(
+                    "X-Error-Code",
+                    "EntryNotFound"
+                    if self.path.startswith(f"/datasets/{REPO}/")
+                    else "RepoNotFound",
+                )
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -102,11 +115,21 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HF_TOKEN"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HF_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("encore.data.hub._PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: None, time=time.time))   # it waits a second before it resumes
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: None, time=time.time)
+    )  # it waits a second before it resumes
     yield server
     server.shutdown()
     server.server_close()
@@ -114,7 +137,11 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
 
 def kept(tmp_path: Path) -> list[str]:
-    return sorted(str(path.relative_to(tmp_path / "cache")) for path in (tmp_path / "cache").rglob("*") if path.is_file() or path.name.startswith("."))
+    return sorted(
+        str(path.relative_to(tmp_path / "cache"))
+        for path in (tmp_path / "cache").rglob("*")
+        if path.is_file() or path.name.startswith(".")
+    )
 
 
 def test_a_good_file_is_kept_and_fetched_once(server: Server, tmp_path: Path) -> None:
@@ -128,8 +155,12 @@ def test_a_good_file_is_kept_and_fetched_once(server: Server, tmp_path: Path) ->
     assert kept(tmp_path) == ["data/rte/train.parquet"]
 
 
-def test_a_wrong_digest_is_refused_and_a_damaged_copy_replaced(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"expected sha256 {'0' * 64}, got {DIGEST}\. The file was not kept"):
+def test_a_wrong_digest_is_refused_and_a_damaged_copy_replaced(
+    server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        DataError, match=rf"expected sha256 {'0' * 64}, got {DIGEST}\. The file was not kept"
+    ):
         download("rte/train.parquet", sha256="0" * 64, repo=REPO)
     assert kept(tmp_path) == []
     place = tmp_path / "cache" / "data" / "rte" / "train.parquet"
@@ -138,17 +169,24 @@ def test_a_wrong_digest_is_refused_and_a_damaged_copy_replaced(server: Server, t
 
 
 def test_no_such_file_and_no_such_repository(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^rte/dev.parquet: from data set 'someone/files': the data set has no such file\."):
+    with pytest.raises(
+        DataError,
+        match=r"^rte/dev.parquet: from data set 'someone/files': the data set has no such file\.",
+    ):
         download("rte/dev.parquet", sha256=DIGEST, repo=REPO)
     with pytest.raises(DataError, match="'someone/else': no such data set at http://127"):
         download("rte/dev.parquet", sha256=DIGEST, repo="someone/else")
-    with pytest.raises(DataError, match="not a repository name; expected ENCORE_DATA_REPO=owner/name"):
+    with pytest.raises(
+        DataError, match="not a repository name; expected ENCORE_DATA_REPO=owner/name"
+    ):
         download("rte/dev.parquet", sha256=DIGEST, repo="some one/x/y")
     assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
-def test_a_transfer_that_dies_half_way_is_tried_again(deaths: int, server: Server, tmp_path: Path) -> None:
+def test_a_transfer_that_dies_half_way_is_tried_again(
+    deaths: int, server: Server, tmp_path: Path
+) -> None:
     server.deaths = deaths
     assert download("rte/train.parquet", sha256=DIGEST, repo=REPO).read_bytes() == CONTENT
     assert server.deaths == 0
@@ -161,7 +199,9 @@ def test_a_server_that_is_busy_at_first_is_asked_again(server: Server, tmp_path:
     assert server.failures == 0
 
 
-def test_a_server_that_always_dies_gives_one_line_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_always_dies_gives_one_line_and_leaves_nothing(
+    server: Server, tmp_path: Path
+) -> None:
     server.deaths = 10_000
     with pytest.raises(DataError) as caught:
         download("rte/train.parquet", sha256=DIGEST, repo=REPO)
@@ -171,7 +211,9 @@ def test_a_server_that_always_dies_gives_one_line_and_leaves_nothing(server: Ser
     assert kept(tmp_path) == []
 
 
-def test_a_server_error_and_no_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_error_and_no_server(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.status = 500
     with pytest.raises(DataError, match="failed 3 times"):
         download("rte/train.parquet", sha256=DIGEST, repo=REPO)
@@ -190,7 +232,9 @@ def test_what_a_killed_download_left_is_swept_a_day_later(server: Server, tmp_pa
     assert kept(tmp_path) == ["data/rte/.incoming-new", "data/rte/train.parquet"]
 
 
-def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(DataError, match="Set ENCORE_CACHE to a folder that can be written"):
         download("rte/train.parquet", sha256=DIGEST, repo=REPO)
@@ -204,19 +248,35 @@ def test_the_cache_is_in_the_home_folder_unless_asked(monkeypatch: pytest.Monkey
     assert cache_folder() == Path("/elsewhere")
 
 
-def test_a_named_task_comes_from_the_repository_that_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole way: nothing on the machine, ENCORE_DATA_REPO set, two small files with known digests."""
+def test_a_named_task_comes_from_the_repository_that_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: nothing on the machine, ENCORE_DATA_REPO set, two small files with known
+    digests.
+    """
     files = {}
     for split, n_rows in (("train", 20), ("dev", 10)):
-        table = pa.table({"text_a": [f"{split} {row}" for row in range(n_rows)], "text_b": ["b"] * n_rows, "label": [row % 2 for row in range(n_rows)]})
+        table = pa.table(
+            {
+                "text_a": [f"{split} {row}" for row in range(n_rows)],
+                "text_b": ["b"] * n_rows,
+                "label": [row % 2 for row in range(n_rows)],
+            }
+        )
         pq.write_table(table, tmp_path / f"{split}.parquet")
         data = (tmp_path / f"{split}.parquet").read_bytes()
         server.files[f"rte/{split}.parquet"] = data
         files[split] = (f"rte/{split}.parquet", hashlib.sha256(data).hexdigest())
-    monkeypatch.setattr(tasks, "NAMED", {**tasks.NAMED, "rte": replace(tasks.NAMED["rte"], files=files)})
+    monkeypatch.setattr(
+        named, "NAMED", {**named.NAMED, "rte": replace(named.NAMED["rte"], files=files)}
+    )
     monkeypatch.delenv("ENCORE_DATA", raising=False)
-    monkeypatch.setattr(tasks, "_folders", lambda: [])
-    with pytest.raises(DataError, match=r"task 'rte': rte/train.parquet is not on this machine .* Set ENCORE_DATA to a folder .*, or ENCORE_DATA_REPO"):
+    monkeypatch.setattr(named, "_folders", lambda: [])
+    with pytest.raises(
+        DataError,
+        match=r"task 'rte': rte/train.parquet is not on this machine .* Set ENCORE_DATA to a "
+        r"folder .*, or ENCORE_DATA_REPO",
+    ):
         load_task("rte", seed=42)
     monkeypatch.setenv("ENCORE_DATA_REPO", REPO)
     data = load_task("rte", seed=42)
@@ -224,4 +284,4 @@ def test_a_named_task_comes_from_the_repository_that_is_named(server: Server, tm
     assert data.train.digest == files["train"][1]
     server.status = 500
     monkeypatch.delenv("ENCORE_DATA_REPO")
-    assert len(load_task("rte", seed=42).train) == 20                       # from the cache, without asking anyone
+    assert len(load_task("rte", seed=42).train) == 20  # from the cache, without asking anyone

@@ -23,8 +23,16 @@ def drawn(kind: str, n_rows: int, seed: int) -> np.ndarray:
 
 
 @QUICK
-@given(kind=st.sampled_from(KINDS), n_rows=st.integers(2, 120), frac=st.floats(0.01, 0.99), seed=st.integers(0, 99), n_groups=st.integers(1, 120))
-def test_every_row_is_on_one_side_and_groups_stay_together(kind: str, n_rows: int, frac: float, seed: int, n_groups: int) -> None:
+@given(
+    kind=st.sampled_from(KINDS),
+    n_rows=st.integers(2, 120),
+    frac=st.floats(0.01, 0.99),
+    seed=st.integers(0, 99),
+    n_groups=st.integers(1, 120),
+)
+def test_every_row_is_on_one_side_and_groups_stay_together(
+    kind: str, n_rows: int, frac: float, seed: int, n_groups: int
+) -> None:
     groups = np.random.default_rng(seed).integers(0, n_groups, n_rows)
     train, dev = stratified_split(drawn(kind, n_rows, seed), kind, frac, seed, groups)
     assert np.array_equal(np.sort(np.concatenate([train, dev])), np.arange(n_rows))
@@ -36,7 +44,12 @@ def test_every_row_is_on_one_side_and_groups_stay_together(kind: str, n_rows: in
 
 
 @QUICK
-@given(kind=st.sampled_from(KINDS), n_rows=st.integers(1, 150), n=st.integers(1, 200), seed=st.integers(0, 99))
+@given(
+    kind=st.sampled_from(KINDS),
+    n_rows=st.integers(1, 150),
+    n=st.integers(1, 200),
+    seed=st.integers(0, 99),
+)
 def test_a_cut_has_exactly_as_many_rows_as_asked(kind: str, n_rows: int, n: int, seed: int) -> None:
     kept = stratified_subset(drawn(kind, n_rows, seed), kind, n, seed)
     assert len(kept) == len(set(kept.tolist())) == min(n, n_rows)
@@ -62,8 +75,12 @@ def test_the_dev_part_has_the_asked_size() -> None:
         assert len(dev) == 150, kind
 
 
-def test_rare_labels_of_a_multilabel_task_are_on_both_sides_where_a_random_split_misses_them() -> None:
-    """Iterative stratification against plain shuffling: mean deviation of the label shares over 20 seeds, and labels that dev lacks."""
+def test_rare_labels_of_a_multilabel_task_are_on_both_sides_where_a_random_split_misses_them() -> (
+    None
+):
+    """Iterative stratification against plain shuffling: mean deviation of the label shares over 20
+    seeds, and labels that dev lacks.
+    """
     targets = drawn("multilabel", 400, 3)
     share = targets.mean(axis=0)
     ours, shuffled, missing = [], [], 0
@@ -78,7 +95,9 @@ def test_rare_labels_of_a_multilabel_task_are_on_both_sides_where_a_random_split
 
 
 def test_iterative_stratification_deals_the_rarest_label_first_by_hand() -> None:
-    """Four rows carry the rare label 1 (all carry label 0 too), half of everything is wanted: two and two, and the other six three and three."""
+    """Four rows carry the rare label 1 (all carry label 0 too), half of everything is wanted: two
+    and two, and the other six three and three.
+    """
     targets = np.array([[1, 1]] * 4 + [[1, 0]] * 6, dtype=np.float32)
     for seed in range(10):
         train, dev = stratified_split(targets, "multilabel", 0.5, seed)
@@ -104,10 +123,19 @@ def test_the_seed_and_the_purpose_decide_and_nothing_else() -> None:
     targets = drawn("multiclass", 300, 0)
     first = stratified_split(targets, "multiclass", 0.2, 42, purpose="a")[1]
     np.random.seed(7)
-    assert np.array_equal(first, stratified_split(targets.copy(), "multiclass", 0.2, 42, purpose="a")[1])
-    assert not np.array_equal(first, stratified_split(targets, "multiclass", 0.2, 43, purpose="a")[1])
-    assert not np.array_equal(first, stratified_split(targets, "multiclass", 0.2, 42, purpose="b")[1])
-    assert not np.array_equal(stratified_subset(targets, "multiclass", 60, 42), stratified_subset(targets, "multiclass", 60, 43))
+    assert np.array_equal(
+        first, stratified_split(targets.copy(), "multiclass", 0.2, 42, purpose="a")[1]
+    )
+    assert not np.array_equal(
+        first, stratified_split(targets, "multiclass", 0.2, 43, purpose="a")[1]
+    )
+    assert not np.array_equal(
+        first, stratified_split(targets, "multiclass", 0.2, 42, purpose="b")[1]
+    )
+    assert not np.array_equal(
+        stratified_subset(targets, "multiclass", 60, 42),
+        stratified_subset(targets, "multiclass", 60, 43),
+    )
 
 
 def test_a_split_of_a_hundred_thousand_multilabel_rows_takes_seconds() -> None:

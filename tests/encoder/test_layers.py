@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from encore.dropout import Place, drawing, keep
+from encore.encoder.dropout import BatchOffset, drawing, keep_mask
 from encore.encoder.layers import LayerNorm, Linear, ResidualNorm
 
 
@@ -26,7 +26,7 @@ def test_residual_norm_is_layer_norm_of_the_sum(p: float, training: bool) -> Non
     layer = randomised(ResidualNorm(14, eps=1e-5, dropout=p)).train(training)
     x, y, direction = inputs()
     with drawing(3, 1):
-        (mask,), scale = keep([(23, 14)], p, "tokens", 14)
+        (mask,), scale = keep_mask([(23, 14)], p, "tokens", 14)
     factor = mask * scale if p and training else torch.ones(23, 14)
 
     def gradients(function):
@@ -36,7 +36,9 @@ def test_residual_norm_is_layer_norm_of_the_sum(p: float, training: bool) -> Non
         return out.detach(), *torch.autograd.grad((out * direction).sum(), leaves)
 
     got = gradients(layer)
-    expected = gradients(lambda a, b: F.layer_norm(a + b * factor, (14,), layer.weight, layer.bias, 1e-5))
+    expected = gradients(
+        lambda a, b: F.layer_norm(a + b * factor, (14,), layer.weight, layer.bias, 1e-5)
+    )
     assert len(got) == len(expected) == 5
     for ours, theirs in zip(got, expected, strict=True):
         assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -47,12 +49,16 @@ def test_residual_norm_draws_by_the_tokens_before_it() -> None:
     x, y, _ = inputs()
     with drawing(3, 1):
         whole = layer(x, y)
-    with drawing(3, 1, Place(tokens=9)):
+    with drawing(3, 1, BatchOffset(tokens=9)):
         part = layer(x[9:], y[9:])
     assert_close(part, whole[9:], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("layer", [ResidualNorm(14, eps=1e-5, dropout=0.3), LayerNorm(14), Linear(14, 14)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "layer",
+    [ResidualNorm(14, eps=1e-5, dropout=0.3), LayerNorm(14), Linear(14, 14)],
+    ids=lambda layer: type(layer).__name__,
+)
 def test_weights_and_their_gradients_stay_float32_when_bf16_flows(layer: torch.nn.Module) -> None:
     randomised(layer).train()
 
@@ -66,7 +72,9 @@ def test_weights_and_their_gradients_stay_float32_when_bf16_flows(layer: torch.n
         return out.detach(), x.grad, *(parameter.grad for parameter in layer.parameters())
 
     half, full = run(torch.bfloat16), run(torch.float32)
-    assert all(parameter.dtype == parameter.grad.dtype == torch.float32 for parameter in layer.parameters())
+    assert all(
+        parameter.dtype == parameter.grad.dtype == torch.float32 for parameter in layer.parameters()
+    )
     for a, b in zip(half, full, strict=True):
         assert (a.float() - b).norm() < 0.01 * b.norm()
 
@@ -76,7 +84,10 @@ def test_gradients_of_gain_and_bias_are_added_up_in_float32(bias: bool) -> None:
     """Over a few thousand tokens a sum in bf16 stops growing."""
     layer = randomised(LayerNorm(14, bias=bias))
     draw = torch.Generator().manual_seed(0)
-    x, direction = (1 + torch.randn(5000, 14, generator=draw)).bfloat16(), (1 + torch.randn(5000, 14, generator=draw)).bfloat16()
+    x, direction = (
+        (1 + torch.randn(5000, 14, generator=draw)).bfloat16(),
+        (1 + torch.randn(5000, 14, generator=draw)).bfloat16(),
+    )
     half = torch.autograd.grad(layer(x), [*layer.parameters()], direction)
     full = torch.autograd.grad(layer(x.float()), [*layer.parameters()], direction.float())
     assert len(half) == 1 + bias

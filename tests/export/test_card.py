@@ -1,4 +1,6 @@
-"""The model card: every figure from the run's files, nothing of this machine, and code that runs."""
+"""The model card: every figure from the run's files, nothing of this machine, and code that
+runs.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,20 @@ from huggingface_hub import ModelCard
 
 from encore import files
 from encore.export.card import Base, _about, _Paths, base_of
-from encore.export.check import answers
+from encore.export.check import reference_outputs
 from encore.export.write import write_export
-from encore.predict import load
-from encore.recipe import recipe_from
-from encore.run import read_result
+from encore.recipe.load import recipe_from
+from encore.runs.folder import read_result
+from encore.runs.predict import load
 from encore.types import LabelSpace
 
 from .conftest import KINDS
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def exported(request: pytest.FixtureRequest, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
+def exported(
+    request: pytest.FixtureRequest, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Path]:
     """(kind, run, folder)."""
     run = runs[request.param]
     model = load(run)
@@ -36,9 +40,13 @@ def exported(request: pytest.FixtureRequest, runs: dict[str, Path], tmp_path_fac
     return request.param, run, folder
 
 
-def test_the_code_in_it_runs_and_says_what_encore_says(exported: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_in_it_runs_and_says_what_encore_says(
+    exported: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind, run, folder = exported
-    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S
+    )
     monkeypatch.chdir(folder.parent)
     place: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -55,8 +63,12 @@ def test_the_code_in_it_runs_and_says_what_encore_says(exported: tuple[str, Path
     if kind == "regression":
         assert row == [{"label": "score", "score": pytest.approx(said.label, abs=1e-5)}]
     else:
-        assert {entry["label"]: entry["score"] for entry in row} == pytest.approx(said.probabilities, abs=1e-5)
-        assert [entry["score"] for entry in row] == sorted((entry["score"] for entry in row), reverse=True)
+        assert {entry["label"]: entry["score"] for entry in row} == pytest.approx(
+            said.probabilities, abs=1e-5
+        )
+        assert [entry["score"] for entry in row] == sorted(
+            (entry["score"] for entry in row), reverse=True
+        )
     assert ("encore.hf.register()" in code) is (kind != "multiclass")
 
 
@@ -66,12 +78,22 @@ def test_its_metadata_is_what_the_run_measured(exported: tuple[str, Path, Path])
     result, stored = read_result(run), files.read_json(run / "data.json")["train"]
     estimates = result.metrics["train"]["dev"]["model"]
     assert data.eval_results is not None
-    assert [(one.metric_name, one.metric_value) for one in data.eval_results] == [(_title(name), value.value) for name, value in estimates.items()]
-    assert [one.metric_args["interval_95"] for one in data.eval_results] == [[value.low, value.high] for value in estimates.values()]
-    assert {one.dataset_revision for one in data.eval_results} == {stored["splits"]["dev"]["sha256"]}
+    assert [(one.metric_name, one.metric_value) for one in data.eval_results] == [
+        (_title(name), value.value) for name, value in estimates.items()
+    ]
+    assert [one.metric_args["interval_95"] for one in data.eval_results] == [
+        [value.low, value.high] for value in estimates.values()
+    ]
+    assert {one.dataset_revision for one in data.eval_results} == {
+        stored["splits"]["dev"]["sha256"]
+    }
     assert {one.dataset_split for one in data.eval_results} == {"dev"}
     told = data.to_dict()
-    assert (told["pipeline_tag"], told["library_name"], data.model_name) == ("text-classification", "transformers", "a-model")
+    assert (told["pipeline_tag"], told["library_name"], data.model_name) == (
+        "text-classification",
+        "transformers",
+        "a-model",
+    )
 
 
 def _title(metric: str) -> str:
@@ -83,7 +105,10 @@ def _title(metric: str) -> str:
 def test_it_says_what_the_run_says(exported: tuple[str, Path, Path]) -> None:
     kind, run, folder = exported
     text = (folder / "README.md").read_text(encoding="utf-8")
-    stored, recipe = files.read_json(run / "data.json")["train"], files.read_json(run / "resolved.json")
+    stored, recipe = (
+        files.read_json(run / "data.json")["train"],
+        files.read_json(run / "resolved.json"),
+    )
     assert all(split["sha256"] in text for split in stored["splits"].values())
     assert "| seed | 42 |" in text
     assert f"| plan.lr | {recipe['plan']['lr']:g} |" in text
@@ -123,14 +148,20 @@ def test_an_epoch_that_was_chosen_flatters(vary: Callable[..., Path], tmp_path: 
     files.write_manifest(run, [run / name for name in files.read_json(run / files.MANIFEST)])
     model = load(run)
     write_export(model, model.task(), "hf", tmp_path, name="a-model")
-    assert "* keep: best chose the epoch by accuracy on dev, so these figures flatter a little." in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert (
+        "* keep: best chose the epoch by accuracy on dev, so these figures flatter a little."
+        in (tmp_path / "README.md").read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize(
     ("card", "licence"),
     [
         ("---\nlicense: apache-2.0\ntags: [a]\n---\n# x", {"license": "apache-2.0"}),
-        ("---\nlicense: other\nlicense_name: house\nlicense_link: LICENSE\n---\n", {"license": "other", "license_name": "house", "license_link": "LICENSE"}),
+        (
+            "---\nlicense: other\nlicense_name: house\nlicense_link: LICENSE\n---\n",
+            {"license": "other", "license_name": "house", "license_link": "LICENSE"},
+        ),
         ("---\nlicense:\n- mit\n- apache-2.0\n---\n", {}),
         ("# no front matter", {}),
         ("---\nlicense: [a\n---\n", {}),
@@ -138,7 +169,9 @@ def test_an_epoch_that_was_chosen_flatters(vary: Callable[..., Path], tmp_path: 
         (None, {}),
     ],
 )
-def test_the_bases_licence_is_what_its_card_says(card: str | None, licence: dict[str, str], tmp_path: Path) -> None:
+def test_the_bases_licence_is_what_its_card_says(
+    card: str | None, licence: dict[str, str], tmp_path: Path
+) -> None:
     base = tmp_path / "some-encoder"
     base.mkdir()
     if card is not None:
@@ -160,7 +193,9 @@ def test_licence_of_the_embedded_encoder_and_of_one_that_is_not_here() -> None:
     assert (gone.name, gone.repository, gone.licence) == ("my-bert", None, {})
 
 
-def test_metrics_have_the_names_that_the_hub_has_for_them(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_metrics_have_the_names_that_the_hub_has_for_them(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     model = load(runs["multiclass"])
     write_export(model, model.task(), "hf", tmp_path, name="a-model")
     told = ModelCard.load(tmp_path / "README.md").data
@@ -171,12 +206,20 @@ def test_metrics_have_the_names_that_the_hub_has_for_them(runs: dict[str, Path],
 
 
 def test_a_file_inside_a_folder_that_is_named_too_loses_both() -> None:
-    assert _Paths(["/here/data", "/here/data/dev.csv"]).of("rows of /here/data/dev.csv, of /here/data") == "rows of dev.csv, of data"
+    assert (
+        _Paths(["/here/data", "/here/data/dev.csv"]).of("rows of /here/data/dev.csv, of /here/data")
+        == "rows of dev.csv, of data"
+    )
 
 
-@pytest.mark.parametrize(("n_labels", "told"), [(20, "20 labels: 0, 1, "), (21, "18, 19 and 1 more")])
+@pytest.mark.parametrize(
+    ("n_labels", "told"), [(20, "20 labels: 0, 1, "), (21, "18, 19 and 1 more")]
+)
 def test_of_many_labels_the_first_twenty_are_told(n_labels: int, told: str) -> None:
-    task: Any = SimpleNamespace(labels=LabelSpace("multiclass", tuple(map(str, range(n_labels)))), columns=SimpleNamespace(text_pair=None))
+    task: Any = SimpleNamespace(
+        labels=LabelSpace("multiclass", tuple(map(str, range(n_labels)))),
+        columns=SimpleNamespace(text_pair=None),
+    )
     text = _about(task, Base("tiny", None, {}), "X", "hf")
     assert told in text
     assert ("more" in text) == (n_labels > 20)
@@ -184,7 +227,14 @@ def test_of_many_labels_the_first_twenty_are_told(n_labels: int, told: str) -> N
 
 def test_an_unknown_licence_is_called_unknown(runs: dict[str, Path], tmp_path: Path) -> None:
     model = load(runs["binary"])
-    write_export(model, model.task(), "hf", tmp_path, name="a-model", rounding=answers(model, model.task(), "hf").rounding)
+    write_export(
+        model,
+        model.task(),
+        "hf",
+        tmp_path,
+        name="a-model",
+        rounding=reference_outputs(model, model.task(), "hf").rounding,
+    )
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "Unknown: see the base model, tiny-bert." in text
     assert "license:" not in text

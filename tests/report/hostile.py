@@ -1,4 +1,6 @@
-"""Fifty texts that try to leave their place in a page: each has to be shown to the letter and to do nothing."""
+"""Fifty texts that try to leave their place in a page: each has to be shown to the letter and to do
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ HOSTILE = (
     "<meta http-equiv=refresh content='0;url=https://example.org'>",
     "<link rel=stylesheet href=https://example.org/x.css>",
     "<base href=https://example.org/>",
-    "<form action=https://example.org><input name=x autofocus onfocus=document.title='owned'></form>",
+    "<form action=https://example.org><input name=x autofocus "
+    "onfocus=document.title='owned'></form>",
     "<object data=https://example.org/x.swf></object>",
     "<embed src=https://example.org/x>",
     "<video><source onerror=document.title='owned'></video>",
@@ -30,7 +33,7 @@ HOSTILE = (
     "<!doctype html><html>",
     "&lt;script&gt;already escaped&lt;/script&gt;",
     "&amp; &#60; &#x3c; &nbsp; &notit;",
-    "\" onmouseover=\"document.title='owned'\" x=\"",
+    '" onmouseover="document.title=\'owned\'" x="',
     "' onmouseover='document.title=1' x='",
     "` onmouseover=document.title=1 `",
     "{{ 7 * 7 }} {% for x in y %} {# note #}",

@@ -1,4 +1,6 @@
-"""A report as its reader's program sees it: elements, attributes, text; with the standard library's parser."""
+"""A report as its reader's program sees it: elements, attributes, text; with the standard library's
+parser.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Element:
         return "".join(part if isinstance(part, str) else part.text for part in self.parts)
 
     def all(self, *tags: str) -> list[Element]:
-        """Every element below of these names, in the order of the page; of all names if none is given."""
+        """Every element below of these names, in the order of the page; of all names if none is
+        given.
+        """
         found = []
         for child in self.children:
             if not tags or child.tag in tags:

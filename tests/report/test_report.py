@@ -1,4 +1,6 @@
-"""`encore report`: what the page says is what the folder holds; whatever texts are in it, it stays one file that loads and runs nothing."""
+"""`encore report`: what the page says is what the folder holds; whatever texts are in it, it stays
+one file that loads and runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +22,58 @@ from report.reading import Element, csv_of, parsed
 
 from encore import files
 from encore.errors import DataError, EncoreError
-from encore.recipe import recipe_for_file
+from encore.recipe.load import recipe_for_file
 from encore.report import gather, search, sections
-from encore.report.write import _write_folder, report
+from encore.report.write import _write_folder, write_report
 
 KINDS = ("classes", "ordered", "tags", "values", "hostile")
-LABELS = ("<b>bold</b> & \"quoted\"", "$\\frac{1}{0}$ \\", "=1+1", "\u202eleft", "日本語")
+LABELS = ('<b>bold</b> & "quoted"', "$\\frac{1}{0}$ \\", "=1+1", "\u202eleft", "日本語")
 
 
 def made(tables: Tables, kind: str, folder: Path) -> Path:
     """A run of the tiny encoder on a task of this kind, in `folder`."""
-    from encore.prepare import prepare
-    from encore.run import execute
+    from encore.runs.execute import execute
+    from encore.runs.prepare import prepare
 
     folder.mkdir()
     if kind == "ordered":
         for name, n_rows, seed in (("train", 52, 1), ("dev", 61, 2)):
             texts, balance = sentences(n_rows, seed)
-            write_csv(folder / f"{name}.csv", {"text": texts, "stars": [value + 3 for value in balance]})
-        recipe = recipe_for_file(folder / "train.csv", (*tables.settings, "plan.epochs=2"), dev=str(folder / "dev.csv"), label="stars")
+            write_csv(
+                folder / f"{name}.csv", {"text": texts, "stars": [value + 3 for value in balance]}
+            )
+        recipe = recipe_for_file(
+            folder / "train.csv",
+            (*tables.settings, "plan.epochs=2"),
+            dev=str(folder / "dev.csv"),
+            label="stars",
+        )
     elif kind == "hostile":
         for name, texts in (("train", sentences(40, 1)[0]), ("dev", list(HOSTILE))):
             lines = [{"text": text, "kind": label} for text in texts for label in LABELS]
-            (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        recipe = recipe_for_file(folder / "train.jsonl", (*tables.settings, "plan.epochs=1"), dev=str(folder / "dev.jsonl"), label="kind", text="text")
+            (folder / f"{name}.jsonl").write_text(
+                "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+            )
+        recipe = recipe_for_file(
+            folder / "train.jsonl",
+            (*tables.settings, "plan.epochs=1"),
+            dev=str(folder / "dev.jsonl"),
+            label="kind",
+            text="text",
+        )
     else:
         shutil.copy(tables.train, folder / "train.csv")
         shutil.copy(tables.dev, folder / "dev.csv")
-        how: dict[str, Any] = {"classes": {"label": "verdict"}, "tags": {"label": "tags"}, "values": {"label": "score", "text_pair": "other"}}[kind]
-        recipe = recipe_for_file(folder / "train.csv", (*tables.settings, "plan.epochs=2"), **{"dev": str(folder / "dev.csv"), "text": "text", **how})
+        how: dict[str, Any] = {
+            "classes": {"label": "verdict"},
+            "tags": {"label": "tags"},
+            "values": {"label": "score", "text_pair": "other"},
+        }[kind]
+        recipe = recipe_for_file(
+            folder / "train.csv",
+            (*tables.settings, "plan.epochs=2"),
+            **{"dev": str(folder / "dev.csv"), "text": "text", **how},
+        )
     return execute(prepare(recipe), folder / "runs").folder
 
 
@@ -77,7 +102,7 @@ def make(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     def of(kind: str) -> Made:
         if kind not in found:
             run = made(tables, kind, place / kind)
-            html = report(run, n_mistakes=1_000).html.read_text(encoding="utf-8")
+            html = write_report(run, n_mistakes=1_000).html.read_text(encoding="utf-8")
             found[kind] = Made(run, html, parsed(html))
         return found[kind]
 
@@ -86,43 +111,83 @@ def make(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are numbers and words and an empty drawing, which is all that these tests need and takes no time."""
-    empty = '<svg width="1pt" height="1pt" viewBox="0 0 1 1" xmlns="http://www.w3.org/2000/svg"></svg>\n'
+    """Figures are numbers and words and an empty drawing, which is all that these tests need and
+    takes no time.
+    """
+    empty = (
+        '<svg width="1pt" height="1pt" viewBox="0 0 1 1" '
+        'xmlns="http://www.w3.org/2000/svg"></svg>\n'
+    )
     monkeypatch.setattr("encore.report.figures.svg", lambda name, draw, height: empty)
 
 
 def copied(made: Made, place: Path) -> Path:
-    """The folder with its data files and its run, elsewhere; the recipe in it still names the files where they were."""
+    """The folder with its data files and its run, elsewhere; the recipe in it still names the files
+    where they were.
+    """
     shutil.copytree(made.run, place / made.run.name)
     return place / made.run.name
 
 
-# --------------------------------------------------------------------------------------------------------------------------- what any page has to be
+# -------------------------------------------------------------------------- what any page has to be
 
 
 def assert_static(page: Element) -> None:
     """Nothing is loaded, nothing is run."""
-    assert not page.all("script", "iframe", "object", "embed", "base", "form", "img", "video", "audio", "animate", "foreignobject", "image")
+    assert not page.all(
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "img",
+        "video",
+        "audio",
+        "animate",
+        "foreignobject",
+        "image",
+    )
     for element in page.all():
         for name, value in element.attributes.items():
             assert not name.startswith("on"), element
-            if name in ("href", "src", "srcset", "action", "data", "xlink:href", "poster", "background"):
-                assert re.match(r"#|data:(,$|text/csv;)", value), f"<{element.tag} {name}={value[:60]}>"
+            if name in (
+                "href",
+                "src",
+                "srcset",
+                "action",
+                "data",
+                "xlink:href",
+                "poster",
+                "background",
+            ):
+                assert re.match(r"#|data:(,$|text/csv;)", value), (
+                    f"<{element.tag} {name}={value[:60]}>"
+                )
             if name not in ("href", "content"):
                 assert "://" not in value, f"<{element.tag} {name}={value[:60]}>"
             assert not re.search(r"url\((?!#)", value), f"<{element.tag} {name}={value[:60]}>"
     (style,) = page.all("style")
     assert not re.search(r"@import|url\(|://|expression", style.text)
-    (policy,) = [meta.attributes["content"] for meta in page.all("meta") if meta.attributes.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        meta.attributes["content"]
+        for meta in page.all("meta")
+        if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
 
 
 def assert_accessible(page: Element) -> None:
     assert page.one("html").attributes["lang"] == "en"
-    assert len(page.one("title").text if len(page.all("title")) == 1 else page.all("title")[0].text) > 5
+    assert (
+        len(page.one("title").text if len(page.all("title")) == 1 else page.all("title")[0].text)
+        > 5
+    )
     ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
     assert sorted(set(ids)) == sorted(ids)
-    named = {element.attributes["id"]: element for element in page.all() if "id" in element.attributes}
+    named = {
+        element.attributes["id"]: element for element in page.all() if "id" in element.attributes
+    }
     drawings = page.all("svg")
     assert len(drawings) == len(page.all("figure")) > 2
     for drawing in drawings:
@@ -144,12 +209,16 @@ def assert_accessible(page: Element) -> None:
         assert len(widths) == 1
     for element in page.all():
         for target in re.findall(r"url\(#([^)]*)\)", " ".join(element.attributes.values())) + [
-            value[1:] for name, value in element.attributes.items() if name == "href" and value.startswith("#")
+            value[1:]
+            for name, value in element.attributes.items()
+            if name == "href" and value.startswith("#")
         ]:
             assert target in named, target
     assert [link.attributes["href"] for link in page.one("nav").all("a")]
     boxes = [element for element in page.all("div") if element.attributes.get("class") == "box"]
-    assert all(box.attributes["tabindex"] == "0" and box.attributes["aria-label"] for box in boxes), "what scrolls can be reached with the keyboard"
+    assert all(
+        box.attributes["tabindex"] == "0" and box.attributes["aria-label"] for box in boxes
+    ), "what scrolls can be reached with the keyboard"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,7 +238,10 @@ def test_each_figure_is_there_as_svg_and_as_csv(make: Callable[[str], Made], kin
     one = make(kind)
     beside = one.run / "report_figures"
     names = [figure.attributes["id"] for figure in one.page.all("figure")]
-    assert {file.name for file in beside.iterdir()} == {"manifest.json", *(f"{name}{ending}" for name in names for ending in (".svg", ".csv"))}
+    assert {file.name for file in beside.iterdir()} == {
+        "manifest.json",
+        *(f"{name}{ending}" for name in names for ending in (".svg", ".csv")),
+    }
     assert files.wrong_files(beside) == []
     for name in names:
         with (beside / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -177,7 +249,9 @@ def test_each_figure_is_there_as_svg_and_as_csv(make: Callable[[str], Made], kin
         drawing = (beside / f"{name}.svg").read_text(encoding="utf-8")
         root = xml.fromstring(drawing)
         assert root.tag.endswith("svg")
-        assert "var(--" not in re.sub(r">[^<]*<", "><", drawing), "a file of its own has colours of its own"
+        assert "var(--" not in re.sub(r">[^<]*<", "><", drawing), (
+            "a file of its own has colours of its own"
+        )
         assert not re.search(r"<(metadata|script|image)|<!--|Matplotlib", drawing)
         assert root.findall(".//{http://www.w3.org/2000/svg}text"), "text is text"
 
@@ -186,26 +260,36 @@ def test_every_colour_of_a_drawing_follows_the_page(make: Callable[[str], Made])
     for kind in KINDS:
         for drawing in make(kind).page.all("svg"):
             for element in drawing.all():
-                said = " ".join(value for name, value in element.attributes.items() if name in ("style", "fill", "stroke"))
+                said = " ".join(
+                    value
+                    for name, value in element.attributes.items()
+                    if name in ("style", "fill", "stroke")
+                )
                 assert not re.search(r"#[0-9a-fA-F]{3,8}\b|rgb", said), said
     assert "var(--ink)" in make("classes").html
     assert "prefers-color-scheme: dark" in make("classes").html
 
 
-# ------------------------------------------------------------------------------------------------------------------------------------------ a run
+# -------------------------------------------------------------------------------------------- a run
 
 
 def test_data_and_what_qualifies_it_come_first(make: Callable[[str], Made]) -> None:
     one = make("classes")
     lead, main = one.page.one("header"), one.page.one("main")
     for split in ("train", "dev"):
-        stored = one.stored("data.json")["verdict" if "verdict" in one.stored("data.json") else "train"]["splits"][split]
+        stored = one.stored("data.json")[
+            "verdict" if "verdict" in one.stored("data.json") else "train"
+        ]["splits"][split]
         assert stored["sha256"][:16] in lead.text
         assert Path(stored["path"]).name in lead.text
     assert all(note in lead.text for note in one.stored("results.json")["notes"])
     assert one.html.index("<header>") < one.html.index("<main>")
     assert [heading.text for heading in main.all("h2")] == [
-        "What was found", "Where it is right and where not", "What it cost", "Where it was computed", "To repeat it",
+        "What was found",
+        "Where it is right and where not",
+        "What it cost",
+        "Where it was computed",
+        "To repeat it",
     ]
 
 
@@ -214,64 +298,127 @@ def test_figures_are_those_of_the_results(make: Callable[[str], Made]) -> None:
     stored = one.stored("results.json")
     (sets,) = stored["metrics"].values()
     found = csv_of(one.page, "results-dev")
-    assert [(row["predictor"], float(row["accuracy"]), float(row["low"]), float(row["high"])) for row in found] == [
-        (who, of["accuracy"]["value"], of["accuracy"]["low"], of["accuracy"]["high"]) for who, of in sets["dev"].items()
+    assert [
+        (row["predictor"], float(row["accuracy"]), float(row["low"]), float(row["high"]))
+        for row in found
+    ] == [
+        (who, of["accuracy"]["value"], of["accuracy"]["low"], of["accuracy"]["high"])
+        for who, of in sets["dev"].items()
     ]
     epochs = [json.loads(line) for line in (one.run / "metrics.jsonl").read_text().splitlines()]
     (task,) = stored["metrics"]
     curves = csv_of(one.page, "learning-dev")
     assert [(int(row["epoch"]), float(row["train"]), float(row["dev"])) for row in curves] == [
-        (line["epoch"], line["train"][task]["accuracy"], line["dev"][task]["dev"]["accuracy"]) for line in epochs
+        (line["epoch"], line["train"][task]["accuracy"], line["dev"][task]["dev"]["accuracy"])
+        for line in epochs
     ]
     import pyarrow.parquet as pq
 
-    kept = pq.read_table(one.run / "predictions" / task / f"dev-{stored['epoch']}.parquet").to_pylist()
-    truth, said = np.array([row["label"] for row in kept]), np.array([np.argmax(row["scores"]) for row in kept])
-    counts = {(row["truth"], row["predicted"]): int(row["rows"]) for row in csv_of(one.page, "confusion-dev")}
-    assert counts == {(str(t + 1), str(s + 1)): int(((truth == t) & (said == s)).sum()) for t in range(5) for s in range(5)}
+    kept = pq.read_table(
+        one.run / "predictions" / task / f"dev-{stored['epoch']}.parquet"
+    ).to_pylist()
+    truth, said = (
+        np.array([row["label"] for row in kept]),
+        np.array([np.argmax(row["scores"]) for row in kept]),
+    )
+    counts = {
+        (row["truth"], row["predicted"]): int(row["rows"])
+        for row in csv_of(one.page, "confusion-dev")
+    }
+    assert counts == {
+        (str(t + 1), str(s + 1)): int(((truth == t) & (said == s)).sum())
+        for t in range(5)
+        for s in range(5)
+    }
     steps = {int(row["classes_off"]): int(row["rows"]) for row in csv_of(one.page, "distances-dev")}
-    assert {step: n for step, n in steps.items() if n} == {int(step): int(n) for step, n in zip(*np.unique(said - truth, return_counts=True), strict=True)}
-    right = sum(int(row["claims"]) * float(row["came_true"]) for row in csv_of(one.page, "calibration-dev") if row["came_true"])
+    assert {step: n for step, n in steps.items() if n} == {
+        int(step): int(n)
+        for step, n in zip(*np.unique(said - truth, return_counts=True), strict=True)
+    }
+    right = sum(
+        int(row["claims"]) * float(row["came_true"])
+        for row in csv_of(one.page, "calibration-dev")
+        if row["came_true"]
+    )
     assert right == pytest.approx((said == truth).sum())
     by_length = csv_of(one.page, "lengths-dev")
     assert len(by_length) == 3
     assert sum(int(row["rows"]) for row in by_length) == 61
-    assert sum(int(row["rows"]) * float(row["accuracy"]) for row in by_length) == pytest.approx((said == truth).sum())
+    assert sum(int(row["rows"]) * float(row["accuracy"]) for row in by_length) == pytest.approx(
+        (said == truth).sum()
+    )
     assert len(one.page.all("ol")[-1].children) == (said != truth).sum()
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_several_dev_sets_keep_apart(tables: Tables, tmp_path: Path) -> None:
-    from encore.prepare import prepare
-    from encore.recipe import recipe_from
-    from encore.run import execute
+    from encore.recipe.load import recipe_from
+    from encore.runs.execute import execute
+    from encore.runs.prepare import prepare
 
     shutil.copy(tables.dev, tmp_path / "far.csv")
-    data = {"train": str(tables.train), "text": "text", "label": "verdict", "dev": {"near": str(tables.dev), "far": str(tmp_path / "far.csv")}}
-    run = execute(prepare(recipe_from({"tasks": {"verdict": {"data": data}}}, (*tables.settings, "plan.epochs=1"))), tmp_path).folder
-    page = parsed(report(run).html.read_text(encoding="utf-8"))
+    data = {
+        "train": str(tables.train),
+        "text": "text",
+        "label": "verdict",
+        "dev": {"near": str(tables.dev), "far": str(tmp_path / "far.csv")},
+    }
+    run = execute(
+        prepare(
+            recipe_from({"tasks": {"verdict": {"data": data}}}, (*tables.settings, "plan.epochs=1"))
+        ),
+        tmp_path,
+    ).folder
+    page = parsed(write_report(run).html.read_text(encoding="utf-8"))
     assert_static(page)
     assert_accessible(page)
     assert [figure.attributes["id"] for figure in page.all("figure")] == [
-        "results-near", "results-far", "learning-near", "confusion-near", "calibration-near", "learning-far", "confusion-far", "calibration-far",
+        "results-near",
+        "results-far",
+        "learning-near",
+        "confusion-near",
+        "calibration-near",
+        "learning-far",
+        "confusion-far",
+        "calibration-far",
     ]
-    assert [heading.text for heading in page.one("main").all("h2")][1:3] == ["verdict, near", "verdict, far"]
+    assert [heading.text for heading in page.one("main").all("h2")][1:3] == [
+        "verdict, near",
+        "verdict, far",
+    ]
     assert csv_of(page, "confusion-near") == csv_of(page, "confusion-far")
 
 
 def test_lengths_are_counted_in_tokens_as_the_model_reads_them(make: Callable[[str], Made]) -> None:
     one = make("ordered")
     with (one.data / "dev.csv").open(encoding="utf-8", newline="") as file:
-        words = [len(row["text"].split()) + 2 for row in csv.DictReader(file)]          # every word is one piece; [CLS] and [SEP]
-    spans = [tuple(map(int, (row["tokens"].split("–") * 2)[:2])) for row in csv_of(one.page, "lengths-dev")]
+        words = [
+            len(row["text"].split()) + 2 for row in csv.DictReader(file)
+        ]  # every word is one piece; [CLS] and [SEP]
+    spans = [
+        tuple(map(int, (row["tokens"].split("–") * 2)[:2]))
+        for row in csv_of(one.page, "lengths-dev")
+    ]
     assert (spans[0][0], spans[-1][1]) == (min(words), max(words))
-    assert [int(row["rows"]) for row in csv_of(one.page, "lengths-dev")] == [sum(low <= n <= high for n in words) for low, high in spans]
+    assert [int(row["rows"]) for row in csv_of(one.page, "lengths-dev")] == [
+        sum(low <= n <= high for n in words) for low, high in spans
+    ]
 
 
 def test_each_kind_of_task_has_its_figures(make: Callable[[str], Made]) -> None:
-    names = {kind: [figure.attributes["id"] for figure in make(kind).page.all("figure")] for kind in KINDS}
+    names = {
+        kind: [figure.attributes["id"] for figure in make(kind).page.all("figure")]
+        for kind in KINDS
+    }
     assert names["classes"] == ["results-dev", "learning-dev", "confusion-dev", "calibration-dev"]
-    assert names["ordered"] == ["results-dev", "learning-dev", "confusion-dev", "distances-dev", "calibration-dev", "lengths-dev"]
+    assert names["ordered"] == [
+        "results-dev",
+        "learning-dev",
+        "confusion-dev",
+        "distances-dev",
+        "calibration-dev",
+        "lengths-dev",
+    ]
     assert names["tags"] == ["results-dev", "learning-dev", "calibration-dev"]
     assert names["values"] == ["results-dev", "learning-dev", "scatter-dev"]
 
@@ -289,40 +436,62 @@ def test_mistakes_have_their_texts_and_where_they_stand(make: Callable[[str], Ma
     one = make("values")
     with (one.data / "dev.csv").open(encoding="utf-8", newline="") as file:
         rows = dict(enumerate(csv.DictReader(file), 2))
-    assert "The most wrong first, by the size of the error; lines of dev.csv." in one.page.one("main").text
+    assert (
+        "The most wrong first, by the size of the error; lines of dev.csv."
+        in one.page.one("main").text
+    )
     errors = []
     for item in one.page.all("ol")[-1].children:
         facts = {part.one("dt").text: part.one("dd").text for part in item.one("dl").children}
         line = int(facts["line"])
-        assert [quoted.text for quoted in item.all("q")] == [rows[line]["text"], rows[line]["other"]]
+        assert [quoted.text for quoted in item.all("q")] == [
+            rows[line]["text"],
+            rows[line]["other"],
+        ]
         assert float(facts["truth"]) == pytest.approx(float(rows[line]["score"]))
         errors.append(abs(float(facts["difference"])))
     assert len(errors) == len(rows)
     assert errors == sorted(errors, reverse=True)
 
 
-def test_what_the_pooling_looked_at_is_marked(tables: Tables, make: Callable[[str], Made], tmp_path: Path) -> None:
+def test_what_the_pooling_looked_at_is_marked(
+    tables: Tables, make: Callable[[str], Made], tmp_path: Path
+) -> None:
     """Words above the average are marked, the heaviest in full, and the text stays what it is."""
     import encore
-    from encore.prepare import prepare
-    from encore.run import execute
+    from encore.runs.execute import execute
+    from encore.runs.prepare import prepare
 
     recipe = tables.recipe("pooling=attention", "plan.epochs=2")
     run = execute(prepare(recipe), tmp_path).folder
-    page = parsed(report(run).html.read_text(encoding="utf-8"))
+    page = parsed(write_report(run).html.read_text(encoding="utf-8"))
     assert_static(page)
     texts = [one.text for one in page.all("q")]
     explained = encore.load(run).explain(texts)
     assert len(texts) > 3
-    for quoted, item, one in zip(page.all("q"), page.all("ol")[-1].children, explained, strict=True):
+    for quoted, item, one in zip(
+        page.all("q"), page.all("ol")[-1].children, explained, strict=True
+    ):
         weights = [word.weight for word in one.texts[0].words]
         average, top = np.mean(weights), max(weights)
-        marks = [(mark.text, int(mark.attributes["style"].removeprefix("--strength: ").removesuffix("%"))) for mark in quoted.all("mark")]
-        assert [text for text, _ in marks] == [word.word for word in one.texts[0].words if word.weight > average]
-        strengths = [100 * (weight - average) / (top - average) for weight in weights if weight > average]
+        marks = [
+            (
+                mark.text,
+                int(mark.attributes["style"].removeprefix("--strength: ").removesuffix("%")),
+            )
+            for mark in quoted.all("mark")
+        ]
+        assert [text for text, _ in marks] == [
+            word.word for word in one.texts[0].words if word.weight > average
+        ]
+        strengths = [
+            100 * (weight - average) / (top - average) for weight in weights if weight > average
+        ]
         assert [strength for _, strength in marks] == pytest.approx(strengths, abs=0.51)
         facts = {part.one("dt").text: part.one("dd").text for part in item.one("dl").children}
-        assert facts["looked at"].startswith(f"{one.strongest(1)[0].word} {100 * one.strongest(1)[0].weight:.0f} %")
+        assert facts["looked at"].startswith(
+            f"{one.strongest(1)[0].word} {100 * one.strongest(1)[0].weight:.0f} %"
+        )
     with tables.dev.open(encoding="utf-8", newline="") as file:
         assert set(texts) <= {row["text"] for row in csv.DictReader(file)}
 
@@ -340,43 +509,87 @@ def test_hostile_labels_are_shown_to_the_letter(make: Callable[[str], Made]) -> 
     assert told == set(LABELS)
     for label in LABELS:
         short = label.replace("\u202e", "\ufffd")
-        assert any(text.rstrip("…") and short.startswith(text.rstrip("…")) for text in drawn), (label, drawn)
+        assert any(text.rstrip("…") and short.startswith(text.rstrip("…")) for text in drawn), (
+            label,
+            drawn,
+        )
 
 
 def test_characters_that_no_page_can_hold_are_shown_as_such() -> None:
     from encore.report.page import Mistake, Mistakes, Page, Section, render
 
-    block = Mistakes((Mistake((("truth", "a\x00b"),), ((("bell \x07, escape \x1b[31m, half \ud800, fine\ttab\n", None),),)),))
-    page = parsed(render(Page("t\x01", "about", "name", (), (Section("part", (block,)),))).encode().decode())
+    block = Mistakes(
+        (
+            Mistake(
+                (("truth", "a\x00b"),),
+                ((("bell \x07, escape \x1b[31m, half \ud800, fine\ttab\n", None),),),
+            ),
+        )
+    )
+    page = parsed(
+        render(Page("t\x01", "about", "name", (), (Section("part", (block,)),))).encode().decode()
+    )
     assert page.one("q").text == "bell \ufffd, escape \ufffd[31m, half \ufffd, fine\ttab\n"
     assert page.one("h1").text == "t\ufffd"
 
 
-def test_two_names_that_a_file_name_cannot_tell_apart_are_two_figures(make: Callable[[str], Made]) -> None:
+def test_two_names_that_a_file_name_cannot_tell_apart_are_two_figures(
+    make: Callable[[str], Made],
+) -> None:
     from encore.report.figures import scatter
     from encore.report.page import Page, Section, distinct, figures_of
 
-    drawn = [scatter("scatter-a-b", np.arange(3.0), np.arange(3.0), where=where) for where in ("a b", "a-b")]
-    page = distinct(Page("t", "a", "n", (), (Section("one", (drawn[0],)), Section("two", (), (Section("three", (drawn[1],)),)))))
+    drawn = [
+        scatter("scatter-a-b", np.arange(3.0), np.arange(3.0), where=where)
+        for where in ("a b", "a-b")
+    ]
+    page = distinct(
+        Page(
+            "t",
+            "a",
+            "n",
+            (),
+            (Section("one", (drawn[0],)), Section("two", (), (Section("three", (drawn[1],)),))),
+        )
+    )
     assert [figure.name for figure in figures_of(page)] == ["scatter-a-b", "scatter-a-b-2"]
 
 
-# ----------------------------------------------------------------------------------------------------------------------------------- same bytes
+# --------------------------------------------------------------------------------------- same bytes
 
 
-def test_the_same_folder_gives_the_same_bytes(make: Callable[[str], Made], warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another process, with other hashes, in another working directory, and whatever matplotlib is told to look like."""
+def test_the_same_folder_gives_the_same_bytes(
+    make: Callable[[str], Made], warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another process, with other hashes, in another working directory, and whatever matplotlib
+    is told to look like.
+    """
     import matplotlib
 
     one = make("ordered")
-    outcome = warm.run(["report", one.run, "-o", tmp_path / "again.html", "--mistakes", "1000", "--json"])
+    outcome = warm.run(
+        ["report", one.run, "-o", tmp_path / "again.html", "--mistakes", "1000", "--json"]
+    )
     assert (outcome.code, outcome.err) == (0, "")
-    assert json.loads(outcome.out) == {"report": f"{tmp_path}/again.html", "figures": f"{tmp_path}/again_figures", "n_figures": 6, "notes": []}
+    assert json.loads(outcome.out) == {
+        "report": f"{tmp_path}/again.html",
+        "figures": f"{tmp_path}/again_figures",
+        "n_figures": 6,
+        "notes": [],
+    }
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == one.html
     monkeypatch.chdir(tmp_path)
-    for name, value in {"font.size": 31, "svg.fonttype": "path", "xtick.direction": "in", "lines.markeredgewidth": 3}.items():
+    for name, value in {
+        "font.size": 31,
+        "svg.fonttype": "path",
+        "xtick.direction": "in",
+        "lines.markeredgewidth": 3,
+    }.items():
         monkeypatch.setitem(matplotlib.rcParams, name, value)
-    assert report(one.run, "third.html", n_mistakes=1_000).html.read_text(encoding="utf-8") == one.html
+    assert (
+        write_report(one.run, "third.html", n_mistakes=1_000).html.read_text(encoding="utf-8")
+        == one.html
+    )
     assert matplotlib.rcParams["font.size"] == 31
     for file in (one.run / "report_figures").iterdir():
         assert (tmp_path / "again_figures" / file.name).read_bytes() == file.read_bytes()
@@ -385,28 +598,30 @@ def test_the_same_folder_gives_the_same_bytes(make: Callable[[str], Made], warm:
 def test_a_report_is_no_part_of_the_run(make: Callable[[str], Made], tmp_path: Path) -> None:
     one = make("classes")
     assert files.wrong_files(one.run) == []
-    assert gather.run(one.run).result.folder == one.run
+    assert gather.gather_run(one.run).result.folder == one.run
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_an_earlier_report_left_is_removed_and_nothing_else(make: Callable[[str], Made], tmp_path: Path) -> None:
+def test_what_an_earlier_report_left_is_removed_and_nothing_else(
+    make: Callable[[str], Made], tmp_path: Path
+) -> None:
     run = copied(make("values"), tmp_path)
     beside = run / "report_figures"
     (beside / "mine.csv").write_text("mine")
     (beside / "old.svg").write_text("old")
     files.write_manifest(beside, [beside / "old.svg", beside / "scatter-dev.svg"])
-    report(run)
+    write_report(run)
     assert (beside / "mine.csv").read_text() == "mine"
     assert not (beside / "old.svg").exists()
     assert (beside / "scatter-dev.svg").exists()
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------- what is missing
+# ---------------------------------------------------------------------------------- what is missing
 
 
 def unavailable(run: Path, make: Made) -> str:
     """The line that a report of `run` says of texts."""
-    written = report(run)
+    written = write_report(run)
     page = parsed(written.html.read_text(encoding="utf-8"))
     (note,) = written.notes
     assert note in page.one("header").text
@@ -419,46 +634,66 @@ def unavailable(run: Path, make: Made) -> str:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_its_data_file_a_report_says_so_in_one_line(make: Callable[[str], Made], tmp_path: Path) -> None:
+def test_without_its_data_file_a_report_says_so_in_one_line(
+    make: Callable[[str], Made], tmp_path: Path
+) -> None:
     one = make("ordered")
     run = copied(one, tmp_path)
     before = (one.data / "dev.csv").read_bytes()
     try:
         (one.data / "dev.csv").unlink()
-        assert re.search(r"dev: no texts are shown and no lengths: .*dev\.csv: no such file", unavailable(run, one))
+        assert re.search(
+            r"dev: no texts are shown and no lengths: .*dev\.csv: no such file",
+            unavailable(run, one),
+        )
         (one.data / "dev.csv").write_bytes(before.replace(b"lamp", b"LAMP"))
-        assert re.search(r"dev\.csv is not the file any more that the run was measured on \(its sha256 was [0-9a-f]{12}…\)", unavailable(run, one))
+        assert re.search(
+            r"dev\.csv is not the file any more that the run was measured on \(its sha256 was "
+            r"[0-9a-f]{12}…\)",
+            unavailable(run, one),
+        )
     finally:
         (one.data / "dev.csv").write_bytes(before)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_rows_that_came_through_standard_input_are_gone(make: Callable[[str], Made], tmp_path: Path) -> None:
+def test_rows_that_came_through_standard_input_are_gone(
+    make: Callable[[str], Made], tmp_path: Path
+) -> None:
     one = make("ordered")
     run = copied(one, tmp_path)
     text = (run / "recipe.yaml").read_text(encoding="utf-8")
     (run / "recipe.yaml").write_text(re.sub(r"train: \S+?,", "train: '-',", text), encoding="utf-8")
     manifest = files.read_json(run / files.MANIFEST)
-    files.write_json(run / files.MANIFEST, manifest | {"recipe.yaml": files.sha256(run / "recipe.yaml")})
+    files.write_json(
+        run / files.MANIFEST, manifest | {"recipe.yaml": files.sha256(run / "recipe.yaml")}
+    )
     assert "came through standard input" in unavailable(run, one)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_model_and_costs_a_report_says_less(make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_model_and_costs_a_report_says_less(
+    make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run of a comparison on a machine that does not have the encoder."""
     run = copied(make("ordered"), tmp_path)
     shutil.rmtree(run / "model")
     (run / "environment.json").unlink()
     manifest = files.read_json(run / files.MANIFEST)
-    files.write_json(run / files.MANIFEST, {name: digest for name, digest in manifest.items() if not name.startswith("model/")})
+    files.write_json(
+        run / files.MANIFEST,
+        {name: digest for name, digest in manifest.items() if not name.startswith("model/")},
+    )
 
     def gone(name: str, **_: object) -> None:
         raise DataError(f"encoder '{name}': not here.")
 
     monkeypatch.setattr("encore.encoder.load.locate", gone)
-    written = report(run)
+    written = write_report(run)
     page = parsed(written.html.read_text(encoding="utf-8"))
-    assert [re.sub(r"'.*'", "'…'", note) for note in written.notes] == ["train: no score by length: the tokenizer of encoder '…' is not here, or another one."]
+    assert [re.sub(r"'.*'", "'…'", note) for note in written.notes] == [
+        "train: no score by length: the tokenizer of encoder '…' is not here, or another one."
+    ]
     assert "distances-dev" in {figure.attributes["id"] for figure in page.all("figure")}
     assert len(page.all("q")) == 10
     assert "not known: neither weights nor encoder are here" in page.one("main").text
@@ -466,7 +701,9 @@ def test_without_model_and_costs_a_report_says_less(make: Callable[[str], Made],
 
 
 @pytest.mark.parametrize("with_model", [True, False])
-def test_parameters_are_counted(make: Callable[[str], Made], tmp_path: Path, with_model: bool) -> None:
+def test_parameters_are_counted(
+    make: Callable[[str], Made], tmp_path: Path, with_model: bool
+) -> None:
     import safetensors.numpy
 
     run = copied(make("classes"), tmp_path)
@@ -474,30 +711,51 @@ def test_parameters_are_counted(make: Callable[[str], Made], tmp_path: Path, wit
     if not with_model:
         shutil.rmtree(run / "model")
         manifest = files.read_json(run / files.MANIFEST)
-        files.write_json(run / files.MANIFEST, {name: digest for name, digest in manifest.items() if not name.startswith("model/")})
-    assert gather.parameters(gather.run(run)) == sum(tensor.size for tensor in weights.values())
+        files.write_json(
+            run / files.MANIFEST,
+            {name: digest for name, digest in manifest.items() if not name.startswith("model/")},
+        )
+    assert gather.parameters(gather.gather_run(run)) == sum(
+        tensor.size for tensor in weights.values()
+    )
 
 
 def test_a_time_is_told_once() -> None:
-    assert [sections._time(seconds) for seconds in (30.71, 187.2, 9000)] == ["30.7 s", "3 min (187 s)", "2.5 h (9,000 s)"]
+    assert [sections._time(seconds) for seconds in (30.71, 187.2, 9000)] == [
+        "30.7 s",
+        "3 min (187 s)",
+        "2.5 h (9,000 s)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda run: (run / "manifest.json").unlink(), "not a complete run (no manifest.json). Give the command that started it once more; it resumes."),
-        (lambda run: (run / "results.json").write_text("{}"), "results.json: missing, or not as the run wrote it."),
+        (
+            lambda run: (run / "manifest.json").unlink(),
+            "not a complete run (no manifest.json). Give the command that started it once "
+            "more; it resumes.",
+        ),
+        (
+            lambda run: (run / "results.json").write_text("{}"),
+            "results.json: missing, or not as the run wrote it.",
+        ),
         (lambda run: (run / "resolved.json").unlink(), "no run, comparison or search."),
-        (lambda run: (run / "cost.json").write_text("[]"), "cost.json: missing, or not as the run wrote it."),
+        (
+            lambda run: (run / "cost.json").write_text("[]"),
+            "cost.json: missing, or not as the run wrote it.",
+        ),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
-def test_what_is_no_complete_run_is_refused(make: Callable[[str], Made], tmp_path: Path, spoil: Callable[[Path], object], said: str) -> None:
+def test_what_is_no_complete_run_is_refused(
+    make: Callable[[str], Made], tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
     run = copied(make("classes"), tmp_path)
     (run / "report.html").unlink()
     spoil(run)
     with pytest.raises(DataError) as caught:
-        report(run)
+        write_report(run)
     assert said in caught.value.problems[0]
     assert not (run / "report.html").exists()
 
@@ -507,18 +765,24 @@ def test_nothing_is_overwritten_that_was_named(make: Callable[[str], Made], tmp_
     run = make("values").run
     mine = tmp_path / "mine.html"
     mine.write_text("mine")
-    with pytest.raises(DataError, match=r"exists already and is left as it is\. Name another file, or pass --overwrite"):
-        report(run, mine)
+    with pytest.raises(
+        DataError,
+        match=r"exists already and is left as it is\. Name another file, or pass --overwrite",
+    ):
+        write_report(run, mine)
     assert mine.read_text() == "mine"
     assert [file.name for file in tmp_path.iterdir()] == ["mine.html"]
-    report(run, mine, overwrite=True)
+    write_report(run, mine, overwrite=True)
     assert mine.read_text(encoding="utf-8").startswith("<!doctype html>")
     with pytest.raises(EncoreError) as caught:
-        report(run, tmp_path / "nowhere" / "mine.pdf")
-    assert [re.sub(r".*: ", "", problem) for problem in caught.value.problems] == ["expected a name that ends in .html.", f"mkdir -p {tmp_path}/nowhere"]
+        write_report(run, tmp_path / "nowhere" / "mine.pdf")
+    assert [re.sub(r".*: ", "", problem) for problem in caught.value.problems] == [
+        "expected a name that ends in .html.",
+        f"mkdir -p {tmp_path}/nowhere",
+    ]
 
 
-# ------------------------------------------------------------------------------------------------------------------------------------ a comparison
+# ------------------------------------------------------------------------------------- a comparison
 
 RECIPE = """\
 # Poolings of a tiny encoder; one that it has too few layers for.
@@ -534,7 +798,7 @@ variants:
   attention: {{pooling: attention}}
   deep: {{pooling: {{name: max_cls, k: 5}}}}
   stuck: {{plan.lr: 1e-12}}
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -551,7 +815,9 @@ def compared(warm: Warm, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFa
     for name, n_rows, seed in (("train", 52, 1), ("dev", 61, 2)):
         texts, balance = sentences(n_rows, seed)
         write_csv(place / f"{name}.csv", {"text": texts, "stars": [value + 3 for value in balance]})
-    (place / "poolings.yaml").write_text(RECIPE.format(encoder=tiny_encoder, folder=place), encoding="utf-8")
+    (place / "poolings.yaml").write_text(
+        RECIPE.format(encoder=tiny_encoder, folder=place), encoding="utf-8"
+    )
     done = warm.run(["compare", place / "poolings.yaml", "--runs", place / "runs", "--quiet"])
     assert done.code == 0, done.err
     (folder,) = (place / "runs").glob("compare-*")
@@ -566,14 +832,27 @@ def test_a_comparison_loads_and_runs_nothing_and_can_be_heard(compared: Compared
     assert_accessible(compared.page)
     names = [figure.attributes["id"] for figure in compared.page.all("figure")]
     assert names == [
-        "differences-stars-accuracy", "seeds-stars-accuracy", "differences-stars-macro-f1", "seeds-stars-macro-f1", "learning-stars",
-        "confusion-stars-baseline", "confusion-stars-attention", "confusion-stars-stuck", "distances-stars", "calibration-stars", "lengths-stars",
+        "differences-stars-accuracy",
+        "seeds-stars-accuracy",
+        "differences-stars-macro-f1",
+        "seeds-stars-macro-f1",
+        "learning-stars",
+        "confusion-stars-baseline",
+        "confusion-stars-attention",
+        "confusion-stars-stuck",
+        "distances-stars",
+        "calibration-stars",
+        "lengths-stars",
     ]
 
 
 def test_the_command_ends_with_where_the_report_is(compared: Compared) -> None:
     assert compared.outcome.err == ""
-    assert compared.outcome.out == f"report: {compared.folder}/report.html (11 figures, also as SVG and CSV in {compared.folder}/report_figures)\n"
+    assert (
+        compared.outcome.out
+        == f"report: {compared.folder}/report.html (11 figures, also as SVG and CSV in "
+        f"{compared.folder}/report_figures)\n"
+    )
 
 
 def test_numbers_of_a_comparison_are_those_of_its_results(compared: Compared) -> None:
@@ -582,7 +861,9 @@ def test_numbers_of_a_comparison_are_those_of_its_results(compared: Compared) ->
         name = metric["metric"]
         runs = csv_of(compared.page, f"seeds-stars-{name.replace('_', '-')}")
         assert [(row["variant"], int(row["seed"]), float(row[name])) for row in runs] == [
-            (row["variant"], seed, value) for row in metric["variants"] for seed, value in zip(row["seeds"], row["values"], strict=True)
+            (row["variant"], seed, value)
+            for row in metric["variants"]
+            for seed, value in zip(row["seeds"], row["values"], strict=True)
         ]
         gaps = csv_of(compared.page, f"differences-stars-{name.replace('_', '-')}")
         shown = {row["variant"]: row["contrast"] for row in metric["variants"] if row["contrast"]}
@@ -592,34 +873,52 @@ def test_numbers_of_a_comparison_are_those_of_its_results(compared: Compared) ->
             assert float(row["delta"]) == against["delta"]
             for key in ("this_dev_set", "new_examples"):
                 for end in ("low", "high"):
-                    assert row[f"{end}_{key}"] == ("" if against[key] is None else repr(against[key][end]))
+                    assert row[f"{end}_{key}"] == (
+                        "" if against[key] is None else repr(against[key][end])
+                    )
             assert row["verdict"] == against["verdict"]
     curves = csv_of(compared.page, "learning-stars")
     last = {row["variant"]: row for row in curves if row["epoch"] == "2"}
     for row in each["metrics"][0]["variants"]:
         if row["values"]:
             told = last[row["variant"]]
-            assert [float(told[key]) for key in ("dev", "dev_lowest", "dev_highest")] == pytest.approx([row["mean"], min(row["values"]), max(row["values"])])
+            assert [
+                float(told[key]) for key in ("dev", "dev_lowest", "dev_highest")
+            ] == pytest.approx([row["mean"], min(row["values"]), max(row["values"])])
             assert told["seeds"] == "3"
-    by_length = [row for row in csv_of(compared.page, "lengths-stars") if row["group"] == "attention"]
+    by_length = [
+        row for row in csv_of(compared.page, "lengths-stars") if row["group"] == "attention"
+    ]
     mean = sum(int(row["rows"]) * float(row["accuracy"]) for row in by_length) / 61
     assert mean == pytest.approx(each["metrics"][0]["variants"][1]["mean"])
 
 
 def test_verdicts_in_words(compared: Compared) -> None:
-    section = next(part for part in compared.page.all("section") if part.all("h2")[0].text == "What was found")
+    section = next(
+        part for part in compared.page.all("section") if part.all("h2")[0].text == "What was found"
+    )
     said: dict[tuple[str, str], str] = {}
     for item in section.all("li"):
-        badge = [span.text for span in item.all("span") if span.attributes["class"].startswith("badge")]
+        badge = [
+            span.text for span in item.all("span") if span.attributes["class"].startswith("badge")
+        ]
         if badge:
             said[item.one("strong").text, badge[0]] = item.text
     rows = {row["variant"]: row for row in compared.results["studies"][0]["metrics"][0]["variants"]}
     assert rows["attention"]["contrast"]["verdict"] in said["attention, stars", "no evidence"]
-    assert "expected k from 1 to 2, the layers of this encoder, got 5" in said["deep, stars", "not applicable"]
+    assert (
+        "expected k from 1 to 2, the layers of this encoder, got 5"
+        in said["deep, stars", "not applicable"]
+    )
     assert rows["stuck"]["collapsed"], "nothing is learnt at a rate of 1e-12"
-    assert f"{len(rows['stuck']['collapsed'])} of 3 runs learnt nothing" in said["stuck, stars", "collapsed"]
+    assert (
+        f"{len(rows['stuck']['collapsed'])} of 3 runs learnt nothing"
+        in said["stuck, stars", "collapsed"]
+    )
     marked = [row for row in csv_of(compared.page, "seeds-stars-accuracy") if row["collapsed"]]
-    assert {row["seed"] for row in marked if row["variant"] == "stuck"} == set(rows["stuck"]["collapsed"])
+    assert {row["seed"] for row in marked if row["variant"] == "stuck"} == set(
+        rows["stuck"]["collapsed"]
+    )
 
 
 def test_what_all_runs_get_wrong(compared: Compared) -> None:
@@ -634,12 +933,17 @@ def test_what_all_runs_get_wrong(compared: Compared) -> None:
         assert item.one("q").text
 
 
-def spoilt(compared: Compared, place: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+def spoilt(
+    compared: Compared, place: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> Path:
     """The comparison elsewhere, its cells and results changed as those of an incomplete one are."""
     shutil.copytree(compared.folder.parent, place / "runs")
     folder = place / "runs" / compared.folder.name
     (folder / files.MANIFEST).unlink()
-    cells, results = files.read_json(folder / "cells.json"), files.read_json(folder / "results.json")
+    cells, results = (
+        files.read_json(folder / "cells.json"),
+        files.read_json(folder / "results.json"),
+    )
     change(cells, results)
     files.write_json(folder / "cells.json", cells)
     files.write_json(folder / "results.json", results)
@@ -654,10 +958,14 @@ def test_failed_and_waiting_cells_are_told(compared: Compared, tmp_path: Path) -
         waiting |= {"state": "waiting"}
         for metric in results["studies"][0]["metrics"]:
             row = metric["variants"][1]
-            row |= {"seeds": row["seeds"][2:], "values": row["values"][2:], "failed": {"1": "the loss is not <finite>"}}
+            row |= {
+                "seeds": row["seeds"][2:],
+                "values": row["values"][2:],
+                "failed": {"1": "the loss is not <finite>"},
+            }
 
     folder = spoilt(compared, tmp_path, change)
-    page = parsed(report(folder).html.read_text(encoding="utf-8"))
+    page = parsed(write_report(folder).html.read_text(encoding="utf-8"))
     assert_static(page)
     assert_accessible(page)
     runs = next(part for part in page.all("section") if part.all("h2")[0].text == "Runs").text
@@ -666,54 +974,94 @@ def test_failed_and_waiting_cells_are_told(compared: Compared, tmp_path: Path) -
     assert "the loss is not <finite>" in runs
     found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
     assert "1 run: seed 1: the loss is not <finite>" in found.text
-    assert [row["seeds"] for row in csv_of(page, "learning-stars") if row["variant"] == "attention"] == ["1", "1"]
+    assert [
+        row["seeds"] for row in csv_of(page, "learning-stars") if row["variant"] == "attention"
+    ] == ["1", "1"]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_who_left_a_race_is_told(compared: Compared, tmp_path: Path) -> None:
     def change(cells: dict[str, Any], results: dict[str, Any]) -> None:
-        cells["cells"].append({"study": "stars", "variant": "gone", "seed": 1, "run": "stars-0", "state": "left the race in round 1"})
-        decided = {"round": 1, "seeds": [9], "scores": {"attention": 0.5, "gone": 0.4}, "stayed": ["attention"], "left": ["gone"], "failed": {}}
-        results["studies"][0]["race"] = {"metric": "accuracy", "started": ["attention", "gone"], "rounds": [decided], "stayed": ["attention"]}
+        cells["cells"].append(
+            {
+                "study": "stars",
+                "variant": "gone",
+                "seed": 1,
+                "run": "stars-0",
+                "state": "left the race in round 1",
+            }
+        )
+        decided = {
+            "round": 1,
+            "seeds": [9],
+            "scores": {"attention": 0.5, "gone": 0.4},
+            "stayed": ["attention"],
+            "left": ["gone"],
+            "failed": {},
+        }
+        results["studies"][0]["race"] = {
+            "metric": "accuracy",
+            "started": ["attention", "gone"],
+            "rounds": [decided],
+            "stayed": ["attention"],
+        }
         results["race"] = {"factor": 2, "seeds": [9], "runs": 8, "runs_of_the_grid": 12}
         results["variants"].append("gone")
 
-    page = parsed(report(spoilt(compared, tmp_path, change)).html.read_text(encoding="utf-8"))
+    page = parsed(write_report(spoilt(compared, tmp_path, change)).html.read_text(encoding="utf-8"))
     assert_static(page)
     assert_accessible(page)
     found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
-    assert "left the race gone, stars: in round 1, on screening seeds that are not in the table." in found.text
+    assert (
+        "left the race gone, stars: in round 1, on screening seeds that are not in the table."
+        in found.text
+    )
     assert "race: 8 runs in all instead of 12" in page.one("main").text
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_its_runs_a_comparison_still_has_its_verdicts(compared: Compared, tmp_path: Path) -> None:
+def test_without_its_runs_a_comparison_still_has_its_verdicts(
+    compared: Compared, tmp_path: Path
+) -> None:
     shutil.copytree(compared.folder, tmp_path / compared.folder.name)
-    page = parsed(report(tmp_path / compared.folder.name).html.read_text(encoding="utf-8"))
+    page = parsed(write_report(tmp_path / compared.folder.name).html.read_text(encoding="utf-8"))
     assert_static(page)
     names = [figure.attributes["id"] for figure in page.all("figure")]
-    assert names == ["differences-stars-accuracy", "seeds-stars-accuracy", "differences-stars-macro-f1", "seeds-stars-macro-f1"]
+    assert names == [
+        "differences-stars-accuracy",
+        "seeds-stars-accuracy",
+        "differences-stars-macro-f1",
+        "seeds-stars-macro-f1",
+    ]
     assert "no such run" in page.one("main").text
 
 
 def test_an_unfinished_comparison_is_refused(compared: Compared, tmp_path: Path) -> None:
-    folder = spoilt(compared, tmp_path, lambda cells, results: cells["cells"][0].update(state="waiting"))
+    folder = spoilt(
+        compared, tmp_path, lambda cells, results: cells["cells"][0].update(state="waiting")
+    )
     (folder / "results.json").unlink()
-    with pytest.raises(DataError, match=r"not a finished comparison \(8 of 9 runs are complete\)\. Give the command that started it once more; it goes on\."):
-        report(folder)
+    with pytest.raises(
+        DataError,
+        match=r"not a finished comparison \(8 of 9 runs are complete\)\. Give the command that "
+        r"started it once more; it goes on\.",
+    ):
+        write_report(folder)
 
 
 def test_a_changed_comparison_is_refused(compared: Compared, tmp_path: Path) -> None:
     shutil.copytree(compared.folder, tmp_path / "c")
     (tmp_path / "c" / "results.json").write_text("{}")
-    with pytest.raises(DataError, match=r"results\.json: missing, or not as the comparison wrote it"):
-        report(tmp_path / "c")
+    with pytest.raises(
+        DataError, match=r"results\.json: missing, or not as the comparison wrote it"
+    ):
+        write_report(tmp_path / "c")
 
 
 def test_no_page_falls_over_files_that_nothing_vouches_for(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(DataError, match="not a finished comparison"):
-        report(tmp_path)
+        write_report(tmp_path)
     beside = tmp_path / "page_figures"
     beside.mkdir()
     (beside / "manifest.json").write_text("[")
@@ -722,7 +1070,7 @@ def test_no_page_falls_over_files_that_nothing_vouches_for(tmp_path: Path) -> No
     assert search._cost(tmp_path).pairs == (("time", "not known"),)
 
 
-# ------------------------------------------------------------------------------------------------------------------------------------ in a browser
+# ------------------------------------------------------------------------------------- in a browser
 
 WIDTHS = (390, 1280)
 
@@ -730,13 +1078,26 @@ WIDTHS = (390, 1280)
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium, driven through the DevTools."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
-    binary, driver = (next(filter(None, map(shutil.which, names)), None) for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",)))
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'"
+    )
+    binary, driver = (
+        next(filter(None, map(shutil.which, names)), None)
+        for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
+    )
     if binary is None or driver is None:
         pytest.skip("no Chromium here: apt-get install -y chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking", "no-first-run", "hide-scrollbars"):
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+        "no-first-run",
+        "hide-scrollbars",
+    ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     from selenium.webdriver.chrome.service import Service
@@ -748,38 +1109,64 @@ def browser() -> Iterator[Any]:
 
 def opened(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> list[str]:
     """Open it; every address that it asked for."""
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
     browser.get_log("performance")
     browser.get(page.as_uri())
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
 
 
 def pages(make: Callable[[str], Made], compared: Compared) -> list[Path]:
-    return [make("hostile").run / "report.html", make("values").run / "report.html", compared.folder / "report.html"]
+    return [
+        make("hostile").run / "report.html",
+        make("values").run / "report.html",
+        compared.folder / "report.html",
+    ]
 
 
-def test_a_browser_asks_for_nothing_and_shows_all_of_it(browser: Any, make: Callable[[str], Made], compared: Compared) -> None:
+def test_a_browser_asks_for_nothing_and_shows_all_of_it(
+    browser: Any, make: Callable[[str], Made], compared: Compared
+) -> None:
     for page in pages(make, compared):
         for width in WIDTHS:
-            asked = [address for address in opened(browser, page, width=width) if not address.startswith("data:")]
+            asked = [
+                address
+                for address in opened(browser, page, width=width)
+                if not address.startswith("data:")
+            ]
             assert asked == [page.as_uri()]
-            assert browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
+            assert browser.execute_script(
+                "return [document.documentElement.scrollWidth, innerWidth]"
+            ) == [width, width]
             # Nothing sticks out of the page but what is inside a box that scrolls.
             outside = browser.execute_script(
-                "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.box, details') && e.getBoundingClientRect().right > innerWidth + 1)"
+                "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.box, "
+                "details') && e.getBoundingClientRect().right > innerWidth + 1)"
                 ".map(e => e.outerHTML.slice(0, 80))"
             )
             assert outside == []
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_a_browser_paints_dark_where_dark_is_asked_for(browser: Any, make: Callable[[str], Made]) -> None:
+def test_a_browser_paints_dark_where_dark_is_asked_for(
+    browser: Any, make: Callable[[str], Made]
+) -> None:
     page = make("values").run / "report.html"
     colours = (
         "const of = (name, what) => getComputedStyle(document.querySelector(name))[what];"
-        "return [of('body', 'backgroundColor'), of('body', 'color'), of('figure svg text', 'fill'), of('figcaption', 'color'), of('.lead', 'backgroundColor')]"
+        "return [of('body', 'backgroundColor'), of('body', 'color'), of('figure svg text', "
+        "'fill'), of('figcaption', 'color'), of('.lead', 'backgroundColor')]"
     )
     found = {}
     for scheme in ("light", "dark"):
@@ -797,26 +1184,41 @@ def test_a_browser_paints_dark_where_dark_is_asked_for(browser: Any, make: Calla
 def brightness(colour: str) -> float:
     """Relative luminance of `rgb(…)`, WCAG 2."""
     channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    linear = [
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in channels
+    ]
+    return sum(
+        weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
+    )
 
 
 def test_hostile_texts_do_nothing_in_a_browser(browser: Any, make: Callable[[str], Made]) -> None:
     one = make("hostile")
     opened(browser, one.run / "report.html")
     assert browser.title == f"{one.run.name} – Encore"
-    shown = browser.execute_script("return [...document.querySelectorAll('q')].map(e => e.textContent)")
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('q')].map(e => e.textContent)"
+    )
     assert set(shown) == set(HOSTILE)
-    counts = "return ['script', 'img', 'iframe', 'form', 'input', 'video', 'object', 'base'].map(name => document.getElementsByTagName(name).length)"
+    counts = (
+        "return ['script', 'img', 'iframe', 'form', 'input', 'video', 'object', "
+        "'base'].map(name => document.getElementsByTagName(name).length)"
+    )
     assert browser.execute_script(counts) == [0] * 8
     assert browser.current_url == (one.run / "report.html").as_uri()
 
 
-def test_a_figure_hands_over_its_numbers_in_a_browser(browser: Any, make: Callable[[str], Made]) -> None:
+def test_a_figure_hands_over_its_numbers_in_a_browser(
+    browser: Any, make: Callable[[str], Made]
+) -> None:
     one = make("ordered")
     opened(browser, one.run / "report.html")
     for name in ("learning-dev", "calibration-dev"):
         link = browser.find_element("css selector", f"#{name} a.download")
         assert link.get_attribute("download") == f"{name}.csv"
-        text = browser.execute_script("return decodeURIComponent(escape(atob(arguments[0].split(',')[1])))", link.get_attribute("href"))
+        text = browser.execute_script(
+            "return decodeURIComponent(escape(atob(arguments[0].split(',')[1])))",
+            link.get_attribute("href"),
+        )
         assert text == (one.run / "report_figures" / f"{name}.csv").read_text(encoding="utf-8")

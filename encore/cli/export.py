@@ -1,0 +1,99 @@
+"""What `encore export` and `encore push` say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from encore.export.folder import Exported, export_run
+from encore.export.push import push_run
+
+__all__ = ["export_command", "push_command"]
+
+
+def export_command(run: Path, to: str, target: Path, *, json_: bool, **how: Any) -> None:
+    done = export_run(run, to, target, **how)
+    if json_:
+        print(
+            json.dumps(
+                {"run": str(run), "folder": str(target), **_object(done), "files": done.files},
+                ensure_ascii=False,
+            )
+        )
+        return
+    for line in _lines(done):
+        print(line)
+    print(
+        f"exported: {target} ({size(sum(done.files.values()))}, {done.made_of}); next: its "
+        f"README.md says how to load it"
+    )
+
+
+def push_command(run: Path, repository: str, *, dry_run: bool, json_: bool, **how: Any) -> None:
+    done = push_run(run, repository, dry_run=dry_run, **how)
+    if json_:
+        told = {
+            "run": str(run),
+            "repository": repository,
+            "url": done.url,
+            "private": done.private,
+            "dry_run": dry_run,
+        }
+        print(
+            json.dumps({**told, **_object(done.exported), "files": done.files}, ensure_ascii=False)
+        )
+        return
+    for line in _lines(done.exported):
+        print(line)
+    _print_files(done.files)
+    if dry_run:
+        print(
+            f"not sent (--dry-run): {len(done.files)} files, {size(sum(done.files.values()))}, "
+            f"for {repository}, {'private' if done.private else 'public'}"
+        )
+    else:
+        print(f"pushed: {done.url}")
+
+
+def _object(done: Exported) -> dict[str, Any]:
+    return {
+        "to": done.to,
+        "class": done.made_of,
+        "needs_encore": done.own_class,
+        "rows_compared": done.rows,
+        "largest_difference": done.difference,
+        "notes": list(done.notes),
+    }
+
+
+def _lines(done: Exported) -> list[str]:
+    what = "answers" if done.to == "hf" else "vectors"
+    rows = f"{done.rows} row{'' if done.rows == 1 else 's'} of {done.where}"
+    lines = [
+        f"loaded again in a fresh process: {what} of {rows} differ from Encore's by "
+        f"{done.difference:.1g} at most"
+    ]
+    if done.own_class:
+        lines.append(
+            "no class of transformers computes the same: who loads it needs Encore, and says "
+            "first: import encore.hf; encore.hf.register()"
+        )
+    return [*lines, *done.notes]
+
+
+def _print_files(files: Mapping[str, int]) -> None:
+    width = max(map(len, files))
+    for name, n_bytes in files.items():
+        print(f"  {name:{width}}  {size(n_bytes):>9}")
+
+
+def size(n_bytes: int) -> str:
+    """
+    >>> size(410), size(92_000), size(91_300_000)
+    ('410 B', '92 kB', '91.3 MB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    return f"{n_bytes / 1e3:.0f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:.1f} MB"

@@ -1,0 +1,326 @@
+"""What `encore ls` lists: the runs in a folder, the named tasks, the recipes that come with Encore,
+the techniques of one kind.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encore import catalogue, files
+from encore.data import named
+from encore.evaluation.estimates import Estimate
+from encore.experiments.search_space import N_TRIALS
+from encore.experiments.variants import N_SEEDS
+from encore.recipe import builtin
+from encore.recipe.load import load_recipe
+from encore.recipe.located_yaml import read_yaml, to_plain
+from encore.recipe.schema import STUDY
+from encore.recipe.write import anchored, to_yaml
+from encore.tables.formatting import format_estimate
+from encore.tables.listing import Listing
+
+__all__ = ["named_tasks", "recipes", "recipes_table", "runs", "runs_table", "table", "techniques"]
+
+
+def runs(folder: Path) -> list[dict[str, Any]]:
+    """The runs in a folder, the newest last: run, task, state, and of the complete ones epoch,
+    metrics (task → dev set → metric → value and interval of the model) and seconds.
+    """
+    entries = (
+        [entry for entry in folder.iterdir() if (entry / "resolved.json").is_file()]
+        if folder.is_dir()
+        else []
+    )
+    return [
+        _run(entry)
+        for entry in sorted(
+            entries, key=lambda entry: ((entry / "resolved.json").stat().st_mtime, entry.name)
+        )
+    ]
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"run": str(folder), "task": folder.name.rpartition("-")[0]}
+    if not (folder / files.MANIFEST).exists():
+        steps = (
+            (folder / "steps.jsonl").read_bytes().count(b"\n")
+            if (folder / "steps.jsonl").exists()
+            else 0
+        )
+        return found | {"state": "training" if _locked(folder) else f"stopped after step {steps}"}
+    try:
+        results, cost = (
+            files.read_json(folder / "results.json"),
+            files.read_json(folder / "cost.json"),
+        )
+        metrics = {
+            task: {split: who["model"] for split, who in sets.items()}
+            for task, sets in results["metrics"].items()
+        }
+        return found | {
+            "state": "complete",
+            "epoch": results["epoch"],
+            "metrics": metrics,
+            "seconds": cost["seconds"],
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return found | {"state": "damaged"}
+
+
+def _locked(folder: Path) -> bool:
+    """Whether a process is training this run."""
+    try:
+        with (folder / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
+    """One line per run, with its first metric on its first dev set, of the first task that has
+    one.
+    """
+    rows = []
+    for entry in found:
+        said, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
+        named = entry.get("metrics", {})
+        measured = (
+            (task, found)
+            for task, sets in named.items()
+            for found in list(sets.values())[:1]
+            if found
+        )
+        task, values = next(measured, ("", {}))
+        for name, value in list(values.items())[:1]:
+            metric = catalogue.find("metrics", name)
+            said = (
+                f"{task} {metric.title}" if len(named) > 1 else metric.title,
+                format_estimate(Estimate(value["value"], value["low"], value["high"]), metric.form),
+            )
+        rows.append((entry["run"], entry["task"], entry["state"], *said, seconds))
+    return Listing(
+        "",
+        ("run", "task", "state", "metric", "dev figure", "time"),
+        tuple(rows),
+        (),
+        frozenset({4, 5}),
+    )
+
+
+def named_tasks() -> list[dict[str, Any]]:
+    """Every named task, what it is, and where its files are."""
+    found = []
+    for name in named.task_names():
+        task = named.NAMED[name]
+        what = {
+            "binary": "two classes",
+            "multiclass": f"{len(task.labels)} classes",
+            "regression": "a number",
+            "unlabelled": "nothing",
+        }[task.kind]
+        official = "yes" if task.official is True else "no"
+        found.append(
+            {
+                "task": name,
+                "predicts": what,
+                "of": "pairs" if task.text_pair else "texts",
+                "metrics": ", ".join(task.metrics),
+                "official": official,
+            }
+        )
+        found[-1]["files"] = named.whereabouts(name)
+    return found
+
+
+def recipes(folder: Path) -> list[dict[str, Any]]:
+    """Every recipe that comes with Encore: what it repeats, how many runs that takes, and what
+    there is of it in a folder of runs.
+
+    `found`: per comparison (or for all runs of a recipe for one run) the settings that were
+    changed, and how many of its runs are complete. `verified`: the records of docs/results.py.
+    Nothing is computed, and no data is read.
+    """
+    verified = builtin.verified_results()
+    return [_recipe(name, folder, verified.get(name, [])) for name in builtin.recipe_names()]
+
+
+def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    file = builtin.recipe_path(name)
+    content = file.read_bytes()
+    says = to_plain(read_yaml(content.decode(), str(file)))
+    command = (
+        "tune" if "search" in says else "compare" if any(key in says for key in STUDY) else "train"
+    )
+    n_seeds = len(says.get("seeds") or range(N_SEEDS))
+    n_runs = {
+        "train": 1,
+        "tune": (says.get("trials") or N_TRIALS) * (says.get("seeds_per_trial") or 1) + n_seeds,
+        "compare": math.prod(
+            [
+                *map(len, (says.get("each") or {}).values()),
+                1 + len(says.get("variants") or {}),
+                n_seeds,
+            ]
+        ),
+    }[command]
+    digest = hashlib.sha256(content).hexdigest()
+    if command == "train":
+        found = _runs_of(folder, name, says.get("source"))
+    else:
+        found = _made_with(
+            content,
+            sorted(folder.glob(f"{command}-{file.stem}-*")),
+            _of_search if command == "tune" else _of_comparison,
+        )
+    records = [
+        {**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified
+    ]
+    entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
+    return entry | {
+        "status": _status(found, records),
+        "found": found,
+        "verified": records,
+        "file": str(file),
+    }
+
+
+def _made_with(
+    content: bytes,
+    folders: Sequence[Path],
+    counted: Callable[[Path, Mapping[str, Any]], tuple[int, int]],
+) -> list[dict[str, Any]]:
+    """The comparisons or searches among the folders that were made with this very recipe. counted:
+    (folder, its study.json) → (complete runs, runs).
+    """
+    found = []
+    for each in folders:
+        try:
+            study = files.read_json(each / "study.json")
+            if (each / "recipe.yaml").read_bytes() == content:
+                n_complete, n_runs = counted(each, study)
+                found.append(
+                    {
+                        "folder": str(each),
+                        "with": " ".join(study["overrides"]),
+                        "complete": n_complete,
+                        "runs": n_runs,
+                    }
+                )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # one that was killed before its first file, or something else of that name
+    return found
+
+
+def _of_comparison(folder: Path, study: Mapping[str, Any]) -> tuple[int, int]:
+    names = {
+        cell["run"]
+        for cell in files.read_json(folder / "cells.json")["cells"]
+        if cell["run"] and not cell["state"].startswith("left")
+    }
+    return sum((folder.parent / name / files.MANIFEST).exists() for name in names), len(names)
+
+
+def _of_search(folder: Path, study: Mapping[str, Any]) -> tuple[int, int]:
+    n_runs = study["trials"] * study["seeds_per_trial"] + len(study["seeds"])
+    if (folder / files.MANIFEST).exists():
+        return n_runs, n_runs
+    return sum(
+        len(line["runs"].split())
+        for line in csv.DictReader(_read(folder / "trials.csv").splitlines())
+    ), n_runs
+
+
+def _runs_of(folder: Path, name: str, source: str | None) -> list[dict[str, Any]]:
+    """The runs of a recipe for a single run, whatever their seed."""
+    likely = [
+        file
+        for file in sorted(folder.glob("*/recipe.yaml"))
+        if (file.parent / "resolved.json").exists() and str(source) in _read(file)
+    ]
+    if not likely:
+        return []
+    same = _but_seed(to_yaml(anchored(load_recipe(builtin.recipe_path(name)))))
+    names = [file.parent for file in likely if _but_seed(_read(file)) == same]
+    n_complete = sum((run / files.MANIFEST).exists() for run in names)
+    return (
+        [{"folder": str(folder), "with": "", "complete": n_complete, "runs": len(names)}]
+        if names
+        else []
+    )
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _but_seed(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("seed:")]
+
+
+def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> str:
+    said = []
+    for record in records[-1:]:
+        changed = "" if record["recipe_unchanged"] else ", before the recipe was changed"
+        said.append(
+            f"verified on {record['date']}{_with(record['with'])} ({record['runs']} runs{changed})"
+        )
+    for one in found:
+        n, of = one["complete"], one["runs"]
+        said.append(
+            f"{'complete' if n == of else f'{n} of {of} runs complete'}"
+            f"{_with(one['with'])}{f' ({of} runs)' if n == of else ''}"
+        )
+    return "; ".join(said) or "not run here"
+
+
+def _with(settings: str) -> str:
+    return f" with {settings}" if settings else ""
+
+
+def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
+    """Paper and table → recipe → status."""
+    rows = tuple(
+        (
+            entry["source"] or "",
+            entry["recipe"],
+            entry["command"],
+            f"{entry['runs']:,}",
+            entry["status"],
+        )
+        for entry in found
+    )
+    notes = ("To run one: encore COMMAND RECIPE; encoder=minilm runs it without a network.",)
+    return Listing(
+        "", ("source", "recipe", "command", "runs", "status"), rows, notes, frozenset({3})
+    )
+
+
+def techniques(kind: str) -> list[dict[str, Any]]:
+    """Every technique of a kind with its first sentence."""
+    return [{"name": name, "what": catalogue.about(kind, name)} for name in catalogue.names(kind)]
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Listing:
+    """Equal entries as lines."""
+    missing = any(entry.get("files") == "not here" for entry in found)
+    notes = (
+        (
+            "files: set ENCORE_DATA to a folder that holds those not here, or ENCORE_DATA_REPO "
+            "to a Hugging Face data set that does.",
+        )
+        if missing
+        else ()
+    )
+    return Listing("", tuple(found[0]), tuple(tuple(entry.values()) for entry in found), notes)

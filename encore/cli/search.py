@@ -1,0 +1,173 @@
+"""What `encore tune` does, from the recipe file to the table and the exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encore.errors import SOME_FAILED, RecipeError, printable
+from encore.tables.formatting import format_duration
+
+if TYPE_CHECKING:
+    from encore.experiments.search import PreparedSearch
+
+__all__ = ["tune_command"]
+
+_DRAWN = 24  # trials that are drawn at random to estimate what one costs
+
+
+def tune_command(
+    recipe: str,
+    overrides: Sequence[str],
+    *,
+    n: int | None,
+    sampler: str,
+    pruner: str,
+    storage: str | None,
+    processes: int | None,
+    runs: Path,
+    json_: bool,
+    quiet: bool,
+    dry_run: bool,
+) -> int:
+    """Returns the exit code."""
+    from encore import api
+    from encore.experiments.search import prepare_search, run_search
+    from encore.tables.listing import show_all
+    from encore.tables.search import search_tables
+
+    tuning = prepare_search(
+        api.search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage
+    )
+    for line in [] if quiet else _announced(tuning, runs):
+        print(printable(line), file=sys.stderr)
+    if dry_run:
+        _dry_run(tuning, runs, processes, json_=json_)
+        return 0
+    tell = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    outcome = run_search(
+        tuning, runs, processes=processes, tell=tell, draw=lambda *found: api.draw_search(*found)
+    )
+    for line in outcome.failed:
+        print(line, file=sys.stderr)
+    if json_:
+        print(
+            json.dumps(
+                {
+                    "study": str(outcome.folder),
+                    **outcome.results,
+                    "problems": list(outcome.failed),
+                    "seconds": outcome.seconds,
+                },
+                ensure_ascii=False,
+            )
+        )
+    else:
+        show_all(search_tables(outcome.results))
+        there = (
+            f", {outcome.n_found} of {outcome.results['trials']['asked']} trials were there already"
+            if outcome.n_found
+            else ""
+        )
+        best = shlex.join(["encore", "train", str(outcome.folder / "best.yaml")])
+        print(
+            f"study: {outcome.folder} ({format_duration(outcome.seconds)}{there}); figures, "
+            f"trials.csv and results.json are in it; next: {best}"
+        )
+    return SOME_FAILED if outcome.failed else 0
+
+
+def _announced(tuning: PreparedSearch, runs: Path) -> list[str]:
+    """What was decided, and what of it there is already."""
+    search = tuning.search
+    lines = [
+        *search.notes,
+        *(
+            tuning.first.about(task, note)
+            for task, data in tuning.first.data.items()
+            for note in data.notes
+        ),
+    ]
+    if tuning.n_trials < search.trials:
+        lines.append(
+            f"the grid has {tuning.n_trials} points, so there are no {search.trials} trials"
+        )
+    per_trial = f" of {search.seeds_per_trial} seeds" if search.seeds_per_trial > 1 else ""
+    pruned = f", pruner {tuning.pruner}" if tuning.pruner != "none" else ""
+    settings = ", ".join(one.path for one in search.parameters)
+    how = f"sampler {tuning.sampler}{pruned}, seed {search.seed}"
+    return [
+        *lines,
+        f"{tuning.n_trials} trials{per_trial} over {settings}, by {tuning.deciding}; {how}; "
+        f"{runs / tuning.name}",
+    ]
+
+
+def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_: bool) -> None:
+    """What would be searched and what it would cost: one trial is measured, and others, drawn at
+    random, are set against it by their tokens.
+    """
+    from encore import rng
+    from encore.runs.cost import estimate_cost
+    from encore.runs.hardware import cores
+    from encore.runs.prepare import Cache, Prepared, prepare
+
+    search, drawn = tuning.search, rng.generator(tuning.search.seed, "estimate")
+
+    def value(one: Any) -> Any:
+        if one.kind == "choice":
+            return one.labels[drawn.integers(len(one.labels))]
+        if one.kind == "int":
+            return int(drawn.integers(int(one.low), int(one.high) + 1))
+        return float(drawn.uniform(one.low, one.high))
+
+    def tokens(one: Prepared) -> int:
+        return sum(phase.epochs for phase in one.plan) * sum(
+            int(stream.train.lengths.sum()) for stream in one.streams.values()
+        )
+
+    cache, sizes = Cache(dict(tuning.cache.found)), []
+    for _ in range(_DRAWN):
+        try:
+            sizes.append(
+                tokens(
+                    prepare(
+                        search.recipe({one.path: value(one) for one in search.parameters}), cache
+                    )
+                )
+            )
+        except RecipeError:  # values that do not go together
+            continue
+    per_token = estimate_cost(tuning.first).seconds / tokens(tuning.first)
+    seconds = per_token * sum(sizes) / max(1, len(sizes))
+    n_runs = tuning.n_trials * search.seeds_per_trial + len(search.seeds)
+    wall = n_runs * seconds / (processes or cores())
+    if json_:
+        said = {
+            "study": str(runs / tuning.name),
+            "search": {one.path: one.said for one in search.parameters},
+            "trials": tuning.n_trials,
+            "runs": n_runs,
+        }
+        print(
+            json.dumps(
+                said | {"seeds": list(search.seeds), "estimated_seconds": wall}, ensure_ascii=False
+            )
+        )
+        return
+    from encore.tables.formatting import format_setting
+    from encore.tables.listing import Listing
+
+    rows = tuple(
+        (one.path, one.kind, ", ".join(map(format_setting, one.labels or (one.low, one.high))))
+        for one in search.parameters
+    )
+    print(Listing("", ("setting", "how", "from, to; or one of"), rows))
+    print(
+        f"{n_runs} runs, {len(search.seeds)} of them with fresh seeds: about "
+        f"{format_duration(wall)} on this machine as busy as it is now (within a factor of two)"
+    )

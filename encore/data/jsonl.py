@@ -1,0 +1,156 @@
+"""Reads JSON lines and JSON arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from encore.data.table import CHUNK_ROWS, SKIP, ParsedRows, complain
+
+__all__ = ["read_json_lines"]
+
+
+# -------------------------------------------------------------------------------------------- jsonl
+
+
+def read_json_lines(text: io.TextIOWrapper, name: str) -> ParsedRows:
+    parsed = ParsedRows(pa.table({}), [], [])
+    chunks: list[pa.Table] = []
+    block: list[dict[str, Any]] = []
+    row_number = 0
+    for line_number, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_no_twice)
+            if not isinstance(record, dict) or not record:
+                raise ValueError(
+                    f'expected an object such as {{"text": …, "label": …}}, got '
+                    f"{_short(line.strip())}"
+                )
+            line.encode() if "\\ud" not in line.lower() else json.dumps(
+                record, ensure_ascii=False
+            ).encode()
+        except json.JSONDecodeError as error:
+            parsed.problems.append(
+                f"{name}:{line_number}: not JSON ({error.msg} at column {error.colno}): "
+                f"{_short(line.strip())}. {SKIP}"
+            )
+        except UnicodeEncodeError:
+            parsed.problems.append(
+                f"{name}:{line_number}: half of a surrogate pair (\\ud800–\\udfff), which is "
+                f"no character. {SKIP}"
+            )
+        except RecursionError:
+            parsed.problems.append(
+                f"{name}:{line_number}: nested too deeply; expected a flat object. {SKIP}"
+            )
+        except ValueError as error:
+            parsed.problems.append(f"{name}:{line_number}: {error}. {SKIP}")
+        else:
+            block.append(record)
+            parsed.lines.append(line_number)
+            parsed.rows.append(row_number)
+        row_number += 1
+        if len(block) == CHUNK_ROWS:
+            chunks.append(_json_block(block))
+            block = []
+    if block:
+        chunks.append(_json_block(block))
+    if not chunks and not parsed.problems:
+        complain([f"{name}: the file holds no rows; expected one JSON object per line."])
+    parsed.columns = _joined(chunks) if chunks else pa.table({})
+    return parsed
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(
+            f"the key '{next(key for key in keys if keys.count(key) > 1)}' occurs twice in one "
+            f"object"
+        )
+    return record
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "…")
+
+
+def _json_block(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+    keys = dict.fromkeys(key for record in records for key in record)
+    return pa.table({key: _json_array([record.get(key) for record in records]) for key in keys})
+
+
+def _json_array(values: list[Any]) -> pa.Array:
+    """int64, double, bool or list of string where every value is of that type; strings else: what a
+    person would type for it.
+    """
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds == {list}:
+        return pa.array(
+            [None if value is None else [_word(item) for item in value] for value in values],
+            pa.list_(pa.string()),
+        )
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):
+        return pa.array(values, pa.int64())
+    if (
+        kinds
+        and kinds <= {int, float}
+        and all(not isinstance(value, int) or abs(value) <= 2**53 for value in present)
+    ):
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if not kinds:
+        return pa.nulls(len(values))
+    return pa.array([None if value is None else _word(value) for value in values], pa.string())
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table from blocks that may differ in columns and types: a column that does not agree
+    becomes strings.
+    """
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in names:
+        parts = [
+            table[name]
+            if name in table.column_names
+            else pa.chunked_array([pa.nulls(table.num_rows)])
+            for table in tables
+        ]
+        kinds = {part.type for part in parts} - {pa.null()}
+        if not kinds:
+            kind = pa.string()
+        elif len(kinds) == 1:
+            (kind,) = kinds
+        elif kinds == {pa.int64(), pa.float64()}:
+            kind = pa.float64()
+        else:
+            kind = pa.string()
+        chunks = [_cast(chunk, kind) for part in parts for chunk in part.chunks]
+        columns[name] = pa.chunked_array(chunks, type=kind)
+    return pa.table(columns)
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type == kind:
+        return array
+    if array.type == pa.null():
+        return pa.nulls(len(array), kind)
+    if kind == pa.string():
+        return pa.array(
+            [None if value is None else _word(value) for value in array.to_pylist()], kind
+        )
+    return array.cast(kind)

@@ -1,0 +1,374 @@
+"""Text → token ids, once per run: an unpadded store that every epoch reads.
+
+The tokenizer cuts and pads nothing here. It encodes each text alone, without special tokens; these
+are put around what is left after truncation, from the tokenizer's own template. So one piece of
+code serves every family (BERT adds 2 or 3 special tokens, RoBERTa 2 or 4) and every way to cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from encore.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+
+from encore import files
+from encore.errors import on_one_line
+
+__all__ = [
+    "BLOCK_ROWS",
+    "Template",
+    "Templates",
+    "TextTokenizer",
+    "Texts",
+    "encodable",
+    "require_strings",
+    "string_block",
+]
+# An Encoding takes about 100 bytes per token, so no more than one block of them exists at a time:
+BLOCK_ROWS = 1024
+_NORMALISES = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}  # config → normaliser
+_WORDPIECE = (
+    "Bert",
+    "DistilBert",
+    "Electra",
+    "MobileBert",
+    "ConvBert",
+    "LayoutLM",
+    "Lxmert",
+    "Retribert",
+    "SqueezeBert",
+)  # same pieces, same template
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a tokenizer puts before, between and after the texts of a row. ids, segments: of these
+    special tokens; counts: how many in each place; text_segments: of the texts between them.
+    """
+
+    ids: tuple[int, ...]
+    segments: tuple[int, ...]
+    counts: tuple[int, ...]
+    text_segments: tuple[int, ...]
+
+
+class Templates:
+    """What is put around the texts of a row: `templates[pair]`, around one text or around two. By
+    itself it makes rows of texts that are token ids already, (tokens,) int32 without special ones;
+    a Tokenizer makes them of strings.
+    """
+
+    def __init__(self, templates: Mapping[bool, Template]) -> None:
+        self.templates = dict(templates)
+
+    def n_special(self, pair: bool) -> int:
+        """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and
+        4.
+        """
+        return sum(self.templates[pair].counts)
+
+    def encoded(self, texts: list[Any]) -> Encodings:
+        """Without special tokens."""
+        return np.concatenate([np.empty(0, np.int32), *texts]), np.fromiter(
+            map(len, texts), np.int64, len(texts)
+        )
+
+    def problems(self, texts: Any, name: str) -> Iterator[str]:
+        """A line for each row that is no text."""
+        return iter(())
+
+
+class TextTokenizer(Templates):
+    """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file says.
+
+    `source` is a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json
+    itself. For BERT's WordPiece, what tokenizer_config.json says of lower case, accents and Chinese
+    characters decides, as in transformers, with which these encoders were trained. Raises
+    DataError. `backend` is the `tokenizers.Tokenizer`, for those who need words and offsets.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        source = Path(source)
+        file = source if source.is_file() else source / "tokenizer.json"
+        settings = _settings(file.parent)
+        if file.is_file():
+            self.backend = _from_json(file)
+        elif (source / "vocab.txt").is_file():
+            file = source / "vocab.txt"
+            self.backend = _from_vocabulary(file, settings)
+        else:
+            raise DataError(
+                f"{source}: no tokenizer.json and no vocab.txt. Save the tokenizer of this "
+                f"encoder into the same folder."
+            )
+        if isinstance(self.backend.normalizer, normalizers.BertNormalizer):
+            _set_normaliser(self.backend.normalizer, settings, file.parent)
+        self.backend.no_padding()
+        self.backend.no_truncation()
+        super().__init__({pair: _template(self.backend, pair, file) for pair in (False, True)})
+
+    def encoded(self, texts: list[str]) -> Encodings:
+        encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+        return np.fromiter(
+            chain.from_iterable(encoding.ids for encoding in encodings),
+            np.int32,
+            int(lengths.sum()),
+        ), lengths
+
+    def problems(self, texts: Texts, name: str) -> Iterator[str]:
+        return require_strings(texts, name)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what determines the ids: the same before and after `save`, with padding baked
+        in or not, from tokenizer.json or the same vocab.txt.
+        """
+        content = json.loads(self.backend.to_str())
+        decisive = {
+            part: content[part]
+            for part in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "model")
+        }
+        return hashlib.sha256(files.canonical(decisive)).hexdigest()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder/tokenizer.json`, all of it or nothing, so that the folder tokenizes without
+        the encoder's own. Returns the file's path.
+
+        Raises TrainingError where the disk does not take it.
+        """
+        file = Path(folder) / "tokenizer.json"
+        files.write(file, self.backend.to_str(pretty=True).encode())
+        return file
+
+
+def _template(backend: Tokenizer, pair: bool, file: Path) -> Template:
+    """Ask the tokenizer's post-processor what it puts where, with texts whose lengths tell them
+    apart.
+    """
+    n_texts = 2 if pair else 1
+    piece = next(
+        (
+            text
+            for text in _words(backend)
+            if len(backend.encode(text, add_special_tokens=False)) > 0
+        ),
+        None,
+    )
+    if piece is None:
+        raise DataError(
+            f"{file}: gives no token for any word of its own vocabulary, so this is not a "
+            f"tokenizer that Encore can use."
+        )
+    texts = [" ".join([piece] * n_pieces) for n_pieces in (3, 2)[:n_texts]]
+    whole = backend.encode(texts[0], texts[1] if pair else None)
+    n_own = sum(len(backend.encode(text, add_special_tokens=False)) for text in texts)
+    owners = whole.sequence_ids
+    order = [
+        owner
+        for owner, before in zip(owners, [-1, *owners], strict=False)
+        if owner is not None and owner != before
+    ]
+    if order != list(range(n_texts)) or len(whole) - n_own != backend.num_special_tokens_to_add(
+        pair
+    ):
+        raise DataError(
+            f"{file}: its post_processor does not keep "
+            f"{'the two texts' if pair else 'the text'} in one piece and in order, got "
+            f"{whole.tokens}."
+        )
+    special = np.array([owner is None for owner in owners])
+    where = np.array(
+        [
+            sum(1 for text in range(n_texts) if text in owners[:position])
+            for position in range(len(owners))
+        ]
+    )
+    return Template(
+        ids=tuple(np.array(whole.ids)[special].tolist()),
+        segments=tuple(np.array(whole.type_ids)[special].tolist()),
+        counts=tuple(
+            int(np.count_nonzero(special & (where == place))) for place in range(n_texts + 1)
+        ),
+        text_segments=tuple(whole.type_ids[owners.index(text)] for text in range(n_texts)),
+    )
+
+
+def _words(backend: Tokenizer) -> Iterator[str]:
+    yield from "aA.1"
+    yield from backend.get_vocab()  # a tokenizer may know none of these
+
+
+def _from_json(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except (
+        Exception
+    ) as error:  # `tokenizers` raises bare Exception for whatever is wrong with the file
+        remedy = "Save it again: tokenizer.save_pretrained(folder)."
+        raise DataError(
+            f"{file}: not a tokenizer that `tokenizers` can read ({on_one_line(error)}). {remedy}"
+        ) from None
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{file}: not valid JSON ({on_one_line(error)}). Copy it again.") from None
+    if not isinstance(settings, dict):
+        raise DataError(
+            f"{file}: expected settings by name, got {type(settings).__name__}. Copy it again."
+        )
+    return settings
+
+
+def _from_vocabulary(file: Path, settings: dict[str, Any]) -> Tokenizer:
+    """BERT's WordPiece from vocab.txt, one piece per line."""
+    remedy = (
+        "Save it as tokenizer.json in an environment with transformers: "
+        "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+    )
+    try:
+        lines = file.read_text(encoding="utf-8").split(
+            "\n"
+        )  # not splitlines(): pieces such as U+2028 end a line for it
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 ({on_one_line(error)}). Copy it again.") from None
+    family = str(settings.get("tokenizer_class") or "BertTokenizer")
+    if family.removesuffix("Fast").removesuffix("Tokenizer") not in _WORDPIECE:
+        raise DataError(
+            f"{file.parent}: tokenizer_class '{family}' is not BERT's WordPiece, and there is "
+            f"no tokenizer.json. {remedy}"
+        )
+    vocabulary = {
+        piece: number for number, piece in enumerate(lines[:-1] if lines[-1] == "" else lines)
+    }
+    names = {
+        role: _content(settings.get(f"{role}_token"), f"[{role.upper()}]")
+        for role in ("pad", "unk", "cls", "sep", "mask")
+    }
+    missing = [name for name in names.values() if name not in vocabulary]
+    if missing:
+        raise DataError(
+            f"{file}: piece '{name}' is missing, so this is not BERT's vocabulary. {remedy}"
+            for name in missing
+        )
+    extra = settings.get("added_tokens_decoder", {}).values()
+    if (file.parent / "added_tokens.json").exists() or any(
+        _content(token, "") not in vocabulary for token in extra
+    ):
+        raise DataError(
+            f"{file.parent}: adds tokens to vocab.txt, and there is no tokenizer.json. {remedy}"
+        )
+    backend = Tokenizer(
+        models.WordPiece(vocabulary, unk_token=names["unk"], max_input_chars_per_word=100)
+    )
+    backend.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True) for name in names.values()]
+    )
+    backend.normalizer = (
+        normalizers.BertNormalizer()
+    )  # cleans, lower-cases, strips accents; the caller applies the settings
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    start, end = names["cls"], names["sep"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start}:0 $A:0 {end}:0",
+        pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1",
+        special_tokens=[(name, vocabulary[name]) for name in (start, end)],
+    )
+    return backend
+
+
+def _set_normaliser(
+    normaliser: normalizers.BertNormalizer, settings: dict[str, Any], folder: Path
+) -> None:
+    known = {key: settings[key] for key in _NORMALISES if key in settings}
+    wrong = [
+        key
+        for key, value in known.items()
+        if not (isinstance(value, bool) or (value is None and key == "strip_accents"))
+    ]
+    if wrong:
+        raise DataError(
+            f"{folder / 'tokenizer_config.json'} {key}: expected true or false, got "
+            f"{known[key]!r}. Correct it."
+            for key in wrong
+        )
+    for key, value in known.items():
+        setattr(normaliser, _NORMALISES[key], value)
+
+
+def _content(token: Any, otherwise: str) -> str:
+    """The word of a special token, which is a string or, in newer files, a mapping."""
+    return str(token["content"] if isinstance(token, dict) else token) if token else otherwise
+
+
+Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"
+# ids of all texts end to end, int32, and the length of each, int64
+Encodings: TypeAlias = "tuple[np.ndarray, np.ndarray]"
+
+
+def require_strings(texts: Any, name: str) -> Iterator[str]:
+    if (
+        hasattr(texts, "null_count")
+        and texts.null_count == 0
+        and str(texts.type) in {"string", "large_string", "string_view"}
+    ):
+        return  # Arrow's strings are valid UTF-8
+    for start in range(0, len(texts), BLOCK_ROWS):
+        for row, text in enumerate(string_block(texts, start), start=start + 1):
+            if not isinstance(text, str):
+                yield (
+                    f"{name} of row {row}: expected text, got "
+                    f"{'nothing' if text is None else type(text).__name__}. Fill in or remove "
+                    f"that row."
+                )
+            elif not text.isascii() and not encodable(text):
+                yield (
+                    f"{name} of row {row}: has a lone surrogate (half a character), which is "
+                    f"not text. Read the source again with its right encoding."
+                )
+
+
+def string_block(texts: Any, start: int) -> list[str]:
+    part = texts[start : start + BLOCK_ROWS]
+    return part.to_pylist() if hasattr(part, "to_pylist") else list(part)
+
+
+def encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

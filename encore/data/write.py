@@ -1,0 +1,148 @@
+"""Writes tables as csv, JSON lines or parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encore import files
+from encore.data.delimited import USUAL_DELIMITERS
+from encore.data.table import CHUNK_ROWS, complain, display_path
+from encore.errors import DataError
+
+__all__ = ["check_target", "write_rows"]
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+def check_target(path: str | Path, *, overwrite: bool = False) -> None:
+    """Whether `write_rows` can write there, before anything is computed. Raises DataError."""
+    file, name = Path(path), display_path(path)
+    if str(path) == "-":
+        return
+    if file.suffix.lower() not in USUAL_DELIMITERS:
+        complain(
+            [
+                f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a "
+                f"name that ends in .csv, .tsv, .jsonl or .parquet."
+            ]
+        )
+    if file.is_dir():
+        complain(
+            [
+                f"{name}: this is a folder; name a file in it, such as "
+                f"{display_path(file / 'predictions.csv')}."
+            ]
+        )
+    if file.exists() and not overwrite:
+        complain(
+            [
+                f"{name}: exists already and is left as it is. Name another file, or pass "
+                f"--overwrite."
+            ]
+        )
+    if not file.parent.is_dir():
+        complain(
+            [
+                f"{name}: the folder {display_path(file.parent)} does not exist. Make it "
+                f"first: mkdir "
+                f"-p {display_path(file.parent)}"
+            ]
+        )
+
+
+def write_rows(
+    path: str | Path,
+    columns: Mapping[str, Sequence[Any] | np.ndarray | pa.Array | pa.ChunkedArray],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write columns as csv, tsv, jsonl or parquet, by suffix ("-": csv on standard output). The
+    file appears whole or not at all.
+
+    Lists (multi-label) become `;`-separated cells in csv. Raises DataError where the file exists
+    and `overwrite` is False, where its folder does not exist, where the suffix is none of these,
+    and where the disk is full.
+    """
+    table = pa.table(
+        {
+            name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+            for name, values in columns.items()
+        }
+    )
+    if str(path) == "-":
+        sys.stdout.flush()
+        _write_csv(table, sys.stdout.buffer, ",")
+        sys.stdout.buffer.flush()
+        return
+    file, name = Path(path), display_path(path)
+    writers: dict[str, Callable[[pa.Table, BinaryIO], None]] = {
+        ".csv": lambda rows, out: _write_csv(rows, out, ","),
+        ".tsv": lambda rows, out: _write_csv(rows, out, "\t"),
+        ".jsonl": _write_jsonl,
+        ".parquet": lambda rows, out: pq.write_table(rows, out, compression="zstd"),
+    }
+    check_target(path, overwrite=overwrite)
+    mask = os.umask(0)
+    os.umask(mask)
+    try:
+        files.put(file, partial(writers[file.suffix.lower()], table), mode=0o666 & ~mask)
+    except OSError as error:
+        raise DataError(
+            f"{name}: could not be written ({error.strerror or error}); nothing was changed."
+        ) from None
+
+
+def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    try:
+        writer = csv.writer(_ShortEnds(text), delimiter=delimiter)
+        writer.writerow(table.column_names)
+        for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
+            writer.writerows(
+                zip(*(map(_cell, column.to_pylist()) for column in batch.columns), strict=True)
+            )
+        text.flush()
+    finally:
+        text.detach()
+
+
+class _ShortEnds:
+    r"""Takes the csv module's rows and ends them with \n. The module quotes a cell that holds \r
+    only where \r is part of its line end.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, row: str) -> int:
+        return self._text.write(row.removesuffix("\r\n") + "\n")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _write_jsonl(table: pa.Table, out: BinaryIO) -> None:
+    for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
+        for record in batch.to_pylist():
+            clean = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in record.items()
+            }
+            out.write(json.dumps(clean, ensure_ascii=False).encode() + b"\n")

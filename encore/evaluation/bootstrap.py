@@ -1,0 +1,103 @@
+"""Percentile bootstrap intervals over the rows of a data set."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from encore import rng
+from encore.evaluation.metric import Metric, MetricWarning, Weighted
+from encore.evaluation.predictions import checked
+from encore.types import LabelSpace
+
+__all__ = ["Interval", "bootstrap_interval", "resampled"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends of a confidence interval, in the metric's own unit (fractions, never percent)."""
+
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    metric: Metric,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    *,
+    seed: int,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap interval over examples: `level` of the metric's values on resamples of
+    the rows (drawn with replacement) lie inside.
+
+    Equal arguments give equal intervals. Raises DataError and RecipeError as the metric does.
+
+    Percentile and not BCa, by a simulation (1,000 sets each, 1,000 resamples, nominal 95 %): from
+    100 rows on the percentile interval covers the truth in 92-96 % of sets for accuracy, F1, macro
+    F1, MCC, Pearson and Spearman, BCa in 92-97 %. BCa gains at most two points (MCC .93 on 100
+    rows), needs the jackknife of every metric, and fails where the percentile fails too: with 30
+    nearly faultless rows both cover 77 % (accuracy .95) or less (MCC .93: 58 %), because resamples
+    of faultless rows are faultless. Tables say so below 30 rows and where no row is wrong.
+    """
+    values = resampled(metric, scores, targets, labels, seed=seed, n_resamples=n_resamples)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def resampled(
+    metric: Metric,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    *,
+    seed: int,
+    n_resamples: int = 2000,
+) -> np.ndarray:
+    """(n_resamples,) values of a metric on resamples of the rows."""
+    scores, targets = checked(scores, targets, labels)
+    draw = rng.generator(seed, "bootstrap", metric.__name__)
+    weigh = getattr(metric, "weighted", None)
+    if weigh is None:
+        n = len(targets)
+        rows = (draw.integers(0, n, n) for _ in range(n_resamples))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetricWarning)
+            return np.array([metric(scores[row], targets[row], labels) for row in rows])
+    form = weigh(scores, targets, labels)
+    return np.concatenate(
+        [form.value(counts) for counts in _resampled_counts(form, draw, n_resamples)]
+    )
+
+
+def _resampled_counts(
+    form: Weighted, draw: np.random.Generator, n_resamples: int
+) -> Iterator[np.ndarray]:
+    """(some, kinds) float64 counts of each kind of row, until there are n_resamples of them; about
+    8 MB at a time.
+    """
+    n_rows, n_kinds = len(form.kind_of_row), form.n_kinds
+    sizes = np.bincount(form.kind_of_row, minlength=n_kinds)
+    at_once = max(1, 2**20 // n_rows)
+    for start in range(0, n_resamples, at_once):
+        n = min(at_once, n_resamples - start)
+        # A multinomial draw over few kinds is the same distribution as drawing rows, at a fraction
+        # of the cost; a binomial variate costs about 16 row draws.
+        if n_kinds * 16 <= n_rows:
+            yield draw.multinomial(n_rows, sizes / n_rows, size=n).astype(np.float64)
+        else:
+            kinds = (
+                form.kind_of_row[draw.integers(0, n_rows, size=(n, n_rows))]
+                + n_kinds * np.arange(n)[:, None]
+            )
+            yield (
+                np.bincount(kinds.ravel(), minlength=n * n_kinds)
+                .reshape(n, n_kinds)
+                .astype(np.float64)
+            )

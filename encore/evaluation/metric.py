@@ -1,0 +1,218 @@
+"""What a metric is, and how sure its value is.
+
+A metric is a function `(scores, targets, labels) → float`. Beside it stands the same metric as a
+function of *how often each row occurs*, for thousands of resamples at once (`Weighted`): that is
+what makes a bootstrap over 20,000 rows take a moment instead of a minute. The value itself always
+comes from scikit-learn or scipy; the weighted form is checked against it on the same resamples.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import numpy as np
+
+from encore.errors import RecipeError
+from encore.evaluation.predictions import checked, predictions
+from encore.types import LabelSpace, TaskKind
+
+__all__ = [
+    "Form",
+    "Metric",
+    "MetricWarning",
+    "Weighted",
+    "additive",
+    "confusion_counts",
+    "correlation_sums",
+    "mean_of",
+    "metric",
+    "undefined",
+]
+
+Form = Literal["percent", "coefficient", "amount"]  # 61.0 %, .280, 0.512
+
+
+class MetricWarning(UserWarning):
+    """A metric has no defined value on these rows and returns what METHODS 8.7 says instead (0,
+    mostly).
+    """
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A metric as a function of how often each *kind of row* occurs.
+
+    kind_of_row: (rows,) int64, which kind each row is (rows that a metric cannot tell apart are one
+    kind). value: (resamples, kinds) counts → (resamples,) values.
+    """
+
+    kind_of_row: np.ndarray
+    n_kinds: int
+    value: Callable[[np.ndarray], np.ndarray]
+
+
+Measure = Callable[[np.ndarray, np.ndarray, LabelSpace], float]
+Weigh = Callable[[np.ndarray, np.ndarray, LabelSpace], Weighted]
+
+
+class Metric(Protocol):
+    """`metric(scores, targets, labels) → float`. Scores (rows, n_scores) are raw; fractions are
+    returned, never percent.
+    """
+
+    __name__: str
+    title: str  # as a table prints it
+    kinds: tuple[TaskKind, ...]  # the tasks it is for
+    form: Form
+    higher_is_better: bool
+    weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
+
+    def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...
+
+
+def metric(
+    title: str,
+    *,
+    kinds: tuple[TaskKind, ...],
+    form: Form = "percent",
+    higher_is_better: bool = True,
+    weighted: Weigh | None = None,
+) -> Callable[[Measure], Metric]:
+    """Make a function of clean arrays a metric: it refuses other kinds of task (RecipeError) and
+    scores that are not numbers (DataError).
+    """
+
+    def wrap(measure: Measure) -> Metric:
+        @functools.wraps(measure)
+        def gate(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
+            if labels.kind not in kinds:
+                raise RecipeError(
+                    f"metric '{measure.__name__}' is for {' and '.join(kinds)} tasks, this "
+                    f"task is {labels.kind}."
+                )
+            return float(measure(*checked(scores, targets, labels), labels))
+
+        told = cast(Metric, gate)
+        told.title, told.kinds, told.form, told.higher_is_better, told.weighted = (
+            title,
+            kinds,
+            form,
+            higher_is_better,
+            weighted,
+        )
+        return told
+
+    return wrap
+
+
+def undefined(predicted: np.ndarray, targets: np.ndarray) -> bool:
+    """True, with a MetricWarning, where a correlation of the two (rows,) arrays does not exist.
+
+    Constant means: spread below 1e-6 of the largest value. A collapsed model's float32 outputs
+    still differ in the last bit, and their correlation is noise.
+    """
+    for name, values in (("predictions", predicted), ("targets", targets)):
+        if np.ptp(values) <= 1e-6 * np.abs(values).max():
+            rows = (
+                f"all {len(values):,} {name} are the same"
+                if len(values) > 1
+                else "there is one row only"
+            )
+            warnings.warn(
+                f"{rows}: the correlation is not defined and counts as 0",
+                MetricWarning,
+                stacklevel=4,
+            )
+            return True
+    return False
+
+
+def mean_of(values: np.ndarray) -> Weighted:
+    """The weighted form of a metric that is the mean of one number per row, (rows,)."""
+    distinct, kind_of_row = np.unique(values, return_inverse=True)
+    return additive(distinct[:, None], lambda sums, n_rows: sums[:, 0] / n_rows, kind_of_row)
+
+
+def additive(
+    features: np.ndarray,
+    combine: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    kind_of_row: np.ndarray | None = None,
+) -> Weighted:
+    """The weighted form of a metric that depends on the rows through sums only.
+
+    features: (kinds, k), dense or scipy-sparse, what one row of each kind adds. combine: sums
+    (resamples, k), rows (resamples,) → values (resamples,).
+    """
+    n_kinds = features.shape[0]
+    return Weighted(
+        np.arange(n_kinds) if kind_of_row is None else kind_of_row,
+        n_kinds,
+        lambda counts: combine(np.asarray((features.T @ counts.T).T), counts.sum(axis=1)),
+    )
+
+
+def confusion_counts(
+    combine: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> Weigh:
+    """The weighted form of a metric of the confusion matrix, for single-label and multi-label tasks
+    alike.
+
+    combine: hits, predicted, actual, each (resamples, classes), and rows (resamples,) → values
+    (resamples,). `hits` counts rows where a class is both predicted and true.
+    """
+
+    def weigh(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
+        from scipy import sparse
+
+        n, predicted = labels.n_scores, predictions(scores, labels)
+        if labels.kind == "multilabel":
+            seen, kind_of_row = np.unique(
+                np.hstack([predicted, targets]), axis=0, return_inverse=True
+            )
+            chosen, true = sparse.csr_array(seen[:, :n]), sparse.csr_array(seen[:, n:])
+        else:
+            seen, kind_of_row = np.unique(predicted * n + targets, return_inverse=True)
+            chosen, true = (
+                sparse.csr_array(
+                    (np.ones(len(seen)), ids, np.arange(len(seen) + 1)), shape=(len(seen), n)
+                )
+                for ids in divmod(seen, n)
+            )
+        features = sparse.hstack([chosen.multiply(true), chosen, true], format="csr")
+        return additive(
+            features,
+            lambda sums, n_rows: combine(sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows),
+            kind_of_row.reshape(-1),
+        )
+
+    return weigh
+
+
+def correlation_sums(mapped: Callable[[np.ndarray], np.ndarray] = lambda r: r) -> Weigh:
+    """The weighted form of Pearson's r, or of what `mapped` makes of it, from resampled moments; r
+    is 0 where a resample is constant.
+    """
+
+    def weigh(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
+        # Centred and scaled by the whole set, so that no digits are lost to a large mean.
+        x, y = (
+            (values - values.mean()) / (values.std() or 1.0) for values in (scores[:, 0], targets)
+        )
+        features = np.stack([x, y, x * x, y * y, x * y], axis=1)
+
+        def correlation(sums: np.ndarray, n_rows: np.ndarray) -> np.ndarray:
+            sum_x, sum_y, sum_xx, sum_yy, sum_xy = sums.T
+            spread_x, spread_y = n_rows * sum_xx - sum_x**2, n_rows * sum_yy - sum_y**2
+            exists = (spread_x > 1e-12 * n_rows**2) & (spread_y > 1e-12 * n_rows**2)
+            r = (n_rows * sum_xy - sum_x * sum_y) / np.sqrt(
+                np.where(exists, spread_x * spread_y, 1.0)
+            )
+            return mapped(np.where(exists, np.clip(r, -1, 1), 0.0))
+
+        return additive(features, correlation)
+
+    return weigh

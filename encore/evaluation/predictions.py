@@ -1,0 +1,121 @@
+"""From raw scores to predictions and probabilities: the one rule that metrics, tables, `predict`
+and the baselines share.
+
+Scores are a model's raw output, (rows, n_scores): two logits for a binary task, one per class or
+label otherwise, the value itself for regression.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from encore.errors import DataError
+from encore.types import LabelSpace
+
+__all__ = ["checked", "predictions", "probabilities", "row_losses"]
+
+
+def predictions(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """What the scores say. (rows,) int64 class ids; (rows, labels) int64 0/1 for multi-label;
+    (rows,) float64 values for regression.
+
+    Binary and multi-class: the highest logit, the first of equal ones (so a binary tie is class 0).
+    Multi-label: sigmoid ≥ .5, tested as logit ≥ 0, which is the same without the sigmoid's
+    rounding.
+    """
+    if labels.kind == "regression":
+        return np.asarray(scores, dtype=np.float64)[:, 0]
+    if labels.kind == "multilabel":
+        return (np.asarray(scores) >= 0).astype(np.int64)
+    return np.asarray(scores).argmax(axis=1)
+
+
+def probabilities(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """(rows, n_scores) float64: softmax over classes, sigmoid per label of a multi-label task, the
+    values themselves for regression.
+    """
+    from scipy.special import expit, softmax
+
+    exact = np.asarray(scores, dtype=np.float64)
+    if labels.kind == "regression":
+        return exact
+    return expit(exact) if labels.kind == "multilabel" else softmax(exact, axis=1)
+
+
+def row_losses(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """(rows,) float64, how wrong each row is: −log p(truth) in nats (its mean over the labels of a
+    multi-label task), squared error for regression.
+    """
+    from scipy.special import log_expit, log_softmax
+
+    exact = np.asarray(scores, dtype=np.float64)
+    if labels.kind == "regression":
+        return (exact[:, 0] - targets) ** 2
+    if labels.kind == "multilabel":
+        return -log_expit(np.where(targets == 1, exact, -exact)).mean(axis=1)
+    return -log_softmax(exact, axis=1)[np.arange(len(exact)), targets]
+
+
+def checked(
+    scores: np.ndarray, targets: np.ndarray, labels: LabelSpace
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same scores as (rows, n_scores) float64 and targets as int64 (float64 for regression).
+    Raises DataError where they cannot be compared.
+    """
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    shape = (len(targets) if targets.ndim else 0, labels.n_scores)
+    target_shape = shape if labels.kind == "multilabel" else shape[:1]
+    problems = []
+    if not shape[0]:
+        problems.append(
+            "targets: expected at least one labelled row, got none. Evaluate on a set that has "
+            "rows."
+        )
+    if targets.shape != target_shape:
+        problems.append(
+            f"targets: expected shape {target_shape} for a {labels.kind} task, got {targets.shape}."
+        )
+    if scores.shape != shape:
+        problems.append(
+            f"scores: expected shape {shape}, one row per target and one column per score of a "
+            f"{labels.kind} task, got {scores.shape}."
+        )
+    if problems:
+        raise DataError(problems)
+    problems += _not_finite(
+        "scores",
+        scores,
+        "the model's output overflowed; train with a lower plan.lr or with precision=fp32",
+    )
+    if labels.kind == "regression":
+        problems += _not_finite("targets", targets, "give every row a number")
+    else:
+        top = 1 if labels.kind == "multilabel" else len(labels.names) - 1
+        wrong = ~np.isin(targets, np.arange(top + 1))
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0, 0])
+            problems.append(
+                f"targets, row {row}: expected a whole number from 0 to {top}, got "
+                f"{targets[wrong][0]}{_others(wrong)}. Check the label names."
+            )
+    if problems:
+        raise DataError(problems)
+    return scores.astype(np.float64, copy=False), targets.astype(
+        np.float64 if labels.kind == "regression" else np.int64, copy=False
+    )
+
+
+def _not_finite(name: str, values: np.ndarray, remedy: str) -> list[str]:
+    wrong = ~np.isfinite(values)
+    if not wrong.any():
+        return []
+    row = int(np.argwhere(wrong)[0, 0])
+    return [
+        f"{name}, row {row}: expected a finite number, got {values[wrong][0]}{_others(wrong)}; "
+        f"{remedy}."
+    ]
+
+
+def _others(wrong: np.ndarray) -> str:
+    rows = int(wrong.reshape(len(wrong), -1).any(axis=1).sum())
+    return f" (and {rows - 1:,} more rows)" if rows > 1 else ""

@@ -1,0 +1,168 @@
+"""What a frozen encoder gives to each example, computed once: the epochs after the first need no
+encoder.
+
+A pooling is a `reduce` without parameters and a `finish` that trains (encore.types.Pooling). With
+the encoder frozen and in eval mode, what `reduce` returns for an example is always the same, so it
+is kept in memory, line by line, and batches are put together from it. Of a model with a `Frozen`
+encoder beside a trained one that branch alone is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.data.batches import collate, evaluation_batches
+from encore.data.token_store import TokenStore, take_runs
+from encore.encoder.encoder import Frozen
+from encore.errors import RecipeError
+from encore.model.task_model import TaskModel
+from encore.types import Tokens
+
+__all__ = [
+    "FeatureCache",
+    "cache_bytes",
+    "cache_features",
+    "check_memory",
+    "fits_in_memory",
+    "frozen_branches",
+]
+
+_SHARE = 0.7  # of the memory that is free now; training needs some too
+_BESIDE = 1 << 30  # bytes for `Frozen` encoders of a run, which can be asked again instead
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Lines of the rows of a store: per branch (rows, width) or (tokens, width) float32, as its
+    pooling's `unit` says; None for one that is not kept.
+    """
+
+    store: TokenStore
+    units: tuple[str, ...]
+    lines: tuple[Tensor | None, ...]
+
+    def with_lines(self, tokens: Tokens, rows: np.ndarray) -> Tokens:
+        """The tokens of `rows`, in that order, with what the encoder has given them."""
+        device, each = tokens.ids.device, zip(self.units, self.lines, strict=True)
+        found = (
+            None if lines is None else lines.index_select(0, _at(unit, self.store, rows)).to(device)
+            for unit, lines in each
+        )
+        return replace(tokens, reduced=tuple(found))
+
+
+def frozen_branches(model: TaskModel, *, all_of_them: bool) -> tuple[bool, ...]:
+    """Which of its branches have an encoder that never changes. all_of_them: nothing but heads is
+    trained now.
+    """
+    branches: Sequence[Any] = list(model.branches)
+    return tuple(all_of_them or isinstance(branch.encoder, Frozen) for branch in branches)
+
+
+def fits_in_memory(
+    models: Mapping[str, TaskModel], stores: Mapping[str, Sequence[TokenStore]]
+) -> bool:
+    """Whether `Frozen` encoders beside trained ones are to be kept. A matter of the texts alone: on
+    no machine does a run take another way.
+    """
+    needed = 0
+    for task, model in models.items():
+        branches: Sequence[Any] = list(model.branches)
+        needed += cache_bytes(
+            [
+                branch.pooling
+                for branch, still in zip(
+                    branches, frozen_branches(model, all_of_them=False), strict=True
+                )
+                if still
+            ],
+            stores[task],
+        )
+    return needed <= _BESIDE
+
+
+def cache_features(model: TaskModel, store: TokenStore, which: Sequence[bool]) -> FeatureCache:
+    """Ask the encoders of `which` branches about every row, once. The same bits whenever it is
+    done: the batches depend on the lengths alone.
+    """
+    branches: Sequence[Any] = list(model.branches)
+    units = tuple(branch.pooling.unit for branch in branches)
+    device = next(model.parameters()).device
+    lines = [
+        torch.empty(_n_lines(unit, store), branch.pooling.reduced_width) if wanted else None
+        for unit, branch, wanted in zip(units, branches, which, strict=True)
+    ]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for rows in evaluation_batches(store.lengths):
+                tokens = collate(store, rows, device)
+                for unit, branch, found in zip(units, branches, lines, strict=True):
+                    if found is not None:
+                        found[_at(unit, store, rows)] = (
+                            branch.pooling.reduce(branch.encoded(tokens)[0]).float().cpu()
+                        )
+    finally:
+        model.train(was_training)
+    return FeatureCache(store, units, tuple(lines))
+
+
+def _at(unit: str, store: TokenStore, rows: np.ndarray) -> Tensor:
+    """The lines of these rows, int64."""
+    at = rows if unit == "rows" else take_runs(store.offsets[:-1][rows], store.lengths[rows])
+    return torch.from_numpy(np.asarray(at, dtype=np.int64))
+
+
+def _n_lines(unit: str, store: TokenStore) -> int:
+    return len(store.lengths) if unit == "rows" else len(store.ids)
+
+
+def cache_bytes(poolings: Sequence[Any], stores: Sequence[TokenStore]) -> int:
+    """What `keep` will need for these stores, given a model's poolings."""
+    return sum(
+        4 * pooling.reduced_width * _n_lines(pooling.unit, store)
+        for pooling in poolings
+        for store in stores
+    )
+
+
+def check_memory(needed: Mapping[str, int]) -> None:
+    """Task → bytes. Raises RecipeError where they are more than there is room for."""
+    free, total = _free_bytes(), sum(needed.values())
+    if free is not None and total > _SHARE * free:
+        which = ", ".join(f"{task} {n / 1e9:.1f} GB" for task, n in needed.items())
+        raise RecipeError(
+            f"plan.freeze_encoder: what the encoder gives to every example is kept in memory "
+            f"and takes {total / 1e9:.1f} GB ({which}); {free / 1e9:.1f} GB are "
+            "free. Set data.train_rows or a smaller max_length, or a pooling that keeps one "
+            "vector per row (cls, mean, max)."
+        )
+
+
+def _free_bytes() -> int | None:
+    """What this process may still take: of the machine, and of its container where it has a limit.
+    None where that cannot be told.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        found.append(
+            int(Path("/sys/fs/cgroup/memory.max").read_text())
+            - int(Path("/sys/fs/cgroup/memory.current").read_text())
+        )
+    if not found:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found) if found else None

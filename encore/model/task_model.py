@@ -1,0 +1,116 @@
+"""A task model is branches (encoder → pooling), concatenated, then a head. Sharing is aliasing: the
+same objects, counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from encore.encoder.encoder import Encoder, Frozen
+from encore.encoder.huggingface import HuggingFaceEncoder
+from encore.types import Encoded, Output, Pooling, Tokens
+
+__all__ = ["Branch", "Memo", "TaskModel", "encoders_of"]
+
+Memo = MutableMapping[
+    Any, Tensor
+    # what one batch has come to so far, by the parts that computed it: tasks that share them
+    # compute it once
+]
+
+
+class Branch(nn.Module):
+    """Tokens → one vector per row."""
+
+    def __init__(self, encoder: Encoder | HuggingFaceEncoder | Frozen, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder, self.pooling = encoder, pooling
+
+    def forward(
+        self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with
+        `embedded` changed. `memo`: of this batch, in eval mode.
+        """
+        if memo is not None and ("vectors", id(self)) in memo:
+            return memo["vectors", id(self)], memo["embedded", id(self)]
+        encoded, embedded = self.encoded(tokens, embedded, memo)
+        vectors = self.pooling(encoded)
+        if memo is not None:
+            memo["vectors", id(self)], memo["embedded", id(self)] = vectors, embedded
+        return vectors, embedded
+
+    def encoded(
+        self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None
+    ) -> tuple[Encoded, Tensor]:
+        """What the pooling reads, and the embeddings that it came from."""
+        if embedded is None:
+            embedded = self.encoder.embedded(tokens)
+        first_only = getattr(self.pooling, "first_only", False)
+        return self.encoder.run(
+            embedded, tokens, layers=self.pooling.layers, first_only=first_only, memo=memo
+        ), embedded
+
+
+class TaskModel(nn.Module):
+    """`n_sides` texts of each example are rows of one `Tokens`, side by side: a text, its partner,
+    the next text, …. So a micro-batch is a contiguous part of its batch, and dropout draws for it
+    what the whole batch would have drawn.
+    """
+
+    def __init__(self, branches: Sequence[Branch], head: nn.Module, *, n_sides: int = 1) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        # nn.Module says that its attributes are tensors or modules; a head has `embed` and `score`
+        self.head: Any = head
+        self.n_sides = n_sides
+
+    def forward(
+        self,
+        tokens: Tokens,
+        embedded: Sequence[Tensor | None] | None = None,
+        memo: Memo | None = None,
+    ) -> Output:
+        """`embedded`: one (tokens, width) per branch instead of what the embedding layers give.
+        `memo`: see Branch.
+        """
+        vectors, used = self.vectors(tokens, embedded, memo)
+        lines = self.head.embed(vectors)
+        embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
+        return Output(self.head.score(*embeddings), embeddings, used)
+
+    def vectors(
+        self,
+        tokens: Tokens,
+        embedded: Sequence[Tensor | None] | None = None,
+        memo: Memo | None = None,
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that
+        it came from, None where its encoder was not asked.
+        """
+        branches: Sequence[Any] = list(self.branches)
+        nothing = (None,) * len(branches)
+        each = zip(branches, tokens.reduced or nothing, embedded or nothing, strict=True)
+        found, used = zip(
+            *(
+                branch(tokens, start, memo)
+                if lines is None
+                else (branch.pooling.finish(lines, tokens), None)
+                for branch, lines, start in each
+            ),
+            strict=True,
+        )
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
+
+
+def encoders_of(model: TaskModel) -> list[Encoder | HuggingFaceEncoder]:
+    """The encoder of each branch, also of one that is frozen."""
+    branches: Iterable[Any] = model.branches
+    return [
+        branch.encoder.encoder if isinstance(branch.encoder, Frozen) else branch.encoder
+        for branch in branches
+    ]

@@ -1,0 +1,105 @@
+"""The recipes that come with Encore, by their names, from any folder: `encore compare maxpoolbert
+encoder=minilm`.
+
+In a checkout they lie in recipes/, beside the package; a wheel carries a copy of that folder inside
+the package (pyproject.toml). A name is the file's path in that folder without its ending:
+`maxpoolbert`, `first_light/rte`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from encore.errors import RecipeError
+
+__all__ = [
+    "file_of",
+    "is_file",
+    "recipe_names",
+    "recipe_path",
+    "recipes_folder",
+    "verified_results",
+]
+
+_ENDINGS = (".yaml", ".yml")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+_HERE = Path(__file__).parent
+_CHECKOUT = _HERE.parents[1] / "recipes"
+
+
+def recipes_folder() -> Path:
+    """Where the recipes lie."""
+    return installed if (installed := _HERE / "builtin_recipes").is_dir() else _CHECKOUT
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Sorted; nothing is read."""
+    return tuple(
+        sorted(
+            file.relative_to(recipes_folder()).with_suffix("").as_posix()
+            for file in recipes_folder().rglob("*.yaml")
+        )
+    )
+
+
+def recipe_path(name: str) -> Path:
+    return recipes_folder() / f"{name}.yaml"
+
+
+def verified_results() -> dict[str, list[dict[str, Any]]]:
+    """Recipe → the records of its complete comparisons, which docs/results.py wrote; the newest
+    last.
+    """
+    file = recipes_folder() / "verified.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def is_file(given: str | Path) -> bool:
+    """Whether this names a recipe file, and no recipe by its name."""
+    return Path(given).suffix.lower() in _ENDINGS
+
+
+def file_of(given: str | Path) -> Path:
+    """The recipe file that `given` means: a path as it is, or the name of one that comes with
+    Encore.
+
+    Raises RecipeError in one line: no such name, a file that there is not but as one of Encore's
+    own, a name that a file of this folder has too.
+    """
+    if is_file(given):
+        name = Path(given).with_suffix("").as_posix().removeprefix("recipes/")
+        if not Path(given).exists() and name in recipe_names():
+            raise RecipeError(
+                f"{given}: no such file here. The recipe that comes with Encore is named "
+                f"without a path or an ending: {name}"
+            )
+        return Path(given)
+    name = str(given)
+    local = [file for ending in _ENDINGS if (file := Path(f"{name}{ending}")).is_file()]
+    if name not in recipe_names():
+        if Path(name).suffix.lower() in _TABLES:
+            raise RecipeError(
+                f"{name}: expected a recipe (.yaml), got a table. `encore train {name}` trains "
+                f"on it; in a recipe it is data.train."
+            )
+        near = difflib.get_close_matches(
+            name,
+            [str(file) for file in Path().iterdir() if is_file(file)] + list(recipe_names()),
+            n=1,
+            cutoff=0.6,
+        )
+        guess = f"Did you mean '{local[0] if local else near[0]}'? " if local or near else ""
+        raise RecipeError(
+            f"{name}: no recipe of this name. {guess}Name a .yaml file, or one that `encore ls "
+            f"recipes` lists."
+        )
+    for file in local:
+        if file.read_bytes() != recipe_path(name).read_bytes():
+            both = "a recipe that comes with Encore, and a file here that says something else"
+            raise RecipeError(
+                f"{name}: {both}. Write {file} for yours, {recipe_path(name)} for Encore's."
+            )
+    return recipe_path(name)

@@ -1,0 +1,203 @@
+"""Strict YAML ⇄ Recipe: what to train, on what, and how.
+
+The same words are YAML keys, constructor parameters and overrides on the command line: `plan: {lr:
+3e-5}` and `plan.lr=3e-5` are one setting. Everything that can be wrong with a recipe is said before
+a model is loaded, all at once, with file, line, what was expected, and what to write instead.
+
+A task setting written at the top (`pooling: mean`) holds for every task that does not set its own,
+and is gone from the Recipe: `tasks` is complete. On the command line (`pooling=mean`) it holds for
+every task, whether or not the file says otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from encore.errors import RecipeError
+from encore.recipe.located_yaml import Value, from_python, read_yaml, to_plain
+from encore.recipe.normalise import NO_TASK, complete_document
+from encore.recipe.overrides import Change, assignment
+from encore.recipe.schema import Locations, Recipe
+from encore.recipe.validation import validation_problems
+
+__all__ = [
+    "build_recipe",
+    "file_text",
+    "load_recipe",
+    "recipe_error",
+    "recipe_for_file",
+    "recipe_from",
+]
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `key=value` overrides on top. Paths in the file start from
+    its folder, paths in overrides from the working directory.
+
+    Raises RecipeError with every problem that was found.
+    """
+    text = file_text(Path(path))
+    problems: list[str] = []
+    return _checked(
+        read_yaml(text, str(path), problems=problems),
+        overrides,
+        Path(path).absolute().parent,
+        problems,
+    )
+
+
+def recipe_from(
+    mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, base: str | Path | None = None
+) -> Recipe:
+    """The recipe that a mapping (of mappings) describes. `base`: where its relative paths start,
+    the working directory if None.
+
+    Raises RecipeError with every problem that was found.
+    """
+    problems: list[str] = []
+    return _checked(
+        from_python(mapping, problems), overrides, Path(base or ".").absolute(), problems
+    )
+
+
+def recipe_for_file(path: str | Path, overrides: Sequence[str] = (), **data: Any) -> Recipe:
+    """The recipe that `encore train reviews.csv` stands for: one task, named after the file.
+
+    data: settings of DataRecipe (`text`, `label`, …); None is as good as not given. The path starts
+    from the working directory.
+    """
+    name = (
+        re.sub(r"[^\w-]+", "_", "stdin" if str(path) == "-" else Path(path).stem).strip("_")[:64]
+        or "task"
+    )
+    given = {key: value for key, value in data.items() if value is not None}
+    return recipe_from({"tasks": {name: {"data": {"train": os.fspath(path), **given}}}}, overrides)
+
+
+def file_text(path: Path) -> str:
+    """What a recipe file holds. Raises RecipeError where there is none, or no text."""
+    if path.is_dir():
+        raise RecipeError(
+            f"{path}: expected a recipe file, got a folder. Name the .yaml file in it."
+        )
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise RecipeError(
+                f"{path}: no such folder as '{path.parent}'. Check the path."
+            ) from None
+        near = difflib.get_close_matches(
+            path.name,
+            sorted(
+                entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")
+            ),
+            n=1,
+            cutoff=0.5,
+        )
+        raise RecipeError(
+            f"{path}: no such file. "
+            + (f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path.")
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RecipeError(
+            f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x}). Save the file "
+            f"as UTF-8."
+        ) from None
+
+
+def _checked(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Recipe:
+    """The recipe that a document describes; `problems` are those of reading it."""
+    changes = [
+        found for text in overrides if (found := assignment(text, base, problems)) is not None
+    ]
+    recipe, rest = build_recipe(document, changes, base, problems)
+    if problems or recipe is None:
+        raise recipe_error(problems, rest)
+    return recipe
+
+
+def build_recipe(
+    document: Value, changes: Sequence[Change], base: Path, problems: list[str]
+) -> tuple[Recipe | None, Recipe | None]:
+    """The recipe that a document with changes describes; or, where something is wrong with it,
+    which `problems` takes, what remains of it without that.
+    """
+    said = len(problems)
+    tree = complete_document(document, changes, problems)
+    recipe, culprits = None, []
+    try:
+        recipe = Recipe.model_validate(to_plain(tree))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=True):
+            problems += validation_problems(tree, detail)
+            culprits.append(detail["loc"])
+    if len(problems) > said or recipe is None:
+        return None, _without(to_plain(tree), culprits, base)
+    recipe._base, recipe._places = base, Locations(tree)
+    return recipe, recipe
+
+
+def recipe_error(problems: Sequence[str], rest: Recipe | None = None) -> RecipeError:
+    """What is raised: each problem once, in the order of the file, at most twenty."""
+    found = sorted(dict.fromkeys(problems), key=_line)
+    error = RecipeError(
+        found
+        if len(found) <= _MOST_SHOWN
+        else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"]
+    )
+    error.rest = rest
+    return error
+
+
+def _without(
+    tree: dict[str, Any], culprits: Sequence[tuple[str | int, ...]], base: Path
+) -> Recipe | None:
+    """The recipe without the settings that are wrong, so that its files and its encoder can be
+    checked in the same go. A task whose data settings are among them is left out: what would be
+    read without them is not what was meant. None where too little is left.
+    """
+    if any(steps[0] == "encoder" for steps in culprits):
+        return None
+    for steps in [*culprits, ("tasks", NO_TASK)]:
+        end = 2 if steps[0] == "tasks" and steps[2:3] == ("data",) else len(steps)
+        inner: Any = tree
+        for step in steps[: end - 1]:
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(steps[end - 1], None)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError:
+        return None
+    recipe._base = base
+    return recipe
+
+
+_MOST_SHOWN = 20
+
+
+def _line(problem: str) -> int:
+    """Complaints in the order of the file, then those about overrides and about what Python handed
+    over, in the order in which they were found.
+    """
+    found = re.match(r"(?!override ).*?:(\d+)[: ]", problem)
+    return int(found[1]) if found else sys.maxsize

@@ -1,0 +1,112 @@
+"""Overrides `key=value` from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from encore.errors import RecipeError
+from encore.recipe.located_yaml import Value, escape_unprintable, is_text, read_yaml
+from encore.recipe.validation import resolve_alias
+
+__all__ = ["Change", "DATA_FILE", "assignment", "with_value"]
+Change = tuple[tuple[str, ...], Value]  # the keys that lead to a setting, and what it becomes
+_PATHS = ("train", "dev", "test")
+DATA_FILE = r"\.(csv|tsv|jsonl|parquet)$"
+
+
+# ---------------------------------------------------------------------------------------- overrides
+
+
+def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
+    """`plan.lr=3e-5` → (("plan", "lr"), 0.00003 which knows that it is an override)."""
+    where = escape_unprintable(f"override {text if len(text) <= 80 else text[:77] + '…'}")
+    key, equals, written = text.partition("=")
+    key = key.strip()
+    if not equals or not key or key.startswith("-") or not all(key.split(".")):
+        example = re.match(r"-*([\w.-]+)[ :=]*(.*)", text)
+        instead = (
+            f"{resolve_alias(example[1]) or example[1]}={example[2] or '…'}"
+            if example and text.startswith("-")
+            else "plan.lr=3e-5"
+        )
+        second = (
+            " A second file has an option: --dev FILE, --test FILE."
+            if re.search(DATA_FILE, text) and not equals
+            else ""
+        )
+        problems.append(
+            escape_unprintable(f"{where}: expected key=value, for example {instead}.{second}")
+        )
+        return None
+    steps = tuple(key.split("."))
+    try:
+        if not is_text(written):
+            raise RecipeError(f"{where}: holds a character that cannot be written as UTF-8.")
+        # A lone punctuation mark (a delimiter, say) is itself; YAML would want quotes inside the
+        # shell's quotes.
+        verbatim = steps[-1] in ("source", "claim") or (
+            len(written) == 1 and not written.isalnum() and written != "~"
+        )
+        value = (
+            Value(written, where, "", written)
+            if verbatim
+            else read_yaml(written, where, numbered=False)
+        )
+    except RecipeError as error:
+        problems.extend(error.problems)
+        return None
+    inner = steps[2:] if steps[0] == "tasks" else steps
+    if inner[:1] == ("data",) and len(inner) > 1 and inner[1] in _PATHS:
+        value = _from_here(value, base)
+    elif inner == ("data",) and isinstance(value.data, dict):
+        value = replace(
+            value,
+            data={
+                key: _from_here(entry, base) if key in _PATHS else entry
+                for key, entry in value.data.items()
+            },
+        )
+    elif steps == ("encoder",) and isinstance(value.data, str) and Path(value.data).is_dir():
+        value = _from_here(value, base)
+    return steps, value
+
+
+def _from_here(value: Value, base: Path) -> Value:
+    """A path of the command line starts from the working directory; the recipe's paths start from
+    `base`.
+    """
+    if isinstance(value.data, dict):
+        return replace(
+            value, data={key: _from_here(entry, base) for key, entry in value.data.items()}
+        )
+    if (
+        not isinstance(value.data, str)
+        or not value.data
+        or value.data == "-"
+        or "://" in value.data
+    ):
+        return value
+    path = Path(value.data).expanduser().absolute()
+    return replace(
+        value, data=path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+    )
+
+
+def with_value(tree: Value, steps: Sequence[str], value: Value) -> Value:
+    """`tree` with `value` at the end of `steps`. On the way, a technique's bare name becomes {name:
+    …}, so that `head.dropout=0.2` works on `head: linear`.
+    """
+    if not steps:
+        return value
+    entries = (
+        tree.data
+        if isinstance(tree.data, dict)
+        else {"name": tree}
+        if isinstance(tree.data, str)
+        else {}
+    )
+    below = entries.get(steps[0], Value(None, value.where))
+    return replace(tree, data={**entries, steps[0]: with_value(below, steps[1:], value)})

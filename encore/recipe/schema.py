@@ -1,0 +1,422 @@
+"""The recipe: every setting with its type, default and range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+)
+
+from encore import catalogue
+from encore.errors import did_you_mean
+from encore.recipe import fields
+from encore.recipe.fields import Technique, Term, refuse, refuse_all
+from encore.recipe.located_yaml import Value, walk
+from encore.recipe.messages import format_given, no_such
+
+__all__ = [
+    "DataRecipe",
+    "Locations",
+    "PLAN_KEYS",
+    "PLAN_KINDS",
+    "PROSE",
+    "PlanRecipe",
+    "Recipe",
+    "STUDY",
+    "TASK_KEYS",
+    "TOP_KEYS",
+    "TaskRecipe",
+    "data_settings",
+]
+
+PROSE = (
+    "source",
+    "claim",
+    "expect",
+)  # keys that say something about a run and change none of its bits
+# Keys that say which runs to compare or to search: encore/study.py and encore/search.py read them.
+STUDY = ("variants", "each", "seeds", "reference", "race", "search", "trials", "seeds_per_trial")
+
+# --------------------------------------------------------------------------------------- the recipe
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class DataRecipe(_Section):
+    """Where the rows come from. Nothing set: the named task that the task's name stands for. Paths
+    are relative to the recipe's folder.
+    """
+
+    train: Text | None = None
+    dev: Annotated[str | dict[str, str] | None, PlainValidator(fields.parse_dev_sets)] = (
+        None  # None: a part of the train file
+    )
+    test: Text | None = None  # opened by `evaluate --final` only
+    text: Text | None = None  # column names; None: inferred and announced
+    text_pair: Text | None = None
+    label: Text | None = None
+    kind: Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"] | None = None
+    labels: Annotated[
+        tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.parse_label_names)
+    ] = None
+    dev_frac: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    train_rows: Count | None = None
+    dev_rows: Count | None = None
+    delimiter: Annotated[str | None, PlainValidator(fields.parse_delimiter)] = None
+    encoding: Text | None = None
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    normalise: Literal["none", "minbert", "minbert_pair"] | None = (
+        None  # None: the named task's own
+    )
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = (
+        None  # of dev_frac, train_rows and dev_rows; None: the recipe's
+    )
+
+    @field_validator("text_pair", "label")
+    @classmethod
+    def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
+        for other in ("text", "text_pair"):
+            if value is not None and other != info.field_name and info.data.get(other) == value:
+                refuse(
+                    f"the column {format_given(value)} is already data.{other}. Name another "
+                    f"column."
+                )
+        return value
+
+    @field_validator("kind")
+    @classmethod
+    def _only_trains(cls, value: str | None, info: ValidationInfo) -> str | None:
+        useless = [
+            f"data.{key}"
+            for key in ("dev", "test", "label")
+            if value == "unlabelled" and info.data.get(key) is not None
+        ]
+        if useless:
+            refuse(
+                f"a task without labels only trains, and {' and '.join(useless)} would be of "
+                f"no use. Remove {'it' if len(useless) == 1 else 'them'}."
+            )
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_of_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        has = {
+            "regression": "a regression has numbers and no labels",
+            "unlabelled": "an unlabelled task has none",
+        }.get(info.data.get("kind") or "")
+        if value is not None and has:
+            refuse(f"{has}. Remove data.labels, or set another data.kind.")
+        return value
+
+    @field_validator("dev_frac")
+    @classmethod
+    def _only_without_dev(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("dev") is not None and value != 0.15:
+            refuse(
+                "says how much of the train file becomes the dev set, but data.dev names a dev "
+                "file. Remove one of the two."
+            )
+        return value
+
+
+class TaskRecipe(_Section):
+    """One task: rows, model and losses."""
+
+    data: DataRecipe = DataRecipe()
+    pooling: Annotated[
+        Technique | None,
+        PlainValidator(
+            partial(fields.parse_technique, kind="pooling", default=None, optional=True)
+        ),
+    ] = None  # None: the encoder's
+    head: Annotated[
+        Technique,
+        PlainValidator(
+            partial(fields.parse_technique, kind="heads", default="linear", optional=False)
+        ),
+    ] = Technique("linear")
+    losses: Annotated[dict[str, Term], PlainValidator(fields.parse_loss_terms)] = Field(
+        default_factory=lambda: {"task": Term()}
+    )
+    metrics: Annotated[tuple[str, ...] | None, PlainValidator(fields.parse_metric_names)] = (
+        None  # the first decides; None: the task's own
+    )
+    max_length: Annotated[int, Field(ge=8)] = 128  # tokens per row, special ones included
+    truncation: Literal["head", "tail", "head_tail"] = "head"
+    class_weights: Annotated[
+        Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.parse_class_weights)
+    ] = None
+    sampling: Literal["balanced"] | None = None
+    pair: Annotated[
+        Technique | None,
+        PlainValidator(partial(fields.parse_technique, kind="pairs", default=None, optional=True)),
+    ] = None  # None: what the head reads
+    same_as: Text | None = None  # the task whose head this one has, instead of one of its own
+    batch_size: Count | None = None  # None: the plan's
+
+    @field_validator("same_as")
+    @classmethod
+    def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
+            refuse(
+                f"this task has a head of its own already. Keep one of head and same_as: {value}."
+            )
+        return value
+
+    @field_validator("class_weights", "sampling")
+    @classmethod
+    def _needs_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        data = info.data.get("data")
+        if value is None or data is None:
+            return value
+        if data.kind == "regression":
+            refuse("a regression has no classes to balance. Remove it, or set another data.kind.")
+        if isinstance(value, dict) and data.labels is not None:
+            names = tuple(data.labels.values()) if isinstance(data.labels, dict) else data.labels
+            unknown = [
+                ((label,), f"no label called {format_given(label)}. {did_you_mean(label, names)}")
+                for label in value
+                if label not in names
+            ]
+            if unknown:
+                raise refuse_all(unknown)
+        return value
+
+
+class PlanRecipe(_Section):
+    """How it is trained. `settings` are those of the plan's own (a probe's epochs, say); in YAML
+    they stand beside the others.
+    """
+
+    name: Text = "fine_tune"
+    epochs: Count = 4
+    lr: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    batch_size: Count = 32
+    micro_batch: Count | None = None  # None: the whole batch at once
+    warmup_frac: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    curve: Annotated[
+        Technique,
+        PlainValidator(
+            partial(fields.parse_technique, kind="curves", default="linear", optional=False)
+        ),
+    ] = Technique("linear")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    keep: Literal["last", "best", "best_per_task"] = "last"
+    early_stopping: Count | None = None  # epochs without a better dev figure before it stops
+    mixing: Annotated[
+        Technique,
+        PlainValidator(
+            partial(fields.parse_technique, kind="mixing", default="even", optional=False)
+        ),
+    ] = Technique("even")
+    combine: Annotated[
+        Technique | None,
+        PlainValidator(
+            partial(fields.parse_technique, kind="combine", default=None, optional=True)
+        ),
+    ] = None  # None: added
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the plan's constructor wants: `catalogue.build("plans", recipe.plan.spec, tasks)`. A
+        curve without settings is its bare name.
+        """
+        curve = dict(self.curve) if self.curve.settings else self.curve.name
+        common = {
+            key: curve if key == "curve" else getattr(self, key)
+            for key in PLAN_KEYS
+            if key in catalogue.settings("plans", self.name)
+        }
+        return {"name": self.name, **common, **self.settings}
+
+    @field_validator("name")
+    @classmethod
+    def _known_plan(cls, value: str) -> str:
+        if value not in catalogue.names("plans"):
+            refuse(no_such("plans", value))
+        return value
+
+    @field_validator("combine")
+    @classmethod
+    def _of_one_step(cls, value: Technique | None, info: ValidationInfo) -> Technique | None:
+        mixing = info.data.get("mixing")
+        if value is not None and mixing is not None and mixing.name != "sum":
+            refuse(
+                f"'{value.name}' works on the gradients of several tasks in one step, and "
+                f"mixing: {mixing.name} has one task in each. Write mixing: sum."
+            )
+        return value
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("keep") == "last":
+            refuse(
+                "training stops early because the last epochs were not the best, but keep: "
+                "last would keep them. Add keep: best, or remove early_stopping."
+            )
+        return value
+
+
+class Locations:
+    """Where the settings of a recipe stand. It is no part of what the recipe says, so any two are
+    equal.
+    """
+
+    def __init__(self, tree: Value | None = None) -> None:
+        self.tree = tree or Value({})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Locations)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def problem(self, steps: Sequence[str | int], message: str) -> str:
+        found = list(walk(self.tree, steps))
+        if len(found) <= len(steps):  # a default, which stands nowhere
+            return replace(found[-1], path=".".join(map(str, steps))).problem(message)
+        return found[-1].problem(message)
+
+
+class Recipe(_Section):
+    """A complete recipe; every setting has its value. `base` is the folder that relative paths
+    start from; it is no part of what the recipe says.
+    """
+
+    source: Text | None = None
+    claim: Text | None = None
+    expect: dict[str, float] = Field(
+        default_factory=dict
+    )  # "sst5.accuracy" → what the source reports
+    encoder: Text = "minilm"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
+    threads: Count | None = None  # None: all cores
+    sharing: Annotated[
+        Technique,
+        PlainValidator(
+            partial(fields.parse_technique, kind="sharing", default="one", optional=False)
+        ),
+    ] = Technique("one")
+    tasks: dict[str, TaskRecipe]
+    plan: PlanRecipe = Field(default_factory=PlanRecipe)
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+    _places: Locations = PrivateAttr(default_factory=lambda: Locations())
+
+    @field_validator("tasks")
+    @classmethod
+    def _heads_of_others(cls, value: dict[str, TaskRecipe]) -> dict[str, TaskRecipe]:
+        problems: list[tuple[fields.Steps, str]] = []
+        for name, task in value.items():
+            owner = task.same_as
+            if owner is not None and owner not in value:
+                problems.append(
+                    (
+                        (name, "same_as"),
+                        f"no task called {format_given(owner)} in this recipe. "
+                        f"{did_you_mean(owner, tuple(value))}",
+                    )
+                )
+            elif owner is not None and value[owner].same_as is not None:
+                problems.append(
+                    (
+                        (name, "same_as"),
+                        f"'{owner}' has no head of its own. Name the task that has one.",
+                    )
+                )
+        if problems:
+            raise refuse_all(problems)
+        return value
+
+    @field_validator("plan")
+    @classmethod
+    def _within_a_batch(cls, value: PlanRecipe, info: ValidationInfo) -> PlanRecipe:
+        sizes = [
+            task.batch_size or value.batch_size for task in info.data.get("tasks", {}).values()
+        ]
+        if value.micro_batch is not None and sizes and value.micro_batch > max(sizes):
+            what = "Micro-batches are parts of a batch; they change memory and no result."
+            raise refuse_all(
+                [
+                    (
+                        ("micro_batch",),
+                        f"expected at most the batch size ({max(sizes)}), got "
+                        f"{value.micro_batch}. {what}",
+                    )
+                ]
+            )
+        return value
+
+    @property
+    def base(self) -> Path:
+        return self._base
+
+    def problem(self, steps: Sequence[str | int], message: str) -> str:
+        """A line about one of this recipe's settings, with the file and the line where it
+        stands.
+        """
+        return self._places.problem(steps, message)
+
+    @property
+    def placeless(self) -> Recipe:
+        """The same, whose lines about its settings name no file."""
+        copied = self.model_copy()
+        copied._places = Locations()
+        return copied
+
+    def path(self, given: str) -> Path:
+        """A path of this recipe as the operating system understands it."""
+        return self._base / Path(given).expanduser()
+
+
+TASK_KEYS = tuple(TaskRecipe.model_fields)
+PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
+PLAN_KINDS = {"curve": "curves", "mixing": "mixing", "combine": "combine"}
+TOP_KEYS = (
+    *(key for key in Recipe.model_fields if key not in ("tasks", "plan")),
+    "task",
+    "tasks",
+    *TASK_KEYS,
+    "plan",
+    *STUDY,
+)
+
+
+def data_settings(recipe: Recipe, task: str) -> dict[str, Any]:
+    """A task's data settings as `load_task` takes them: `load_task(task, **reading(recipe,
+    task))`.
+    """
+    data = recipe.tasks[task].data
+    given = {key: getattr(data, key) for key in type(data).model_fields}
+    return {
+        **given,
+        "seed": recipe.seed if data.seed is None else data.seed,
+        "metrics": recipe.tasks[task].metrics,
+        "base": recipe.base,
+    }

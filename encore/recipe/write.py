@@ -1,0 +1,147 @@
+"""Writes a recipe as plain data or as YAML."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+)
+
+from encore import catalogue
+from encore.recipe.fields import Technique, Term, accepted_settings
+from encore.recipe.located_yaml import write_yaml
+from encore.recipe.schema import PLAN_KEYS, PLAN_KINDS, PlanRecipe, Recipe, TaskRecipe
+
+__all__ = ["anchored", "resolved", "to_yaml"]
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, every default written out, those of the techniques too (which
+    imports their files); equal recipes give equal data.
+
+    Order is fixed: that of the fields here, of the constructor's parameters, of the alphabet for
+    class weights and expectations, of the recipe for the rest.
+    """
+    return _resolved(recipe)
+
+
+def _resolved(value: Any, kind: str = "") -> Any:
+    if isinstance(value, PlanRecipe):
+        entries = {
+            key: _resolved(getattr(value, key), PLAN_KINDS.get(key, "")) for key in PLAN_KEYS
+        }
+        own = {
+            key: parameter.default
+            for key, parameter in catalogue.settings("plans", value.name).items()
+            if key not in PLAN_KEYS
+        }
+        return {**entries, **_resolved({**own, **value.settings})}
+    if isinstance(value, BaseModel):
+        kinds = {"pooling": "pooling", "head": "heads", "sharing": "sharing", "pair": "pairs"}
+        entries = {
+            key: _resolved(getattr(value, key), kinds.get(key, ""))
+            for key in type(value).model_fields
+        }
+        if isinstance(value, TaskRecipe) and value.same_as is not None:
+            del entries["head"]  # it has none of its own, and a recipe that names both is refused
+        return {
+            key: dict(sorted(entry.items()))
+            if key in ("class_weights", "expect") and isinstance(entry, dict)
+            else entry
+            for key, entry in entries.items()
+        }
+    if isinstance(value, Term):
+        loss = _resolved(value.loss, "losses") if value.loss is not None else {"name": None}
+        return {"name": loss.pop("name"), "weight": value.weight, **loss}
+    if isinstance(value, Technique):
+        accepted = accepted_settings(kind, value.name)
+        defaults = {
+            key: parameter.default
+            for key, parameter in accepted.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+        return {"name": value.name, **_resolved({**defaults, **value.settings})}
+    if isinstance(value, Mapping):
+        return {key: _resolved(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolved(item) for item in value]
+    return value
+
+
+def to_yaml(recipe: Recipe, *, short: bool = False) -> str:
+    """The recipe as YAML that loads back to the same recipe: all of it, or only what differs from
+    the defaults (`short`).
+    """
+    return write_yaml(_short(recipe) if short else resolved(recipe))
+
+
+def _short(recipe: Recipe) -> dict[str, Any]:
+    data = _differing(recipe)
+    tasks = data.pop("tasks")
+    sugar = (
+        {"task": next(iter(tasks))}
+        if len(tasks) == 1 and not next(iter(tasks.values()))
+        else {"tasks": tasks}
+    )
+    plan = data.pop("plan", None)
+    return {**data, **sugar, **({"plan": plan} if plan else {})}
+
+
+def _differing(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        found: dict[str, Any] = {}
+        for key, field in type(value).model_fields.items():
+            entry = getattr(value, key)
+            if field.is_required() or entry != field.get_default(call_default_factory=True):
+                found[key] = _differing(entry)
+        return {
+            **{key: entry for key, entry in found.items() if key != "settings"},
+            **found.get("settings", {}),
+        }
+    if isinstance(value, Term):
+        if value.weight == 1.0:
+            return None if value.loss is None else _differing(value.loss)
+        return {**(dict(value.loss) if value.loss else {}), "weight": value.weight}
+    if isinstance(value, Technique):
+        return dict(value) if value.settings else value.name
+    if isinstance(value, Mapping):
+        return {key: _differing(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_differing(item) for item in value]
+    return value
+
+
+def anchored(recipe: Recipe) -> Recipe:
+    """The same recipe with the paths of data and encoder absolute, so that it can be written into
+    another folder.
+    """
+
+    def absolute(path: str) -> str:
+        return path if path == "-" or "://" in path else str(recipe.path(path))
+
+    tasks = {}
+    for name, task in recipe.tasks.items():
+        data = task.data
+        dev = (
+            {key: absolute(path) for key, path in data.dev.items()}
+            if isinstance(data.dev, dict)
+            else absolute(data.dev)
+            if data.dev
+            else None
+        )
+        paths = {
+            "train": absolute(data.train) if data.train else None,
+            "dev": dev,
+            "test": absolute(data.test) if data.test else None,
+        }
+        tasks[name] = task.model_copy(update={"data": data.model_copy(update=paths)})
+    encoder = (
+        str(recipe.path(recipe.encoder)) if recipe.path(recipe.encoder).is_dir() else recipe.encoder
+    )
+    return recipe.model_copy(update={"tasks": tasks, "encoder": encoder})

@@ -1,0 +1,231 @@
+"""Checks whether the parts of a recipe fit each other, the encoder and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from encore import catalogue
+from encore.data.dataset import TaskData
+from encore.encoder import load
+from encore.errors import Complaints, DataError, RecipeError
+from encore.model.assembly import TaskSpec, assemble, with_location
+from encore.model.task_model import TaskModel
+from encore.recipe.fields import Technique
+from encore.recipe.schema import Recipe, TaskRecipe
+from encore.techniques.losses._default import LOSS_OF_KIND
+from encore.types import LabelSpace, Loss
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = [
+    "NotApplicable",
+    "build_skeletons",
+    "check_losses",
+    "check_pair",
+    "check_shapes",
+    "check_unlabelled",
+    "head_of",
+    "losses_of",
+    "pair_of",
+    "parts_of",
+    "pooling_of",
+    "shape_of",
+]
+
+
+class NotApplicable(RecipeError):
+    """Nothing is wrong with the recipe by itself, but its parts do not go together: more layers
+    than the encoder has, a metric of another kind of task.
+    """
+
+
+def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
+    """How the task's pairs are read: as it says, or as its head wants them."""
+    task = recipe.tasks[name]
+    if task.pair is not None:
+        return dict(task.pair)
+    return {
+        "name": "siamese"
+        if getattr(catalogue.find("heads", head_of(recipe, name).name), "n_sides", 1) == 2
+        else "cross"
+    }
+
+
+def head_of(recipe: Recipe, name: str) -> Technique:
+    """The head that a task has: its own, or that of another."""
+    task = recipe.tasks[name]
+    return recipe.tasks[task.same_as].head if task.same_as is not None else task.head
+
+
+def check_unlabelled(recipe: Recipe, name: str) -> None:
+    """A task without labels trains the head of another, and nothing of it is measured."""
+    task = recipe.tasks[name]
+    asked = {
+        "same_as": task.same_as is None
+        and "a task without labels has no head of its own. Name the task whose head it trains: "
+        "same_as: TASK.",
+        "metrics": task.metrics and "there are no labels to measure by. Remove them.",
+        "class_weights": task.class_weights is not None
+        and "there are no classes to weight. Remove them.",
+        "sampling": task.sampling is not None and "there are no classes to balance. Remove it.",
+    }
+    wrong = [
+        recipe.problem(("tasks", name, key), problem) for key, problem in asked.items() if problem
+    ]
+    if wrong:
+        raise RecipeError(wrong)
+
+
+def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
+    if data.columns.text_pair is not None:
+        return
+    task = recipe.tasks[name]
+    if task.pair is not None and task.pair.name != "cross":
+        said = (
+            f"'{name}' has single texts and no pairs. Remove it, or name the second text: "
+            f"data.text_pair."
+        )
+        raise NotApplicable(recipe.problem(("tasks", name, "pair"), said))
+    if pair_of(recipe, name)["name"] != "cross":
+        where, what = (
+            ("same_as", task.same_as) if task.same_as is not None else ("head", task.head.name)
+        )
+        said = (
+            f"'{what}' reads two texts, and '{name}' has single texts. Choose another head, "
+            f"or name the second text: data.text_pair."
+        )
+        raise NotApplicable(recipe.problem(("tasks", name, where), said))
+
+
+def check_losses(
+    recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]
+) -> None:
+    """Losses that read two texts need a model that reads them apart; those that compare the rows
+    of a batch need all of it at once.
+    """
+    wrong = []
+    for name in recipe.tasks:
+        for term, (_, loss) in losses_of(recipe, name, labels[name]).items():
+            if getattr(loss, "n_sides", 1) > models[name].n_sides:
+                said = (
+                    "this loss compares two texts that are read apart. Take a head for two "
+                    "texts (siamese_cosine, …)."
+                )
+                wrong.append(recipe.problem(("tasks", name, "losses", term), said))
+            if loss.couples_rows and recipe.plan.micro_batch is not None:
+                said = (
+                    f"the loss '{term}' of task '{name}' compares the rows of a batch with "
+                    f"each other, so a batch cannot be split. Remove it."
+                )
+                wrong.append(recipe.problem(("plan", "micro_batch"), said))
+    if wrong:
+        raise NotApplicable(wrong)
+
+
+def parts_of(
+    recipe: Recipe, labels: Mapping[str, LabelSpace], poolings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, TaskSpec]:
+    """What each task's model is made of."""
+    return {
+        name: TaskSpec(
+            each,
+            poolings[name],
+            dict(head_of(recipe, name)),
+            pair_of(recipe, name),
+            recipe.tasks[name].same_as,
+        )
+        for name, each in labels.items()
+    }
+
+
+def build_skeletons(
+    parts: Mapping[str, TaskSpec], recipe: Recipe, source: load.Source
+) -> dict[str, TaskModel]:
+    """The tasks' models without their weights, which takes no memory. Raises NotApplicable where
+    the parts do not go together.
+    """
+    encoder = load.build_skeleton(source.config)
+    try:
+        with load.on_meta_device():
+            return assemble(
+                parts, recipe.sharing, encoder, encoder.shape, seed=recipe.seed, told=recipe.problem
+            )
+    except RecipeError as error:
+        raise NotApplicable(error.problems) from None
+
+
+def shape_of(recipe: Recipe, source: load.Source) -> Any:
+    try:
+        return load.build_encoder(source.config).shape
+    except DataError as error:
+        raise DataError(
+            f"encoder '{recipe.encoder}': {problem}" for problem in error.problems
+        ) from None
+
+
+def check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
+    complaints = Complaints()
+    longest = shape.n_positions
+    for name, task in recipe.tasks.items():
+        pooling, steps = pooling_of(task, source), ("tasks", name, "pooling")
+        complaints.of(
+            with_location, recipe.problem, steps, catalogue.build, "pooling", pooling, shape
+        )
+        still = (
+            "frozen: true"
+            if pooling.get("frozen")
+            else "sharing: static"
+            if recipe.sharing.name == "static"
+            else None
+        )
+        if pooling["name"] == "pooler" and still and not source.has_pooler:
+            why = (
+                f"encoder '{recipe.encoder}' has no pretrained pooler, and {still} would "
+                f"keep a random one as it is. Take another pooling (cls, mean, …)."
+            )
+            complaints.errors.append(RecipeError(recipe.problem(steps, why)))
+        if longest is not None and task.max_length > longest:
+            too_long = (
+                f"encoder '{recipe.encoder}' has {longest} positions, got "
+                f"{task.max_length}. Set max_length={longest} or less."
+            )
+            complaints.errors.append(
+                RecipeError(recipe.problem(("tasks", name, "max_length"), too_long))
+            )
+    complaints.raise_any()
+
+
+def pooling_of(task: TaskRecipe, source: load.Source) -> dict[str, Any]:
+    return dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
+
+
+def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
+    """A task's loss terms by name. A term without a loss gets the one of the task's kind; raises
+    RecipeError where a chosen one does not fit it, or where there is none because there are no
+    labels.
+    """
+    terms = {}
+    for name, term in recipe.tasks[task].losses.items():
+        steps, spec = (
+            ("tasks", task, "losses", name),
+            term.loss if term.loss is not None else LOSS_OF_KIND.get(labels.kind),
+        )
+        if spec is None:
+            said = (
+                f"a task without labels needs a loss that reads none. Write losses: "
+                f"{{{name}: simcse}}, or mnr for pairs."
+            )
+            raise RecipeError(recipe.problem(steps, said))
+        loss = with_location(recipe.problem, steps, catalogue.build, "losses", spec, labels)
+        if labels.kind not in loss.kinds:
+            chosen = term.loss.name if term.loss else spec
+            fitting = (
+                f"a {labels.kind} task, which needs '{LOSS_OF_KIND[labels.kind]}'"
+                if labels.kind in LOSS_OF_KIND
+                else "a task without labels"
+            )
+            raise RecipeError(recipe.problem(steps, f"'{chosen}' does not fit {fitting}."))
+        terms[name] = (term.weight, loss)
+    return terms

@@ -1,0 +1,188 @@
+"""What a run will cost, before it starts: parameters, time and memory.
+
+Time is measured and not guessed: a few of the encoder's own blocks, with weights drawn at random,
+compute rows of this very run forwards and backwards for about a second, in the run's precision and
+threads. No formula knows the processor, the lengths of the rows and how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from encore import rng
+from encore.data.batches import collate
+from encore.data.token_store import TokenStore
+from encore.encoder import load
+from encore.encoder.encoder import Encoder
+from encore.encoder.huggingface import HuggingFaceEncoder
+from encore.model.parameters import unique_parameters, word_tables
+from encore.runs.compatibility import build_skeletons
+from encore.runs.prepare import Prepared
+
+__all__ = ["Cost", "estimate_cost"]
+
+_PROGRAM_BYTES = 0.9e9  # Python, torch, scikit-learn, the files of the encoder
+_KEPT_TWICE = 2  # the allocator keeps room for batches of ever other sizes: measured 1 to 3.4
+_PROGRAM_SECONDS = 2.0  # loading, baselines, intervals
+_STEP_SECONDS = 5e-3  # of a step outside the blocks
+_ADAMW_BYTES = 10e9  # bytes per second that the optimiser moves, 28 for each trained weight
+_PROBED_BLOCKS, _PROBED_TOKENS, _PROBE_SECONDS = 3, 600, 1.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`parameters`: all, and those that a step updates. Seconds are for this machine as busy as it
+    is now; expect a factor of two.
+    """
+
+    parameters: int
+    trained: int
+    steps: int
+    tokens_per_epoch: int
+    seconds: float
+    memory_bytes: float
+
+
+def estimate_cost(prepared: Prepared) -> Cost:
+    """Counts, a measurement of one second for the time, and the shapes of what is kept for the
+    backward pass for the memory.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _estimate(prepared)
+
+
+def _estimate(prepared: Prepared) -> Cost:
+    recipe, config = prepared.recipe, prepared.source.config
+    encoder = load.build_encoder(config)
+    models = build_skeletons(prepared.parts, recipe, prepared.source)
+    parameters = unique_parameters(models)
+    n_all = sum(p.numel() for p in parameters.values())
+    moved = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
+    tables = [table.weight for table in word_tables(models.values()) if table.weight.requires_grad]
+    n_words = sum(table.numel() for table in tables)
+    shape = encoder.shape
+    width, depth = shape.width, shape.n_layers
+    streams = prepared.streams.values()
+    met = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
+    frozen = all(
+        phase.trainable == "heads" for phase in prepared.plan
+    )  # then the encoder is asked once, and nothing is computed backwards
+    in_encoders = sum(n for name, n in moved.items() if ".encoder." in name)
+    trained = sum(moved.values()) - (
+        in_encoders if frozen else n_words - sum(met * table.shape[1] for table in tables)
+    )
+
+    tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
+    dev_tokens = sum(
+        int(rows.lengths.sum()) * (1 + rows.both_orders)
+        for stream in streams
+        for rows in stream.dev.values()
+    )
+    epochs = sum(phase.epochs for phase in prepared.plan)
+    steps = sum(
+        count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True)
+    )
+    batches = _batches(prepared)
+    both, forward = _seconds_per_token(prepared, encoder, *batches[0])
+    computed = (
+        (tokens + dev_tokens) * forward
+        if frozen
+        else epochs * (tokens * both + dev_tokens * forward)
+    )
+    seconds = (
+        depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
+    )
+
+    most, most_pairs = (
+        max(int((store.lengths[rows] ** power).sum()) for store, rows in batches)
+        for power in (1, 2)
+    )
+    bytes_each = 2 if prepared.precision == "bf16" else 4
+    inner, heads = config.get("intermediate_size", 4 * width), shape.n_heads
+    kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (
+        bytes_each + 1
+    )  # by one block
+    memory = (
+        _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
+    )
+    return Cost(n_all, trained, steps, tokens, seconds, memory)
+
+
+def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:
+    """A store and the rows of it that are computed at once, task by task, in some random order of
+    the examples.
+    """
+    plan, found = prepared.recipe.plan, []
+    for stream in prepared.streams.values():
+        size = plan.micro_batch or stream.batch_size or plan.batch_size
+        order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(stream.train))
+        found += [
+            (stream.train.store, stream.train.at(order[start : start + size]))
+            for start in range(0, len(order), size)
+        ]
+    return found
+
+
+def _seconds_per_token(
+    prepared: Prepared, encoder: Encoder | HuggingFaceEncoder, store: TokenStore, rows: np.ndarray
+) -> tuple[float, float]:
+    """Seconds that one token of these rows costs in one block: forwards and backwards, and forwards
+    alone.
+    """
+    rows = rows[: max(1, int(np.searchsorted(np.cumsum(store.lengths[rows]), _PROBED_TOKENS)))]
+    tokens = collate(store, np.sort(rows), prepared.device)
+    # What is borrowed has no single blocks: all of it is computed.
+    probe: Any = (
+        Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS])
+        if isinstance(encoder, Encoder)
+        else encoder
+    )
+    probe.to(prepared.device).dtype = (
+        torch.bfloat16 if prepared.precision == "bf16" else torch.float32
+    )
+    for name, parameter in probe.named_parameters():
+        if not name.startswith("embed."):
+            nn.init.normal_(parameter, std=0.02)
+    # Nothing constant: its gradients would be numbers next to zero, which some processors are slow
+    # with.
+    x = torch.randn_like(probe.embedded(tokens)).detach().requires_grad_()
+    gradient = torch.randn_like(probe.run(x, tokens, layers=(-1,)).states[-1])
+
+    def there_and_back() -> None:
+        state = probe.run(x, tokens, layers=(-1,)).states[-1]
+        assert state is not None
+        state.backward(gradient)
+
+    def there() -> None:
+        with torch.inference_mode():
+            probe.run(x, tokens, layers=(-1,))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(prepared.threads)
+    try:
+        found = [
+            _seconds(what, prepared.device) / tokens.n_tokens / probe.n_layers
+            for what in (there_and_back, there)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    return found[0], found[1]
+
+
+def _seconds(what: Callable[[], None], device: str) -> float:
+    """Of one call: the mean of as many as fit the time, after one that does not count."""
+    what()
+    begun, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - begun < _PROBE_SECONDS:
+        what()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        done += 1
+    return (time.perf_counter() - begun) / done

@@ -1,0 +1,231 @@
+"""A run measured on labelled rows: figures with intervals, confusion matrix, the worst mistakes,
+figures per value of a column.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from encore import files
+from encore.data.dataset import Dataset
+from encore.data.load import load_task, open_test
+from encore.data.table import display_path
+from encore.errors import DataError
+from encore.evaluation.estimates import (
+    Estimate,
+    Slice,
+    by_slice,
+    confusion,
+    estimate_metrics,
+    worst_mistakes,
+)
+from encore.recipe.load import load_recipe
+from encore.recipe.schema import data_settings
+from encore.runs.predict import LoadedTask, Model, named_predictions
+from encore.tables.evaluation import (
+    DevScores,
+    confusion_table,
+    mistakes_table,
+    results_table,
+    slices_table,
+)
+from encore.tables.listing import Listing
+
+__all__ = ["RunEvaluation", "evaluate_run", "open_final"]
+
+_OPENED = "test_opened.log"  # in the run folder: when its test file was opened, and what was in it
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """Everything that `encore evaluate` shows. scores: (rows, n_scores) raw. mistakes: row indices,
+    the worst first. confusion: None for regression.
+    """
+
+    model: Model
+    task: LoadedTask
+    dataset: Dataset
+    targets: np.ndarray
+    scores: np.ndarray
+    estimates: Mapping[str, Estimate]
+    confusion: np.ndarray | None
+    mistakes: np.ndarray
+    slices: Mapping[str, Sequence[Slice]]
+    notes: tuple[str, ...]
+
+    @property
+    def places(self) -> np.ndarray:
+        """(rows,) int64: the line of each row in its file; its number, counted from 1, where the
+        file has no lines.
+        """
+        return self.dataset.lines if self.dataset.lines is not None else self.dataset.rows + 1
+
+    def tables(self) -> list[Listing]:
+        """What a person reads, in this order."""
+        dataset, labels = self.dataset, self.task.labels
+        figures = DevScores(display_path(dataset.path), len(dataset), {"model": self.estimates})
+        found = [
+            results_table(
+                [figures],
+                title=f"{self.model.folder}, {self.task.name}",
+                notes=self.notes,
+                what="file",
+            )
+        ]
+        if self.confusion is not None:
+            found.append(confusion_table(self.confusion, labels))
+        found += [slices_table(column, parts) for column, parts in self.slices.items()]
+        if len(self.mistakes):
+            where, place = self.places.tolist(), "row" if dataset.lines is None else "line"
+            found.append(
+                mistakes_table(
+                    self.mistakes,
+                    self.scores,
+                    self.targets,
+                    labels,
+                    dataset.texts,
+                    dataset.pairs,
+                    where=where,
+                    place=place,
+                )
+            )
+        return found
+
+    def as_object(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        dataset, labels = self.dataset, self.task.labels
+        said = named_predictions(self.scores[self.mistakes], labels) if len(self.mistakes) else []
+        mistakes = []
+        for row, one in zip(self.mistakes.tolist(), said, strict=True):
+            pair = {} if dataset.pairs is None else {"text_pair": dataset.pairs[row].as_py()}
+            texts = {"text": dataset.texts[row].as_py(), **pair}
+            mistakes.append(
+                {
+                    "line": int(self.places[row]),
+                    **texts,
+                    "truth": _named(self.targets[row], self.task),
+                    "prediction": one.label,
+                }
+            )
+        return {
+            "run": str(self.model.folder),
+            "file": display_path(dataset.path),
+            "rows": len(dataset),
+            "metrics": _figures(self.estimates),
+            "labels": list(labels.names),
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "mistakes": mistakes,
+            "slices": {
+                column: [_slice(part) for part in parts] for column, parts in self.slices.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def evaluate_run(
+    model: Model,
+    task: str | None,
+    dataset: Dataset,
+    *,
+    slices: Sequence[str] = (),
+    n_mistakes: int = 10,
+) -> RunEvaluation:
+    """Score labelled rows and see how good that is. slices: columns of the file, which are in
+    `dataset.extra`. Raises DataError.
+    """
+    chosen = model.task(task)
+    labels, metrics, targets = chosen.labels, chosen.metrics, dataset.targets
+    assert targets is not None
+    scores = model.scores(dataset, task=chosen.name)
+    sliced = {
+        column: by_slice(dataset.extra[column], scores, targets, labels, metrics, model.seed)
+        for column in dict.fromkeys(slices)
+    }
+    return RunEvaluation(
+        model,
+        chosen,
+        dataset,
+        targets,
+        scores,
+        estimate_metrics(scores, targets, labels, metrics, model.seed),
+        None if labels.kind == "regression" else confusion(scores, targets, labels),
+        worst_mistakes(scores, targets, labels, n_mistakes)
+        if n_mistakes
+        else np.empty(0, np.int64),
+        sliced,
+        (*dataset.notes, *_seen_before(model, chosen.name, dataset)),
+    )
+
+
+def open_final(
+    model: Model, task: str | None, *, log: Callable[[str], None], keep: Sequence[str] = ()
+) -> Dataset:
+    """The run's test file, through the only function that opens one. When it was opened, and what
+    was in it, is kept in the run folder.
+    """
+    chosen = model.task(task).name
+    recipe = load_recipe(model.folder / "recipe.yaml")
+    data = load_task(chosen, **data_settings(recipe, chosen))
+    kept = model.folder / _OPENED
+    before = kept.read_text(encoding="utf-8").count(" is opened\n") if kept.exists() else 0
+
+    def both(line: str) -> None:
+        log(line)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(
+                f"{datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')} {line}\n"
+            )
+
+    dataset = open_test(data, log=both, keep=keep)
+    if not before:
+        return dataset
+    again = (
+        f"the test file of this run was opened {before} time{'s' if before > 1 else ''} "
+        f"before: a figure that was looked at to choose something is no test"
+    )
+    return replace(dataset, notes=(*dataset.notes, again))
+
+
+def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
+    """What must be said where the file is one that the run was trained on or chosen by: such
+    figures are memory.
+    """
+    try:
+        splits = files.read_json(model.folder / "data.json")[task]["splits"]
+    except (OSError, ValueError, KeyError):
+        raise DataError(
+            f"{model.folder / 'data.json'}: missing, or not as the run wrote it. Remove the "
+            f"folder and run it again."
+        ) from None
+    same = [name for name, split in splits.items() if split["sha256"] == dataset.digest]
+    if "train" in same:
+        n = splits["train"]["rows"]
+        return (
+            f"{display_path(dataset.path)} is the file that this run was trained on ({n:,} of its "
+            f"rows): these figures say little about new texts.",
+        )
+    return tuple(
+        f"{display_path(dataset.path)} is the run's own dev set '{name}'." for name in same
+    )
+
+
+def _slice(part: Slice) -> dict[str, Any]:
+    return {"value": part.value, "rows": part.n_rows, "metrics": _figures(part.estimates)}
+
+
+def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: asdict(value) for name, value in estimates.items()}
+
+
+def _named(target: Any, task: LoadedTask) -> Any:
+    """A target by the names of its labels."""
+    if task.labels.kind == "regression":
+        return float(target)
+    if task.labels.kind == "multilabel":
+        return [name for name, on in zip(task.labels.names, target, strict=True) if on]
+    return task.labels.names[target]

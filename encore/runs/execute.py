@@ -1,0 +1,161 @@
+"""A run is a folder named by the hash of what determines it. The same recipe again resumes it, or
+finds it complete.
+
+recipe.yaml, resolved.json       the recipe with every default, and what the name is a hash of
+environment.json, cost.json      machine and versions; seconds, tokens per second, memory (no part
+of the results) data.json                        files, digests, rows, label counts, notes
+steps.jsonl, metrics.jsonl       every step; every epoch predictions/TASK/SPLIT-EPOCH.parquet
+digest and row of each example, raw scores, label model/                           weights, encoder
+configuration, tokenizer, how to put them together (runs of a comparison keep none) results.json
+metrics with intervals beside the baselines; written last but for the manifest manifest.json
+sha256 of every result file: there is one when, and only when, the run is complete checkpoint/
+while it trains: all that is needed to go on, bit for bit
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from encore import files
+from encore.data.dataset import describe_task_data
+from encore.errors import TrainingError
+from encore.recipe.write import anchored, to_yaml
+from encore.runs.folder import RunResult, read_result
+from encore.runs.prepare import Prepared, build_models
+from encore.runs.writer import Pruned, RunBusy, RunWriter, TokenRate, describe_environment
+from encore.training.loop import train_loop
+from encore.training.state import FitState, own_losses
+from encore.types import EvalReport, StepReport
+
+__all__ = ["Watcher", "execute"]
+Watcher = Callable[[StepReport | EvalReport], None]
+
+
+def execute(
+    prepared: Prepared,
+    runs: Path,
+    *,
+    watch: Watcher | None = None,
+    checkpoint_seconds: float = 60.0,
+    checkpoint_steps: int | None = None,
+    keep_model: bool = True,
+) -> RunResult:
+    """Train, evaluate and save; or go on where a killed run stopped; or read the result that is
+    there.
+
+    watch: sees every report; what it raises leaves the generator, which ends training (Abandoned:
+    for good). A checkpoint is written every `checkpoint_seconds` and at the end of an epoch, if
+    saving takes less than a twentieth of the time; with `checkpoint_steps` every so many steps and
+    at the end of each epoch, whatever it takes. `keep_model`: False leaves the weights out of the
+    folder, whose figures are the same; a complete run without weights is trained once more where
+    they are asked for. Raises TrainingError where training cannot go on (RunBusy where another
+    process trains this run), DataError where the folder holds a damaged run.
+    """
+    folder = runs / prepared.name
+    if _is_complete(folder, keep_model):
+        return _complete(folder)
+    with _locked(folder):
+        if _is_complete(
+            folder, keep_model
+        ):  # another process finished it while this one waited for nothing
+            return _complete(folder)
+        (folder / files.MANIFEST).unlink(
+            missing_ok=True
+        )  # complete but for its weights: trained again, to the same bits
+        before = torch.get_num_threads()
+        torch.set_num_threads(prepared.threads)
+        try:
+            return _train(
+                prepared, folder, watch, checkpoint_seconds, checkpoint_steps, keep_model=keep_model
+            )
+        except Pruned:
+            if not keep_model and not (folder / "model").is_dir():
+                files.remove(folder)
+            raise
+        finally:
+            torch.set_num_threads(before)
+
+
+def _is_complete(folder: Path, keep_model: bool) -> bool:
+    return (folder / files.MANIFEST).exists() and ((folder / "model").is_dir() or not keep_model)
+
+
+def _train(
+    prepared: Prepared,
+    folder: Path,
+    watch: Watcher | None,
+    checkpoint_seconds: float,
+    checkpoint_steps: int | None,
+    *,
+    keep_model: bool,
+) -> RunResult:
+    recipe = prepared.recipe
+    started = time.monotonic()
+    files.write(folder / "recipe.yaml", to_yaml(anchored(recipe)).encode())
+    files.write_json(folder / "resolved.json", prepared.identity)
+    files.write_json(folder / "environment.json", describe_environment(prepared))
+    files.write_json(
+        folder / "data.json",
+        {task: describe_task_data(data) for task, data in prepared.data.items()},
+    )
+    models = build_models(prepared)
+    state = FitState(models, own_losses(prepared.streams))
+    state.narrow(prepared.streams)
+    rate = TokenRate()
+    log = RunWriter(
+        folder, state, rate, keep_model=keep_model or (folder / "model").is_dir()
+    )  # whoever began it wanted its weights
+    log.resume(prepared)
+    saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
+    for report in train_loop(models, prepared.plan, prepared.streams, state=state, **prepared.how):
+        rate.see(report)
+        log.see(report, prepared, keep=recipe.plan.keep)
+        if watch is not None:
+            watch(report)
+        # Saving takes at most a twentieth of the time, however large the model, slow the disk and
+        # short the epochs.
+        ends_epoch = isinstance(report, EvalReport)
+        due = time.monotonic() - saved_at > max(
+            0.0 if ends_epoch else checkpoint_seconds, 20 * save_cost
+        )
+        if due or (
+            checkpoint_steps is not None
+            and (ends_epoch or state.step - saved_step >= checkpoint_steps)
+        ):
+            begun = time.monotonic()
+            log.checkpoint()
+            saved_at, saved_step, save_cost = time.monotonic(), state.step, time.monotonic() - begun
+    result = log.finish(
+        prepared,
+        seconds=log.seconds_before + time.monotonic() - started,
+        tokens_per_second=rate.tokens_per_second,
+    )
+    files.remove(folder / "checkpoint")
+    return result
+
+
+def _complete(folder: Path) -> RunResult:
+    result = read_result(folder)
+    if (folder / "checkpoint").exists() or (folder / ".checkpoint.gone").exists():
+        # Killed between its manifest and its last line. Where the lock is taken, that process is
+        # just about to clear up itself.
+        with contextlib.suppress(TrainingError, OSError), _locked(folder):
+            files.remove(folder / "checkpoint")
+            files.sweep(folder)
+    return replace(result, already_complete=True)
+
+
+def _locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return files.locked(
+        folder,
+        RunBusy(
+            f"{folder}: another process is training this run. Wait for it, or stop it; the "
+            f"same command then resumes."
+        ),
+    )

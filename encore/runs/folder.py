@@ -1,0 +1,249 @@
+"""The run folder: its result, and the predictions stored in it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from encore import files
+from encore.errors import DataError
+from encore.evaluation.estimates import Estimate
+from encore.runs.prepare import notes_about
+
+__all__ = [
+    "DevPredictions",
+    "MODEL",
+    "RunResult",
+    "epoch_of_task",
+    "explain_no_run",
+    "read_predictions",
+    "read_result",
+    "read_scores",
+]
+
+MODEL = "model"  # the trained model's name beside the baselines
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. `metrics`: task → dev set → "model" | a baseline's name → metric →
+    estimate.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
+    epoch: int  # the one that is reported and kept; the latest of them where each task has its own
+    epochs: int
+    keep: str
+    notes: tuple[str, ...]
+    seconds: float
+    tokens_per_second: float
+    already_complete: bool = False
+    best: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of several tasks: the best epoch of each, and the best common one
+
+    def epoch_of(self, task: str) -> int:
+        """The epoch that is reported and kept of a task."""
+        return epoch_of_task(task, self.keep, self.best, self.epoch)
+
+    def kept(self, task: str) -> str:
+        """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
+        return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
+
+    def notes_of(self, task: str) -> list[str]:
+        """What qualifies the figures of this task."""
+        return notes_about(task, self.notes, several=len(self.metrics) > 1 or bool(self.best))
+
+    def caveats(self, task: str) -> list[str]:
+        """What must stand beside a task's figures where its epoch was chosen on the very rows
+        that they are of.
+        """
+        split, found = next(iter(self.metrics[task].items()))
+        if self.keep == "last" or self.epochs == 1 or not found[MODEL]:
+            return []
+        by = (
+            "the mean over the tasks"
+            if len(self.metrics) > 1 and self.keep == "best"
+            else next(iter(found[MODEL]))
+        )
+        return [
+            f"keep: {self.keep} chose the epoch by {by} on {split}, so these figures flatter a "
+            f"little."
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: these four keys and no others. `metrics.dev` is metric → value
+        on the dev set that decides; further dev sets stand beside it under their own names. Of
+        several tasks `metrics` has such a mapping under each one's name. Intervals, baselines
+        and notes are in RUN/results.json, which `encore ls --json` prints too.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for task, sets in self.metrics.items():
+            found[task] = {}
+            for number, (split, rows) in enumerate(sets.items()):
+                values = {metric: estimate.value for metric, estimate in rows[MODEL].items()}
+                found[task]["dev" if number == 0 else split if split != "dev" else "dev_2"] = values
+        metrics = found if len(found) > 1 else next(iter(found.values()))
+        return {
+            "run": str(self.folder),
+            "metrics": metrics,
+            "seconds": self.seconds,
+            "tokens_per_second": self.tokens_per_second,
+        }
+
+
+def read_result(folder: Path) -> RunResult:
+    """The result of a complete run. Raises DataError where there is none or where files were
+    changed.
+    """
+    if not _begun(folder):
+        raise DataError(explain_no_run(folder))
+    if not (folder / files.MANIFEST).exists():
+        raise DataError(
+            f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that "
+            f"started it once more; it resumes."
+        )
+    wrong = files.wrong_files(folder)
+    if wrong:
+        raise DataError(
+            f"{folder / name}: missing, or not as the run wrote it. Remove the folder and run "
+            f"it again."
+            for name in wrong
+        )
+    stored = files.read_json(folder / "results.json")
+    try:
+        cost = files.read_json(
+            folder / "cost.json"
+        )  # no part of the results, so nothing vouches for it
+        seconds, tokens_per_second = float(cost["seconds"]), float(cost["tokens_per_second"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise DataError(
+            f"{folder / 'cost.json'}: missing, or not as the run wrote it. Remove the folder "
+            f"and run it again."
+        ) from None
+    metrics = {
+        task: {
+            split: {
+                who: {name: _estimate(value) for name, value in found.items()}
+                for who, found in rows.items()
+            }
+            for split, rows in sets.items()
+        }
+        for task, sets in stored["metrics"].items()
+    }
+    kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
+    best = stored.get("best", {})
+    return RunResult(
+        folder,
+        metrics,
+        **kept,
+        notes=tuple(stored["notes"]),
+        seconds=seconds,
+        tokens_per_second=tokens_per_second,
+        best=best,
+    )
+
+
+def explain_no_run(folder: Path) -> str:
+    """What is said of a path that is no run's folder, with the runs that may have been meant."""
+    if (folder / "study.json").is_file():
+        if "sampler" in files.read_json(folder / "study.json"):
+            command = shlex.join(
+                ["encore", "train", str(folder / "best.yaml"), "--runs", str(folder.parent)]
+            )
+            return (
+                f"{folder}: a search, whose trials keep figures and no weights. Train its "
+                f"best configuration, and name that run: {command}"
+            )
+        return (
+            f"{folder}: a comparison, whose runs keep figures and no weights. Name one of "
+            f"those in cells.json, to be told how to train it again."
+        )
+    if folder.is_dir():
+        where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
+        return (
+            f"{folder}: not the folder of a run. `encore ls{where}` lists the runs that there are."
+        )
+    if folder.is_file():
+        return (
+            f"{folder}: a file, not the folder of a run, which is named first. `encore ls` "
+            f"lists the runs that there are."
+        )
+    runs = {
+        run.name: run
+        for place in (folder.parent, Path(os.environ.get("ENCORE_RUNS", "runs")))
+        for run in _runs_in(place)
+    }
+    near = [name for name in runs if name.startswith(folder.name)][:2] or difflib.get_close_matches(
+        folder.name, runs, n=2, cutoff=0.7
+    )
+    meant = f" Did you mean {' or '.join(str(runs[name]) for name in near)}?" if near else ""
+    return f"{folder}: no such run.{meant} `encore ls` lists the runs that there are."
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(filter(_begun, folder.iterdir()))
+    except OSError:  # no folder, or one that may not be read
+        return []
+
+
+def _begun(folder: Path) -> bool:
+    return not (folder / "study.json").is_file() and any(
+        (folder / name).is_file() for name in ("resolved.json", files.MANIFEST)
+    )
+
+
+@dataclass(frozen=True)
+class DevPredictions:
+    """What a run said of one dev set after one epoch, and what would have been right.
+
+    scores: (rows, n_scores) float32, raw. targets: (rows,) or (rows, labels). (digest, rows[i])
+    names example i: the file's sha256 and the row there, from 0.
+    """
+
+    scores: np.ndarray
+    targets: np.ndarray
+    digest: str
+    rows: np.ndarray
+
+
+def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
+    """What a run kept of one epoch."""
+    table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
+    scores = np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
+    return DevPredictions(
+        scores,
+        np.array(table["label"].to_pylist()),
+        table["digest"][0].as_py(),
+        table["row"].to_numpy(),
+    )
+
+
+def read_scores(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
+    """(rows, n_scores) float32: the raw scores that a run kept of one epoch."""
+    return read_predictions(folder, task, split, epoch).scores
+
+
+def epoch_of_task(task: str, keep: str, best: Mapping[str, Any], kept: int) -> int:
+    """The epoch whose weights `_chosen` has left of a task. best: see `_best_epochs`; kept: the
+    latest of all.
+    """
+    return (
+        best["tasks"].get(task, best["common"])["epoch"]
+        if keep == "best_per_task" and best
+        else kept
+    )
+
+
+def _estimate(stored: Mapping[str, Any]) -> Estimate:
+    return Estimate(stored["value"], stored["low"], stored["high"], tuple(stored["notes"]))

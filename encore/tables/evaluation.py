@@ -1,0 +1,312 @@
+"""Tables of one model: metrics beside baselines, confusion matrix, largest errors, metrics per
+slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue
+from encore.evaluation.estimates import Estimate, Slice
+from encore.evaluation.metric import Metric
+from encore.evaluation.predictions import checked, predictions, probabilities
+from encore.tables.formatting import format_estimate, shorten
+from encore.tables.listing import Listing
+from encore.types import LabelSpace
+
+__all__ = ["DevScores", "confusion_table", "mistakes_table", "results_table", "slices_table"]
+
+_FEW_ROWS = 30
+_MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
+
+
+@dataclass(frozen=True)
+class DevScores:
+    """One dev set, as the results table shows it. columns: who ("model", "majority", "TF-IDF +
+    logistic", in this order) → metric → estimate.
+    """
+
+    dev: str
+    n_rows: int
+    columns: Mapping[str, Mapping[str, Estimate]]
+    notes: tuple[str, ...] = ()
+
+
+def results_table(
+    dev_scores: Sequence[DevScores],
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    what: str = "dev set",
+) -> Listing:
+    """One line per set of rows and metric, one column per predictor; footnotes say all that a
+    figure alone would hide. what: a set is (a dev set, a file).
+    """
+    names = list(dict.fromkeys(name for each in dev_scores for name in each.columns))
+    rows = []
+    footnotes = list(notes)
+    for each in dev_scores:
+        footnotes += [f"{each.dev}: {note}" for note in each.notes]
+        if each.n_rows < _FEW_ROWS:
+            footnotes.append(
+                f"{each.dev}: {each.n_rows} row{'s are' if each.n_rows > 1 else ' is'} too few "
+                f"for an interval to be trusted."
+            )
+        metric_names = list(
+            dict.fromkeys(metric for estimates in each.columns.values() for metric in estimates)
+        )
+        for line, metric_name in enumerate(metric_names):
+            metric = catalogue.find("metrics", metric_name)
+            estimates = {
+                name: each.columns[name][metric_name]
+                for name in names
+                if metric_name in each.columns.get(name, {})
+            }
+            cells = [
+                format_estimate(estimates[name], metric.form) if name in estimates else "–"
+                for name in names
+            ]
+            rows.append(
+                (
+                    each.dev if line == 0 else "",
+                    f"{each.n_rows:,}" if line == 0 else "",
+                    metric.title,
+                    *cells,
+                )
+            )
+            footnotes += _remarks(each.dev, metric, estimates)
+    footnotes.append(f"[low, high]: 95 % bootstrap interval over the rows of the {what}.")
+    return Listing(
+        title,
+        (what, "rows", "metric", *names),
+        tuple(rows),
+        _footnotes(footnotes),
+        frozenset({1, *range(3, 3 + len(names))}),
+    )
+
+
+def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> list[str]:
+    """What must be said of one line: where a figure is not what it seems, and where a plain
+    baseline does better than the first column.
+    """
+    remarks = []
+    sign = 1 if metric.higher_is_better else -1
+    first = next(iter(estimates.values()))
+    for name, estimate in estimates.items():
+        if name not in ("majority", "mean"):  # these are constant by construction
+            remarks += [f"{dev}, {metric.title}, {name}: {note}." for note in estimate.notes]
+        if sign * estimate.value > sign * first.value:
+            remarks.append(
+                f"{dev}, {metric.title}: {name} does better than the {next(iter(estimates))}."
+            )
+    return remarks
+
+
+def _footnotes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Each said once."""
+    return tuple(dict.fromkeys(shorten(note, 500) for note in notes))
+
+
+def confusion_table(matrix: np.ndarray, labels: LabelSpace, *, title: str = "confusion") -> Listing:
+    """Truth by row, prediction by column, with the share of each class that was found; for more
+    than 12 classes the 20 largest confusions.
+
+    For multi-label tasks one line per label: found, missed, false alarms, precision and recall.
+    matrix: what `confusion` returns.
+    """
+    names = [shorten(name, 30) for name in labels.names]
+    if labels.kind == "multilabel":
+        return _label_counts(matrix, names, title)
+    if len(names) > _MAX_CLASSES:
+        return _largest_confusions(matrix, names, title)
+    columns = ("truth / predicted", *names, "rows", "found")
+    rows = []
+    for at, (name, line) in enumerate(zip(names, matrix, strict=True)):
+        rows.append(
+            (
+                name,
+                *(f"{count:,}" for count in line),
+                f"{line.sum():,}",
+                _share(line[at], line.sum()),
+            )
+        )
+    return Listing(title, columns, tuple(rows), (), frozenset(range(1, len(columns))))
+
+
+def _label_counts(matrix: np.ndarray, names: Sequence[str], title: str) -> Listing:
+    columns = ("label", "rows with it", "found", "missed", "false alarms", "precision", "recall")
+    rows = []
+    for name, ((_, false), (missed, found)) in zip(names, matrix.tolist(), strict=True):
+        counts = (found + missed, found, missed, false)
+        rows.append(
+            (
+                name,
+                *(f"{count:,}" for count in counts),
+                _share(found, found + false),
+                _share(found, found + missed),
+            )
+        )
+    return Listing(title, columns, tuple(rows), (), frozenset(range(1, len(columns))))
+
+
+def _largest_confusions(matrix: np.ndarray, names: Sequence[str], title: str) -> Listing:
+    totals = matrix.sum(axis=1)
+    wrong = matrix - np.diag(np.diag(matrix))
+    largest = [
+        divmod(int(cell), len(names))
+        for cell in np.argsort(-wrong, axis=None, kind="stable")[:20]
+        if wrong.flat[cell]
+    ]
+    rows = tuple(
+        (
+            names[true],
+            names[other],
+            f"{wrong[true, other]:,}",
+            _share(wrong[true, other], totals[true]),
+        )
+        for true, other in largest
+    )
+    note = (
+        f"the {len(largest)} largest of {np.count_nonzero(wrong):,} confusions of "
+        f"{len(names)} classes."
+    )
+    return Listing(
+        title, ("truth", "predicted as", "rows", "share of truth"), rows, (note,), frozenset({2, 3})
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def mistakes_table(
+    mistakes: Sequence[int] | np.ndarray,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    where: Sequence[Any] | None = None,
+    place: str = "row",
+    title: str = "worst mistakes",
+    max_chars: int = 200,
+) -> Listing:
+    """One line per mistake with its text: truth, prediction, and how sure the model was of each
+    (regression: the two values and the difference).
+
+    mistakes: indices from `worst_mistakes`. texts, pairs: of all rows, anything that can be
+    indexed. where: what the first column says of each row, its line in the file, say; without it
+    the index; place: what that is.
+    """
+    truth_of, said_of, sure_of = _said(scores, targets, labels)
+    rows = []
+    for index in map(int, mistakes):
+        text = _text(texts[index])
+        if pairs is not None:
+            text = (
+                f"{shorten(text, max_chars // 2)} | {shorten(_text(pairs[index]), max_chars // 2)}"
+            )
+        rows.append(
+            (
+                str(index if where is None else where[index]),
+                truth_of(index),
+                said_of(index),
+                sure_of(index),
+                shorten(text, max_chars),
+            )
+        )
+    sure = (
+        "difference"
+        if labels.kind == "regression"
+        else "p(truth)"
+        if labels.kind != "multilabel"
+        else "worst p"
+    )
+    columns = (place, "truth", "prediction", sure, "text" if pairs is None else "text | pair")
+    return Listing(
+        title,
+        columns,
+        tuple(rows),
+        () if rows else ("none: every row is right.",),
+        frozenset({0, 3}),
+    )
+
+
+def _said(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[Any, Any, Any]:
+    """Functions of a row index: its truth, its prediction and how sure that was, in words."""
+    scores, targets = checked(scores, targets, labels)
+    predicted, sure = predictions(scores, labels), probabilities(scores, labels)
+    names = [shorten(name, 30) for name in labels.names]
+    if labels.kind == "regression":
+        return (
+            lambda i: f"{targets[i]:.4g}",
+            lambda i: f"{predicted[i]:.4g}",
+            lambda i: f"{predicted[i] - targets[i]:+.4g}",
+        )
+    if labels.kind == "multilabel":
+
+        def listed(chosen: np.ndarray) -> str:
+            return "; ".join(names[label] for label in np.flatnonzero(chosen)) or "(none)"
+
+        truth = np.where(targets == 1, sure, 1 - sure)
+        return (
+            lambda i: listed(targets[i]),
+            lambda i: listed(predicted[i]),
+            lambda i: f"{truth[i].min():.3f}",
+        )
+    return (
+        lambda i: names[targets[i]],
+        lambda i: f"{names[predicted[i]]} ({sure[i, predicted[i]]:.2f})",
+        lambda i: f"{sure[i, targets[i]]:.3f}",
+    )
+
+
+def slices_table(column: str, slices: Sequence[Slice], *, title: str = "") -> Listing:
+    """One line per value of a column: rows, and each metric with its interval."""
+    metrics = {
+        name: catalogue.find("metrics", name)
+        for name in dict.fromkeys(name for each in slices for name in each.estimates)
+    }
+    column = shorten(column, 40)
+    titles = [metric.title for metric in metrics.values()]
+    rows = [
+        (
+            shorten(each.value, 40),
+            f"{each.n_rows:,}",
+            *(
+                format_estimate(each.estimates[name], metric.form)
+                for name, metric in metrics.items()
+            ),
+        )
+        for each in slices
+    ]
+    small = [each for each in slices if each.n_rows < _FEW_ROWS]
+    notes = [
+        f"{each.value}, {metrics[name].title}: {note}."
+        for each in slices
+        if each not in small
+        for name, one in each.estimates.items()
+        for note in one.notes
+    ]
+    if small:
+        notes.append(
+            f"slices of fewer than {_FEW_ROWS} rows: {len(small)}; their intervals are not to "
+            f"be trusted."
+        )
+    return Listing(
+        title or f"by {column}",
+        (column, "rows", *titles),
+        tuple(rows),
+        _footnotes(notes),
+        frozenset(range(1, 2 + len(titles))),
+    )
+
+
+def _text(value: Any) -> str:
+    """A string, also from a pyarrow scalar."""
+    return str(value.as_py() if hasattr(value, "as_py") else value)

@@ -1,0 +1,106 @@
+"""A table before it is drawn, as plain text or with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+__all__ = ["Listing", "show", "show_all"]
+_LONG_WORD = 16
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table before it is drawn: `str(listing)` is plain text, `console.print(listing)` draws it
+    with rich, `show` takes what fits the output.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    numeric: frozenset[int] = frozenset()  # columns that are set flush right
+
+    def __str__(self) -> str:
+        from rich.cells import cell_len
+
+        lines = [self.columns, *self.rows]
+        widths = [
+            max(cell_len(line[column]) for line in lines) for column in range(len(self.columns))
+        ]
+        drawn = []
+        for line in lines:
+            cells = [
+                " " * (width - cell_len(cell)) + cell
+                if column in self.numeric
+                else cell + " " * (width - cell_len(cell))
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            drawn.append("  ".join(cells).rstrip())
+        return "\n".join([*([self.title] if self.title else []), *drawn, *self.notes])
+
+    def __rich__(self) -> Group:
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(self.title) if self.title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for column, (name, least) in enumerate(zip(self.columns, _least_widths(self), strict=True)):
+            justify: Literal["left", "right"] = "right" if column in self.numeric else "left"
+            table.add_column(
+                Text(name), justify=justify, overflow="fold", no_wrap=column == 0, min_width=least
+            )
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return Group(table, *(Text(note, style="dim") for note in self.notes))
+
+
+def show(listing: Listing, console: Console) -> None:
+    """Draw it on a terminal that is wide enough for its words; elsewhere write plain lines, as long
+    as they need to be (rich would cut them).
+    """
+    if console.is_terminal and sum(width + 2 for width in _least_widths(listing)) < console.width:
+        console.print(listing)
+    else:
+        console.file.write(f"{listing}\n")
+
+
+def show_all(listings: Sequence[Listing]) -> None:
+    """On standard output, with an empty line between two."""
+    from rich.console import Console
+
+    console = Console()
+    for number, listing in enumerate(listings):
+        if number:
+            print()
+        show(listing, console)
+
+
+def _least_widths(listing: Listing) -> list[int]:
+    """Characters of each column in which no word is cut, but for the very long ones of texts and
+    paths; the first column is never wrapped.
+    """
+    from rich.cells import cell_len
+
+    first, *others = zip(listing.columns, *listing.rows, strict=True)
+    return [
+        max(map(cell_len, first)),
+        *(
+            min(_LONG_WORD, max(cell_len(word) for cell in cells for word in (*cell.split(), "")))
+            for cells in others
+        ),
+    ]

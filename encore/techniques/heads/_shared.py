@@ -1,0 +1,39 @@
+"""The two layers that the heads fcn_sentiment, fcn_paraphrase and fcn_similarity of one recipe have
+in common.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from encore.encoder.dropout import Dropout
+from encore.errors import RecipeError
+
+__all__ = ["SharedLayers", "size_of", "suite"]
+
+suite = "fcn"  # heads of one suite have one object called `shared`
+
+
+def size_of(size: int | None, compat: Literal["gen"] | None) -> int:
+    """The layers' width: as set; 128 as in the published code with `compat: gen`; 256 as in the
+    paper. Raises RecipeError.
+    """
+    found = size if size is not None else 128 if compat == "gen" else 256
+    if found < 1:
+        raise RecipeError(f"size: expected at least 1, got {found}.")
+    return found
+
+
+class SharedLayers(nn.Module):
+    """W₂·D(ReLU(W₁·x)), width → size → size, with nothing behind W₂."""
+
+    def __init__(self, width: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.made_of: tuple[Any, ...] = (width, size, dropout)
+        self.up, self.down = nn.Linear(width, size), nn.Linear(size, size)
+        self.dropout = Dropout(dropout, "rows")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.dropout(self.up(x).relu()))

@@ -1,0 +1,52 @@
+"""Five times the cosine of two texts' embeddings, which are the task's own layer beside the two
+layers that the fcn heads of a recipe share.
+
+Source: minBERT generalization §4.3, Fig. 1, and its author's code (METHODS 4.13).
+Differs: size 256 as in the paper's best model; `compat: gen` takes the code's 128; the unused
+output layer of the code is left out.
+Cost: (width + 1)·size parameters, and (width + 1)·size + (size + 1)·size shared ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from encore.encoder.dropout import Dropout
+from encore.techniques.heads._cosine import cosine
+from encore.techniques.heads._shared import SharedLayers, size_of, suite
+
+__all__ = ["FcnSimilarity"]
+
+
+class FcnSimilarity(nn.Module):
+    """x = D(p); emb = [W_t·x; S(x)], with no ReLU and no further layer; scale·cos."""
+
+    suite = suite
+    n_sides = 2
+    kinds = ("regression",)
+
+    def __init__(
+        self,
+        width: int,
+        n_scores: int,
+        *,
+        size: int | None = None,
+        dropout: float = 0.0,
+        scale: float = 5.0,
+        compat: Literal["gen"] | None = None,
+    ) -> None:
+        super().__init__()
+        size = size_of(size, compat)
+        self.dropout = Dropout(dropout, "rows")
+        self.shared = SharedLayers(width, size, dropout)
+        self.own, self.scale = nn.Linear(width, size), scale
+
+    def embed(self, vectors: Tensor) -> Tensor:
+        x = self.dropout(vectors)
+        return torch.cat([self.own(x), self.shared(x)], dim=1)
+
+    def score(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.scale * cosine(first, second).unsqueeze(1)

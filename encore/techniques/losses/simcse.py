@@ -1,0 +1,58 @@
+"""Unsupervised SimCSE: a text is read twice with other dropout, and is to be found among the texts
+of the whole batch. It reads no labels.
+
+Source: minBERT generalization §4.4 (METHODS 5.4): dot product, no temperature; Gao et al. 2021 with
+`similarity: cosine`, `temperature: 0.05`.
+Differs: none of the former, where one text of each pair is drawn; of the latter the extra layer in
+training is left out.
+Cost: one more forward and backward pass.
+Needs: dropout in encoder or head, without which both readings are the same; whole batches
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.encoder import dropout
+from encore.errors import RecipeError
+from encore.techniques.losses._similarity import Similarity, in_batch_cross_entropy
+from encore.types import Batch, LabelSpace, Output
+
+__all__ = ["Simcse"]
+
+
+class Simcse:
+    couples_rows = True
+    kinds = ("binary", "multiclass", "multilabel", "regression", "unlabelled")
+
+    def __init__(
+        self, labels: LabelSpace, *, similarity: Similarity = "dot", temperature: float = 1.0
+    ) -> None:
+        if temperature <= 0:
+            raise RecipeError(f"temperature: expected a number above 0, got {temperature}.")
+        self.similarity, self.temperature = similarity, temperature
+
+    def weight(self, batch: Batch) -> Tensor:
+        return batch.weights.sum()
+
+    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+        once, again = (
+            output.embeddings,
+            model(batch.tokens).embeddings,
+        )  # within a step each reading draws new masks
+        if len(once) == 2:
+            second = (
+                torch.from_numpy(
+                    np.random.Generator(np.random.Philox(dropout.next_seed())).random(len(once[0]))
+                    < 0.5
+                )
+                .to(once[0].device)
+                .unsqueeze(1)
+            )
+            once, again = (once[0].where(~second, once[1]),), (again[0].where(~second, again[1]),)
+        per_row = in_batch_cross_entropy(once[0], again[0], self.similarity, 1 / self.temperature)
+        return (per_row * batch.weights).sum(), self.weight(batch)

@@ -1,0 +1,39 @@
+"""Tasks drawn step by step: by the number of their rows in the first epoch, ever more evenly until
+the last.
+
+Source: Stickland and Murray 2019 (BERT and PALs) §4.1, α = 1 − 0.8·(e − 1)/(E − 1).
+Differs: none; `fall` is their 0.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encore.errors import RecipeError
+from encore.techniques.mixing._draws import sampled_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["Annealed"]
+
+
+class Annealed:
+    nominal = False
+
+    def __init__(self, *, fall: float = 0.8) -> None:
+        if not 0 <= fall <= 1:
+            raise RecipeError(
+                f"fall: expected a number from 0 to 1, got {fall}. 0 stays proportional to the "
+                f"rows, 1 ends with equal chances."
+            )
+        self.fall = fall
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        most = max(extent.rows for extent in extents.values())
+
+        def shares(number: int) -> list[float]:
+            power = 1 - self.fall * number / max(1, epochs - 1)
+            return [(extent.rows / most) ** power for extent in extents.values()]
+
+        return sampled_batches(extents, shares, seed=seed, epoch=epoch)

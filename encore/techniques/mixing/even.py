@@ -1,0 +1,44 @@
+"""All batches of all tasks once per epoch, shuffled together.
+
+Source: minBERT generalization §4.2, "even batching"; SerBERTus §3 (METHODS 4.3, 4.9).
+Differs: every row exactly once per epoch, as the paper says. `compat: gen` draws each batch anew
+from all rows, as the author's code does, so that rows repeat or are missed within an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from encore import rng
+from encore.techniques.mixing._draws import consecutive_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["Even"]
+
+
+class Even:
+    nominal = False
+
+    def __init__(self, *, compat: Literal["gen"] | None = None) -> None:
+        self.compat = compat
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        turns = [task for task, extent in extents.items() for _ in range(extent.batches)]
+        shuffled = [
+            turns[number] for number in rng.generator(seed, "mixing", epoch).permutation(len(turns))
+        ]
+        steps = consecutive_batches(
+            shuffled, extents, {task: epoch * extent.batches for task, extent in extents.items()}
+        )
+        if self.compat is None:
+            return steps
+        return [
+            tuple(
+                BatchIndex(draw.task, draw.order * extents[draw.task].batches + draw.number, 0)
+                for draw in step
+            )
+            for step in steps
+        ]

@@ -1,0 +1,27 @@
+"""The tasks in turns, one batch each; an epoch is over when the longest task is, and shorter ones
+begin again.
+
+Source: Liu et al. 2019 (MT-DNN) names it beside random order; a plain schedule.
+Differs: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encore.techniques.mixing._draws import consecutive_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["RoundRobin"]
+
+
+class RoundRobin:
+    nominal = False
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        longest = max(extent.batches for extent in extents.values())
+        return consecutive_batches(
+            [*extents] * longest, extents, dict.fromkeys(extents, epoch * longest)
+        )

@@ -1,0 +1,29 @@
+"""Tasks drawn step by step, each by the square root of the number of its rows.
+
+Source: Stickland and Murray 2019 (BERT and PALs) §4.1.
+Differs: none; the same as `temperature` at 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from encore.techniques.mixing._draws import sampled_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["SquareRoot"]
+
+
+class SquareRoot:
+    nominal = False
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        return sampled_batches(
+            extents,
+            lambda _: [math.sqrt(extent.rows) for extent in extents.values()],
+            seed=seed,
+            epoch=epoch,
+        )

@@ -1,0 +1,32 @@
+"""One batch of every task in each step, their losses added; an epoch is over when the longest task
+is, and shorter ones begin again.
+
+Source: AdapterFusion §3.1.2 (METHODS 4.3, `objective="sum"`).
+Differs: none.
+Cost: a step takes as long as one of each task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encore.techniques.mixing._draws import consecutive_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["Sum"]
+
+
+class Sum:
+    nominal = False
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        longest = max(extent.batches for extent in extents.values())
+        turns = consecutive_batches(
+            [*extents] * longest, extents, dict.fromkeys(extents, epoch * longest)
+        )
+        return [
+            tuple(draw for (draw,) in turns[start : start + len(extents)])
+            for start in range(0, len(turns), len(extents))
+        ]

@@ -1,0 +1,41 @@
+"""Tasks drawn step by step, each by the number of its rows to the power of 1/T.
+
+Source: Arivazhagan et al. 2019, T = 5; Raffel et al. 2020.
+Differs: none; an epoch has as many steps as there are batches in all, and a task's rows are gone
+through one order after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encore.errors import RecipeError
+from encore.techniques.mixing._draws import sampled_batches
+from encore.types import BatchIndex, TaskSize
+
+__all__ = ["Temperature"]
+
+
+class Temperature:
+    nominal = False
+
+    def __init__(self, *, temperature: float = 5.0) -> None:
+        if temperature <= 0:
+            raise RecipeError(
+                f"temperature: expected a number above 0, got {temperature}. 1 draws in "
+                f"proportion to the rows, a high one evenly."
+            )
+        self.temperature = temperature
+
+    def __call__(
+        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+    ) -> list[tuple[BatchIndex, ...]]:
+        most = max(extent.rows for extent in extents.values())
+        return sampled_batches(
+            extents,
+            lambda _: [
+                (extent.rows / most) ** (1 / self.temperature) for extent in extents.values()
+            ],
+            seed=seed,
+            epoch=epoch,
+        )

@@ -1,0 +1,20 @@
+"""MaxPoolBERT: the element-wise maximum of the last k layers at every token, then one more
+attention layer, asked by [CLS].
+
+Source: MaxPoolBERT §3.4, Fig. 2, k = 3, 4 heads (METHODS 1.5).
+Differs: none; the query is the [CLS] after the maximum, as the figure says.
+Cost: 4·(width² + width) parameters.
+"""
+
+from __future__ import annotations
+
+from encore.encoder.encoder import Shape
+from encore.techniques.pooling import _layers
+from encore.techniques.pooling._cls_attention import AskedByCls
+
+__all__ = ["MaxSeqMha"]
+
+
+class MaxSeqMha(AskedByCls):
+    def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
+        super().__init__(shape, k, n_heads, "max_seq_mha", _layers.maximum)

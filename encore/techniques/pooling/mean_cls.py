@@ -1,0 +1,36 @@
+"""The mean of the [CLS] states of the last k layers.
+
+Source: MaxPoolBERT §3.2 with the mean of its App. A.1.2, k = 3 (METHODS 1.6).
+Differs: the paper takes the mean at every token only (`mean_seq_mha`).
+Cost: none.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from encore.encoder.encoder import Shape
+from encore.techniques.pooling import _layers
+from encore.types import Encoded, Tokens
+
+__all__ = ["MeanCls"]
+
+
+class MeanCls(nn.Module):
+    unit = "rows"
+    first_only = True
+
+    def __init__(self, shape: Shape, *, k: int = 3) -> None:
+        super().__init__()
+        self.layers = _layers.last(k, shape, "mean_cls")
+        self.width = self.reduced_width = shape.width
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(rows, width) float32."""
+        return _layers.average(_layers.first_states(encoded, self.layers))
+
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        return reduced
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return self.reduce(encoded)

@@ -1,0 +1,39 @@
+"""Mean and maximum of the last layer over a row's tokens, side by side.
+
+Source: RTE §2.2, eqs. 1–2 (METHODS 1.10).
+Differs: none; the head has the dropout.
+Cost: the head sees 2·width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from encore.encoder import ragged
+from encore.encoder.encoder import Shape
+from encore.types import Encoded, Tokens
+
+__all__ = ["MeanMax"]
+
+
+class MeanMax(nn.Module):
+    layers = (-1,)
+    unit = "rows"
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.width = self.reduced_width = 2 * shape.width
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(rows, 2·width) float32: the mean first."""
+        (state,) = encoded.read(self.layers)
+        return torch.cat(
+            [ragged.mean(state, encoded.tokens), ragged.max(state, encoded.tokens).float()], dim=1
+        )
+
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        return reduced
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return self.reduce(encoded)

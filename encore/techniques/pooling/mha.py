@@ -1,0 +1,18 @@
+"""One more attention layer over the last layer, asked by [CLS] alone.
+
+Source: MaxPoolBERT §3.3, eqs. 7–8, 4 heads (METHODS 1.4).
+Differs: none.
+Cost: 4·(width² + width) parameters.
+"""
+
+from __future__ import annotations
+
+from encore.encoder.encoder import Shape
+from encore.techniques.pooling._cls_attention import AskedByCls
+
+__all__ = ["Mha"]
+
+
+class Mha(AskedByCls):
+    def __init__(self, shape: Shape, *, n_heads: int = 4) -> None:
+        super().__init__(shape, 1, n_heads, "mha", lambda states: states[0])

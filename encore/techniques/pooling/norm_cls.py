@@ -1,0 +1,45 @@
+"""The [CLS] state of that one of the last k layers where it is longest.
+
+Source: MaxPoolBERT §3.4, last paragraph, k = 3 (METHODS 1.7).
+Differs: the paper says no more than "norms"; here: L2, the higher layer of equals, no gradient
+through the choice.
+Cost: none.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from encore.encoder.encoder import Shape
+from encore.techniques.pooling import _layers
+from encore.types import Encoded, Tokens
+
+__all__ = ["NormCls"]
+
+
+class NormCls(nn.Module):
+    unit = "rows"
+    first_only = True
+
+    def __init__(self, shape: Shape, *, k: int = 3) -> None:
+        super().__init__()
+        self.layers = _layers.last(k, shape, "norm_cls")
+        self.width = self.reduced_width = shape.width
+
+    def reduce(self, encoded: Encoded) -> Tensor:
+        """(rows, width) float32."""
+        return _layers.longest(_layers.first_states(encoded, self.layers)).float()
+
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
+        return reduced
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return self.reduce(encoded)
+
+    def histogram(self, encoded: Encoded) -> Tensor:
+        """(k,) int64: how many rows take their vector from each layer, the lowest first. Behind a
+        LayerNorm the choice can be nearly constant.
+        """
+        return _layers.sources(_layers.first_states(encoded, self.layers)).bincount(
+            minlength=len(self.layers)
+        )

@@ -1,0 +1,30 @@
+"""At every token that one of the last k layers where it is longest, then one more attention layer,
+asked by [CLS].
+
+Source: MaxPoolBERT §3.4, last paragraph, k = 3, 4 heads (METHODS 1.7).
+Differs: the paper says no more than "norms"; here: L2, per token, the higher layer of equals, no
+gradient through the choice.
+Cost: 4·(width² + width) parameters.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from encore.encoder.encoder import Shape
+from encore.techniques.pooling import _layers
+from encore.techniques.pooling._cls_attention import AskedByCls
+from encore.types import Encoded
+
+__all__ = ["NormSeqMha"]
+
+
+class NormSeqMha(AskedByCls):
+    def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
+        super().__init__(shape, k, n_heads, "norm_seq_mha", _layers.longest)
+
+    def histogram(self, encoded: Encoded) -> Tensor:
+        """(k,) int64: how many tokens take their vector from each layer, the lowest first. Behind a
+        LayerNorm the choice can be nearly constant.
+        """
+        return _layers.sources(encoded.read(self.layers)).bincount(minlength=len(self.layers))

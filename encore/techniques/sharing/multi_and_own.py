@@ -1,0 +1,30 @@
+"""Two encoders per task side by side: one that all tasks share, and one of the task's own (multi +
+triple).
+
+Source: SerBERTus §3, Table 6, Fig. 8 (METHODS 4.5).
+Differs: none.
+Cost: an encoder per task and one more; twice the time; the head sees both vectors.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from encore.model.task_model import Branch
+
+__all__ = ["multi_and_own"]
+
+
+def multi_and_own(
+    branches: Mapping[str, Branch], alike: Mapping[str, str]
+) -> dict[str, list[Branch]]:
+    """Every task's branches, see `one`: the shared one first."""
+    shared = {
+        task: Branch(branches[task].encoder, copy.deepcopy(branches[task].pooling))
+        for task in dict.fromkeys(alike.values())
+    }
+    return {
+        task: [shared[alike[task]], Branch(copy.deepcopy(own.encoder), own.pooling)]
+        for task, own in branches.items()
+    }

@@ -1,0 +1,134 @@
+"""Scores of task models on tokenized rows, in eval mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.data.batches import collate, evaluation_batches
+from encore.data.token_store import TokenStore
+from encore.model.feature_cache import FeatureCache
+from encore.model.task_model import Memo, TaskModel
+from encore.training.streams import Rows
+from encore.types import LabelSpace, Tokens
+
+__all__ = ["collate_cached", "score_rows", "score_together"]
+
+
+def score_rows(
+    model: TaskModel, rows: Rows, labels: LabelSpace, kept: FeatureCache | None = None
+) -> np.ndarray:
+    """(rows, n_scores) float32, in the order of `rows`. `kept`: what the model's frozen encoder
+    gives to these rows.
+    """
+    return score_together({"": model}, rows, {"": labels.n_scores}, kept)[""]
+
+
+def score_together(
+    models: Mapping[str, TaskModel],
+    rows: Rows,
+    n_scores: Mapping[str, int],
+    kept: FeatureCache | None = None,
+) -> dict[str, np.ndarray]:
+    """(rows, n_scores) float32 of several tasks on the same rows, in their order. What the tasks
+    share of their encoders is computed once for each text; texts that are read apart, and whose
+    sides do not see each other before the head, are computed once however often they occur.
+    """
+    device = next(next(iter(models.values())).parameters()).device
+    found = {task: np.zeros((len(rows), n), dtype=np.float32) for task, n in n_scores.items()}
+    apart = rows.n_sides > 1 and not any(
+        getattr(branch.pooling, "couples_sides", False)
+        for model in models.values()
+        for branch in model.branches
+    )
+    with _evaluating(models.values()):
+        if apart:
+            _score_apart(models, rows, found, kept, device)
+            return found
+        for swapped in rows.orders:
+            for numbers in evaluation_batches(rows.lengths):
+                tokens = collate_cached(
+                    rows.store,
+                    rows.at(numbers, None if swapped is None else swapped[numbers]),
+                    device,
+                    kept,
+                )
+                memo: Memo | None = {} if len(models) > 1 else None
+                for task, model in models.items():
+                    found[task][numbers] += model(
+                        tokens, memo=memo
+                    ).scores.float().cpu().numpy() / np.float32(len(rows.orders))
+    return found
+
+
+_PAIRS = 4096  # scored at once
+
+
+def _score_apart(
+    models: Mapping[str, TaskModel],
+    rows: Rows,
+    found: Mapping[str, np.ndarray],
+    kept: FeatureCache | None,
+    device: torch.device,
+) -> None:
+    """Fill `found`: embed each distinct text, then score all pairs of embeddings."""
+    firsts, which = _distinct(rows.store)
+    tables: dict[str, Tensor] = {}
+    for numbers in evaluation_batches(rows.store.lengths[firsts]):
+        tokens = collate_cached(rows.store, firsts[numbers], device, kept)
+        memo: Memo | None = {} if len(models) > 1 else None
+        for task, model in models.items():
+            lines = model.head.embed(model.vectors(tokens, memo=memo)[0])
+            if task not in tables:
+                tables[task] = lines.new_empty(len(firsts), lines.shape[1])
+            tables[task][torch.from_numpy(numbers).to(device)] = lines
+    for start in range(0, len(rows), _PAIRS):
+        some = np.arange(start, min(start + _PAIRS, len(rows)))
+        sides = [
+            torch.from_numpy(which[some + side * len(rows)]).to(device)
+            for side in range(rows.n_sides)
+        ]
+        for task, model in models.items():
+            found[task][some] = (
+                model.head.score(*(tables[task][side] for side in sides)).float().cpu().numpy()
+            )
+
+
+def _distinct(store: TokenStore) -> tuple[np.ndarray, np.ndarray]:
+    """(distinct rows,) the first row of each, and (rows,) which of these each row is."""
+    seen: dict[bytes, int] = {}
+    firsts: list[int] = []
+    which = np.empty(len(store), dtype=np.int64)
+    for row, (start, end) in enumerate(
+        zip(store.offsets[:-1].tolist(), store.offsets[1:].tolist(), strict=True)
+    ):
+        text = store.ids[start:end].tobytes()
+        if text not in seen:
+            seen[text] = len(firsts)
+            firsts.append(row)
+        which[row] = seen[text]
+    return np.asarray(firsts, dtype=np.int64), which
+
+
+@contextlib.contextmanager
+def _evaluating(models: Iterable[TaskModel]) -> Iterator[None]:
+    before = [(model, model.training) for model in models]
+    try:
+        with torch.inference_mode():
+            for model, _ in before:
+                model.eval()
+            yield
+    finally:
+        for model, was_training in before:
+            model.train(was_training)
+
+
+def collate_cached(
+    store: TokenStore, at: np.ndarray, device: torch.device, kept: FeatureCache | None
+) -> Tokens:
+    tokens = collate(store, at, device)
+    return tokens if kept is None else kept.with_lines(tokens, at)

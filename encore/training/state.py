@@ -1,0 +1,174 @@
+"""The state of a run: all that is needed to resume it, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encore.encoder.encoder import Frozen
+from encore.model.parameters import unique_parameters, word_tables
+from encore.model.task_model import TaskModel
+from encore.training import optimiser as optimiser_module
+from encore.training.streams import Stream
+from encore.types import Phase
+
+__all__ = ["FitState", "freeze", "own_losses"]
+
+
+def own_losses(streams: Mapping[str, Stream]) -> dict[str, dict[str, nn.Module]]:
+    """Task → term → a fresh copy of the loss, of those that have parameters of their own."""
+    found: dict[str, dict[str, nn.Module]] = {}
+    for task, stream in streams.items():
+        own: dict[str, nn.Module] = {
+            name: copy.deepcopy(loss)
+            for name, (_, loss) in stream.losses.items()
+            if isinstance(loss, nn.Module)
+        }
+        if own:
+            found[task] = own
+    return found
+
+
+@dataclass
+class FitState:
+    """Where a run stands. Everything random is a function of (seed, step, purpose), so nothing
+    random is in here. `losses`: what `own_losses` gives.
+    """
+
+    models: Mapping[str, TaskModel]
+    losses: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    optimiser: torch.optim.AdamW | None = None
+    phase: int = 0
+    epoch: int = 0  # epochs finished, over all phases
+    batch: int = 0  # batches finished in the epoch under way
+    step: int = 0  # optimiser steps finished, over all phases
+    phase_step: int = 0
+    best: float | None = None
+    bests: dict[str, float] = field(
+        default_factory=dict
+    )  # task → the best value of its own metric so far, higher is better
+    waited: int = 0  # epochs since the best one
+    finished: bool = False
+    sums: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # task → [loss · weight, weight] of the epoch under way
+    seen: dict[str, list[np.ndarray]] = field(
+        default_factory=dict
+    )  # task → scores of the epoch's batches, in order
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that is trained, once: the models' and the losses' own."""
+        return unique_parameters(
+            {
+                **self.models,
+                **{
+                    f"{task}.losses.{name}": loss
+                    for task, own in self.losses.items()
+                    for name, loss in own.items()
+                },
+            }
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """All that is not a tensor, ready for JSON. Floats survive JSON exactly."""
+        plain = (
+            "phase",
+            "epoch",
+            "batch",
+            "step",
+            "phase_step",
+            "best",
+            "bests",
+            "waited",
+            "finished",
+            "sums",
+        )
+        return {name: getattr(self, name) for name in plain} | {
+            "decays": [table.decay for table in word_tables(self.models.values())]
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters, optimiser state and the epoch's scores so far, by name. Aliases, not
+        copies.
+        """
+        found: dict[str, Tensor] = {
+            f"model/{name}": p.detach() for name, p in self.parameters.items()
+        }
+        if self.optimiser is not None:
+            for name, parameter in _named(self.optimiser):
+                found |= {
+                    f"optimiser/{name}/{key}": value
+                    for key, value in self.optimiser.state.get(parameter, {}).items()
+                }
+        for task, parts in self.seen.items():
+            if parts:
+                found[f"seen/{task}"] = torch.from_numpy(np.concatenate(parts))
+        return found
+
+    def narrow(self, streams: Mapping[str, Stream]) -> None:
+        """Make only those words trainable that occur in the training texts. To be called once,
+        before the first step or `restore`.
+        """
+        for table in word_tables(self.models.values()):
+            met = [
+                np.unique(stream.train.store.ids)
+                for task, stream in streams.items()
+                if table in word_tables([self.models[task]])
+            ]
+            table.narrow(
+                torch.from_numpy(np.unique(np.concatenate(met)).astype(np.int64)).to(
+                    table.weight.device
+                )
+            )
+
+    def restore(
+        self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], plan: Sequence[Phase]
+    ) -> None:
+        """The way back from `numbers` and `tensors`."""
+        for name, value in numbers.items():
+            if name != "decays":
+                setattr(self, name, value)
+        for table, decay in zip(word_tables(self.models.values()), numbers["decays"], strict=True):
+            table.decay = decay
+        parameters = self.parameters
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[f"model/{name}"])
+        self.optimiser = None
+        if any(name.startswith("optimiser/") for name in tensors) and self.phase < len(plan):
+            freeze(self.models, plan[self.phase])
+            self.optimiser = optimiser_module.adamw(parameters, plan[self.phase])
+            for name, parameter in _named(self.optimiser):
+                state = {
+                    key: tensors[f"optimiser/{name}/{key}"].clone()
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"optimiser/{name}/{key}" in tensors
+                }
+                if state:
+                    self.optimiser.state[parameter] = state
+        self.seen = {
+            task: [tensors[f"seen/{task}"].numpy()] if f"seen/{task}" in tensors else []
+            for task in self.sums
+        }
+
+
+def freeze(models: Mapping[str, TaskModel], phase: Phase) -> None:
+    """Gradients for what the phase trains: everything, or all but the encoders. A `Frozen` encoder
+    stays frozen.
+    """
+    for model in models.values():
+        for branch in model.branches:
+            if not isinstance(branch.encoder, Frozen):
+                branch.encoder.requires_grad_(phase.trainable == "all")
+
+
+def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for group in optimiser.param_groups:
+        yield from zip(group["names"], group["params"], strict=True)

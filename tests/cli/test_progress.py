@@ -1,0 +1,114 @@
+"""What one sees while a run trains: lines where there is no terminal, a bar where there is one."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from encore.cli import progress
+from encore.cli.progress import Watch
+from encore.types import EvalReport, StepReport
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Half a second passes at every look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "time", Clock())
+
+
+def step(number: int, epoch: int = 1) -> StepReport:
+    return StepReport(
+        number, epoch, 40, "reviews", 2.0 if number == 1 else 1.0, {"task": 1.0}, 3e-5, 1.0, 700, 32
+    )
+
+
+def evaluation(epoch: int, *, is_best: bool, is_last: bool) -> EvalReport:
+    dev = {"reviews": {"dev": {"accuracy": 0.5}, "dev_hard": {"accuracy": 0.25}}}
+    return EvalReport(
+        epoch,
+        40 * epoch,
+        {"reviews": {"loss": 1.25, "accuracy": 0.75}},
+        dev,
+        {},
+        0.5,
+        is_best,
+        is_last,
+    )
+
+
+def test_plain_lines_every_ten_seconds_and_at_the_end_of_an_epoch() -> None:
+    stream = io.StringIO()
+    with Watch(stream, epochs=2, steps=80) as watch:
+        for number in range(1, 41):
+            watch(step(number))
+        watch(evaluation(1, is_best=True, is_last=False))
+        watch(evaluation(2, is_best=True, is_last=True))
+    *steps, first, second = stream.getvalue().splitlines()
+    assert len(steps) == 2
+    assert re.fullmatch(
+        r"epoch 1/2  step (\d+)/80  loss 1\.\d{4}  lr 3\.0e-05  1,400 tokens/s  0:(\d\d) left",
+        steps[0],
+    )
+    at, left = (int(group) for group in re.findall(r"step (\d+).*0:(\d\d) left", steps[0])[0])
+    assert left == (80 - at) // 2
+    assert (
+        first
+        == "epoch 1/2  train loss 1.2500  accuracy 0.750  |  dev  accuracy 0.500  |  dev_hard  "
+        "accuracy 0.250"
+    )
+    assert (
+        second
+        == "epoch 2/2  train loss 1.2500  accuracy 0.750  |  dev  accuracy 0.500  |  dev_hard  "
+        "accuracy 0.250  (best so far)"
+    )
+
+
+def test_a_dev_set_without_a_metric_is_not_named() -> None:
+    stream = io.StringIO()
+    dev: dict[str, dict[str, dict[str, float]]] = {
+        "rows": {"dev": {}},
+        "reviews": {"dev": {"accuracy": 0.5}},
+    }
+    with Watch(stream, epochs=1, steps=1) as watch:
+        watch(EvalReport(1, 1, {"rows": {"loss": 2.0}}, dev, {}, 0.5, is_best=True, is_last=True))
+    assert (
+        stream.getvalue() == "epoch 1/1  rows train loss 2.0000  |  reviews dev  accuracy 0.500\n"
+    )
+
+
+def test_a_terminal_gets_a_bar_which_leaves_the_lines_of_the_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    with Watch(stream, epochs=1, steps=3) as watch:
+        assert not stream.getvalue(), "a run that is complete already shows no bar"
+        for number in (1, 2, 3):
+            watch(step(number))
+            watch.bar.refresh()  # type: ignore[union-attr]
+        watch(evaluation(1, is_best=True, is_last=True))
+        watch.bar.refresh()  # type: ignore[union-attr]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(
+        r"epoch 1/1 ━+.* 2/3 loss 1\.5000  lr 3\.0e-05  1,400 tokens/s  0:00 left", shown
+    )
+    assert "baselines and intervals" in shown
+    assert shown.count("train loss 1.2500") == 1

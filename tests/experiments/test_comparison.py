@@ -1,0 +1,692 @@
+"""`encore compare`: every distinct run once, whatever dies on the way, and the same bytes at the
+end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Outcome, Tables, Warm
+
+from encore import catalogue, files
+from encore.evaluation import contrast
+from encore.evaluation.contrast import SeedRuns
+from encore.experiments import comparison
+from encore.experiments import results as results_module
+from encore.experiments.variants import study_from
+from encore.tables import comparison as comparison_module
+from encore.tables import comparison_files
+from encore.types import LabelSpace
+
+YES_NO = LabelSpace("binary", ("no", "yes"))
+
+VERDICT = """\
+encoder: {encoder}
+precision: fp32
+max_length: 32
+tasks: {{verdict: {{data: {{train: {train}, dev: {dev}, text: text, label: verdict}}}}}}
+pooling: mean
+"""
+RECIPE = (
+    "# Two poolings of a tiny encoder, and one that it has too few layers for.\n"
+    + VERDICT
+    + """\
+plan: {{epochs: 2, lr: 1e-2, batch_size: 13}}
+expect: {{verdict.accuracy: 0.5, verdict.accuracy.sd: 0.125}}
+seeds: [1, 2]
+variants:
+  cls: {{pooling: cls}}
+  deep: {{pooling: {{name: max_cls, k: 5}}}}
+"""
+)
+SAME = (
+    "recipe.yaml",
+    "study.json",
+    "cells.json",
+    "results.json",
+    "table.csv",
+    "table.tex",
+    files.MANIFEST,
+)
+N_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A comparison that nobody disturbed."""
+
+    warm: Warm
+    recipe: Path
+    outcome: Outcome
+    folder: Path
+    options: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> Path:
+        return self.folder.parent
+
+    def read(self, name: str) -> Any:
+        return files.read_json(self.folder / f"{name}.json")
+
+    def arguments(self, runs: Path, *more: str) -> list[str | Path]:
+        return ["compare", self.recipe, *self.options, *more, "--runs", runs]
+
+    def again(self, runs: Path, *more: str, **how: Any) -> Outcome:
+        return self.warm.run(self.arguments(runs, *more), **how)
+
+    def assert_same(self, runs: Path) -> None:
+        (folder,) = runs.glob("compare-*")
+        assert folder.name == self.folder.name
+        same = [*SAME, *(["race.json"] if "--race" in self.options else [])]
+        assert [
+            name
+            for name in same
+            if (folder / name).read_bytes() != (self.folder / name).read_bytes()
+        ] == []
+        assert sorted(run.name for run in runs.glob("verdict-*")) == sorted(
+            run.name for run in self.runs.glob("verdict-*")
+        )
+
+
+def undisturbed(warm: Warm, recipe: Path, text: str, *options: str) -> Whole:
+    recipe.write_text(text, encoding="utf-8")
+    outcome = warm.run(["compare", recipe, *options, "--runs", recipe.parent / "runs"])
+    assert outcome.code == 0, outcome.err
+    (found,) = (recipe.parent / "runs").glob("compare-*")
+    return Whole(warm, recipe, outcome, found, options)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Whole:
+    folder = tmp_path_factory.mktemp("compare")
+    return undisturbed(
+        warm,
+        folder / "poolings.yaml",
+        RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev),
+    )
+
+
+def results_of(folder: Path) -> Any:
+    return files.read_json(folder / "results.json")
+
+
+def children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def worker_of(pid: int, seconds: float = 20) -> int:
+    """A process that computes a run."""
+    until = time.monotonic() + seconds
+    while not (found := children(pid)) and time.monotonic() < until:
+        time.sleep(0.002)
+    return found[0]
+
+
+# -------------------------------------------------------------------------------------- undisturbed
+
+
+def test_figures_are_those_of_the_runs(whole: Whole) -> None:
+    cells = files.read_json(whole.folder / "cells.json")["cells"]
+    assert [(cell["variant"], cell["seed"], cell["state"]) for cell in cells] == [
+        *((variant, seed, "complete") for variant in ("baseline", "cls") for seed in (1, 2)),
+        *(("deep", seed, "not applicable") for seed in (1, 2)),
+    ]
+    (one,) = results_of(whole.folder)["studies"]
+    assert (one["study"], one["set"], one["rows"]) == ("verdict", "dev", 23)
+    for metric in one["metrics"]:
+        for row in metric["variants"][:2]:
+            runs = [cell["run"] for cell in cells if cell["variant"] == row["variant"]]
+            values = [
+                results_of(whole.runs / run)["metrics"]["verdict"]["dev"]["model"][
+                    metric["metric"]
+                ]["value"]
+                for run in runs
+            ]
+            assert row["values"] == values
+            assert row["mean"] == pytest.approx(np.mean(values))
+            assert row["sd"] == pytest.approx(np.std(values, ddof=1))
+            assert row["best"] == max(values)
+    base, cls, deep = one["metrics"][0]["variants"]
+    assert (base["expected"], base["expected_sd"], cls["expected"]) == (0.5, 0.125, None)
+    assert cls["contrast"]["differences"] == [
+        a - b for a, b in zip(cls["values"], base["values"], strict=True)
+    ]
+    assert "expected k from 1 to 2, the layers of this encoder, got 5" in deep["not_applicable"]
+    assert deep["contrast"] is None
+
+
+def test_the_table_says_it_in_words(whole: Whole) -> None:
+    out = whole.outcome.out
+    assert (
+        out.count("two seeds are too few for a verdict: run 3 or more") == 2
+    )  # once for each metric's table
+    assert "verdict, dev (23 rows), accuracy in points, 2 seeds" in out
+    assert "50.0 ± 12.5" in out
+    assert out.count("source: the figures of the paper") == 1, (
+        "below the one metric that has such a figure"
+    )
+    assert (
+        "deep: not applicable: tasks.verdict.pooling: pooling 'max_cls'" in out
+    )  # and no path: results are the same wherever the recipe lies
+    assert "without an encoder: majority" in out
+    assert out.splitlines()[-1].startswith(f"comparison: {whole.folder} (")
+    assert "1 study × 3 variants × 2 seeds: 4 runs, 0 of them complete" in whole.outcome.err
+    assert "[4/4] verdict, " in whole.outcome.err
+    with (whole.folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["variant"] for line in lines] == ["baseline", "cls", "deep"] * 2
+    assert (
+        float(lines[0]["mean"])
+        == results_of(whole.folder)["studies"][0]["metrics"][0]["variants"][0]["mean"]
+    )
+    assert all(len(line) == 30 and None not in line for line in lines)
+    latex = (whole.folder / "table.tex").read_text(encoding="utf-8")
+    assert latex.count(r"\\") == 4
+    assert r"verdict accuracy & verdict macro F1 \\" in latex
+
+
+def test_of_several_tasks_each_has_its_own_figures_and_notes(
+    warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    recipe = f"""\
+encoder: {tiny_encoder}
+precision: fp32
+max_length: 9
+data: {{train: {tables.train}, dev: {tables.dev}, text: text}}
+tasks: {{a: {{data: {{label: verdict}}}}, b: {{data: {{label: score}}}}, c: {{data: {{label: verdict}}, metrics: []}}}}
+pooling: mean
+plan: {{epochs: 1}}
+sharing: separate
+seeds: [1]
+variants: {{cut: {{tasks.b.max_length: 8}}}}
+"""  # noqa: E501
+    found = undisturbed(warm, tmp_path / "two.yaml", recipe)
+    assert "a+b+c: b: columns: text = 'text'" in found.outcome.err
+    (said,) = re.findall(
+        r"^\[2/2\] a\+b\+c, (?:baseline|cut), seed 1: (.*) \(\d+ s\)$", found.outcome.err, re.M
+    )
+    assert re.fullmatch(
+        r"a dev accuracy [\d.]+, macro_f1 [\d.]+; b dev pearson -?[\d.]+, spearman -?[\d.]+", said
+    )
+    notes = {
+        each["task"]: [note for note in each["notes"] if "tokens" in note]
+        for each in results_of(found.folder)["studies"]
+        if each["metrics"]
+    }
+    assert {
+        name: [re.sub(r"\d+ of \d+", "N", note) for note in said] for name, said in notes.items()
+    } == {
+        "a": ["train: N rows cut to 9 tokens (head)", "dev: N rows cut to 9 tokens (head)"],
+        "b": [
+            f"{who}{split}: N rows cut to {n} tokens (head)"
+            for who, n in (("", 9), ("cut: ", 8))
+            for split in ("train", "dev")
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "places"),
+    [(0.55, ("inside", "inside")), (0.63, ("outside", "inside")), (0.39, ("outside", "outside"))],
+)
+def test_the_source_s_difference_is_set_beside_the_intervals(
+    said: float, places: tuple[str, str]
+) -> None:
+    claims = {
+        "this_dev_set": {"low": -0.1, "high": 0.1},
+        "new_examples": {"low": -0.105, "high": 0.14},
+    }
+    row = {"variant": "cls", "expected": said, "contrast": claims}
+    (line,) = comparison_module._beside_source(row, {"expected": 0.5}, "percent")
+    assert line.startswith(
+        f"cls: the source's difference of "
+        f"{'−' if said < 0.5 else '+'}{100 * abs(said - 0.5):.1f} lies "
+    )
+    assert line.endswith(
+        f"{places[0]} the interval for this dev set and {places[1]} the interval for new "
+        f"examples too"
+    )
+    assert (
+        comparison_module._beside_source(row | {"expected": None}, {"expected": 0.5}, "percent")
+        == []
+    )
+    assert comparison_module._beside_source(row, {"expected": None}, "percent") == []
+
+
+def test_runs_keep_no_weights_and_say_how_to_get_them(whole: Whole, tmp_path: Path) -> None:
+    run = next(whole.runs.glob("verdict-*"))
+    assert not (run / "model").exists()
+    assert not list((whole.folder / "log").iterdir())
+    shutil.copytree(run, tmp_path / run.name)
+    refused = whole.warm.run(["predict", tmp_path / run.name, whole.recipe.parent / "none.csv"])
+    assert refused.code == 3
+    command = f"encore train {tmp_path / run.name / 'recipe.yaml'} --runs {tmp_path}"
+    assert command in refused.err
+    assert whole.warm.run(command.split()[1:]).code == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == [run.name]
+    assert (tmp_path / run.name / "model" / "weights.safetensors").exists()
+    assert (tmp_path / run.name / "results.json").read_bytes() == (
+        run / "results.json"
+    ).read_bytes()
+
+
+def test_the_same_again_computes_nothing_and_says_the_same(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("verdict-*/manifest.json")}
+    uncleared = [
+        path.parent / name
+        for path, name in zip(before, ("checkpoint", ".checkpoint.gone"), strict=False)
+    ]  # killed after their manifests
+    for path in uncleared:
+        path.mkdir()
+    outcome = whole.again(runs)
+    assert (outcome.code, {path: path.stat().st_mtime_ns for path in before}) == (0, before)
+    assert outcome.out.splitlines()[:-1] == whole.outcome.out.splitlines()[:-1]
+    assert "4 of 4 runs were there already" in outcome.out
+    assert not any(path.exists() for path in uncleared)
+    whole.assert_same(runs)
+
+
+def test_what_is_on_the_disk_serves_another_comparison(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    outcome = whole.again(
+        runs, "variants.slow.plan.lr=1e-3", "seeds=[2,1]", "--only", "slow", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    assert len(list(runs.glob("verdict-*"))) == N_RUNS + 2
+    told = json.loads(outcome.out)
+    assert (told["variants"], told["seeds"], told["failed"]) == (["baseline", "slow"], [2, 1], [])
+    assert Path(told["comparison"]).is_dir()
+
+
+# ---------------------------------------------------------------------------------------- disturbed
+
+
+def test_a_run_that_fails_does_not_stop_the_others(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    broken = files.read_json(whole.folder / "cells.json")["cells"][3]["run"]
+    (runs / broken).write_text("no folder")
+    outcome = whole.again(runs)
+    assert outcome.code == 5
+    assert "verdict, cls, seed 2: " in outcome.err
+    assert "1 of 4 runs failed; the others are in the table." in outcome.err
+    (folder,) = runs.glob("compare-*")
+    assert not (folder / files.MANIFEST).exists()
+    cells = files.read_json(folder / "cells.json")["cells"]
+    assert [cell["state"] for cell in cells] == [
+        "complete",
+        "complete",
+        "complete",
+        "failed",
+        "not applicable",
+        "not applicable",
+    ]
+    row = results_of(folder)["studies"][0]["metrics"][0]["variants"][1]
+    assert (row["seeds"], list(row["failed"])) == ([1], ["2"])
+    (runs / broken).unlink()
+    assert whole.again(runs).code == 0
+    whole.assert_same(runs)
+
+
+def test_a_changed_run_is_no_part_of_the_table(whole: Whole, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(whole.runs, runs)
+    damaged = runs / files.read_json(whole.folder / "cells.json")["cells"][0]["run"]
+    (damaged / "results.json").write_text("{}")
+    outcome = whole.again(runs)
+    assert outcome.code == 5
+    assert (
+        f"verdict, baseline, seed 1: {damaged / 'results.json'}: missing, or not as the run "
+        f"wrote it." in outcome.err
+    )
+
+
+# ----------------------------------------------------------------------------------------- mistakes
+
+
+def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text(
+        "tasks: {a: {data: {train: none.csv}}}\nencoder: minilm\nvariants:\n  x: {pooling: "
+        "maen}\n  y: {plan: {lr: 2}}\n"
+    )
+    outcome = whole.warm.run(["compare", recipe, "--runs", tmp_path / "runs"])
+    assert outcome.code == 2
+    assert (
+        f"{recipe}:4 variants.x.pooling: no pooling called 'maen'. Did you mean 'mean'?"
+        in outcome.err
+    )
+    assert (
+        f"{recipe}:5 variants.y.plan.lr: expected a number above 0 and at most 1, got 2."
+        in outcome.err
+    )
+    assert "none.csv" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["table.csv"],
+            "table.csv: expected a recipe (.yaml), got a table. `encore train table.csv` "
+            "trains on it",
+        ),
+        (
+            ["rte"],
+            "rte: a named task, and no recipe. One with variants begins with `task: rte`; to "
+            "train once: encore train rte",
+        ),
+        (
+            ["RECIPE", "--encoder", "minilm"],
+            "encore compare: no option '--encoder'. It is a setting, not an option: write encoder=…",  # noqa: E501
+        ),
+        (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
+        (
+            ["RECIPE", "reference=deap"],
+            "override reference=deap: no variant called 'deap'. Did you mean 'deep'?",
+        ),
+        (
+            ["RECIPE", "pooling={name: max_cls, k: 7}", "--only", "deep"],
+            "verdict, baseline: tasks.verdict.pooling: pooling 'max_cls': expected k from 1 to 2",
+        ),
+    ],
+)
+def test_a_wrong_command(whole: Whole, tmp_path: Path, arguments: list[str], told: str) -> None:
+    outcome = whole.warm.run(
+        [
+            "compare",
+            *(whole.recipe if word == "RECIPE" else word for word in arguments),
+            "--runs",
+            tmp_path / "runs",
+        ]
+    )
+    assert (outcome.code, told in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_where_runs_cannot_be_kept_is_told_first(whole: Whole) -> None:
+    outcome = whole.warm.run(whole.arguments(whole.recipe))
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"--runs {whole.recipe}: {whole.recipe} is a file. Name a folder.\n",
+    )
+
+
+def test_score_against_training_size(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.again(
+        tmp_path, "--curve", "train_rows=20,40", "--only", "cls", "plan.epochs=1", "seeds=[1,2]"
+    )
+    assert outcome.code == 0, outcome.err
+    assert [each["point"] for each in results_of(next(tmp_path.glob("compare-*")))["studies"]] == [
+        {"data.train_rows": 20},
+        {"data.train_rows": 40},
+    ]
+    start = outcome.out.index("verdict, dev, accuracy, by training rows\n")
+    lines = outcome.out[start:].splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["20", "40"]
+    refused = whole.again(tmp_path, "--curve", "train_rows=20")
+    assert (
+        refused.code,
+        "--curve: expected train_rows and two different sizes or more" in refused.err,
+    ) == (2, True)
+
+
+def test_ctrl_c_is_told_once_with_the_command_that_goes_on(whole: Whole, tmp_path: Path) -> None:
+    job = whole.warm.start(whole.arguments(tmp_path), slow=0.01)
+    worker_of(job)
+    os.kill(job, signal.SIGINT)
+    outcome = whole.warm.wait(job)
+    assert outcome.code == 130
+    assert outcome.err.count("interrupted") == 1
+    assert (
+        outcome.err.splitlines()[-1]
+        == f"interrupted. Nothing is lost; to go on: encore compare {whole.recipe} --runs "
+        f"{tmp_path}"
+    )
+
+
+def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:
+    outcome = whole.again(tmp_path, "--dry-run", "--json")
+    told = json.loads(outcome.out)
+    assert Path(told["comparison"]).name == whole.folder.name
+    assert [cell["run"] for cell in told["cells"]] == [
+        cell["run"] for cell in files.read_json(whole.folder / "cells.json")["cells"]
+    ]
+    cost = r"about \d+ s on this machine as busy as it is now \(within a factor of two\)"
+    assert re.fullmatch(cost, whole.again(tmp_path, "--dry-run").out.splitlines()[-1])
+    assert re.fullmatch(
+        f"at most {cost}", whole.again(tmp_path, "--dry-run", "--race").out.splitlines()[-1]
+    )
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+# MaxPoolBERT, Tables 2 and 3 (METHODS, table A): CoLA, MRPC (2), QNLI, MNLI (2), SST-2, STS-B, RTE,
+# QQP (2), WNLI.
+GLUE = (
+    ("cola", "dev", "mcc"),
+    ("mrpc", "dev", "accuracy"),
+    ("mrpc", "dev", "f1"),
+    ("qnli", "dev", "accuracy"),
+    ("mnli", "dev_matched", "accuracy"),
+    ("mnli", "dev_mismatched", "accuracy"),
+    ("sst2", "dev", "accuracy"),
+    ("stsb", "dev", "spearman"),
+    ("rte", "dev", "accuracy"),
+    ("qqp", "dev", "accuracy"),
+    ("qqp", "dev", "f1"),
+    ("wnli", "dev", "accuracy"),
+)
+PAPER = {
+    "baseline": (
+        53.59,
+        82.43,
+        87.49,
+        90.96,
+        84.27,
+        84.57,
+        92.55,
+        88.47,
+        63.42,
+        90.65,
+        87.40,
+        49.77,
+    ),
+    "max_seq_mha": (
+        55.35,
+        85.95,
+        89.78,
+        90.73,
+        83.82,
+        84.24,
+        92.74,
+        88.22,
+        66.06,
+        90.65,
+        87.59,
+        55.4,
+    ),
+}
+
+
+def studies(
+    columns: Sequence[tuple[str, str, str]], values: dict[str, Sequence[float]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "study": task,
+            "point": {"task": task},
+            "task": task,
+            "set": split,
+            "metrics": [
+                {
+                    "metric": metric,
+                    "variants": [
+                        {"variant": name, "mean": row[at] / 100} for name, row in values.items()
+                    ],
+                }
+            ],
+        }
+        for at, (task, split, metric) in enumerate(columns)
+    ]
+
+
+def test_both_averages_of_the_twelve_columns() -> None:
+    found = results_module.averages(
+        studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}}
+    )
+    columns, tasks = found
+    assert {name: round(100 * value, 4) for name, value in columns["values"].items()} == {
+        "baseline": 79.6308,
+        "max_seq_mha": 80.8775,
+    }
+    assert {name: 100 * value for name, value in tasks["values"].items()} == pytest.approx(
+        {"baseline": 77.46, "max_seq_mha": 78.84}, abs=0.0051
+    )
+    assert found[0]["expected"] == {"baseline": 0.7963}
+    assert results_module.averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == []
+
+
+def test_both_conventions_for_pearson() -> None:
+    columns = (("sst5", "dev", "accuracy"), ("quora", "dev", "accuracy"), ("sts", "dev", "pearson"))
+    found = results_module.averages(
+        studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {}
+    )
+    assert {each["name"]: round(100 * each["values"]["baseline"], 2) for each in found} == {
+        "cs224n.r": 74.67,
+        "cs224n.normalised": 77.08,
+    }
+
+
+def simulated() -> tuple[list[SeedRuns], np.ndarray]:
+    """A baseline, one that is better and one that is as good; and the targets."""
+    draw = np.random.default_rng(0)
+    targets = draw.integers(0, 2, 400)
+
+    def runs(name: str, accuracy: float) -> SeedRuns:
+        scores, suits = (
+            {},
+            draw.normal(accuracy, 0.4, 400),
+        )  # some rows suit one of them and not the other
+        for seed in range(5):
+            right = draw.random(400) < suits
+            scores[seed] = np.stack([1 - (targets == right), targets == right], axis=1).astype(
+                np.float32
+            )
+        return SeedRuns(name, scores)
+
+    return [runs("baseline", 0.6), runs("good", 0.9), runs("alike", 0.6)], targets
+
+
+def tabled(arms: list[SeedRuns], targets: np.ndarray) -> dict[str, Any]:
+    one = results_module.metric_results(
+        arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None)
+    )
+    each = {
+        "study": "a_b & c",
+        "point": {},
+        "task": "a",
+        "set": "dev",
+        "rows": 400,
+        "metrics": [one],
+        "baselines": {},
+        "notes": [],
+        "not_applicable": {},
+    }
+    return {
+        "reference": "baseline",
+        "variants": ["baseline", "good", "alike"],
+        "seeds": [0, 1, 2, 3, 4],
+        "studies": [each],
+        "averages": [],
+        "notes": [],
+    }
+
+
+def test_each_interval_stands_where_it_belongs() -> None:
+    """In the results, on the terminal and in the csv file: for this dev set, for new examples, low,
+    high.
+    """
+    arms, targets = simulated()
+    results = tabled(arms, targets)
+    (listing,) = comparison_module.comparison_tables(results)
+    lines = list(csv.DictReader(comparison_files.csv_of(results).splitlines()))
+    found = contrast.compare_variants(
+        arms[0], arms[1:], targets, YES_NO, catalogue.find("metrics", "accuracy")
+    ).contrasts
+    for at, one in enumerate(found, 1):
+        here, anew = one.this_dev_set, one.new_examples
+        assert here is not None
+        assert anew is not None
+        assert here.low < here.high != anew.high
+        row = results["studies"][0]["metrics"][0]["variants"][at]["contrast"]
+        cells = [
+            f"[{claim.low * 100:+.1f}, {claim.high * 100:+.1f}]".replace("-", "−")
+            for claim in (here, anew)
+        ]
+        assert list(listing.rows[at][6:]) == cells
+        assert cells[0] != cells[1]
+        for key, claim in (("this_dev_set", here), ("new_examples", anew)):
+            expected = (claim.low, claim.high, claim.p_holm)
+            assert (row[key]["low"], row[key]["high"], row[key]["p_holm"]) == expected
+            assert (
+                tuple(float(lines[at][f"{what}_{key}"]) for what in ("low", "high", "p_holm"))
+                == expected
+            )
+
+
+def test_what_is_measured_on_other_rows_is_not_compared(tables: Tables, tiny_encoder: Path) -> None:
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    given = {
+        "encoder": str(tiny_encoder),
+        "max_length": 32,
+        "tasks": {"verdict": {"data": data}},
+        "variants": {"fewer": {"data.dev_rows": 11}},
+        "seeds": [1],
+    }
+    plan = comparison.prepare_comparison(study_from(given))
+    first, other = plan.prepared
+    assert first is not None
+    arm = comparison._arm(
+        "fewer", "verdict", "dev", [(plan.study.cells[1], other, "")], first, {}, {}
+    )
+    assert (
+        arm.not_applicable
+        == f"it is measured on other rows than {first.name}, so the two cannot be compared"
+    )
+
+
+def test_a_difference_is_marked_where_there_is_evidence() -> None:
+    results = tabled(*simulated())
+    latex = comparison_files.latex_of(results).splitlines()
+    assert latex[2] == r" & a\_b \& c accuracy \\"
+    assert [("^{++}" in line) for line in latex[4:7]] == [False, True, False]
+    (listing,) = comparison_module.comparison_tables(results)
+    assert any(
+        note.startswith("good: better, for new examples too – dev set p < .001")
+        for note in listing.notes
+    )
+    assert any(note.startswith("alike: no evidence (needs ") for note in listing.notes)
+    assert listing.rows[1][5].startswith("+")

@@ -1,0 +1,147 @@
+"""Jobs in processes of their own: what fails, what is killed, and what dies with its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from encore.errors import DataError
+from encore.experiments.executors.local import End, Job, run_all, run_here
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(what: Path, seconds: float = 10) -> Path:
+    until = time.monotonic() + seconds
+    while not what.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return what
+
+
+def ends(jobs: list[Job], n: int, logs: Path) -> dict[int, End]:
+    found: dict[int, End] = {}
+    run_all(jobs, n, logs, found.__setitem__)
+    return found
+
+
+def test_each_job_ends_in_its_own_way(tmp_path: Path) -> None:
+    def fine() -> None:
+        (tmp_path / "fine").write_text(str(os.getpid()))
+
+    def refused() -> None:
+        raise DataError(["a.csv: missing.", "b.csv: missing."])
+
+    def broken() -> None:
+        print("what it was doing")
+        raise KeyError("x")
+
+    found = ends([Job("fine", fine), Job("refused", refused), Job("broken", broken)], 2, tmp_path)
+    assert [found[number].problems for number in range(3)] == [
+        (),
+        ("a.csv: missing.", "b.csv: missing."),
+        ("KeyError: 'x'",),
+    ]
+    assert int((tmp_path / "fine").read_text()) != os.getpid()
+    log = (tmp_path / "broken.txt").read_text()
+    assert "what it was doing" in log
+    assert "Traceback" in log
+    assert not (tmp_path / "fine.txt").exists()
+
+
+def test_a_killed_job_is_started_once_more(tmp_path: Path) -> None:
+    def dies(times: int, mark: Path) -> None:
+        with mark.open("a") as file:
+            file.write("x")
+        if len(mark.read_text()) <= times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    found = ends(
+        [
+            Job("once", lambda: dies(1, tmp_path / "once")),
+            Job("twice", lambda: dies(2, tmp_path / "twice")),
+        ],
+        1,
+        tmp_path,
+    )
+    assert found[0].problems == ()
+    assert found[1].problems[0].startswith("its process was killed (signal 9), 2 times.")
+    assert ((tmp_path / "once").read_text(), (tmp_path / "twice").read_text()) == ("xx", "xx")
+
+
+def test_as_many_at_once_as_asked_for_and_each_in_its_place(tmp_path: Path) -> None:
+    def meets_another() -> None:
+        (tmp_path / str(os.getpid())).touch()
+        until = time.monotonic() + 10
+        while (
+            len([file for file in tmp_path.iterdir() if file.name.isdigit()]) < 2
+            and time.monotonic() < until
+        ):
+            time.sleep(0.01)
+        if time.monotonic() >= until:
+            raise DataError("alone")
+
+    assert all(
+        not end.problems
+        for end in ends([Job("a", meets_another), Job("b", meets_another)], 2, tmp_path).values()
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_jobs_die_with_their_parent(tmp_path: Path) -> None:
+    def sleeps(number: int) -> None:
+        (tmp_path / f"{number}.part").write_text(str(os.getpid()))
+        (tmp_path / f"{number}.part").rename(tmp_path / f"{number}.pid")
+        time.sleep(60)
+
+    parent = os.fork()
+    if parent == 0:
+        with contextlib.suppress(BaseException):
+            run_all(
+                [Job(str(number), lambda number=number: sleeps(number)) for number in range(3)],
+                3,
+                tmp_path,
+                lambda number, end: None,
+            )
+        os._exit(0)
+    pids = [int(wait_for(tmp_path / f"{number}.pid").read_text()) for number in range(3)]
+    assert all(alive(pid) for pid in pids)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    until = time.monotonic() + 10
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_an_error_here_leaves_no_process_behind(tmp_path: Path) -> None:
+    def sleeps() -> None:
+        (tmp_path / "pid.part").write_text(str(os.getpid()))
+        (tmp_path / "pid.part").rename(tmp_path / "pid")
+        time.sleep(60)
+
+    def ended(number: int, end: End) -> None:
+        wait_for(tmp_path / "pid")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all([Job("sleeps", sleeps), Job("fine", lambda: None)], 2, tmp_path, ended)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_one_after_another_here() -> None:
+    def refused() -> None:
+        raise DataError("no")
+
+    found: dict[int, End] = {}
+    run_here([Job("a", refused), Job("b", lambda: None)], found.__setitem__)
+    assert [found[number].problems for number in range(2)] == [("no",), ()]

@@ -1,0 +1,111 @@
+"""The estimate of a dry run: its counts are those of the run itself, its time and memory are of the
+right size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encore.api import prepared_from
+from encore.model.parameters import unique_parameters
+from encore.runs import cost as estimating
+from encore.runs.cost import estimate_cost
+from encore.runs.execute import execute
+from encore.runs.prepare import Prepared, build_models
+from encore.training.loop import train_loop
+from encore.training.state import FitState
+from encore.types import StepReport
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimating, "_PROBE_SECONDS", 0.05)
+
+
+def prepared(tables: Any, *settings: str) -> Prepared:
+    return prepared_from(
+        tables.train,
+        (*tables.settings, *settings),
+        dev=str(tables.dev),
+        text="text",
+        label="verdict",
+    )
+
+
+PAIRS = ("data.text_pair=other", "pooling=cls")
+COUNTED = {
+    "plain": (),
+    "batches": ("plan.batch_size=13", "plan.epochs=2"),
+    "frozen": ("plan.freeze_encoder=true",),
+    "either order": (*PAIRS, "pair={name: cross, order: random}"),
+    "apart": (*PAIRS, "pair=siamese", "head=siamese_concat"),
+}
+
+
+@pytest.mark.parametrize("settings", COUNTED.values(), ids=COUNTED)
+def test_counts_are_those_of_the_run(tables: Any, settings: tuple[str, ...]) -> None:
+    one = prepared(tables, *settings)
+    cost = estimate_cost(one)
+    models = build_models(one)
+    assert cost.parameters == sum(
+        parameter.numel() for parameter in unique_parameters(models).values()
+    )
+    state = FitState(models)
+    state.narrow(one.streams)
+    steps = [
+        report
+        for report in train_loop(models, one.plan, one.streams, seed=1, state=state)
+        if isinstance(report, StepReport)
+    ]
+    assert cost.steps == len(steps)
+    assert cost.trained == sum(
+        parameter.numel()
+        for parameter in unique_parameters(models).values()
+        if parameter.requires_grad
+    )
+    assert cost.tokens_per_epoch == sum(report.n_tokens for report in steps if report.epoch == 1)
+
+
+def test_time_and_memory_grow_with_what_is_asked_for(tables: Any) -> None:
+    short, long = (prepared(tables, f"plan.epochs={epochs}") for epochs in (1, 400))
+    assert estimate_cost(long).seconds > 5 + estimate_cost(short).seconds
+    rows = [
+        estimate_cost(prepared(tables, f"plan.batch_size={size}")).memory_bytes for size in (3, 50)
+    ]
+    assert rows[0] < rows[1]
+    in_parts = estimate_cost(
+        prepared(tables, "plan.batch_size=50", "plan.micro_batch=3")
+    ).memory_bytes
+    assert in_parts == rows[0], "micro-batches are what is computed at once"
+    assert (
+        estimate_cost(prepared(tables, "plan.batch_size=50", "batch_size=3")).memory_bytes
+        == rows[0]
+    ), "the task has a size of its own"
+    sizes = [
+        estimate_cost(prepared(tables, *COUNTED["apart"], f"plan.batch_size={size}")).memory_bytes
+        for size in (52, 104)
+    ]
+    assert sizes[0] == sizes[1], "52 examples are all there are, of two texts each"
+
+
+@pytest.mark.nightly
+def test_time_is_of_the_right_size(tables: Any, tmp_path: Path) -> None:
+    """Within a factor of two on a quiet machine, which nobody promises the tests; so six."""
+    one = prepared(tables, "plan.epochs=30")
+    guessed = estimate_cost(one).seconds - estimating._PROGRAM_SECONDS
+    spent = execute(one, tmp_path)
+    trained = spent.epochs * estimate_cost(one).tokens_per_epoch / spent.tokens_per_second
+    assert guessed / 6 < trained < guessed * 6
+
+
+def test_the_machine_is_left_as_it_was(tables: Any) -> None:
+    import torch
+
+    one = prepared(tables)
+    before = torch.get_num_threads(), torch.get_rng_state().tolist()
+    estimate_cost(dataclasses.replace(one, threads=2))
+    assert (torch.get_num_threads(), torch.get_rng_state().tolist()) == before
