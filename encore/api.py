@@ -185,9 +185,9 @@ def _all_told(read: Callable[[], Read]) -> Read:
         more = [
             line
             for line in find_conflicts(error.rest)
-            if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.problems)
+            if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.lines)
         ]
-        raise RecipeError([*error.problems, *more]) from None
+        raise RecipeError([*error.lines, *more]) from None
 
 
 def _axis(curve: str | None) -> dict[str, list[int]]:

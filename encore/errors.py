@@ -1,15 +1,17 @@
-"""What Encore says when something is wrong: where, what was expected, what was got, what to do.
+"""Errors: where, what was expected, what was got, what to do.
 
-Every complaint is one `Problem`; an `EncoreError` carries all that were found, so that a user
-repairs a file once and not once per try. The command line prints `error.problems`, one line each,
-and leaves with `error.exit_code`; it never prints a traceback unless asked to.
+Each is one `Problem`; an `EncoreError` carries all that were found, so that a user repairs a file
+once and not once per try. The command line prints `error.lines` and exits with `error.exit_code`;
+it prints a traceback with --debug only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Complaints",
     "DataError",
     "EncoreError",
+    "Problem",
     "RecipeError",
     "TrainingError",
     "did_you_mean",
@@ -30,16 +33,60 @@ SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or 
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, and what to do about it. `str(problem)` is the line that users read.
+
+    where: the file, override or option that it was found in ("recipe.yaml", "override plan.lr=x").
+    line: its line in that file, from 1.
+    task: the task that it is about, where a recipe has several.
+    setting: the dotted name of the setting ("plan.lr"), or the column.
+    message: what is wrong; without one, `expected` and `got` say it.
+    expected, got: what was wanted, and what was found instead.
+    remedy: what to do, a sentence.
+    """
+
+    message: str = ""
+    where: str = ""
+    line: int | None = None
+    task: str = ""
+    setting: str = ""
+    expected: str = ""
+    got: str = ""
+    remedy: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is: "recipe.yaml:14 plan.lr", or "" where nothing says so."""
+        where = self.where if self.line is None else f"{self.where}:{self.line}"
+        return " ".join(part for part in (where, self.setting) if part)
+
+    def __str__(self) -> str:
+        expected = f"expected {self.expected}, got {self.got}." if self.expected else ""
+        text = " ".join(part for part in (self.message, expected, self.remedy) if part)
+        task = f"task '{self.task}'" if self.task else ""
+        return ": ".join(part for part in (task, self.place, text) if part)
+
+
 class EncoreError(Exception):
-    """One or more problems, each a single line of text that a stranger can act on."""
+    """One or more problems, each a single line of text that a stranger can act on.
+
+    problems: `Problem`s; a string stands for a `Problem` that is a message and nothing else.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems: tuple[str, ...] = (
-            (problems,) if isinstance(problems, str) else tuple(problems)
+    def __init__(self, problems: str | Problem | Iterable[str | Problem]) -> None:
+        found = (problems,) if isinstance(problems, str | Problem) else tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(
+            Problem(message=one) if isinstance(one, str) else one for one in found
         )
-        super().__init__("\n".join(self.problems))
+        super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The problems as users read them, a line each."""
+        return tuple(map(str, self.problems))
 
 
 class RecipeError(EncoreError):
@@ -82,16 +129,24 @@ class Complaints:
             self.errors.append(error)
             return None
 
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keeps an EncoreError that is raised inside; the rest of the block is skipped."""
+        try:
+            yield
+        except EncoreError as error:
+            self.errors.append(error)
+
     @property
-    def lines(self) -> tuple[str, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """Those about the recipe first; each once."""
         ordered = sorted(self.errors, key=lambda error: error.exit_code)
-        return tuple(dict.fromkeys(line for error in ordered for line in error.problems))
+        return tuple(dict.fromkeys(problem for error in ordered for problem in error.problems))
 
     def raise_any(self) -> None:
         """Raise what was collected, as a RecipeError if any of it is one."""
         if self.errors:
-            raise type(min(self.errors, key=lambda error: error.exit_code))(self.lines)
+            raise type(min(self.errors, key=lambda error: error.exit_code))(self.problems)
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "LabelSpace",
     "Loss",
     "Mixing",
+    "Note",
     "Output",
     "Pairing",
     "Phase",
@@ -58,6 +59,22 @@ class LabelSpace:
         none without labels.
         """
         return 1 if self.kind == "regression" else len(self.names)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark that qualifies figures, or that tells what was inferred.
+
+    task: the task that it is about, "" for the whole run. about: the set of rows or the file that
+    it is about ("train", "dev"), "" where it is about none of them.
+    """
+
+    text: str
+    task: str = ""
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}" if self.about else self.text
 
 
 @dataclass(frozen=True)

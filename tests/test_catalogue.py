@@ -122,13 +122,13 @@ def test_build_hands_over_what_is_given_and_what_is_set(folder: Path) -> None:
 def test_mistakes_are_told_with_a_suggestion(folder: Path, call: object, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         call()  # type: ignore[operator]
-    assert caught.value.problems == (message,)
+    assert caught.value.lines == (message,)
 
 
 def test_all_unknown_settings_are_told_at_once(folder: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         catalogue.build("heads", {"name": "odd", "a": 1, "b": 2}, 7)
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.lines) == 2
 
 
 def test_the_real_catalogue_has_the_kinds_and_techniques_of_the_first_issue() -> None:

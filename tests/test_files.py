@@ -67,7 +67,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(
     with pytest.raises(TrainingError) as error:
         files.write(path, b"new")
     monkeypatch.undo()
-    (line,) = error.value.problems
+    (line,) = error.value.lines
     assert line.startswith(f"{path}: cannot be written (No space left on device). ")
     assert "the same command then goes on" in line
     assert path.read_bytes() == b"old"
@@ -195,7 +195,7 @@ def test_a_folder_on_a_full_disk_is_one_line_and_does_not_appear(
         files.commit_folder(tmp_path / "whole") as being_written,
     ):
         (being_written / "a").write_bytes(b"x")
-    assert len(error.value.problems) == 1
+    assert len(error.value.lines) == 1
     assert names(tmp_path) == set()
 
 

@@ -754,7 +754,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app(given or ["--help"], prog_name="encore", standalone_mode=False)
         sys.stdout.flush()
     except EncoreError as error:
-        code = _told(error.problems, error.exit_code, error, given)
+        code = _told(error.lines, error.exit_code, error, given)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (

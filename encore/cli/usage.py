@@ -21,7 +21,7 @@ def as_typed(complaints: Complaints, options: Mapping[str, Any]) -> EncoreError:
     """The collected complaints as one error, in which a setting that came as an option is called as
     it was typed: `--label`, not `data.label`.
     """
-    lines = list(complaints.lines)
+    lines = list(map(str, complaints.problems))
     for key in (key for key, value in options.items() if value is not None):
         setting = re.compile(
             rf'^(tasks\.[\w-]+\.data\.{key}|override data\.{key}="(?:[^"\\]|\\.)*")(?=: )'

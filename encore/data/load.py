@@ -321,7 +321,7 @@ def _named_parts(
             )
             problems += wrong
         except DataError as error:
-            problems += error.problems
+            problems += error.lines
     if problems:
         complain(problems)
     return parts, [*([task.official] if isinstance(task.official, str) else []), *task.notes]
@@ -348,7 +348,7 @@ def _file_parts(
         try:
             read[key] = read_table(path, **reading)
         except DataError as error:
-            problems += error.problems
+            problems += error.lines
             if reading["on_bad_row"] == "fail" and str(path) != "-":
                 with contextlib.suppress(
                     DataError
@@ -368,7 +368,7 @@ def _file_parts(
             if "train" not in partly or any(
                 name not in header for name in (text, text_pair, label) if name is not None
             ):
-                problems += error.problems
+                problems += error.lines
     parts: dict[str, Dataset] = {}
     if columns is not None:
         for key, table in read.items():
@@ -380,7 +380,7 @@ def _file_parts(
                 parts[key], wrong = _build(table, columns, normalise, key, reading["on_bad_row"])
                 problems += wrong
             except DataError as error:
-                problems += error.problems
+                problems += error.lines
     if len({path.resolve() for path in dev.values()} | {train.resolve()}) < 1 + len(dev):
         problems.append(
             f"{display_path(train)}: two of data.train and data.dev are the same file. Leave "

@@ -188,7 +188,7 @@ def _ready(cell: Cell, cache: Cache) -> tuple[Prepared | None, str]:
         try:
             return prepare(cell.recipe.placeless, cache), ""
         except NotApplicable as error:
-            return None, " ".join(error.problems)
+            return None, " ".join(error.lines)
 
 
 def run_comparison(

@@ -437,7 +437,7 @@ def _try(study: optuna.Study, trial: Trial, trials: Trials, objective: Objective
         _tell(study, trial, TrialState.PRUNED)
         return
     except EncoreError as error:
-        trial.set_user_attr("problems", list(error.problems)[:20])
+        trial.set_user_attr("problems", list(error.lines)[:20])
         _tell(study, trial, TrialState.FAIL)
         raise
     trial.set_user_attr("score", asdict(score))

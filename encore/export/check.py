@@ -246,7 +246,7 @@ def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], st
             data = load_task(task.name, **{**data_settings(recipe, task.name), "normalise": "none"})
         except EncoreError as error:
             raise DataError(
-                f"the run's dev set, to compare on: {error.problems[0]} Or compare on other "
+                f"the run's dev set, to compare on: {error.lines[0]} Or compare on other "
                 f"texts: --on FILE"
             ) from None
         name, dataset = next(iter(data.dev.items()))

@@ -234,5 +234,5 @@ def with_location(
         return build(*given)
     except RecipeError as error:
         raise RecipeError(
-            told(steps, problem.removeprefix(f"{steps[-1]}: ")) for problem in error.problems
+            told(steps, problem.removeprefix(f"{steps[-1]}: ")) for problem in error.lines
         ) from None

@@ -244,8 +244,8 @@ def _unfounded(name: str, task: Value) -> list[str]:
     try:
         named = find_task(name, label=label.data if label else None)
     except RecipeError as error:
-        culprit = label if label and f"'{label.data}'" in error.problems[0] else task
-        return [culprit.problem(problem) for problem in error.problems]
+        culprit = label if label and f"'{label.data}'" in error.lines[0] else task
+        return [culprit.problem(problem) for problem in error.lines]
     if named.kind != "regression":
         return []
     balance = [

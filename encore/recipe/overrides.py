@@ -56,7 +56,7 @@ def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
             else read_yaml(written, where, numbered=False)
         )
     except RecipeError as error:
-        problems.extend(error.problems)
+        problems.extend(error.lines)
         return None
     inner = steps[2:] if steps[0] == "tasks" else steps
     if inner[:1] == ("data",) and len(inner) > 1 and inner[1] in _PATHS:

@@ -220,7 +220,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
         try:
             runs[name] = gather_run(folder.resolve().parent / name)
         except EncoreError as error:
-            lost[name] = error.problems[0]
+            lost[name] = error.lines[0]
     return GatheredComparison(
         folder, results, study, text, cells, unvouched(folder / "cost.json"), runs, lost
     )
@@ -314,7 +314,7 @@ class Sources:
                 raise DataError("the run's recipe is of another version of Encore.")
             dataset = self._dataset(found.recipe, task, split, digest, rows)
         except EncoreError as error:
-            self._note(f"{task}, {split}: no texts are shown and no lengths: {error.problems[0]}")
+            self._note(f"{task}, {split}: no texts are shown and no lengths: {error.lines[0]}")
             return None
         lengths, cut = self._lengths(found, found.recipe, task, dataset)
         place, places = (
@@ -352,7 +352,7 @@ class Sources:
                 with offline():
                     self._read[key] = load_task(task, **how)
             except EncoreError as error:
-                self._read[key] = error.problems[0]
+                self._read[key] = error.lines[0]
         data = self._read[key]
         if isinstance(data, str):
             raise DataError(data)

@@ -153,7 +153,7 @@ def build_skeletons(
                 parts, recipe.sharing, encoder, encoder.shape, seed=recipe.seed, told=recipe.problem
             )
     except RecipeError as error:
-        raise NotApplicable(error.problems) from None
+        raise NotApplicable(error.lines) from None
 
 
 def shape_of(recipe: Recipe, source: load.Source) -> Any:
@@ -161,7 +161,7 @@ def shape_of(recipe: Recipe, source: load.Source) -> Any:
         return load.build_encoder(source.config).shape
     except DataError as error:
         raise DataError(
-            f"encoder '{recipe.encoder}': {problem}" for problem in error.problems
+            f"encoder '{recipe.encoder}': {problem}" for problem in error.lines
         ) from None
 
 

@@ -322,7 +322,7 @@ def load(run: str | Path) -> Model:
         RecipeError,
     ) as error:  # its files are as they were written, so another Encore wrote them
         why = (
-            error.problems[0].rstrip(".")
+            error.lines[0].rstrip(".")
             if isinstance(error, RecipeError)
             else f"{type(error).__name__}: {error}"
         )

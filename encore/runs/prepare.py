@@ -227,7 +227,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         and unfit.errors
         and all(isinstance(error, RecipeError) for error in unfit.errors)
     ):
-        raise NotApplicable(unfit.lines)
+        raise NotApplicable(unfit.problems)
     complaints.errors += unfit.errors
     complaints.raise_any()
     assert source is not None
@@ -320,7 +320,7 @@ def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[str, ...
     """
     complaints = Complaints()
     _found(recipe, cache or Cache(), complaints, complaints)
-    return complaints.lines
+    return tuple(map(str, complaints.problems))
 
 
 def _found(
@@ -407,7 +407,7 @@ def _read(name: str, how: Mapping[str, Any], *, several: bool) -> TaskData:
                 setting,
                 problem,
             )
-            for problem in error.problems
+            for problem in error.lines
         )
         raise type(error)(f"task '{name}': {problem}" for problem in own) from None
 

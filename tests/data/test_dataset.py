@@ -53,7 +53,7 @@ def reviews(name: str = "reviews.csv", n_rows: int = 100, word: str = "review") 
 def complaints(name: str = "reviews", **options: Any) -> list[str]:
     with pytest.raises((DataError, RecipeError)) as caught:
         load_task(name, **{"seed": 42, **options})
-    return list(caught.value.problems)
+    return list(caught.value.lines)
 
 
 # ------------------------------------------------------------------------------------------- splits
@@ -438,7 +438,7 @@ def test_texts_to_predict_that_are_wrong() -> None:
         unlabelled("new.csv", COLUMNS)
     with pytest.raises(DataError) as caught:
         unlabelled(["x", None, 3], COLUMNS)  # type: ignore[list-item]
-    assert caught.value.problems == (
+    assert caught.value.lines == (
         "text 1: expected a string, got NoneType",
         "text 2: expected a string, got int",
     )
@@ -620,7 +620,7 @@ def test_any_table_gives_a_task_or_complaints(
             "train", train="train.csv", dev="dev.csv" if with_dev else None, seed=1, **options
         )
     except (DataError, RecipeError) as error:
-        wrong = [problem for problem in error.problems if not problem or "\n" in problem]
+        wrong = [problem for problem in error.lines if not problem or "\n" in problem]
         assert not wrong
         return
     check(task)
@@ -736,5 +736,5 @@ def test_any_type_of_parquet_column_gives_a_task_or_complaints(
             try:
                 check(load_task("t", train="t.parquet", on_bad_row=on_bad_row, seed=1))
             except (DataError, RecipeError) as error:
-                wrong = [problem for problem in error.problems if not problem or "\n" in problem]
+                wrong = [problem for problem in error.lines if not problem or "\n" in problem]
                 assert not wrong

@@ -212,8 +212,8 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ENCORE_DATA", str(tmp_path))
     with pytest.raises(DataError) as caught:
         load_task("rte", seed=42)
-    assert len(caught.value.problems) == 2
-    for split, problem in zip(("train", "dev"), caught.value.problems, strict=True):
+    assert len(caught.value.lines) == 2
+    for split, problem in zip(("train", "dev"), caught.value.lines, strict=True):
         assert f"expected sha256 {NAMED['rte'].files[split][1]}, got" in problem
 
 
@@ -242,7 +242,7 @@ def test_what_a_named_task_cannot_do_is_refused() -> None:
         load_task(
             "rte", dev="d.csv", text="a", dev_frac=2.0, train_rows=0, normalise="lower", seed=42
         )
-    assert len(caught.value.problems) == 5
+    assert len(caught.value.lines) == 5
 
 
 def test_normalisation_is_that_of_the_course_code() -> None:

@@ -606,9 +606,9 @@ def test_all_bad_rows_are_listed_together_up_to_twenty(here: Path) -> None:
     )
     with pytest.raises(DataError) as caught:
         read_table("t.csv")
-    assert len(caught.value.problems) == 21
-    assert caught.value.problems[1].startswith("t.csv:5: ")
-    assert caught.value.problems[-1] == "… and 10 more"
+    assert len(caught.value.lines) == 21
+    assert caught.value.lines[1].startswith("t.csv:5: ")
+    assert caught.value.lines[-1] == "… and 10 more"
 
 
 def test_skipping_bad_rows_keeps_the_row_numbers_of_the_others(here: Path) -> None:
@@ -641,7 +641,7 @@ def test_any_bytes_give_a_table_or_a_complaint(data: bytes, suffix: str, tmp_pat
         try:
             table = read_table(file, on_bad_row=on_bad_row)
         except DataError as error:
-            wrong = [problem for problem in error.problems if not problem or "\n" in problem]
+            wrong = [problem for problem in error.lines if not problem or "\n" in problem]
             assert not wrong
             continue
         assert len(table) == len(table.rows) > 0

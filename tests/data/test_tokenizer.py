@@ -539,9 +539,9 @@ def test_max_length_must_leave_room_for_text(bert: TextTokenizer, pair: bool, le
 def test_all_wrong_settings_at_once(bert: TextTokenizer) -> None:
     with pytest.raises(RecipeError) as caught:
         tokenize(bert, ["a"], None, max_length=True, truncation="heads")  # type: ignore[arg-type]
-    assert len(caught.value.problems) == 2
-    assert "Did you mean 'head'?" in caught.value.problems[0]
-    assert "got True" in caught.value.problems[1]
+    assert len(caught.value.lines) == 2
+    assert "Did you mean 'head'?" in caught.value.lines[0]
+    assert "got True" in caught.value.lines[1]
 
 
 def test_rows_that_are_not_text_are_named_together(bert: TextTokenizer) -> None:
@@ -553,7 +553,7 @@ def test_rows_that_are_not_text_are_named_together(bert: TextTokenizer) -> None:
             max_length=9,
             truncation="head",
         )  # type: ignore[list-item]
-    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+    assert [problem.split(":")[0] for problem in caught.value.lines] == [
         "text of row 2",
         "text of row 3",
         "second text of row 3",
@@ -562,9 +562,9 @@ def test_rows_that_are_not_text_are_named_together(bert: TextTokenizer) -> None:
         tokenize(
             bert, pa.array(["fine"] * 1500 + [None] * 1030), None, max_length=9, truncation="head"
         )
-    assert len(caught.value.problems) == 21
-    assert caught.value.problems[0].startswith("text of row 1501: expected text, got nothing")
-    assert caught.value.problems[-1] == "… and 1010 more."
+    assert len(caught.value.lines) == 21
+    assert caught.value.lines[0].startswith("text of row 1501: expected text, got nothing")
+    assert caught.value.lines[-1] == "… and 1010 more."
 
 
 def test_a_pair_column_of_another_length(bert: TextTokenizer) -> None:
@@ -646,4 +646,4 @@ def test_a_vocabulary_that_is_not_berts(
     (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message) as caught:
         TextTokenizer(folder)
-    assert all("\n" not in problem for problem in caught.value.problems)
+    assert all("\n" not in problem for problem in caught.value.lines)

@@ -52,9 +52,9 @@ def problems(family: str, **changes: Any) -> tuple[str, ...]:
         FAMILIES[family].build(config)
     assert all(
         "\n" not in problem and problem.startswith("config.json: ")
-        for problem in caught.value.problems
+        for problem in caught.value.lines
     )
-    return caught.value.problems
+    return caught.value.lines
 
 
 @pytest.mark.parametrize(

@@ -389,8 +389,8 @@ def copy(
 def problems(action: Callable[[], Any]) -> tuple[str, ...]:
     with pytest.raises(DataError) as caught:
         action()
-    assert all("\n" not in problem for problem in caught.value.problems)
-    return caught.value.problems
+    assert all("\n" not in problem for problem in caught.value.lines)
+    return caught.value.lines
 
 
 def test_a_checkpoint_with_a_head_and_without_a_pooler(folder: Path, ragged) -> None:

@@ -101,8 +101,8 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
 def problems(action: Callable[[], Any]) -> tuple[str, ...]:
     with pytest.raises(DataError) as caught:
         action()
-    assert all("\n" not in problem for problem in caught.value.problems)
-    return caught.value.problems
+    assert all("\n" not in problem for problem in caught.value.lines)
+    return caught.value.lines
 
 
 def the_problem(action: Callable[[], Any]) -> str:
@@ -444,7 +444,7 @@ for name in sys.argv[1:]:
         source = load.locate(name)
         print(json.dumps([source.digest, source.default_pooling, load.load(source).shape.width, sorted(file.name for file in source.folder.iterdir())]))
     except DataError as error:
-        print(json.dumps(error.problems))
+        print(json.dumps(error.lines))
 """  # noqa: E501
     environment = {
         key: value

@@ -71,7 +71,7 @@ def test_zero_is_not_missing():
 def test_columns_that_glue_does_not_have():
     with pytest.raises(RecipeError) as caught:
         glue_averages(BASELINE | {"mnli.accuracy": 84.0, "sst5.accuracy": 50.0})
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.lines) == 2
 
 
 @pytest.mark.parametrize(

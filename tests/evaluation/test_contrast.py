@@ -178,8 +178,8 @@ def test_runs_of_another_dev_set_are_refused_all_at_once():
             BINARY,
             ACCURACY,
         )
-    assert len(caught.value.problems) == 2
-    assert "plain, seed 1" in caught.value.problems[0]
+    assert len(caught.value.lines) == 2
+    assert "plain, seed 1" in caught.value.lines[0]
 
 
 def test_a_metric_of_another_kind_is_refused():

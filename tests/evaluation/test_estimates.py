@@ -69,7 +69,7 @@ def test_metrics_for_each_kind():
 def test_wrong_metrics_are_all_named_at_once():
     with pytest.raises(RecipeError) as caught:
         metrics_named(["acuracy", "pearson", "f1"], "multiclass")
-    first, second, third = caught.value.problems
+    first, second, third = caught.value.lines
     assert "no metric called 'acuracy'. Did you mean 'accuracy'?" in first
     assert "'pearson' does not fit a multiclass task. Take one of accuracy, log_loss," in second
     assert "'f1'" in third

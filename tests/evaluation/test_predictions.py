@@ -94,4 +94,4 @@ def test_the_gate_returns_clean_arrays_and_leaves_its_arguments_alone():
 def test_what_cannot_be_compared_is_refused_in_one_line(scores, targets, labels, said):
     with pytest.raises(DataError, match=said) as caught:
         checked(scores, targets, labels)
-    assert all("\n" not in problem for problem in caught.value.problems)
+    assert all("\n" not in problem for problem in caught.value.lines)

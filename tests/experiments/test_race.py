@@ -154,7 +154,7 @@ def test_the_screening_has_seeds_of_its_own() -> None:
 def test_a_wrong_race(race: object, told: str) -> None:
     with pytest.raises(RecipeError) as caught:
         study_from({**GIVEN, "race": race})
-    (line,) = caught.value.problems
+    (line,) = caught.value.lines
     assert line.startswith(told)
 
 

@@ -199,7 +199,7 @@ def test_where_higher_is_better_of_one_task_and_lower_of_another(
 def test_without_a_metric_no_trial_is_the_best(tables: Tables) -> None:
     with pytest.raises(RecipeError) as caught:
         resolved(tables, {"verdict": {"data": {"label": "verdict"}, "metrics": []}}, DECAY)
-    assert caught.value.problems == (
+    assert caught.value.lines == (
         "metrics: no task has one, so nothing says which trial is the best. Name one: "
         "metrics=[accuracy].",
     )

@@ -30,7 +30,7 @@ SPACE = {"plan.lr": {"log_uniform": [1e-5, 1e-4]}}
 def problems(search: Any, *overrides: str, **keys: Any) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         search_from({"task": "rte", "search": search, **keys}, overrides)
-    return list(caught.value.problems)
+    return list(caught.value.lines)
 
 
 def test_the_papers_space() -> None:
@@ -145,7 +145,7 @@ def test_what_the_command_line_sets_is_not_searched() -> None:
 def test_as_many_trials_as_nobody_can_run(asked: int) -> None:
     with pytest.raises(RecipeError) as caught:
         search_from(PAPER, trials=asked)
-    assert caught.value.problems == (
+    assert caught.value.lines == (
         f"trials: expected a number of trials, such as 48 (1 to 100,000), got {asked}.",
     )
 
@@ -188,7 +188,7 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError) as caught:
         load_search(file)
-    told = list(caught.value.problems)
+    told = list(caught.value.lines)
     for number, said in enumerate(lines.values(), 3):
         assert any(line.startswith(f"{file}:{number} ") and said in line for line in told), said
     end = 3 + len(lines)

@@ -715,7 +715,7 @@ def test_a_wrong_way_to_search(how: dict[str, str], said: str) -> None:
             how.get("sampler", "tpe"),
             how.get("pruner", "none"),
         )
-    assert any(said in line for line in caught.value.problems), caught.value.problems
+    assert any(said in line for line in caught.value.lines), caught.value.lines
 
 
 def test_what_a_sampler_cannot_do_is_said() -> None:
@@ -765,7 +765,7 @@ def test_what_a_sampler_cannot_do_is_said() -> None:
 def test_a_database_that_cannot_be_reached(url: str, said: str) -> None:
     with pytest.raises(RecipeError) as caught:
         module.check_storage(url)
-    (told,) = caught.value.problems
+    (told,) = caught.value.lines
     assert told.startswith(said)
     assert "secret" not in told
 
@@ -774,7 +774,7 @@ def test_a_study_whose_own_file_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"no database" * 100)
     with pytest.raises(RecipeError) as caught:
         open_study(made(tmp_path, 1, LR))
-    (told,) = caught.value.problems
+    (told,) = caught.value.lines
     assert told.startswith(
         f"{tmp_path}/study.db: cannot be opened (file is not a database). Move it away and "
         f"give the same command again"

@@ -111,6 +111,6 @@ def test_two_machines_with_two_workers_each_lose_and_double_nothing(
 def test_a_database_that_there_is_not_is_told_without_the_password(url: str) -> None:
     with pytest.raises(RecipeError) as caught:
         check_storage(url.replace("/trials?", "/nothere?"))
-    (told,) = caught.value.problems
+    (told,) = caught.value.lines
     assert 'database "nothere" does not exist' in told
     assert "secret" not in told

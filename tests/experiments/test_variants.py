@@ -222,8 +222,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines(
     Path("recipe.yaml").write_text(MISTAKES)
     with pytest.raises(RecipeError) as caught:
         load_study("recipe.yaml")
-    assert len(caught.value.problems) == len(TOLD.splitlines())
-    for problem, told in zip(caught.value.problems, TOLD.splitlines(), strict=True):
+    assert len(caught.value.lines) == len(TOLD.splitlines())
+    for problem, told in zip(caught.value.lines, TOLD.splitlines(), strict=True):
         assert problem.startswith(told)
 
 
@@ -267,7 +267,7 @@ def test_a_mistake_in_the_study_s_own_keys(given: dict[str, Any], told: str) -> 
 def test_several_seeds_are_a_list(override: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told) as caught:
         study_from({"task": "rte"}, [override])
-    assert len(caught.value.problems) == 1
+    assert len(caught.value.lines) == 1
 
 
 def test_a_single_run_of_such_a_recipe(tmp_path: Path) -> None:

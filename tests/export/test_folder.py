@@ -147,7 +147,7 @@ def test_everything_that_is_wrong_is_said_at_once(runs: dict[str, Path], tmp_pat
     (tmp_path / "full" / "a").touch()
     with pytest.raises(RecipeError) as error:
         export_run(tmp_path / "no-run", "hff", tmp_path / "full")
-    lines = error.value.problems
+    lines = error.value.lines
     assert len(lines) == 3
     assert "--to: nothing called 'hff' to export to. Did you mean 'hf'?" in lines[0]
     assert "not empty" in lines[1]
@@ -174,7 +174,7 @@ def test_a_run_without_weights_or_end_has_nothing_to_export(
         DataError, match=r"has no weights: .*keeps figures only.*encore train"
     ) as error:
         export_run(compared, "hf", tmp_path / "out")
-    assert len(error.value.problems) == 1
+    assert len(error.value.lines) == 1
     with pytest.raises(DataError, match=r"not a complete run.*resumes"):
         export_run(begun, "hf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -187,7 +187,7 @@ def test_what_is_not_installed_is_asked_for(
     with pytest.raises(DataError) as error:
         export_run(runs["binary"], "hf", tmp_path / "out")
     oldest = folder.OLDEST["transformers"]
-    assert error.value.problems == (
+    assert error.value.lines == (
         f"--to hf needs transformers {oldest} or newer, and 4.57.1 is installed. Run: pip "
         f"install 'transformers>={oldest}'",
     )
@@ -198,10 +198,10 @@ def test_what_is_not_installed_is_asked_for(
     assert wanted.removeprefix("transformers>=") in (oldest, oldest.removesuffix(".0"))
     with pytest.raises(DataError) as error:
         export_run(runs["binary"], "sentence-transformers", tmp_path / "out")
-    assert len(error.value.problems) == 2
+    assert len(error.value.lines) == 2
     assert (
         f"needs sentence-transformers {folder.OLDEST['sentence_transformers']} or newer, and "
-        f"it is not installed" in error.value.problems[1]
+        f"it is not installed" in error.value.lines[1]
     )
     assert check.version_of("torch")
     for newer in ("10.1.0", "5.0", "5.10.2"):
@@ -294,7 +294,7 @@ def test_what_cannot_hold_a_model_of_pairs_says_what_can(
     )
     with pytest.raises(RecipeError) as error:
         export_run(runs["pair"], "sentence-transformers", tmp_path / "out")
-    (line,) = error.value.problems
+    (line,) = error.value.lines
     assert told in line
 
 

@@ -259,7 +259,7 @@ def test_half_way_nothing_is_seen(
     hub.fails, hub.status = place, 400
     with pytest.raises(DataError) as error:
         push_run(runs["binary"], REPOSITORY, overwrite=not is_new)
-    (line,) = error.value.problems
+    (line,) = error.value.lines
     assert f"{REPOSITORY} {'was made and is empty' if is_new else 'is as it was'}" in line
     assert line.endswith("The same command tries again.")
     assert hub.repositories[REPOSITORY] == ({".gitattributes": b""} if is_new else before)
@@ -289,7 +289,7 @@ def test_before_anything_is_sent(
     hub.fails, hub.status = place, status
     with pytest.raises(DataError, match=told) as error:
         push_run(runs["binary"], REPOSITORY)
-    assert error.value.problems[0].endswith("Nothing was sent.")
+    assert error.value.lines[0].endswith("Nothing was sent.")
     assert not hub.repositories
 
 
@@ -300,8 +300,8 @@ def test_without_a_token_or_a_name_nothing_is_tried(
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(RecipeError) as error:
         push_run(runs["binary"], "stars")
-    assert "'stars': not a repository's name; expected user/name" in error.value.problems[0]
-    assert "HF_TOKEN" in error.value.problems[1]
+    assert "'stars': not a repository's name; expected user/name" in error.value.lines[0]
+    assert "HF_TOKEN" in error.value.lines[1]
     with pytest.raises(RecipeError, match="not a repository's name"):
         push_run(runs["binary"], "a/b/c", dry_run=True)
     assert hub.requests == []

@@ -113,7 +113,7 @@ def test_what_cannot_be_meant_is_told_in_one_line(given: str, told: str) -> None
     Path("maxpoolbert_norm.yaml").write_text("task: rte\n")
     with pytest.raises(RecipeError) as caught:
         study_of(given)
-    (line,) = caught.value.problems
+    (line,) = caught.value.lines
     assert told in line
     assert "\n" not in line
 

@@ -203,9 +203,7 @@ def test_the_parts_of_every_variant_go_together(name: str) -> None:
                 source,
             )
         except NotApplicable as error:
-            apart.append(
-                (cell.study, cell.variant, error.problems[0].split(": ", 1)[1].split(",")[0])
-            )
+            apart.append((cell.study, cell.variant, error.lines[0].split(": ", 1)[1].split(",")[0]))
             continue
         assert {task: model.n_sides for task, model in models.items()} == {
             task: 1 if pair_of(cell.recipe, task)["name"] == "cross" else 2

@@ -70,7 +70,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], st
 def problems_of(call: Callable[[], object]) -> tuple[str, ...]:
     with pytest.raises(RecipeError) as caught:
         call()
-    return caught.value.problems
+    return caught.value.lines
 
 
 # --------------------------------------------------------------------------- mistakes, word by word
@@ -957,7 +957,7 @@ def test_garbage_raises_nothing_but_recipe_error(mapping: Any, given_overrides: 
     try:
         recipe_from(mapping, given_overrides)
     except RecipeError as error:
-        problems = error.problems
+        problems = error.lines
     assert problems
     assert all(problem and len(problem.splitlines()) == 1 for problem in problems)
 
@@ -979,5 +979,5 @@ def test_a_damaged_file_raises_nothing_but_recipe_error(
     try:
         load_recipe(tmp_path / "recipe.yaml")
     except RecipeError as error:
-        problems = error.problems
+        problems = error.lines
     assert all(problem and len(problem.splitlines()) == 1 for problem in problems)

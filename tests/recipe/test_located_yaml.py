@@ -176,13 +176,13 @@ def test_a_scalar_remembers_how_it_was_written() -> None:
 def test_what_is_refused_is_one_clear_line(text: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         read_yaml(text, "r.yaml")
-    assert caught.value.problems == (message,)
+    assert caught.value.lines == (message,)
 
 
 def test_an_integer_of_ten_thousand_digits_is_refused_and_cut() -> None:
     with pytest.raises(RecipeError) as caught:
         read_yaml("a: " + "9" * 10_000, "r.yaml")
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.lines
     assert len(problem) < 200
     assert problem.startswith("r.yaml:1 a: '999")
 
@@ -190,7 +190,7 @@ def test_an_integer_of_ten_thousand_digits_is_refused_and_cut() -> None:
 def test_everything_that_does_not_stop_the_parser_is_said_at_once() -> None:
     with pytest.raises(RecipeError) as caught:
         read_yaml("a: .nan\na: 1\nb: !x 1\n", "r.yaml")
-    assert [problem.split(" ")[0] for problem in caught.value.problems] == [
+    assert [problem.split(" ")[0] for problem in caught.value.lines] == [
         "r.yaml:1",
         "r.yaml:2:",
         "r.yaml:3",
@@ -232,7 +232,7 @@ def test_python_values_are_taken_as_they_are() -> None:
 def test_what_a_recipe_cannot_hold_is_refused(data: object, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         from_python(data)
-    assert caught.value.problems == (message,)
+    assert caught.value.lines == (message,)
 
 
 def test_a_mapping_that_holds_itself_is_refused() -> None:
@@ -279,5 +279,5 @@ def test_no_text_raises_anything_but_recipe_error(text: str) -> None:
     try:
         read_yaml(text, "r")
     except RecipeError as error:
-        problems = error.problems
+        problems = error.lines
     assert all(len(problem.splitlines()) == 1 for problem in problems)

@@ -756,7 +756,7 @@ def test_what_is_no_complete_run_is_refused(
     spoil(run)
     with pytest.raises(DataError) as caught:
         write_report(run)
-    assert said in caught.value.problems[0]
+    assert said in caught.value.lines[0]
     assert not (run / "report.html").exists()
 
 
@@ -776,7 +776,7 @@ def test_nothing_is_overwritten_that_was_named(make: Callable[[str], Made], tmp_
     assert mine.read_text(encoding="utf-8").startswith("<!doctype html>")
     with pytest.raises(EncoreError) as caught:
         write_report(run, tmp_path / "nowhere" / "mine.pdf")
-    assert [re.sub(r".*: ", "", problem) for problem in caught.value.problems] == [
+    assert [re.sub(r".*: ", "", problem) for problem in caught.value.lines] == [
         "expected a name that ends in .html.",
         f"mkdir -p {tmp_path}/nowhere",
     ]

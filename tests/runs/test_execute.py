@@ -354,7 +354,7 @@ def test_a_damaged_complete_run_is_refused_with_the_remedy_and_left_as_it_is(
     for read in (lambda: execute(prepared, copy.parent), lambda: read_result(copy)):
         with pytest.raises(DataError) as error:
             read()
-        assert error.value.problems == (
+        assert error.value.lines == (
             f"{copy / name}: missing, or not as the run wrote it. Remove the folder and run it "
             f"again.",
         )
@@ -366,7 +366,7 @@ def test_several_damaged_files_are_named_together(copy: Path) -> None:
         (copy / name).write_text("")
     with pytest.raises(DataError) as error:
         read_result(copy)
-    assert [line.partition(":")[0] for line in error.value.problems] == [
+    assert [line.partition(":")[0] for line in error.value.lines] == [
         str(copy / "data.json"),
         str(copy / "steps.jsonl"),
     ]
@@ -383,7 +383,7 @@ def test_searches_and_comparisons_are_no_runs(tmp_path: Path, read: Callable[[Pa
         f"Train its best configuration, and name that run: encore train "
         f"{tmp_path}/best.yaml --runs {tmp_path.parent}"
     )
-    assert error.value.problems == (
+    assert error.value.lines == (
         f"{tmp_path}: a search, whose trials keep figures and no weights. {best}",
     )
     files.write_json(tmp_path / "study.json", {"variants": ["a", "b"]})
@@ -417,7 +417,7 @@ def test_a_taken_run_is_refused_in_one_line(copy: Path, prepared: Prepared) -> N
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(TrainingError) as error:
             execute(prepared, copy.parent)
-    assert error.value.problems == (
+    assert error.value.lines == (
         f"{copy}: another process is training this run. Wait for it, or stop it; the same "
         f"command then resumes.",
     )
@@ -583,5 +583,5 @@ def test_a_place_that_takes_no_folder_is_one_line(prepared: Prepared, tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError) as error:
         execute(prepared, tmp_path / "file")
-    assert len(error.value.problems) == 1
-    assert "cannot be written" in error.value.problems[0]
+    assert len(error.value.lines) == 1
+    assert "cannot be written" in error.value.lines[0]

@@ -320,8 +320,8 @@ def test_a_changed_model_is_refused(trained: Trained, tmp_path: Path) -> None:
     (folder / "model" / "tokenizer.json").unlink()
     with pytest.raises(DataError) as error:
         load(folder)
-    assert len(error.value.problems) == 2
-    assert all("model/" in line and "run it again" in line for line in error.value.problems)
+    assert len(error.value.lines) == 2
+    assert all("model/" in line and "run it again" in line for line in error.value.lines)
 
 
 def test_a_tensor_too_many_is_named(trained: Trained, tmp_path: Path) -> None:

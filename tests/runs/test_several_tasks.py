@@ -836,7 +836,7 @@ def problems_of(tables: Tables, tmp_path: Path, text: str) -> tuple[str, ...]:
     file.write_text(text.replace("ROWS", rows), encoding="utf-8")
     with pytest.raises(EncoreError) as error:
         prepared_from(file, tables.settings)
-    return tuple(line.replace(str(tmp_path), "") for line in error.value.problems)
+    return tuple(line.replace(str(tmp_path), "") for line in error.value.lines)
 
 
 def test_a_broken_file_of_one_task_is_refused_before_anything_is_loaded(
@@ -1000,7 +1000,7 @@ def test_a_pooling_that_the_encoder_is_too_shallow_for_is_told_with_its_task(
                 [setting for setting in tables.settings if not setting.startswith("pooling")],
             )
         )
-    assert error.value.problems == (
+    assert error.value.lines == (
         "tasks.pair.pooling: pooling 'max_cls': expected k from 1 to 2, the layers of this "
         "encoder, got 9. Set another k.",
     )

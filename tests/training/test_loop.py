@@ -677,7 +677,7 @@ def test_a_loss_that_is_not_finite_ends_training_in_one_line(hopeless: Tables) -
     prepared = hopeless.prepared(label="score", kind="regression")
     with pytest.raises(TrainingError) as error:
         reports(prepared)
-    (line,) = error.value.problems
+    (line,) = error.value.lines
     assert line.startswith(
         "step 1: the loss is not finite (task = inf). Lower plan.lr (now 0 at this step), or "
         "try precision=fp32"

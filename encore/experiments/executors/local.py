@@ -181,7 +181,7 @@ def _problems(job: Job) -> tuple[str, ...]:
     try:
         job.do()
     except EncoreError as error:
-        return tuple(line[:1000] for line in error.problems[:20])
+        return tuple(line[:1000] for line in error.lines[:20])
     except Exception as error:
         traceback.print_exc()
         return (first_line(error, 1000),)

@@ -84,7 +84,7 @@ def _built(of: Sequence[Spec], shape: Shape) -> list[nn.Module]:
                 )
             parts.append(catalogue.build("pooling", spec, shape))
         except RecipeError as error:
-            problems += [f"pooling 'concat': of[{number}]: {problem}" for problem in error.problems]
+            problems += [f"pooling 'concat': of[{number}]: {problem}" for problem in error.lines]
     if problems:
         raise RecipeError(problems)
     return parts

@@ -267,7 +267,7 @@ def test_a_score_that_is_no_number_is_refused(name, bad):
 def test_wrong_shapes_and_targets_are_refused_together():
     with pytest.raises(DataError) as caught:
         metric("accuracy")(np.zeros((4, 3)), np.zeros((5, 1)), BINARY)
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.lines) == 2
     with pytest.raises(DataError, match="row 1: expected a whole number from 0 to 1, got 2"):
         metric("accuracy")(np.zeros((3, 2)), np.array([0, 2, 1]), BINARY)
     with pytest.raises(DataError, match=r"got 0\.5"):

@@ -63,7 +63,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
             ),
         )
     where = "pooling 'concat': of"
-    assert [problem.split(". ")[0] for problem in caught.value.problems] == [
+    assert [problem.split(". ")[0] for problem in caught.value.lines] == [
         f"{where}[1]: no pooling called 'mha_max'",
         f"{where}[2]: pooling 'max_cls': expected k from 1 to 5, the layers of this encoder, got 6",
         f"{where}[3]: expected the name of a pooling, or {{name: …, setting: …}}, got {{'k': 2}}.",
@@ -84,7 +84,7 @@ def test_a_recipe_checks_the_parts_where_it_knows_the_line(
     )
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipe.yaml", [])
-    assert [problem.split(". ")[0] for problem in caught.value.problems] == [
+    assert [problem.split(". ")[0] for problem in caught.value.lines] == [
         "recipe.yaml:6 pooling.of.k: expected a whole number, got 'three'.",
         "recipe.yaml:7 pooling.of: no pooling called 'mha_max'",
         "recipe.yaml:8 pooling.of: no name beside the settings",

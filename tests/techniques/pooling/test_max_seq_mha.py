@@ -72,7 +72,7 @@ def test_the_papers_ablation_reads_the_last_k_layers(at_random, k: int) -> None:
 def test_settings_that_do_not_fit_are_refused_together() -> None:
     with pytest.raises(RecipeError) as caught:
         MaxSeqMha(SHAPE, k=6, n_heads=4)
-    assert [problem.split(", ")[0] for problem in caught.value.problems] == [
+    assert [problem.split(", ")[0] for problem in caught.value.lines] == [
         "pooling 'max_seq_mha': expected k from 1 to 5",
         "pooling 'max_seq_mha': expected n_heads that divide the encoder's width of 21",
     ]
