@@ -1,7 +1,7 @@
 """Short sentences tokenized per second on one core, beside transformers' tokenizer called as its
 example scripts call it.
 
-    python benchmarks/tokenize.py [--rounds 9] [--json FILE]
+    python benchmarks/tokenization.py [--rounds 9] [--json FILE]
 
 All 8,544 sentences of SST-5, length 128, MiniLM's tokenizer, one thread, variants interleaved in an
 order that is drawn anew every round; medians. Ours ends with a finished token store. transformers

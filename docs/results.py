@@ -220,7 +220,7 @@ def multitask(found: dict[str, Any]) -> str:
     return text + goals({"goals": said})
 
 
-def tokenize(found: dict[str, Any]) -> str:
+def tokenization(found: dict[str, Any]) -> str:
     rows = [
         [name, f"{variant['sentences_per_second']:,.0f}"]
         for name, variant in found["variants"].items()
@@ -228,7 +228,7 @@ def tokenize(found: dict[str, Any]) -> str:
     goal = found["goal"]
     text = (
         "## Tokenizing\n\nSST-5's sentences on one core, processor time, medians. `python "
-        "benchmarks/tokenize.py`\n\n"
+        "benchmarks/tokenization.py`\n\n"
     )
     verdict = "met" if goal["met"] else "NOT MET"
     return (
@@ -637,7 +637,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "sweep": sweep,
     "frozen": frozen,
     "multitask": multitask,
-    "tokenize": tokenize,
+    "tokenization": tokenization,
     "memory": memory,
     "memory_csv": memory_csv,
     "startup": startup,

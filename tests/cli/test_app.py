@@ -876,7 +876,9 @@ def test_tasks_are_listed_with_where_they_are(run: Run, monkeypatch: pytest.Monk
     assert {
         entry["task"]: entry["files"]
         for entry in json.loads(run("ls", "tasks", "--json").out)["tasks"]
-    } == {name: "here" if name == "rte" else "to download" for name in encore.data.named.names()}
+    } == {
+        name: "here" if name == "rte" else "to download" for name in encore.data.named.task_names()
+    }
 
 
 @pytest.mark.parametrize("kind", sorted(CATALOGUE))

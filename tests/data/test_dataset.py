@@ -509,10 +509,11 @@ def test_a_hundred_thousand_rows_load_in_little_memory() -> None:
         [(f'No. {row}: "{"good, not great " * 15}"', row % 5 + 1) for row in range(100_000)],
     )
     code = (
-        "import resource\nfrom encore.data.dataset import describe\nfrom encore.data.load "
+        "import resource\nfrom encore.data.dataset import describe_task_data\n"
+        "from encore.data.load "
         "import load_task\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ndata = load_task('big', "
-        "train='big.csv', seed=42)\ndescribe(data)\n"
+        "train='big.csv', seed=42)\ndescribe_task_data(data)\n"
         "print(len(data.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, "
         "resource.getrusage(resource.RUSAGE_SELF).ru_utime)\n"
     )

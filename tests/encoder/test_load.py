@@ -310,7 +310,7 @@ def test_the_embedded_encoder_is_found_without_running_its_package() -> None:
 def test_loading_does_not_import_torchs_compiler() -> None:
     """It is 800 modules and 1.5 seconds, for first values that are overwritten."""
     script = (
-        "import sys; from encore.encoder import load; load.load(load.locate('minilm')); "
+        "import sys; from encore.encoder import load; load.load_encoder(load.locate('minilm')); "
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run(
@@ -442,7 +442,7 @@ from encore.errors import DataError
 for name in sys.argv[1:]:
     try:
         source = load.locate(name)
-        print(json.dumps([source.digest, source.default_pooling, load.load(source).shape.width, sorted(file.name for file in source.folder.iterdir())]))
+        print(json.dumps([source.digest, source.default_pooling, load.load_encoder(source).shape.width, sorted(file.name for file in source.folder.iterdir())]))
     except DataError as error:
         print(json.dumps(error.lines))
 """  # noqa: E501

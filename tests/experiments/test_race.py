@@ -389,7 +389,7 @@ def test_the_table_counts_those_that_left(
         counted.append(n_left)
         return measured(*given, n_left=n_left)
 
-    monkeypatch.setattr(results_module, "measured", spied)
+    monkeypatch.setattr(results_module, "metric_results", spied)
     comparison.run_comparison(prepare_comparison(load_study(raced.recipe, race=True)), tmp_path)
     assert counted == [4 - len(raced.read("race")["studies"][0]["stayed"])]
     assert counted[0] > 0

@@ -394,7 +394,7 @@ def test_whoever_came_too_late_gives_its_trial_back(
     left_by_another(trials, beat=False)
     study, looks, honest = open_study(trials), iter([True]), module.counted_trials
     monkeypatch.setattr(
-        module, "counted", lambda study: [] if next(looks, False) else honest(study)
+        module, "counted_trials", lambda study: [] if next(looks, False) else honest(study)
     )
     assert module._claimed(study, trials, "mine") is None
     assert [trial.number for trial in honest(study)] == [0]

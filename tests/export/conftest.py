@@ -140,7 +140,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.extend(written.folder.name for written, _ in jobs)
         return [fresh.answer(check_job(written, rows)) for written, rows in jobs]
 
-    monkeypatch.setattr("encore.export.folder.ask", ask)
+    monkeypatch.setattr("encore.export.folder.outputs_in_fresh_process", ask)
     return seen
 
 

@@ -98,7 +98,7 @@ def test_it_is_compared_before_it_appears(
         weights["classifier.bias"] = weights["classifier.bias"].flip(0) + 0.1
         return weights
 
-    monkeypatch.setattr("encore.export.stock.renamed", wrong)
+    monkeypatch.setattr("encore.export.stock.stock_weights", wrong)
     for target, how in ((tmp_path / "new", {}), (tmp_path / "out", {"overwrite": True})):
         with pytest.raises(
             EncoreError, match=r"gives other numbers than Encore.*Nothing of it was kept"

@@ -275,7 +275,7 @@ def test_rows_of_two_texts_by_hand() -> None:
     segments = torch.tensor([[0] * 6 + [1] * 3 + [0], [0] * 6 + [1] * 4])
 
     def read(pair: dict[str, str], max_length: int) -> list[list[list[int]]]:
-        reading = encore.hf.Reading(
+        reading = encore.hf.PairReader(
             pair=pair, max_length=max_length, truncation="head", templates=[single, both]
         )
         found = reading.tokens(ids, (ids > 0).long(), segments)

@@ -267,7 +267,7 @@ def test_a_frozen_copy_beside_a_trained_encoder_is_asked_once(
     for keeps in (True, False):
         asked.clear()
         if not keeps:
-            monkeypatch.setattr("encore.training.loop.fits", lambda *_: False)
+            monkeypatch.setattr("encore.training.loop.fits_in_memory", lambda *_: False)
         models = build_models(prepared)
         reports = trained(prepared, models)
         stores = [

@@ -53,8 +53,9 @@ def test_a_wheel_carries_them(tmp_path: Path) -> None:
             ROOT / source, tmp_path / "site" / target
         )
     code = (
-        "from encore.recipe import builtin; print(builtin.folder(), builtin.names(), "
-        "builtin.file_of('maxpoolbert'), builtin.verified())"
+        "from encore.recipe import builtin; print(builtin.recipes_folder(), "
+        "builtin.recipe_names(), "
+        "builtin.file_of('maxpoolbert'), builtin.verified_results())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -254,7 +255,7 @@ def test_a_record_is_shown_with_its_day_and_whether_the_recipe_is_still_the_same
     }
     monkeypatch.setattr(
         builtin,
-        "verified",
+        "verified_results",
         lambda: {
             "maxpoolbert_k": [{**record, "date": "2026-01-01"}, record],
             "maxpoolbert": [record],

@@ -791,7 +791,7 @@ def test_each_task_of_a_run_is_exported_by_itself(
     from encore.export.folder import export_run
 
     monkeypatch.setattr(
-        "encore.export.folder.ask",
+        "encore.export.folder.outputs_in_fresh_process",
         lambda jobs: [fresh.answer(check_job(written, rows)) for written, rows in jobs],
     )
     keys = dict(OF_EACH[name])
@@ -844,7 +844,7 @@ def test_a_broken_file_of_one_task_is_refused_before_anything_is_loaded(
 ) -> None:
     broken = tmp_path / "broken.csv"
     broken.write_text('text,score\n"a lamp",1.5\n"a box",five\n', encoding="utf-8")
-    monkeypatch.setattr(encoders, "load", lambda *_: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(encoders, "load_encoder", lambda *_: pytest.fail("weights were loaded"))
     monkeypatch.setattr(
         "encore.runs.prepare.tokenize_set", lambda *_, **__: pytest.fail("texts were tokenized")
     )
@@ -899,11 +899,11 @@ def test_an_epoch_is_chosen_by_a_metric_and_one_task_has_to_have_one(
     (line,) = problems_of(tables, tmp_path, text)
     assert (
         line.lstrip("/")
-        == f"recipe.yaml:5 plan.keep: '{cache_features}' chooses an epoch by a metric, and no "
+        == f"recipe.yaml:5 plan.keep: '{keep}' chooses an epoch by a metric, and no "
         f"task has "
         f"one. Write keep: last, or name metrics."
     )
-    prepared(tables, f"plan.keep={cache_features}", verdict={"metrics": []}, score={"metrics": []})
+    prepared(tables, f"plan.keep={keep}", verdict={"metrics": []}, score={"metrics": []})
     for broken in ("{data: {train: nowhere.csv}}", "{data: {train: nowhere.csv, delimiter: long}}"):
         text = (
             f"tasks:\n  it: {broken}\n  that: {{data: {{ROWS, label: verdict}}, metrics: "

@@ -22,7 +22,7 @@ from encore.encoder.word_table import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
 
-__all__ = ["BertBlock", "BertEmbeddings", "build", "from_huggingface", "rename_weights"]
+__all__ = ["build", "from_huggingface"]
 
 
 class BertEmbeddings(nn.Module):

@@ -20,7 +20,7 @@ from encore.encoder.word_table import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
 
-__all__ = ["ModernBertBlock", "ModernBertEmbeddings", "build", "from_huggingface"]
+__all__ = ["build", "from_huggingface"]
 
 _GLOBAL, _LOCAL = "full_attention", "sliding_attention"
 

@@ -360,7 +360,7 @@ torch.set_num_threads(threads)
 said = json.load(open(f"{folder}/said.json"))
 batch = safetensors.torch.load_file(f"{folder}/batch.safetensors")
 tokens = Tokens(*(batch[name] for name in ("ids", "segments", "positions", "offsets")), tuple(said["lengths"]))
-scores, encoder = {}, load.build(said["config"])
+scores, encoder = {}, load.build_encoder(said["config"])
 for number, case in enumerate(said["cases"]):
     pooling = catalogue.build("pooling", case, encoder.shape)
     model = TaskModel([Branch(encoder, pooling)], catalogue.build("heads", "linear", pooling.width, said["scores"]))
