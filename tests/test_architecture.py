@@ -26,7 +26,7 @@ SCRIPTS = sorted(
 TECHNIQUES = [(kind, name) for kind in catalogue.kinds() for name in catalogue.names(kind)]
 
 # A module imports its own wing and the wings above it in this list, never those below
-# (docs/DESIGN.md). A name is a folder in `encore/` or a file in its root.
+# (docs/design.md). A name is a folder in `encore/` or a file in its root.
 WINGS = (
     ("types", "errors", "rng", "catalogue", "files"),
     ("data",),

@@ -742,7 +742,7 @@ def _list(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command; errors become one line each on standard error and an exit code
-    (docs/DESIGN.md, "Errors").
+    (docs/design.md, "Errors").
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
