@@ -15,6 +15,8 @@ version = release = _PROJECT["version"]
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"Encore {release}"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_copyright = False
 exclude_patterns = ["_build"]
 

@@ -292,7 +292,7 @@ def test_the_run_folder_is_as_the_table_says(walked: dict[str, str], place: Path
 def test_the_example_technique_passes_its_example_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if its file were in the folder of its kind; the test has to fail if the technique is broken."""
+    """As if its file were in the folder of its kind. The test fails if the file is broken."""
     page = "docs/add-a-technique.md"
     technique, test = runnable(page)
     (kind, name) = re.findall(r"`encore/(?:\w+/)*(\w+)/(\w+)\.py`", (ROOT / page).read_text())[0]

@@ -38,7 +38,7 @@ RUNNABLE, OUTPUT = ("bash", "python", "yaml"), "text"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `page`: its file, relative to the repository; `line`: of its fence, from 1."""
+    """A fenced block. `page`: its file in the repository; `line`: of its fence, from 1."""
 
     page: str
     language: str
