@@ -52,10 +52,11 @@ def photograph(page: Path, picture: Path, *, width: int = WIDTH, height: int = H
 
 
 def main(run: str) -> None:
-    from encore.report.write import report
-
     with tempfile.TemporaryDirectory() as place:
-        photograph(report(Path(run), Path(place, "report.html")).html, PICTURE)
+        page = Path(place, "report.html")
+        command = [sys.executable, "-m", "encore", "report", run, "-o", str(page)]
+        subprocess.run(command, check=True)
+        photograph(page, PICTURE)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
