@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult, prepare_comparison
 from encore.experiments.search_space import Search, load_search, search_from
 from encore.experiments.variants import Study, load_study, study_from
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
+from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
+from encore.recipe.values import Value, from_python
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import RunResult
 from encore.runs.predict import load
@@ -50,13 +50,10 @@ def recipe_of(
     what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
 ) -> Recipe:
     """A recipe from a recipe file or the name of one that comes with Encore, a data file, the name
-    of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …).
+    of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …); a
+    Value knows the option that it came with.
     """
-    given = {
-        key: os.fspath(value) if isinstance(value, os.PathLike) else value
-        for key, value in data.items()
-        if value is not None
-    }
+    given = {key: value for key, value in data.items() if value is not None}
     if isinstance(what, Recipe):
         if overrides or given:
             raise RecipeError(
@@ -71,27 +68,34 @@ def recipe_of(
         )
     if not isinstance(what, Mapping) and _is_data_file(what):
         return recipe_for_file(what, overrides, **given)
-    overrides = (
-        *_typed(given, "data."),
+    # Of a recipe and of a named task these are settings like any other; what follows them wins.
+    changes: tuple[Override, ...] = (
+        *(_change(key, value) for key, value in given.items()),
         *overrides,
-    )  # of a recipe and of a named task these are settings like any other; what follows them wins
+    )
     if isinstance(what, Mapping):
-        return recipe_from(what, overrides)
+        return recipe_from(what, changes)
     if (
         str(what) in named.task_names()
     ):  # where a recipe has its name too, that one has variants: it is for `compare`
-        return recipe_from({"task": str(what)}, overrides)
+        return recipe_from({"task": str(what)}, changes)
     if builtin.is_file(what) or str(what) in builtin.recipe_names():
-        return load_recipe(builtin.file_of(what), overrides)
+        return load_recipe(builtin.file_of(what), changes)
     raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
 
 
-def _typed(settings: Mapping[str, Any], section: str = "") -> tuple[str, ...]:
+def _change(key: str, value: Any) -> Change:
+    """A data setting as a change of a recipe."""
+    steps = ("data", key)
+    return steps, value if isinstance(value, Value) else from_python(value, path=".".join(steps))
+
+
+def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Python's values as they would be typed on the command line. JSON is YAML that needs no
     guessing.
     """
     return tuple(
-        f"{section}{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
     )
 
 
@@ -174,20 +178,22 @@ def search_of(
 
 
 def _all_told(read: Callable[[], Read]) -> Read:
-    """What `read` returns. Where a recipe has mistakes, what remains of it is set against its files
-    and its encoder, and that is told too.
+    """Returns `read()`. If the recipe is invalid, the rest of it is checked against its files and
+    its encoder, and all problems are raised together.
     """
     try:
         return read()
     except RecipeError as error:
         if error.rest is None:
             raise
-        more = [
-            line
-            for line in find_conflicts(error.rest)
-            if not any(re.sub(r"^task '[\w-]+': ", "", line) in told for told in error.lines)
-        ]
-        raise RecipeError([*error.lines, *more]) from None
+        known = set(map(_content, error.problems))
+        more = [one for one in find_conflicts(error.rest) if _content(one) not in known]
+        raise RecipeError([*error.problems, *more]) from None
+
+
+def _content(problem: Problem) -> Problem:
+    """The problem without its place: a task that does not exist is found by two checks."""
+    return replace(problem, where="", line=None, setting="", task="")
 
 
 def _axis(curve: str | None) -> dict[str, list[int]]:

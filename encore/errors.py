@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import types
+import typing
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 __all__ = [
     "SOME_FAILED",
@@ -22,8 +24,11 @@ __all__ = [
     "Problem",
     "RecipeError",
     "TrainingError",
+    "describe_type",
     "did_you_mean",
+    "escape_unprintable",
     "first_line",
+    "format_given",
     "on_one_line",
     "printable",
 ]
@@ -185,3 +190,102 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.55)
     guess = f"Did you mean '{near[0]}'? " if near else ""
     return f"{guess}Known: {', '.join(sorted(known))}."
+
+
+def escape_unprintable(text: str) -> str:
+    """The text with everything that does not print (line breaks, say) escaped."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+            for letter in text
+        )
+    )
+
+
+def describe_type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
+    """A type in the words of somebody who edits a recipe.
+
+    >>> describe_type(int | None)
+    'a whole number or null'
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        metadata = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
+        return describe_type(arguments[0], metadata)
+    if origin in (typing.Union, types.UnionType):
+        choices = sorted(arguments, key=lambda choice: choice is types.NoneType)
+        return " or ".join(describe_type(choice, bounds) for choice in choices)
+    if origin is Literal:
+        return (
+            f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
+        )
+    if annotation in (int, float):
+        limits = [
+            f"{word} {_number(getattr(bound, name))}"
+            for bound in bounds
+            for name, word in _LIMITS.items()
+            if getattr(bound, name, None) is not None
+        ]
+        kind = "a whole number" if annotation is int else "a number"
+        middle = " of " if limits and limits[0].startswith("at") else " "
+        return kind + (middle + " and ".join(limits) if limits else "")
+    if origin in (list, tuple, Sequence) or annotation in (list, tuple):
+        of = (
+            typing.get_args(arguments[0])
+            if arguments and typing.get_origin(arguments[0]) is Literal
+            else ()
+        )
+        return f"a list of {', '.join(map(str, of))}" if of else "a list"
+    if origin in (dict, Mapping) or annotation in (dict, Mapping):
+        return "a mapping"
+    words = {
+        bool: "true or false",
+        str: "text",
+        types.NoneType: "null",
+        None: "null",
+        Any: "a value",
+    }
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def format_given(value: Any) -> str:
+    """A value as the recipe's author would recognise it, in at most 60 characters.
+
+    >>> format_given("five"), format_given(None), format_given([1, 2]), format_given({"a": 1})
+    ("'five'", 'nothing', 'the list [1, 2]', 'the mapping {a: 1}')
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "an empty text" if not value else f"'{_cut(escape_unprintable(value))}'"
+    if isinstance(value, (list, tuple)):
+        return (
+            f"the list [{_cut(', '.join(escape_unprintable(str(item)) for item in value))}]"
+            if value
+            else "an empty list"
+        )
+    if isinstance(value, Mapping):
+        entries = ", ".join(
+            f"{escape_unprintable(str(key))}: {escape_unprintable(str(entry))}"
+            for key, entry in value.items()
+        )
+        return f"the mapping {{{_cut(entries)}}}" if value else "an empty mapping"
+    return _cut(_number(value))
+
+
+def _number(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to print an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"

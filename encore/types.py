@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "DEFAULTS",
     "Batch",
     "BatchIndex",
     "Combine",
+    "Defaults",
     "Encoded",
     "EvalReport",
     "LabelSpace",
@@ -198,16 +200,35 @@ class Loss(Protocol):
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """The defaults of settings that more than one signature has: the field's protocol for
+    fine-tuning (Devlin et al. 2019; METHODS §2), and the share of the train file that becomes the
+    dev set. A changed default raises RESULTS_VERSION.
+    """
+
+    epochs: int = 4
+    lr: float = 5e-5
+    batch_size: int = 32
+    warmup_frac: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    dev_frac: float = 0.15
+
+
+DEFAULTS = Defaults()
+
+
+@dataclass(frozen=True)
 class Phase:
     """What trains, for how long, at which rate. A phase never changes structure."""
 
     tasks: tuple[str, ...]
     epochs: int
     lr: float
-    batch_size: int = 32
+    batch_size: int = DEFAULTS.batch_size
     curve: Any = None  # (step, total) → factor on the rate, step from 0
-    weight_decay: float = 0.01
-    clip_norm: float | None = 1.0
+    weight_decay: float = DEFAULTS.weight_decay
+    clip_norm: float | None = DEFAULTS.clip_norm
     trainable: Literal["all", "heads"] = "all"
     fresh_optimiser: bool = True
 

@@ -115,7 +115,7 @@ def test_build_hands_over_what_is_given_and_what_is_set(folder: Path) -> None:
         ),
         (
             lambda: catalogue.build("heads", {"name": "odd", "dept": 1}, 7),
-            "head 'odd' has no setting 'dept'. Did you mean 'depth'? Known: depth, rate.",
+            "dept: head 'odd' has no setting 'dept'. Did you mean 'depth'? Known: depth, rate.",
         ),
     ],
 )

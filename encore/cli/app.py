@@ -181,9 +181,10 @@ def _train(
     }
     complaints = Complaints()
     complaints.of(_check_runs, runs)
-    prepared = complaints.of(prepared_from, what, tuple(overrides or ()), **options)
-    if prepared is None or complaints.errors:
-        raise usage.as_typed(complaints, options)
+    given = usage.option_values(options)
+    prepared = complaints.of(prepared_from, what, tuple(overrides or ()), **given)
+    complaints.raise_any()
+    assert prepared is not None
     folder = runs / prepared.name
     _say([*words.announcements(prepared), words.run_line(folder)], quiet=quiet)
     if dry_run:

@@ -19,8 +19,9 @@ from encore.experiments.search_space import N_TRIALS
 from encore.experiments.variants import N_SEEDS
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe
-from encore.recipe.located_yaml import read_yaml, to_plain
+from encore.recipe.located_yaml import read_yaml
 from encore.recipe.schema import STUDY
+from encore.recipe.values import to_plain
 from encore.recipe.write import anchored, to_yaml
 from encore.tables.formatting import format_estimate
 from encore.tables.listing import Listing

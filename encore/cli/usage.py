@@ -8,26 +8,24 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from encore.errors import Complaints, EncoreError
 from encore.recipe.validation import resolve_alias
+from encore.recipe.values import Value, from_python
 
-__all__ = ["as_typed", "usage_problem"]
+__all__ = ["option_values", "usage_problem"]
 
 
 # ----------------------------------------------------------------------------------- wrong commands
 
 
-def as_typed(complaints: Complaints, options: Mapping[str, Any]) -> EncoreError:
-    """The collected complaints as one error, in which a setting that came as an option is called as
-    it was typed: `--label`, not `data.label`.
+def option_values(options: Mapping[str, Any]) -> dict[str, Value]:
+    """The options that are given as values of settings, which know the option that they came
+    with: a problem is one of `--label`, not of `data.label`. options: setting → value or None.
     """
-    lines = list(map(str, complaints.problems))
-    for key in (key for key, value in options.items() if value is not None):
-        setting = re.compile(
-            rf'^(tasks\.[\w-]+\.data\.{key}|override data\.{key}="(?:[^"\\]|\\.)*")(?=: )'
-        )
-        lines = [setting.sub(f"--{key.replace('_', '-')}", line) for line in lines]
-    return type(min(complaints.errors, key=lambda error: error.exit_code))(lines)
+    return {
+        key: from_python(value, where=f"--{key.replace('_', '-')}")
+        for key, value in options.items()
+        if value is not None
+    }
 
 
 def usage_problem(error: Any, given: Sequence[str]) -> str:

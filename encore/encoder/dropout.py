@@ -13,16 +13,27 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from encore import rng
 
-__all__ = ["BatchOffset", "Dropout", "Unit", "drawing", "keep_mask", "next_seed", "rounded"]
+__all__ = [
+    "BatchOffset",
+    "Dropout",
+    "DropoutRate",
+    "Unit",
+    "drawing",
+    "keep_mask",
+    "next_seed",
+    "rounded",
+]
 
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 Unit = Literal["rows", "tokens", "pairs", "examples"]
 _BLOCK = 32  # bytes that Philox makes per tick of its counter
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from encore import catalogue
 from encore.data.columns import natural_order
-from encore.errors import DataError, RecipeError, did_you_mean
+from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.evaluation.bootstrap import bootstrap_interval
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import checked, predictions, row_losses
@@ -69,12 +69,20 @@ def metrics_named(names: Sequence[str], kind: TaskKind) -> dict[str, Metric]:
     known = catalogue.names("metrics")
     fitting = metrics_for(kind)
     problems = [
-        f"metrics: no metric called '{name}'. {did_you_mean(name, fitting)}"
+        Problem(
+            setting="metrics",
+            message=f"no metric called '{name}'.",
+            remedy=did_you_mean(name, fitting),
+        )
         for name in names
         if name not in known
     ]
     problems += [
-        f"metrics: '{name}' does not fit a {kind} task. Take one of {', '.join(fitting)}."
+        Problem(
+            setting="metrics",
+            message=f"'{name}' does not fit a {kind} task.",
+            remedy=f"Take one of {', '.join(fitting)}.",
+        )
         for name in names
         if name in known and name not in fitting
     ]

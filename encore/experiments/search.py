@@ -39,7 +39,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import catalogue, files
-from encore.errors import Complaints, RecipeError, TrainingError
+from encore.errors import Complaints, Problem, RecipeError, TrainingError
 from encore.experiments import comparison
 from encore.experiments import trials as tried
 from encore.experiments.search_space import Parameter, Search
@@ -199,14 +199,15 @@ def prepare_search(
     return PreparedSearch(search, sampler, pruner, storage, first, cache, epochs, maximise)
 
 
-def _objections(search: Search, one: Parameter, value: Any, cache: Cache) -> list[str]:
+def _objections(search: Search, one: Parameter, value: Any, cache: Cache) -> list[Problem]:
     """What files and encoder say against a value, at the line that it is written in."""
     found = find_conflicts(search.recipe(search.first | {one.path: value}), cache)
+    here = replace(one.entry, path=one.entry.path or one.path)
     return [
-        line
-        if line.startswith(one.entry.where)
-        else replace(one.entry, path=one.entry.path or one.path).problem(line)
-        for line in found
+        problem
+        if (problem.where, problem.line) == (one.entry.where, one.entry.line)
+        else here.problem(str(problem))
+        for problem in found
     ]
 
 

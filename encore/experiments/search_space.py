@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from encore.errors import did_you_mean
+from encore.errors import Problem, did_you_mean, format_given
 from encore.experiments.variants import (
     N_SEEDS,
     changes_of,
@@ -37,10 +37,10 @@ from encore.experiments.variants import (
     with_seed,
 )
 from encore.recipe.load import build_recipe, file_text, recipe_error
-from encore.recipe.located_yaml import Value, from_python, read_yaml, to_plain
-from encore.recipe.messages import format_given
+from encore.recipe.located_yaml import read_yaml
 from encore.recipe.overrides import Change
 from encore.recipe.schema import STUDY, Recipe
+from encore.recipe.values import Value, from_python, to_plain
 from encore.tables.formatting import format_plain
 
 __all__ = ["KINDS", "MOST_TRIALS", "N_TRIALS", "Parameter", "Search", "load_search", "search_from"]
@@ -156,14 +156,14 @@ class Search:
 
         Raises RecipeError where its values do not go together.
         """
-        problems: list[str] = []
+        problems: list[Problem] = []
         recipe, rest = self._composed(given, problems)
         if recipe is None:
             raise recipe_error(problems, rest)
         return with_seed(recipe, self.seed if seed is None else seed)
 
     def _composed(
-        self, given: Mapping[str, Any], problems: list[str]
+        self, given: Mapping[str, Any], problems: list[Problem]
     ) -> tuple[Recipe | None, Recipe | None]:
         own = [(tuple(one.path.split(".")), one.value(given[one.path])) for one in self.parameters]
         return build_recipe(self.document, [*self.changes, *own], self.base, problems)
@@ -173,17 +173,17 @@ class Search:
         """The first value of everything that is tried out."""
         return {one.path: one.tried[0] for one in self.parameters}
 
-    def objections(self) -> list[str]:
+    def objections(self) -> list[Problem]:
         """What the recipe says against values that a trial could be given: each alone, then each
         two together.
         """
-        problems: list[str] = []
+        problems: list[Problem] = []
         for one in self.parameters:
-            told: list[str] = []
+            told: list[Problem] = []
             for value in one.tried:
                 self._composed(self.first | {one.path: value}, told)
             if one.kind in ("uniform", "log_uniform") and any(
-                "expected a whole number" in line for line in told
+                problem.expected.startswith("a whole number") for problem in told
             ):
                 told = [
                     one.entry.problem(
@@ -218,7 +218,7 @@ def load_search(
     Raises RecipeError with every problem that was found.
     """
     text = file_text(Path(path))
-    problems: list[str] = []
+    problems: list[Problem] = []
     document = read_yaml(text, str(path), problems=problems)
     return _search(
         document, Path(path).stem, text, overrides, Path(path).absolute().parent, problems, trials
@@ -234,7 +234,7 @@ def search_from(
     base: str | Path | None = None,
 ) -> Search:
     """The search that a mapping describes. Raises RecipeError."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     return _search(
         from_python(mapping, problems),
         name,
@@ -252,7 +252,7 @@ def _search(
     text: str,
     overrides: Sequence[str],
     base: Path,
-    problems: list[str],
+    problems: list[Problem],
     trials: int | None,
 ) -> Search:
     keys, changes = keys_and_changes(
@@ -287,7 +287,7 @@ def _search(
     return search
 
 
-def _count(value: Value | None, default: int, most: int, what: str, problems: list[str]) -> int:
+def _count(value: Value | None, default: int, most: int, what: str, problems: list[Problem]) -> int:
     if value is None or value.data is None:
         return default
     if isinstance(value.data, int) and not isinstance(value.data, bool) and 1 <= value.data <= most:
@@ -301,7 +301,7 @@ def _count(value: Value | None, default: int, most: int, what: str, problems: li
 
 
 def _fresh(
-    value: Value | None, used: Sequence[int], problems: list[str], notes: list[str]
+    value: Value | None, used: Sequence[int], problems: list[Problem], notes: list[str]
 ) -> tuple[int, ...]:
     if value is None or value.data is None:
         found = tuple(range(used[-1] + 1, used[-1] + 1 + N_SEEDS))
@@ -330,7 +330,7 @@ def _parameters(
     value: Value | None,
     document: Value,
     changes: Sequence[Change],
-    problems: list[str],
+    problems: list[Problem],
     notes: list[str],
 ) -> tuple[Parameter, ...]:
     if value is None or value.data is None:
@@ -412,7 +412,7 @@ def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return a[: len(b)] == b[: len(a)]
 
 
-def _parameter(path: str, entry: Value, problems: list[str]) -> Parameter | None:
+def _parameter(path: str, entry: Value, problems: list[Problem]) -> Parameter | None:
     if not isinstance(entry.data, dict) or len(entry.data) != 1:
         several = (
             " Keep one of them." if isinstance(entry.data, dict) and len(entry.data) > 1 else ""
@@ -456,7 +456,7 @@ def _parameter(path: str, entry: Value, problems: list[str]) -> Parameter | None
 
 
 def _range(
-    path: str, kind: Kind, place: Value, where: Value, problems: list[str]
+    path: str, kind: Kind, place: Value, where: Value, problems: list[Problem]
 ) -> Parameter | None:
     ends = [to_plain(item) for item in where.data] if isinstance(where.data, tuple) else []
     numbers = [end for end in ends if isinstance(end, (int, float)) and not isinstance(end, bool)]
@@ -509,7 +509,7 @@ def _range(
     return Parameter(path, kind, place, *(numbers if kind == "int" else map(float, numbers)))
 
 
-def _choice(path: str, place: Value, where: Value, problems: list[str]) -> Parameter | None:
+def _choice(path: str, place: Value, where: Value, problems: list[Problem]) -> Parameter | None:
     items = where.data if isinstance(where.data, tuple) else ()
     if len(items) < 2:
         single = " For a single value write it in the recipe, outside search." if items else ""

@@ -31,7 +31,7 @@ import sqlalchemy.pool
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from encore import rng
-from encore.errors import EncoreError, RecipeError, did_you_mean
+from encore.errors import EncoreError, Problem, RecipeError, did_you_mean
 from encore.experiments.executors.local import End, Job, run_all, run_here
 from encore.experiments.search_space import MOST_TRIALS, Parameter
 from encore.runs.writer import Pruned
@@ -136,7 +136,7 @@ def check_strategy(
     """Raises RecipeError where the sampler or the pruner is unknown, or cannot do its work on these
     parameters.
     """
-    problems = []
+    problems: list[str | Problem] = []
     if sampler not in SAMPLERS:
         problems.append(
             f"--sampler: no sampler called '{sampler}'. {did_you_mean(sampler, SAMPLERS)}"

@@ -26,13 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from encore.errors import RecipeError, did_you_mean
+from encore.errors import Problem, RecipeError, did_you_mean, format_given
 from encore.recipe.fields import unsafe_name_problems
 from encore.recipe.load import build_recipe, file_text, recipe_error
-from encore.recipe.located_yaml import Value, from_python, read_yaml, to_plain, write_yaml
-from encore.recipe.messages import format_given
+from encore.recipe.located_yaml import read_yaml, write_yaml
 from encore.recipe.overrides import Change, assignment
 from encore.recipe.schema import STUDY, Recipe
+from encore.recipe.values import Value, from_python, to_plain
 
 __all__ = [
     "BASELINE",
@@ -141,7 +141,7 @@ def load_study(
     Raises RecipeError with every problem that was found, whichever variant it is in.
     """
     text = file_text(Path(path))
-    problems: list[str] = []
+    problems: list[Problem] = []
     document = read_yaml(text, str(path), problems=problems)
     return _study(
         document,
@@ -167,7 +167,7 @@ def study_from(
     race: bool = False,
 ) -> Study:
     """The comparison that a mapping describes, else like `load_study`. Raises RecipeError."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     document = from_python(mapping, problems)
     text = write_yaml(to_plain(document)) if isinstance(document.data, dict) else ""
     return _study(
@@ -189,7 +189,7 @@ def _study(
     text: str,
     overrides: Sequence[str],
     base: Path,
-    problems: list[str],
+    problems: list[Problem],
     only: Sequence[str] | None,
     axes: Mapping[str, Sequence[Any]],
     race: bool,
@@ -257,7 +257,7 @@ def _study(
 
 
 def keys_and_changes(
-    document: Value, overrides: Sequence[str], base: Path, problems: list[str]
+    document: Value, overrides: Sequence[str], base: Path, problems: list[Problem]
 ) -> tuple[dict[str, Value], list[Change]]:
     """The keys that say which runs to make, with what overrides say of them; and the overrides of
     settings.
@@ -295,7 +295,7 @@ def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> Non
     keys[way[0]] = put(keys.get(way[0]), way[1:])
 
 
-def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change]]:
+def _variants(value: Value | None, problems: list[Problem]) -> dict[str, list[Change]]:
     """Name → changes, 'baseline' (none) first."""
     found: dict[str, list[Change]] = {BASELINE: []}
     if value is None or value.data is None:
@@ -340,7 +340,7 @@ def _variants(value: Value | None, problems: list[str]) -> dict[str, list[Change
                     )
             # The paper's figures are the recipe's own, unless the variant brings some.
             found[name] = [
-                (("expect",), Value({}, entry.where)),
+                (("expect",), Value({}, entry.where, entry.line)),
                 *(change for change in own if change[0][0] not in _RESERVED),
             ]
     return found
@@ -363,7 +363,7 @@ def _points(
     each: Value | None,
     axes: Mapping[str, Sequence[Any]],
     changes: Sequence[Change],
-    problems: list[str],
+    problems: list[Problem],
 ) -> list[list[Change]]:
     """The studies, each as its settings: all combinations of the values. A key that the command
     line sets is no axis any more.
@@ -416,7 +416,7 @@ def _points(
     ]
 
 
-def _reference(value: Value | None, variants: Mapping[str, Any], problems: list[str]) -> str:
+def _reference(value: Value | None, variants: Mapping[str, Any], problems: list[Problem]) -> str:
     if value is None or value.data is None:
         return BASELINE
     if value.data not in variants:
@@ -434,12 +434,16 @@ def _kept(
     variants: dict[str, list[Change]],
     reference: str,
     only: Sequence[str] | None,
-    problems: list[str],
+    problems: list[Problem],
 ) -> dict[str, list[Change]]:
     if only is None:
         return variants
     problems += [
-        f"--only: no variant called {format_given(name)}. {did_you_mean(name, tuple(variants))}"
+        Problem(
+            where="--only",
+            message=f"no variant called {format_given(name)}.",
+            remedy=did_you_mean(name, tuple(variants)),
+        )
         for name in only
         if name not in variants
     ]
@@ -447,7 +451,11 @@ def _kept(
 
 
 def _seeds(
-    value: Value | None, changes: Sequence[Change], seed: int, problems: list[str], notes: list[str]
+    value: Value | None,
+    changes: Sequence[Change],
+    seed: int,
+    problems: list[Problem],
+    notes: list[str],
 ) -> tuple[int, ...]:
     if any(steps == ("seed",) for steps, _ in changes):
         return (seed,)
@@ -460,7 +468,7 @@ def _seeds(
     return listed_seeds(value, problems) or (seed,)
 
 
-def listed_seeds(value: Value, problems: list[str]) -> tuple[int, ...]:
+def listed_seeds(value: Value, problems: list[Problem]) -> tuple[int, ...]:
     items = [to_plain(item) for item in value.data] if isinstance(value.data, tuple) else []
     whole = [
         item
@@ -494,7 +502,7 @@ def _flow(value: Value) -> str:
     return f"[{','.join(str(to_plain(item)) for item in value.data)}]"
 
 
-def _race(value: Value | None, seeds: Sequence[int], problems: list[str]) -> Race | None:
+def _race(value: Value | None, seeds: Sequence[int], problems: list[Problem]) -> Race | None:
     """The screening's seeds are none of the table's: the variants that stay were lucky with them,
     and their figures would flatter.
     """

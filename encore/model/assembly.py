@@ -8,13 +8,13 @@ as it was trained.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from encore import catalogue
 from encore.encoder.encoder import Encoder, Shape
 from encore.encoder.huggingface import HuggingFaceEncoder
-from encore.errors import Complaints, RecipeError
+from encore.errors import Complaints, Problem, RecipeError
 from encore.files import canonical
 from encore.model.parameters import seeded_initialisers
 from encore.model.task_model import Branch, TaskModel
@@ -23,8 +23,8 @@ from encore.types import LabelSpace, Spec
 __all__ = ["Locate", "TaskSpec", "assemble", "with_location"]
 
 Locate = Callable[
-    [tuple[str, ...], str], str
-]  # the keys that lead to a setting, and what is wrong with it → a line
+    [tuple[str, ...], str | Problem], Problem
+]  # the keys that lead to a setting, and what is wrong with it → the problem at its place
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class TaskSpec:
     same_as: str | None = None
 
 
-def _plain(steps: tuple[str, ...], message: str) -> str:
-    return f"{'.'.join(steps)}: {message}"
+def _plain(steps: tuple[str, ...], problem: str | Problem) -> Problem:
+    found = Problem(message=problem) if isinstance(problem, str) else problem
+    return replace(found, setting=".".join((*steps, *filter(None, [found.setting]))))
 
 
 def assemble(
@@ -119,7 +120,8 @@ def _alike(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
     firsts: dict[bytes, str] = {}
     return {
         task: firsts.setdefault(
-            canonical([catalogue.written_out("pooling", part.pooling), _layer_between(part)]), task
+            canonical([catalogue.specify("pooling", part.pooling).to_json(), _layer_between(part)]),
+            task,
         )
         for task, part in parts.items()
     }
@@ -127,7 +129,7 @@ def _alike(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
 
 def _layer_between(part: TaskSpec) -> Any:
     return (
-        catalogue.written_out("pairs", part.pair)
+        catalogue.specify("pairs", part.pair).to_json()
         if hasattr(catalogue.find("pairs", part.pair["name"]), "attend")
         else None
     )
@@ -229,10 +231,11 @@ def _sides(part: TaskSpec) -> int:
 def with_location(
     told: Locate, steps: tuple[str, ...], build: Callable[..., Any], *given: Any
 ) -> Any:
-    """What `build(*given)` returns; its complaints say which setting they are about."""
+    """Returns `build(*given)`; its problems are placed at the setting that `steps` lead to."""
     try:
         return build(*given)
     except RecipeError as error:
         raise RecipeError(
-            told(steps, problem.removeprefix(f"{steps[-1]}: ")) for problem in error.lines
+            told(steps, replace(problem, setting="") if problem.setting == steps[-1] else problem)
+            for problem in error.problems
         ) from None

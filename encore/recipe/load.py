@@ -19,16 +19,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from encore.errors import RecipeError
-from encore.recipe.located_yaml import Value, from_python, read_yaml, to_plain
+from encore.errors import Problem, RecipeError
+from encore.recipe.located_yaml import read_yaml
 from encore.recipe.normalise import NO_TASK, complete_document
-from encore.recipe.overrides import Change, assignment
+from encore.recipe.overrides import Change, Override, assignment, with_value
 from encore.recipe.schema import Locations, Recipe
 from encore.recipe.validation import validation_problems
+from encore.recipe.values import Value, from_python, to_plain
 
 __all__ = [
     "build_recipe",
@@ -39,18 +38,17 @@ __all__ = [
     "recipe_from",
 ]
 
+_MOST_SHOWN = 20
 
-# ------------------------------------------------------------------------------------------ reading
 
-
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
     """The recipe in a YAML file, with `key=value` overrides on top. Paths in the file start from
     its folder, paths in overrides from the working directory.
 
     Raises RecipeError with every problem that was found.
     """
     text = file_text(Path(path))
-    problems: list[str] = []
+    problems: list[Problem] = []
     return _checked(
         read_yaml(text, str(path), problems=problems),
         overrides,
@@ -60,31 +58,45 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from(
-    mapping: Mapping[str, Any], overrides: Sequence[str] = (), *, base: str | Path | None = None
+    mapping: Mapping[str, Any],
+    overrides: Sequence[Override] = (),
+    *,
+    base: str | Path | None = None,
 ) -> Recipe:
     """The recipe that a mapping (of mappings) describes. `base`: where its relative paths start,
     the working directory if None.
 
     Raises RecipeError with every problem that was found.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     return _checked(
         from_python(mapping, problems), overrides, Path(base or ".").absolute(), problems
     )
 
 
-def recipe_for_file(path: str | Path, overrides: Sequence[str] = (), **data: Any) -> Recipe:
+def recipe_for_file(path: str | Path, overrides: Sequence[Override] = (), **data: Any) -> Recipe:
     """The recipe that `encore train reviews.csv` stands for: one task, named after the file.
 
-    data: settings of DataRecipe (`text`, `label`, …); None is as good as not given. The path starts
-    from the working directory.
+    data: settings of DataRecipe (`text`, `label`, …); None is as good as not given, and a Value
+    knows the option that it came with. The path starts from the working directory. Raises
+    RecipeError.
     """
     name = (
         re.sub(r"[^\w-]+", "_", "stdin" if str(path) == "-" else Path(path).stem).strip("_")[:64]
         or "task"
     )
-    given = {key: value for key, value in data.items() if value is not None}
-    return recipe_from({"tasks": {name: {"data": {"train": os.fspath(path), **given}}}}, overrides)
+    problems: list[Problem] = []
+    plain = {
+        key: given
+        for key, given in data.items()
+        if given is not None and not isinstance(given, Value)
+    }
+    rows = {"train": os.fspath(path), **plain}
+    document = from_python({"tasks": {name: {"data": rows}}}, problems)
+    for key, given in data.items():
+        if isinstance(given, Value):
+            document = with_value(document, ("tasks", name, "data", key), given)
+    return _checked(document, overrides, Path().absolute(), problems)
 
 
 def file_text(path: Path) -> str:
@@ -124,10 +136,12 @@ def file_text(path: Path) -> str:
         ) from None
 
 
-def _checked(document: Value, overrides: Sequence[str], base: Path, problems: list[str]) -> Recipe:
+def _checked(
+    document: Value, overrides: Sequence[Override], base: Path, problems: list[Problem]
+) -> Recipe:
     """The recipe that a document describes; `problems` are those of reading it."""
     changes = [
-        found for text in overrides if (found := assignment(text, base, problems)) is not None
+        found for given in overrides if (found := assignment(given, base, problems)) is not None
     ]
     recipe, rest = build_recipe(document, changes, base, problems)
     if problems or recipe is None:
@@ -136,12 +150,12 @@ def _checked(document: Value, overrides: Sequence[str], base: Path, problems: li
 
 
 def build_recipe(
-    document: Value, changes: Sequence[Change], base: Path, problems: list[str]
+    document: Value, changes: Sequence[Change], base: Path, problems: list[Problem]
 ) -> tuple[Recipe | None, Recipe | None]:
-    """The recipe that a document with changes describes; or, where something is wrong with it,
-    which `problems` takes, what remains of it without that.
+    """The recipe that a document with changes describes, and what remains of it without what is
+    wrong, which `problems` takes: both the same where nothing is wrong.
     """
-    said = len(problems)
+    n_before = len(problems)
     tree = complete_document(document, changes, problems)
     recipe, culprits = None, []
     try:
@@ -150,20 +164,23 @@ def build_recipe(
         for detail in error.errors(include_url=False, include_input=True):
             problems += validation_problems(tree, detail)
             culprits.append(detail["loc"])
-    if len(problems) > said or recipe is None:
+    if len(problems) > n_before or recipe is None:
         return None, _without(to_plain(tree), culprits, base)
     recipe._base, recipe._places = base, Locations(tree)
     return recipe, recipe
 
 
-def recipe_error(problems: Sequence[str], rest: Recipe | None = None) -> RecipeError:
-    """What is raised: each problem once, in the order of the file, at most twenty."""
-    found = sorted(dict.fromkeys(problems), key=_line)
-    error = RecipeError(
-        found
-        if len(found) <= _MOST_SHOWN
-        else [*found[:_MOST_SHOWN], f"… and {len(found) - _MOST_SHOWN} more"]
+def recipe_error(problems: Sequence[Problem], rest: Recipe | None = None) -> RecipeError:
+    """The error of these problems: each once, at most twenty, in the order of the file; those about
+    overrides and about values from Python last, in the order in which they were found.
+    """
+    found = sorted(
+        dict.fromkeys(problems), key=lambda one: sys.maxsize if one.line is None else one.line
     )
+    if len(found) > _MOST_SHOWN:
+        more = Problem(message=f"… and {len(found) - _MOST_SHOWN} more")
+        found = [*found[:_MOST_SHOWN], more]
+    error = RecipeError(found)
     error.rest = rest
     return error
 
@@ -190,14 +207,3 @@ def _without(
         return None
     recipe._base = base
     return recipe
-
-
-_MOST_SHOWN = 20
-
-
-def _line(problem: str) -> int:
-    """Complaints in the order of the file, then those about overrides and about what Python handed
-    over, in the order in which they were found.
-    """
-    found = re.match(r"(?!override ).*?:(\d+)[: ]", problem)
-    return int(found[1]) if found else sys.maxsize

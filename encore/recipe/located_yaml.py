@@ -9,32 +9,22 @@ foreign tags are refused: a recipe stands alone.
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError
+from encore.recipe.values import MAX_DEPTH, Value, abbreviate, is_text, join
 
-__all__ = [
-    "Value",
-    "escape_unprintable",
-    "from_python",
-    "is_text",
-    "read_yaml",
-    "to_plain",
-    "walk",
-    "write_yaml",
-]
+__all__ = ["read_yaml", "write_yaml"]
 
-_MAX_DEPTH = 20  # a recipe is four levels deep; the parser itself would recurse without end
 _MAX_CHARACTERS = 200_000
 _BACKSLASH = (
-    "a backslash in double quotes starts an escape, and this is none. Put text with "
-    "backslashes in single quotes."
+    "a backslash in double quotes starts an escape, and this is none.",
+    "Put text with backslashes in single quotes.",
 )
 
 # The core schema, YAML 1.2.2 §10.3.2: tag, pattern of the plain words that have it, their first
@@ -51,57 +41,26 @@ _CORE_SCHEMA = (
 )
 
 
-@dataclass(frozen=True)
-class Value:
-    """One value and where it stands.
-
-    data: None, bool, int, float, str, a tuple of Values, or a dict from text to Value.
-    where: "recipe.yaml:14", "override plan.lr=3e-5", or "" for what Python handed over.
-    path: the keys that lead to it, "plan.lr"; "" at the top.
-    text: how a scalar was written ("007"), None where that is unknown.
-    """
-
-    data: Any
-    where: str = ""
-    path: str = ""
-    text: str | None = None
-
-    def problem(self, message: str) -> str:
-        """One line of an error: where, which setting, what is wrong with it."""
-        place = " ".join(part for part in (self.where, self.path) if part)
-        return escape_unprintable(f"{place or 'recipe'}: {message}")
-
-
-def escape_unprintable(text: str) -> str:
-    """The text with everything that does not print (line breaks, say) escaped."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(
-            letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-            for letter in text
-        )
-    )
-
-
-def join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
 def read_yaml(
-    text: str, where: str, *, numbered: bool = True, problems: list[str] | None = None
+    text: str, where: str, *, numbered: bool = True, problems: list[Problem] | None = None
 ) -> Value:
-    """The document in `text`. `where` names it in complaints: a file name, to which the line is
-    added if `numbered`.
+    """The document in `text`. where: names it in problems: a file name, to which the line is added
+    if `numbered`, an override or an option.
 
     problems: takes what is wrong and does not stop the reader (repeated keys, foreign tags, numbers
-    that are not finite); such values are left out. Raises RecipeError: syntax (one line), and the
-    others, all together, if `problems` is None.
+    that are not finite); such values are left out. Raises RecipeError: syntax (one problem), and
+    the others, all together, if `problems` is None.
     """
+
+    def stop(message: str, line: int | None = None, remedy: str = "") -> RecipeError:
+        found = Problem(message=message, where=where, line=line if numbered else None)
+        return RecipeError(replace(found, remedy=remedy))
+
     if len(text) > _MAX_CHARACTERS:
-        raise RecipeError(
-            f"{where}: {len(text):,} characters are too long for a recipe (at most "
-            f"{_MAX_CHARACTERS:,}). Is this a data file?"
+        most = f"(at most {_MAX_CHARACTERS:,})"
+        raise stop(
+            f"{len(text):,} characters are too long for a recipe {most}.",
+            remedy="Is this a data file?",
         )
     loader = None
     try:
@@ -109,35 +68,38 @@ def read_yaml(
         node = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise RecipeError(
-            f"{_at(where, line, numbered)}: the character U+{_code(error.character):04X} is "
-            f"not allowed in YAML. Remove it."
-        ) from None
+        message = f"the character U+{_code(error.character):04X} is not allowed in YAML."
+        raise stop(message, line, "Remove it.") from None
     except yaml.MarkedYAMLError as error:
-        unclosed = str(error.context).startswith(
-            ("while parsing a flow", "while scanning a quoted", "while scanning a simple key")
-        )
-        mark = (
-            (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
-        )  # where it opened, not where the text ran out
-        line = mark.line + 1 if mark else 1
-        raise RecipeError(f"{_at(where, line, numbered)}: {_syntax(error, text, line)}") from None
+        line = _line_of(error)
+        raise stop(*_syntax(error, text, line)) from None
     except (ValueError, OverflowError):  # "\U00110000": PyYAML hands the number to chr()
-        line = loader.line + 1 if loader else 1
-        raise RecipeError(f"{_at(where, line, numbered)}: {_BACKSLASH}") from None
+        raise stop(_BACKSLASH[0], loader.line + 1 if loader else 1, _BACKSLASH[1]) from None
     except RecursionError:
-        raise RecipeError(
-            f"{where}: nested too deeply for a recipe (at most {_MAX_DEPTH} levels)."
-        ) from None
-    if node is None:
-        return Value(None, _at(where, 1, numbered))
+        raise stop(f"nested too deeply for a recipe (at most {MAX_DEPTH} levels).") from None
     reader = _Reader(where, numbered)
+    nothing = Value(None, where, reader.line(1))
+    if node is None:
+        return nothing
     value = reader.value(node, "", node.start_mark.line + 1)
     if reader.problems and problems is None:
         raise RecipeError(dict.fromkeys(reader.problems))
     if problems is not None:
         problems += reader.problems
-    return value or Value(None, _at(where, 1, numbered))
+    return value or nothing
+
+
+def _line_of(error: yaml.MarkedYAMLError) -> int:
+    """The line of a syntax error: where a bracket or quote opened, not where the text ran out."""
+    unclosed = str(error.context).startswith(
+        ("while parsing a flow", "while scanning a quoted", "while scanning a simple key")
+    )
+    mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
+    return mark.line + 1 if mark else 1
+
+
+class _Refused(yaml.composer.ComposerError):
+    """YAML that is valid, and not allowed in a recipe: `problem` names it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -149,24 +111,13 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"aliases (*{event.anchor}) are not allowed in a recipe. Write the value out",
-                event.start_mark,
-            )
-        if getattr(self.peek_event(), "anchor", None) is not None:
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"anchors (&{event.anchor}) are not allowed in a recipe. Write the value out",
-                event.start_mark,
-            )
+        event: Any = self.peek_event()  # its marks are of two classes
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(None, None, f"aliases (*{event.anchor})", event.start_mark)
+        if getattr(event, "anchor", None) is not None:
+            raise _Refused(None, None, f"anchors (&{event.anchor})", event.start_mark)
         self.depth += 1
-        if self.depth > _MAX_DEPTH:
+        if self.depth > MAX_DEPTH:
             raise RecursionError
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -223,13 +174,16 @@ def write_yaml(data: Mapping[str, Any]) -> str:
 
 
 class _Reader:
-    """Node tree → Values, collecting complaints."""
+    """Node tree → Values, collecting problems."""
 
     def __init__(self, where: str, numbered: bool) -> None:
-        self.where, self.numbered, self.problems = where, numbered, list[str]()
+        self.where, self.numbered, self.problems = where, numbered, list[Problem]()
+
+    def line(self, number: int) -> int | None:
+        return number if self.numbered else None
 
     def value(self, node: yaml.Node, path: str, line: int) -> Value | None:
-        here = Value(None, _at(self.where, line, self.numbered), path)
+        here = Value(None, self.where, self.line(line), path)
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
         if isinstance(node, yaml.MappingNode) and tag == "map":
             return replace(here, data=self.entries(node, path))
@@ -237,60 +191,52 @@ class _Reader:
             items = [self.value(item, path, item.start_mark.line + 1) for item in node.value]
             return replace(here, data=tuple(item for item in items if item is not None))
         if isinstance(node, yaml.ScalarNode) and tag in _SCALARS:
-            try:
-                data = _SCALARS[tag](node.value)
-            except (ValueError, OverflowError):
-                self.problems.append(
-                    here.problem(f"'{_short(node.value)}' cannot be read as {_ARTICLES[tag]}.")
-                )
-                return None
-            if isinstance(data, float) and not math.isfinite(data):
-                self.problems.append(
-                    here.problem(f"expected a finite number, got {_short(node.value)}.")
-                )
-                return None
-            if not is_text(node.value):
-                self.problems.append(
-                    here.problem(
-                        f"{_short(ascii(node.value))} holds a character that cannot be written "
-                        f"as UTF-8."
-                    )
-                )
-                return None
-            return replace(here, data=data, text=node.value)
-        self.problems.append(
-            here.problem(f"the tag '{node.tag}' is not allowed in a recipe. Write the plain value.")
-        )
+            return self.scalar(node.value, tag, here)
+        message = f"the tag '{node.tag}' is not allowed in a recipe."
+        self.problems.append(here.problem(message, remedy="Write the plain value."))
         return None
+
+    def scalar(self, word: str, tag: str, here: Value) -> Value | None:
+        try:
+            data = _SCALARS[tag](word)
+        except (ValueError, OverflowError):
+            message = f"'{abbreviate(word)}' cannot be read as {_ARTICLES[tag]}."
+            self.problems.append(here.problem(message))
+            return None
+        if isinstance(data, float) and not math.isfinite(data):
+            self.problems.append(here.problem(expected="a finite number", got=abbreviate(word)))
+            return None
+        if not is_text(word):
+            message = (
+                f"{abbreviate(ascii(word))} holds a character that cannot be written as UTF-8."
+            )
+            self.problems.append(here.problem(message))
+            return None
+        return replace(here, data=data, text=word)
 
     def entries(self, node: yaml.MappingNode, path: str) -> dict[str, Value]:
         found: dict[str, Value] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            here = Value(None, _at(self.where, line, self.numbered), path)
+            here = Value(None, self.where, self.line(line), path)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(
-                    here.problem(
-                        "a key must be a single word, not a list or a mapping. Quote the text "
-                        "if braces belong to it."
-                    )
-                )
+                message = "a key must be a single word, not a list or a mapping."
+                remedy = "Quote the text if braces belong to it."
+                self.problems.append(here.problem(message, remedy=remedy))
                 continue
             key = key_node.value
             if not is_text(key):
-                self.problems.append(
-                    here.problem(
-                        f"the key {_short(ascii(key))} holds a character that cannot be "
-                        f"written as UTF-8."
-                    )
+                message = (
+                    f"the key {abbreviate(ascii(key))} holds a character that cannot be written as "
+                    f"UTF-8."
                 )
+                self.problems.append(here.problem(message))
                 continue
             if key in lines:
                 first = f" (first on line {lines[key]})" if self.numbered else ""
-                self.problems.append(
-                    here.problem(f"the key '{_short(key)}' is given twice{first}. Keep one.")
-                )
+                message = f"the key '{abbreviate(key)}' is given twice{first}."
+                self.problems.append(here.problem(message, remedy="Keep one."))
                 continue
             lines[key] = line
             value = self.value(value_node, join(path, key), line)
@@ -329,167 +275,63 @@ _ARTICLES = {
 }
 
 
-def _at(where: str, line: int, numbered: bool) -> str:
-    return f"{where}:{line}" if numbered else where
-
-
 def _code(character: str | bytes | int) -> int:
     return character if isinstance(character, int) else ord(character)
 
 
-def _short(text: str) -> str:
-    text = escape_unprintable(text)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+# What PyYAML says of an error (a part of its `problem`) → our words and a remedy.
+_SYNTAX = (
+    (
+        "mapping values are not allowed",
+        "a second ':' on one line.",
+        "Check the indentation, or put the text in quotes.",
+    ),
+    (
+        "expected ':'",
+        "a key without ': value'.",
+        "Put ': ' (with a space) after the key.",
+    ),
+    (
+        "expected <block end>",
+        "the indentation does not fit the lines above.",
+        "Keys of one level start in the same column.",
+    ),
+)
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
-    """PyYAML's complaint in the words of somebody who edits a recipe."""
-    problem = str(error.problem or error.context or "not YAML")
+def _syntax(error: yaml.MarkedYAMLError, text: str, line: int) -> tuple[str, int, str]:
+    """A syntax error as (what is wrong, its line, a remedy), in the words of somebody who edits a
+    recipe. PyYAML has no codes for its errors: this is the one place that reads its messages.
+    """
+    problem, context = str(error.problem or error.context or "not YAML"), str(error.context)
+    if isinstance(error, _Refused):
+        return f"{problem} are not allowed in a recipe.", line, "Write the value out."
+    if "escape" in problem or "double-quoted" in context:
+        return _BACKSLASH[0], line, _BACKSLASH[1]
     lines = text.splitlines()
     shown = lines[line - 1] if line <= len(lines) else ""
-    if "allowed in a recipe" in problem:
-        return f"{problem}."
-    if "escape" in problem or "double-quoted" in str(error.context):
-        return _BACKSLASH
     if r"'\t'" in problem or "\t" in shown[: len(shown) - len(shown.lstrip())]:
-        return "a tab where YAML needs spaces. Indent with spaces."
-    if "mapping values are not allowed" in problem:
-        return "a second ':' on one line. Check the indentation, or put the text in quotes."
-    if "could not find expected ':'" in problem or "expected ':'" in problem:
-        return "a key without ': value'. Put ': ' (with a space) after the key."
-    if "expected <block end>" in problem:
+        return "a tab where YAML needs spaces.", line, "Indent with spaces."
+    for part, message, remedy in _SYNTAX:
+        if part in problem:
+            return message, line, remedy
+    if "expected a single document" in context:
+        return "a second document ('---') starts here.", line, "One file holds one recipe."
+    if "while parsing a flow" in context:
+        opened, closed = "{}" if "mapping" in context else "[]"
         return (
-            "the indentation does not fit the lines above. Keys of one level start in the "
-            "same column."
+            f"a '{opened}' is not closed by '{closed}', or a comma between its entries is missing.",
+            line,
+            "",
         )
-    if "expected a single document" in str(error.context):
-        return "a second document ('---') starts here. One file holds one recipe."
-    if "while parsing a flow" in str(error.context):
-        opened, closed = "{}" if "mapping" in str(error.context) else "[]"
-        return (
-            f"a '{opened}' is not closed by '{closed}', or a comma between its entries is missing."
-        )
-    if "unexpected end of stream" in problem or "quoted scalar" in str(error.context):
-        return "a quoted text is not closed. Add the missing quote."
+    if "unexpected end of stream" in problem or "quoted scalar" in context:
+        return "a quoted text is not closed.", line, "Add the missing quote."
     if "cannot start any token" in problem:
         character = re.search(r"character (.*) that", problem)
-        return (
-            f"a value cannot start with "
-            f"{character.group(1) if character else 'this character'}. Put it in quotes."
-        )
+        first = character.group(1) if character else "this character"
+        return f"a value cannot start with {first}.", line, "Put it in quotes."
     return (
-        f"not valid YAML ({' '.join(problem.split())}). Check the indentation and the "
-        f"quotes around here."
+        f"not valid YAML ({' '.join(problem.split())}).",
+        line,
+        "Check the indentation and the quotes around here.",
     )
-
-
-def from_python(data: Any, problems: list[str] | None = None) -> Value:
-    """Values of what Python handed over: mappings, lists, tuples, text, numbers, paths; numpy
-    scalars count as numbers.
-
-    problems: takes what a recipe cannot hold; such values are left out. Raises RecipeError with all
-    of them if it is None.
-    """
-    found: list[str] = []
-    value = _from_python(data, "", found, 0)
-    if found and problems is None:
-        raise RecipeError(found)
-    if problems is not None:
-        problems += found
-    return value or Value(None)
-
-
-def _from_python(data: Any, path: str, problems: list[str], depth: int) -> Value | None:
-    here = Value(None, "", path)
-    if depth > _MAX_DEPTH:
-        problems.append(
-            here.problem(f"nested too deeply for a recipe (at most {_MAX_DEPTH} levels).")
-        )
-        return None
-    if isinstance(data, Mapping):
-        entries: dict[str, Value] = {}
-        for key, entry in data.items():
-            word = key if isinstance(key, str) else _word(key)
-            if word is None or not is_text(word):
-                problems.append(here.problem(f"a key must be text, got {_short(repr(key))}."))
-            elif word in entries:
-                problems.append(
-                    here.problem(
-                        f"the key '{_short(word)}' is given twice (as text and as a number). "
-                        f"Keep one."
-                    )
-                )
-            elif (value := _from_python(entry, join(path, word), problems, depth + 1)) is not None:
-                entries[word] = value
-        return replace(here, data=entries)
-    if isinstance(data, (list, tuple)):
-        items = [_from_python(item, path, problems, depth + 1) for item in data]
-        return replace(here, data=tuple(item for item in items if item is not None))
-    if isinstance(data, os.PathLike):
-        data = os.fspath(data)
-    if getattr(data, "shape", None) == () and hasattr(data, "item"):
-        data = data.item()  # a numpy scalar
-    if data is None or isinstance(data, (bool, int)):
-        return replace(here, data=data)
-    if isinstance(data, str):
-        if is_text(data):
-            return replace(here, data=str(data), text=str(data))
-        problems.append(
-            here.problem(
-                f"{_short(ascii(data))} holds a character that cannot be written as UTF-8."
-            )
-        )
-    elif isinstance(data, float):
-        if math.isfinite(data):
-            return replace(here, data=float(data))
-        problems.append(here.problem(f"expected a finite number, got {data}."))
-    else:
-        problems.append(
-            here.problem(
-                f"a recipe holds text, numbers, lists and mappings, got {type(data).__name__}."
-            )
-        )
-    return None
-
-
-def _word(key: Any) -> str | None:
-    """A key that is no text, as YAML would write it."""
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    return str(key) if isinstance(key, (int, float)) else None
-
-
-def is_text(text: str) -> bool:
-    """Whether UTF-8 can hold it: what Python read from a broken command line or file name may
-    contain lone surrogates.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def to_plain(value: Value) -> Any:
-    """The data without its places: what json could write."""
-    if isinstance(value.data, dict):
-        return {key: to_plain(entry) for key, entry in value.data.items()}
-    if isinstance(value.data, tuple):
-        return [to_plain(item) for item in value.data]
-    return value.data
-
-
-def walk(value: Value, steps: Sequence[str | int]) -> Iterator[Value]:
-    """The values on the way from `value` along `steps`; steps that lead nowhere are passed over."""
-    yield value
-    for step in steps:
-        inside = (
-            value.data.keys()
-            if isinstance(value.data, dict)
-            else range(len(value.data))
-            if isinstance(value.data, tuple)
-            else ()
-        )
-        if step in inside:
-            value = value.data[step]
-            yield value

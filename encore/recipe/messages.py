@@ -1,31 +1,15 @@
-"""The words of complaints about recipes: what a type, a value and a name are called, and what
-people mean who come from elsewhere.
+"""What people mean who come from elsewhere, and what to write instead of a value that does not
+fit.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from encore import catalogue
-from encore.errors import did_you_mean
-from encore.recipe.located_yaml import escape_unprintable
-
-__all__ = [
-    "EXAMPLES",
-    "MEANT",
-    "SYNONYMS",
-    "all_known",
-    "describe_type",
-    "format_given",
-    "no_setting",
-    "no_such",
-    "remedy",
-]
+__all__ = ["EXAMPLES", "MEANT", "SYNONYMS", "suggest"]
 
 # What people type who come from elsewhere → the setting that they mean. A key that exists in
 # another section is found without this table.
@@ -110,187 +94,51 @@ _VALUES_MEANT = {
     "middle": "head_tail",
 }
 
-_NAMES_MEANT = {
-    "acc": "accuracy",
-    "matthews": "mcc",
-    "matthews_correlation": "mcc",
-    "matthews_corrcoef": "mcc",
-    "f1_macro": "macro_f1",
-    "f1_micro": "micro_f1",
-    "f1_score": "f1",
-    "pearsonr": "pearson",
-    "correlation": "pearson",
-    "spearmanr": "spearman",
-    "exact_match": "subset_accuracy",
-    "logloss": "log_loss",
-    "ce": "cross_entropy",
-    "crossentropy": "cross_entropy",
-    "cross_entropy_loss": "cross_entropy",
-    "softmax": "cross_entropy",
-    "bce": "binary_cross_entropy",
-    "bce_with_logits": "binary_cross_entropy",
-    "mse_loss": "mse",
-    "l2": "mse",
-    "mean_squared_error": "mse",
-    "avg": "mean",
-    "average": "mean",
-    "multi": "one",
-    "multi_bert": "one",
-    "triple": "separate",
-    "triple_bert": "separate",
-    "cerbertus": "branch",
-    "bi_encoder": "siamese",
-    "cross_encoder": "cross",
-    "random": "even",
-    "shuffled": "even",
-    "sequential": "task_by_task",
-    "mean_pooling": "mean",
-    "cls_token": "cls",
-    "first": "cls",
-    "finetune": "fine_tune",
-    "fine-tune": "fine_tune",
-    "classification": "linear",
-}
 
+def suggest(got: Any, annotation: Any) -> str:
+    """The remedy for a value that does not fit its type, "" where there is no telling.
 
-def describe_type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
-    """A type in the words of somebody who edits a recipe.
-
-    >>> describe(Annotated[int, Field(ge=1)] | None)
-    'a whole number of at least 1 or null'
+    >>> suggest("10%", float), suggest(3.0, int), suggest("none", float | None)
+    ('Write 0.1.', 'Write 3.', 'Write null.')
     """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        metadata = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
-        return describe_type(arguments[0], metadata)
-    if origin in (typing.Union, types.UnionType):
-        choices = sorted(arguments, key=lambda choice: choice is types.NoneType)
-        return " or ".join(describe_type(choice, bounds) for choice in choices)
-    if origin is Literal:
-        return (
-            f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
-        )
-    if annotation in (int, float):
-        limits = [
-            f"{word} {_number(getattr(bound, name))}"
-            for bound in bounds
-            for name, word in _LIMITS.items()
-            if getattr(bound, name, None) is not None
-        ]
-        kind = "a whole number" if annotation is int else "a number"
-        middle = " of " if limits and limits[0].startswith("at") else " "
-        return kind + (middle + " and ".join(limits) if limits else "")
-    if origin in (list, tuple, Sequence) or annotation in (list, tuple):
-        of = (
-            typing.get_args(arguments[0])
-            if arguments and typing.get_origin(arguments[0]) is Literal
-            else ()
-        )
-        return f"a list of {', '.join(map(str, of))}" if of else "a list"
-    if origin in (dict, Mapping) or annotation in (dict, Mapping):
-        return "a mapping"
-    words = {
-        bool: "true or false",
-        str: "text",
-        types.NoneType: "null",
-        None: "null",
-        Any: "a value",
-    }
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-
-
-def format_given(value: Any) -> str:
-    """A value as the recipe's author would recognise it, in at most 60 characters.
-
-    >>> shown("five"), shown(None), shown([1, 2]), shown({"a": 1})
-    ("'five'", 'nothing', 'the list [1, 2]', 'the mapping {a: 1}')
-    """
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return "an empty text" if not value else f"'{_cut(escape_unprintable(value))}'"
-    if isinstance(value, (list, tuple)):
-        return (
-            f"the list [{_cut(', '.join(escape_unprintable(str(item)) for item in value))}]"
-            if value
-            else "an empty list"
-        )
-    if isinstance(value, Mapping):
-        entries = ", ".join(
-            f"{escape_unprintable(str(key))}: {escape_unprintable(str(entry))}"
-            for key, entry in value.items()
-        )
-        return f"the mapping {{{_cut(entries)}}}" if value else "an empty mapping"
-    return _cut(_number(value))
-
-
-def _number(value: Any) -> str:
-    try:
-        return str(value)
-    except ValueError:  # Python refuses to print an integer of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def remedy(got: Any, expected: str) -> str:
-    """What to write instead, where that is plain."""
-    if isinstance(got, bool) and "or null" in expected and not got:
-        return " Write null to switch it off."
-    if isinstance(got, float) and "whole number" in expected and got.is_integer():
-        return f" Write {int(got)}."
-    if "one of" in expected or expected in ("balanced", "balanced or null"):
-        words = expected.removeprefix("one of ").removesuffix(" or null").split(", ")
+    types_ = _alternatives(annotation)
+    words = [str(word) for one in types_ if get_origin(one) is Literal for word in get_args(one)]
+    null, number = NoneType in types_, int in types_ or float in types_
+    if got is False and null:
+        return "Write null to switch it off."
+    if isinstance(got, float) and int in types_ and got.is_integer():
+        return f"Write {int(got)}."
+    if words:
         word = str(got).lower()
-        near = _VALUES_MEANT.get(word) or next(
-            iter(difflib.get_close_matches(word, words, n=1, cutoff=0.5)), None
-        )
-        return f" Did you mean '{near}'?" if near in words else ""
+        close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+        near = _VALUES_MEANT.get(word) or next(iter(close), None)
+        return f"Did you mean '{near}'?" if near in words else ""
     if not isinstance(got, str):
-        return (
-            " Put it in quotes if it is text."
-            if expected.startswith("text") and isinstance(got, (bool, int, float))
-            else ""
-        )
-    if expected == "true or false" and got.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f" Write {'true' if got.lower() in ('yes', 'on', 'y') else 'false'}."
-    if "null" in expected and got.lower() in ("none", "nan", "off", "no", "n/a"):
-        return " Write null."
-    if "number" in expected and re.fullmatch(r"[-+]?[0-9][0-9,_ ]*(\.[0-9]+)?", got):
-        return f" Write {re.sub('[,_ ]', '', got)}."
-    if "number" in expected and re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", got):
-        return f" Write {float(got.rstrip('% ')) / 100:g}."
+        text = str in types_ and isinstance(got, (bool, int, float))
+        return "Put it in quotes if it is text." if text else ""
+    return _suggest_for_text(got, null=null, number=number, truth=bool in types_)
+
+
+def _suggest_for_text(got: str, *, null: bool, number: bool, truth: bool) -> str:
+    word = got.lower()
+    if truth and word in ("yes", "no", "on", "off", "y", "n"):
+        return f"Write {'true' if word in ('yes', 'on', 'y') else 'false'}."
+    if null and word in ("none", "nan", "off", "no", "n/a"):
+        return "Write null."
+    if number and re.fullmatch(r"[-+]?[0-9][0-9,_ ]*(\.[0-9]+)?", got):
+        return f"Write {re.sub('[,_ ]', '', got)}."
+    if number and re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", got):
+        return f"Write {float(got.rstrip('% ')) / 100:g}."
     return ""
 
 
-def all_known(known: Sequence[str]) -> str:
-    return f"Known: {', '.join(sorted(known))}."
-
-
-def no_such(kind: str, name: str) -> str:
-    known = catalogue.names(kind)
-    meant = _NAMES_MEANT.get(name.lower())
-    suggestion = (
-        f"Did you mean '{meant}'? {all_known(known)}"
-        if meant in known
-        else did_you_mean(name, known)
-    )
-    return f"no {catalogue.SINGULAR[kind]} called {format_given(name)}. {suggestion}"
-
-
-def no_setting(technique: str, key: str, accepted: Mapping[str, Any]) -> str:
-    return (
-        f"{technique} has no setting {format_given(key)}. {did_you_mean(key, list(accepted))}"
-        if accepted
-        else f"{technique} takes no settings, got {format_given(key)}."
-    )
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types that a value may have: of a union each, ranges left out."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [one for part in get_args(annotation) for one in _alternatives(part)]
+    return [annotation]
 
 
 EXAMPLES = {

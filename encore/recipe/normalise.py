@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from encore import catalogue
-from encore.errors import RecipeError, did_you_mean
-from encore.recipe.fields import typed_settings, unsafe_name_problems
-from encore.recipe.located_yaml import Value, from_python, to_plain
-from encore.recipe.messages import EXAMPLES, format_given
+from encore.errors import Problem, RecipeError, did_you_mean, format_given
+from encore.recipe.fields import unsafe_name_problems
+from encore.recipe.messages import EXAMPLES, suggest
 from encore.recipe.overrides import DATA_FILE, Change, with_value
 from encore.recipe.schema import PLAN_KEYS, STUDY, TASK_KEYS, PlanRecipe
+from encore.recipe.values import Value, from_python, to_plain
 
 __all__ = ["NO_TASK", "complete_document"]
 _WORDS = (
@@ -25,22 +25,12 @@ _WORDS = (
 )  # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
 
 
-def complete_document(document: Value, changes: Sequence[Change], problems: list[str]) -> Value:
-    """The document in the one form that Recipe has: sugar and shared settings moved into the tasks,
-    changes applied. Every value still knows its line.
+def complete_document(document: Value, changes: Sequence[Change], problems: list[Problem]) -> Value:
+    """The document in the one form that Recipe has: short forms and shared settings moved into the
+    tasks, changes applied. Every value still knows its line.
     """
-    if document.data is None and not changes:
-        problems.append(
-            document.problem("the recipe is empty. A named task needs one line: `task: rte`.")
-        )
-        return _top({"tasks": Value({})})
-    if document.data is not None and not isinstance(document.data, dict):
-        doubt = " Is this a data file?" if isinstance(document.data, str) else ""
-        problems.append(
-            document.problem(
-                f"expected keys such as `task: rte`, got {format_given(to_plain(document))}.{doubt}"
-            )
-        )
+    if not isinstance(document.data, dict) and (document.data is not None or not changes):
+        problems.append(_no_mapping(document))
         return _top({"tasks": Value({})})
     top = dict(document.data or {})
     studied = {key: top.pop(key) for key in STUDY if key in top}
@@ -49,61 +39,18 @@ def complete_document(document: Value, changes: Sequence[Change], problems: list
             top[steps[0]] = value
     tasks, shared = _tasks(top, document, studied.get("each"), problems)
     for steps, value in changes:
-        if steps in (("task",), ("tasks",)):
-            continue
-        if steps[0] in STUDY:
-            instead = (
-                f" Write seed={value.data} for a single run."
-                if steps == ("seeds",) and isinstance(value.data, int)
-                else ""
-            )
-            problems.append(
-                value.problem(
-                    f"'{steps[0]}' says what to compare, and this is a single run.{instead}"
-                )
-            )
-            continue
-        if steps[0] == "expect" and len(steps) > 1:
-            steps = ("expect", ".".join(steps[1:]))
-        if steps[0] == "task":
-            problems.append(
-                value.problem(f"a task's name has no settings. Write {'.'.join(steps[1:])}=…")
-            )
-        elif steps[0] in TASK_KEYS:
-            tasks = {
-                name: task
-                if steps[0] == "head" and _borrows(task)
-                else with_value(task, steps, value)
-                for name, task in tasks.items()
-            }
-        elif steps[0] != "tasks":
-            top = with_value(Value(top), steps, value).data
-        elif steps[1] in tasks:
-            name, *inner = steps[1:]
-            own = (
-                replace(value, data={**shared, **value.data})
-                if not inner and isinstance(value.data, dict)
-                else value
-            )
-            tasks[name] = with_value(tasks[name], inner, own)
-        elif NO_TASK not in tasks:
-            problems.append(
-                value.problem(
-                    f"no task called {format_given(steps[1])}. "
-                    f"{did_you_mean(steps[1], tuple(tasks))}"
-                )
-            )
+        if steps not in (("task",), ("tasks",)):
+            top, tasks = _changed(top, tasks, shared, steps, value, problems)
     for name, task in tasks.items():
         if isinstance(task.data, dict):
             if _borrows(task) and task.data.get("head") is shared.get(
                 "head"
             ):  # a shared head is for tasks that have one of their own
-                task = replace(
-                    task, data={key: entry for key, entry in task.data.items() if key != "head"}
-                )
+                entries = {key: entry for key, entry in task.data.items() if key != "head"}
+                task = replace(task, data=entries)
             tasks[name] = task = replace(task, data=_without_empty(task.data))
             problems += _unfounded(name, task) if name != NO_TASK else []
-    top["tasks"] = Value(tasks, document.where, "tasks")
+    top["tasks"] = Value(tasks, document.where, document.line, "tasks")
     if "plan" in top:
         top["plan"] = _plan(top["plan"], problems)
     if "expect" in top and top["expect"].data is None:
@@ -111,8 +58,56 @@ def complete_document(document: Value, changes: Sequence[Change], problems: list
     return _top(top, document)
 
 
+def _no_mapping(document: Value) -> Problem:
+    if document.data is None:
+        remedy = "A named task needs one line: `task: rte`."
+        return document.problem("the recipe is empty.", remedy=remedy)
+    return document.problem(
+        expected="keys such as `task: rte`",
+        got=format_given(to_plain(document)),
+        remedy="Is this a data file?" if isinstance(document.data, str) else "",
+    )
+
+
+def _changed(
+    top: dict[str, Value],
+    tasks: dict[str, Value],
+    shared: dict[str, Value],
+    steps: tuple[str, ...],
+    value: Value,
+    problems: list[Problem],
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """The settings of the whole recipe and those of each task, with one change applied."""
+    if steps[0] in STUDY:
+        single = steps == ("seeds",) and isinstance(value.data, int)
+        message = f"'{steps[0]}' says what to compare, and this is a single run."
+        remedy = f"Write seed={value.data} for a single run." if single else ""
+        problems.append(value.problem(message, remedy=remedy))
+    elif steps[0] == "task":
+        remedy = f"Write {'.'.join(steps[1:])}=…"
+        problems.append(value.problem("a task's name has no settings.", remedy=remedy))
+    elif steps[0] in TASK_KEYS:
+        tasks = {
+            name: task if steps[0] == "head" and _borrows(task) else with_value(task, steps, value)
+            for name, task in tasks.items()
+        }
+    elif steps[0] != "tasks":
+        if steps[0] == "expect" and len(steps) > 1:
+            steps = ("expect", ".".join(steps[1:]))
+        top = with_value(Value(top), steps, value).data
+    elif steps[1] in tasks:
+        name, *inner = steps[1:]
+        whole = not inner and isinstance(value.data, dict)
+        own = replace(value, data={**shared, **value.data}) if whole else value
+        tasks = {**tasks, name: with_value(tasks[name], inner, own)}
+    elif NO_TASK not in tasks:
+        message = f"no task called {format_given(steps[1])}."
+        problems.append(value.problem(message, remedy=did_you_mean(steps[1], tuple(tasks))))
+    return top, tasks
+
+
 def _top(entries: dict[str, Value], document: Value | None = None) -> Value:
-    return Value(entries, document.where if document else "")
+    return Value(entries, document.where, document.line) if document else Value(entries)
 
 
 NO_TASK = (
@@ -121,101 +116,76 @@ NO_TASK = (
 
 
 def _tasks(
-    top: dict[str, Value], document: Value, each: Value | None, problems: list[str]
+    top: dict[str, Value], document: Value, each: Value | None, problems: list[Problem]
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Takes `task`, `tasks` and the shared task settings out of `top`: each task's own complete
     mapping, and the shared settings. `each`: the recipe's.
     """
-    task, tasks = top.pop("task", None), top.pop("tasks", None)
     shared = {key: top.pop(key) for key in TASK_KEYS if key in top}
-    own: dict[str, Value] = {}
-    if task is not None and tasks is not None:
-        problems.append(
-            task.problem(
-                "task and tasks are both given. Keep one: `task: rte` is short for `tasks: "
-                "{rte: {}}`."
-            )
-        )
-    if tasks is not None:
-        if isinstance(tasks.data, dict) and tasks.data:
-            own = dict(tasks.data)
-        else:
-            (name,) = (
-                tasks.data if isinstance(tasks.data, tuple) and len(tasks.data) == 1 else (tasks,)
-            )
-            remedy = (
-                f"`task: {name.data}`"
-                if isinstance(name.data, str) and name.data
-                else f"tasks: {EXAMPLES['tasks']}"
-            )
-            problems.append(
-                tasks.problem(
-                    f"expected a mapping from task names to their settings, got "
-                    f"{format_given(to_plain(tasks))}. Write {remedy}."
-                )
-            )
-    elif task is not None:
-        if isinstance(task.data, str) and task.data:
-            own = {task.data: Value({}, task.where, task.path)}
-        else:
-            problems.append(
-                task.problem(
-                    f"expected the name of a task, such as rte, got {format_given(to_plain(task))}."
-                )
-            )
-    elif each is not None and isinstance(each.data, dict) and {"task", "tasks"} & each.data.keys():
-        items = each.data["task"].data if "task" in each.data else None
-        some = (
-            [item.data for item in items if isinstance(item.data, str)]
-            if isinstance(items, tuple)
-            else []
-        )
-        single = (
-            f" For a single run name one: task={some[0] if some else 'rte'}"
-            if "task" in each.data
-            else ""
-        )
-        problems.append(each.problem(f"these are separate studies, for `encore compare`.{single}"))
-    else:
-        problems.append(
-            document.problem(
-                "no task. Add `task: rte` (a named task), or `tasks: {reviews: {data: {train: "
-                "reviews.csv}}}`."
-            )
-        )
+    own = _named_tasks(top.pop("task", None), top.pop("tasks", None), document, each, problems)
     complete: dict[str, Value] = {}
     for name, value in own.items():
-        problems += [value.problem(message) for message in unsafe_name_problems(name, "task")]
-        settings = value.data if isinstance(value.data, dict) else {}
-        if value.data is not None and not isinstance(value.data, dict):
-            file = (
-                value.data
-                if isinstance(value.data, str) and re.search(DATA_FILE, value.data)
-                else None
-            )
-            instead = (
-                f"{name}: {{data: {{train: {file}}}}}" if file else f"{name}: {{}} for a named task"
-            )
-            problems.append(
-                value.problem(
-                    f"expected a mapping with the task's settings, got "
-                    f"{format_given(to_plain(value))}. "
-                    f"Write {instead}."
-                )
-            )
-            settings = {"data": Value({"train": value}, value.where, value.path)} if file else {}
+        problems += [value.problem(found) for found in unsafe_name_problems(name, "task")]
+        settings = _task_settings(name, value, problems)
         entries = {**shared, **settings}
-        if (
-            "data" in shared
-            and "data" in settings
-            and isinstance(shared["data"].data, dict)
-            and isinstance(settings["data"].data, dict)
-        ):
-            entries["data"] = replace(
-                settings["data"], data={**shared["data"].data, **settings["data"].data}
-            )
+        data = [each["data"].data for each in (shared, settings) if "data" in each]
+        if len(data) == 2 and all(isinstance(one, dict) for one in data):
+            entries["data"] = replace(settings["data"], data={**data[0], **data[1]})
         complete[name] = replace(value, data=entries)
     return complete or {NO_TASK: Value(shared)}, shared
+
+
+def _named_tasks(
+    task: Value | None,
+    tasks: Value | None,
+    document: Value,
+    each: Value | None,
+    problems: list[Problem],
+) -> dict[str, Value]:
+    """The tasks of a recipe by name, from `task` or `tasks`."""
+    if task is not None and tasks is not None:
+        remedy = "Keep one: `task: rte` is short for `tasks: {rte: {}}`."
+        problems.append(task.problem("task and tasks are both given.", remedy=remedy))
+    if tasks is not None:
+        if isinstance(tasks.data, dict) and tasks.data:
+            return dict(tasks.data)
+        listed = isinstance(tasks.data, tuple) and len(tasks.data) == 1
+        (name,) = tasks.data if listed else (tasks,)
+        single = isinstance(name.data, str) and name.data
+        instead = f"`task: {name.data}`" if single else f"tasks: {EXAMPLES['tasks']}"
+        expected, got = "a mapping from task names to their settings", format_given(to_plain(tasks))
+        problems.append(tasks.problem(expected=expected, got=got, remedy=f"Write {instead}."))
+    elif task is not None:
+        if isinstance(task.data, str) and task.data:
+            return {task.data: replace(task, data={}, text=None)}
+        expected, got = "the name of a task, such as rte", format_given(to_plain(task))
+        problems.append(task.problem(expected=expected, got=got))
+    elif each is not None and isinstance(each.data, dict) and {"task", "tasks"} & each.data.keys():
+        items = each.data["task"].data if "task" in each.data else ()
+        names = [item.data for item in items or () if isinstance(item, Value)]
+        single = next((name for name in names if isinstance(name, str)), "rte")
+        remedy = f"For a single run name one: task={single}" if "task" in each.data else ""
+        message = "these are separate studies, for `encore compare`."
+        problems.append(each.problem(message, remedy=remedy))
+    else:
+        remedy = f"Add `task: rte` (a named task), or `tasks: {EXAMPLES['tasks']}`."
+        problems.append(document.problem("no task.", remedy=remedy))
+    return {}
+
+
+def _task_settings(name: str, value: Value, problems: list[Problem]) -> dict[str, Value]:
+    """A task's own settings; of a bare data file the one that it stands for."""
+    if value.data is None or isinstance(value.data, dict):
+        return value.data or {}
+    is_file = isinstance(value.data, str) and re.search(DATA_FILE, value.data)
+    instead = (
+        f"{name}: {{data: {{train: {value.data}}}}}"
+        if is_file
+        else f"{name}: {{}} for a named task"
+    )
+    expected, got = "a mapping with the task's settings", format_given(to_plain(value))
+    problems.append(value.problem(expected=expected, got=got, remedy=f"Write {instead}."))
+    return {"data": replace(value, data={"train": value}, text=None)} if is_file else {}
 
 
 def _borrows(task: Value) -> bool:
@@ -227,9 +197,9 @@ def _borrows(task: Value) -> bool:
     )
 
 
-def _unfounded(name: str, task: Value) -> list[str]:
-    """A task without a train file is a named one: is there such a task, and can it be weighted by
-    class?
+def _unfounded(name: str, task: Value) -> list[Problem]:
+    """The problems of a task without a train file: there is no named task of its name, or that has
+    another label column.
     """
     data = task.data.get("data", Value({})).data
     if (
@@ -242,26 +212,19 @@ def _unfounded(name: str, task: Value) -> list[str]:
 
     label = data["label"] if "label" in data and isinstance(data["label"].data, str) else None
     try:
-        named = find_task(name, label=label.data if label else None)
+        find_task(name)
     except RecipeError as error:
-        culprit = label if label and f"'{label.data}'" in error.lines[0] else task
-        return [culprit.problem(problem) for problem in error.lines]
-    if named.kind != "regression":
-        return []
-    balance = [
-        task.data[key]
-        for key in ("class_weights", "sampling")
-        if key in task.data and task.data[key].data is not None
-    ]
-    return [
-        value.problem(f"'{name}' is a regression, which has no classes to balance. Remove it.")
-        for value in balance
-    ]
+        return [task.problem(problem) for problem in error.problems]
+    try:
+        find_task(name, label=label.data if label else None)
+    except RecipeError as error:
+        return [(label or task).problem(problem) for problem in error.problems]
+    return []
 
 
 def _without_empty(entries: dict[str, Value]) -> dict[str, Value]:
-    """`data:` with nothing behind it (all of it commented out, say) sets nothing; column names and
-    labels become text.
+    """Without `data:` and `losses:` that have nothing behind them (all of it commented out, say);
+    column names and labels become text.
     """
     return {
         key: _worded(value) if key == "data" else value
@@ -288,20 +251,14 @@ def _as_text(value: Value) -> Value:
     if isinstance(value.data, tuple):
         return replace(value, data=tuple(_as_text(item) for item in value.data))
     if isinstance(value.data, (bool, int, float)):
-        return replace(
-            value,
-            data=value.text
-            if value.text is not None
-            else str(value.data).lower()
-            if isinstance(value.data, bool)
-            else str(value.data),
-        )
+        written = str(value.data).lower() if isinstance(value.data, bool) else str(value.data)
+        return replace(value, data=written if value.text is None else value.text)
     return value
 
 
-def _plan(plan: Value, problems: list[str]) -> Value:
-    """A plan's own settings, which stand beside the common ones, moved into `settings`; unknown
-    ones stay where Recipe refuses them.
+def _plan(plan: Value, problems: list[Problem]) -> Value:
+    """A plan's own settings, which are written beside the common ones, moved into `settings`;
+    unknown ones stay where Recipe refuses them.
     """
     if plan.data is None:
         return replace(plan, data={})
@@ -312,24 +269,16 @@ def _plan(plan: Value, problems: list[str]) -> Value:
     entries, extra = dict(plan.data), [key for key in plan.data if key not in PLAN_KEYS]
     if (
         "settings" in entries
-    ):  # the Recipe's own field; in YAML these settings stand beside the others
-        problems.append(
-            entries.pop("settings").problem(
-                "no such setting. Write the plan's own settings beside the others."
-            )
-        )
+    ):  # the Recipe's own field; in YAML these settings are written beside the others
+        remedy = "Write the plan's own settings beside the others."
+        problems.append(entries.pop("settings").problem("no such setting.", remedy=remedy))
         plan = replace(plan, data=entries)
     name = entries["name"].data if "name" in entries else PlanRecipe.model_fields["name"].default
     if not extra or name not in catalogue.names("plans"):
         return plan
-    accepted = {
-        key: parameter
-        for key, parameter in catalogue.settings("plans", name).items()
-        if key not in PLAN_KEYS
-    }
+    accepted = [key for key in catalogue.settings("plans", name) if key not in PLAN_KEYS]
     settings = {key: entries.pop(key) for key in accepted if key in entries}
-    fitting, ill_typed = typed_settings(
-        "plans", name, {key: to_plain(value) for key, value in settings.items()}
-    )
-    problems += [settings[str(steps[0])].problem(message) for steps, message in ill_typed]
+    given = {key: to_plain(value) for key, value in settings.items()}
+    fitting, flaws = catalogue.fit_settings("plans", name, given, suggest)
+    problems += [settings[str(steps[0])].problem(problem) for steps, problem in flaws]
     return replace(plan, data={**entries, "settings": from_python(fitting)} if fitting else entries)

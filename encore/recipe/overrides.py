@@ -7,21 +7,48 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from encore.errors import RecipeError
-from encore.recipe.located_yaml import Value, escape_unprintable, is_text, read_yaml
+from encore.errors import Problem, RecipeError, escape_unprintable
+from encore.recipe.located_yaml import read_yaml
 from encore.recipe.validation import resolve_alias
+from encore.recipe.values import Value, is_text
 
-__all__ = ["Change", "DATA_FILE", "assignment", "with_value"]
-Change = tuple[tuple[str, ...], Value]  # the keys that lead to a setting, and what it becomes
+__all__ = ["DATA_FILE", "Change", "Override", "assignment", "with_value"]
+
+Change = tuple[tuple[str, ...], Value]  # the keys that lead to a setting, and its new value
+Override = str | Change  # `plan.lr=3e-5` as it is typed, or a change that was none on the way
 _PATHS = ("train", "dev", "test")
 DATA_FILE = r"\.(csv|tsv|jsonl|parquet)$"
 
 
-# ---------------------------------------------------------------------------------------- overrides
+def assignment(given: Override, base: Path, problems: list[Problem]) -> Change | None:
+    """`plan.lr=3e-5` → (("plan", "lr"), 0.00003, which knows that it is an override). Paths of the
+    command line start from the working directory, those of the change from `base`.
+
+    problems: takes what is wrong; None is returned then.
+    """
+    if isinstance(given, str):
+        change = _typed(given, problems)
+        if change is None:
+            return None
+        steps, value = change
+    else:
+        steps, value = given
+    inner = steps[2:] if steps[0] == "tasks" else steps
+    if inner[:1] == ("data",) and len(inner) > 1 and inner[1] in _PATHS:
+        value = _from_here(value, base)
+    elif inner == ("data",) and isinstance(value.data, dict):
+        data = {
+            key: _from_here(entry, base) if key in _PATHS else entry
+            for key, entry in value.data.items()
+        }
+        value = replace(value, data=data)
+    elif steps == ("encoder",) and isinstance(value.data, str) and Path(value.data).is_dir():
+        value = _from_here(value, base)
+    return steps, value
 
 
-def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
-    """`plan.lr=3e-5` → (("plan", "lr"), 0.00003 which knows that it is an override)."""
+def _typed(text: str, problems: list[Problem]) -> Change | None:
+    """The keys of `plan.lr=3e-5`, and its value."""
     where = escape_unprintable(f"override {text if len(text) <= 80 else text[:77] + '…'}")
     key, equals, written = text.partition("=")
     key = key.strip()
@@ -37,47 +64,30 @@ def assignment(text: str, base: Path, problems: list[str]) -> Change | None:
             if re.search(DATA_FILE, text) and not equals
             else ""
         )
-        problems.append(
-            escape_unprintable(f"{where}: expected key=value, for example {instead}.{second}")
-        )
+        message = f"expected key=value, for example {instead}.{second}"
+        problems.append(Value(None, where).problem(message))
         return None
     steps = tuple(key.split("."))
-    try:
-        if not is_text(written):
-            raise RecipeError(f"{where}: holds a character that cannot be written as UTF-8.")
-        # A lone punctuation mark (a delimiter, say) is itself; YAML would want quotes inside the
-        # shell's quotes.
-        verbatim = steps[-1] in ("source", "claim") or (
-            len(written) == 1 and not written.isalnum() and written != "~"
-        )
-        value = (
-            Value(written, where, "", written)
-            if verbatim
-            else read_yaml(written, where, numbered=False)
-        )
-    except RecipeError as error:
-        problems.extend(error.lines)
+    if not is_text(written):
+        message = "holds a character that cannot be written as UTF-8."
+        problems.append(Value(None, where).problem(message))
         return None
-    inner = steps[2:] if steps[0] == "tasks" else steps
-    if inner[:1] == ("data",) and len(inner) > 1 and inner[1] in _PATHS:
-        value = _from_here(value, base)
-    elif inner == ("data",) and isinstance(value.data, dict):
-        value = replace(
-            value,
-            data={
-                key: _from_here(entry, base) if key in _PATHS else entry
-                for key, entry in value.data.items()
-            },
-        )
-    elif steps == ("encoder",) and isinstance(value.data, str) and Path(value.data).is_dir():
-        value = _from_here(value, base)
-    return steps, value
+    # A lone punctuation mark (a delimiter, say) is itself; YAML would want quotes inside the
+    # shell's quotes.
+    verbatim = steps[-1] in ("source", "claim") or (
+        len(written) == 1 and not written.isalnum() and written != "~"
+    )
+    if verbatim:
+        return steps, Value(written, where, text=written)
+    try:
+        return steps, read_yaml(written, where, numbered=False)
+    except RecipeError as error:
+        problems.extend(error.problems)
+        return None
 
 
 def _from_here(value: Value, base: Path) -> Value:
-    """A path of the command line starts from the working directory; the recipe's paths start from
-    `base`.
-    """
+    """A path from the working directory as one from `base`, where the recipe's paths start."""
     if isinstance(value.data, dict):
         return replace(
             value, data={key: _from_here(entry, base) for key, entry in value.data.items()}
@@ -108,5 +118,5 @@ def with_value(tree: Value, steps: Sequence[str], value: Value) -> Value:
         if isinstance(tree.data, str)
         else {}
     )
-    below = entries.get(steps[0], Value(None, value.where))
+    below = entries.get(steps[0], Value(None, value.where, value.line))
     return replace(tree, data={**entries, steps[0]: with_value(below, steps[1:], value)})

@@ -19,17 +19,19 @@ from pydantic import (
 )
 
 from encore import catalogue
-from encore.errors import did_you_mean
+from encore.catalogue import Flaw
+from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
-from encore.recipe.fields import Technique, Term, refuse, refuse_all
-from encore.recipe.located_yaml import Value, walk
-from encore.recipe.messages import format_given, no_such
+from encore.recipe.fields import Flaws, refuse
+from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
+from encore.recipe.values import Value, walk
+from encore.types import DEFAULTS
 
 __all__ = [
     "DataRecipe",
+    "TECHNIQUE_KINDS",
     "Locations",
     "PLAN_KEYS",
-    "PLAN_KINDS",
     "PROSE",
     "PlanRecipe",
     "Recipe",
@@ -40,15 +42,26 @@ __all__ = [
     "data_settings",
 ]
 
-PROSE = (
-    "source",
-    "claim",
-    "expect",
-)  # keys that say something about a run and change none of its bits
-# Keys that say which runs to compare or to search: encore/study.py and encore/search.py read them.
+PROSE = ("source", "claim", "expect")  # keys about a run that change none of its bits
+# Keys of comparisons and searches: encore.experiments reads them.
 STUDY = ("variants", "each", "seeds", "reference", "race", "search", "trials", "seeds_per_trial")
+TECHNIQUE_KINDS = {  # settings that are techniques → their kind
+    "sharing": "sharing",
+    "pooling": "pooling",
+    "head": "heads",
+    "pair": "pairs",
+    "curve": "curves",
+    "mixing": "mixing",
+    "combine": "combine",
+}
 
-# --------------------------------------------------------------------------------------- the recipe
+
+def _chosen(setting: str, default: str | None = None) -> PlainValidator:
+    """Reads a technique. default: of a mapping without a name; None: null is allowed."""
+    parse = partial(
+        parse_technique, kind=TECHNIQUE_KINDS[setting], default=default, optional=default is None
+    )
+    return PlainValidator(parse)
 
 
 class _Section(BaseModel):
@@ -82,7 +95,7 @@ class DataRecipe(_Section):
     labels: Annotated[
         tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.parse_label_names)
     ] = None
-    dev_frac: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    dev_frac: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.dev_frac
     train_rows: Count | None = None
     dev_rows: Count | None = None
     delimiter: Annotated[str | None, PlainValidator(fields.parse_delimiter)] = None
@@ -100,10 +113,8 @@ class DataRecipe(_Section):
     def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
         for other in ("text", "text_pair"):
             if value is not None and other != info.field_name and info.data.get(other) == value:
-                refuse(
-                    f"the column {format_given(value)} is already data.{other}. Name another "
-                    f"column."
-                )
+                message = f"the column {format_given(value)} is already data.{other}."
+                refuse(message, remedy="Name another column.")
         return value
 
     @field_validator("kind")
@@ -115,10 +126,9 @@ class DataRecipe(_Section):
             if value == "unlabelled" and info.data.get(key) is not None
         ]
         if useless:
-            refuse(
-                f"a task without labels only trains, and {' and '.join(useless)} would be of "
-                f"no use. Remove {'it' if len(useless) == 1 else 'them'}."
-            )
+            settings = " and ".join(useless)
+            message = f"a task without labels only trains, and {settings} would be of no use."
+            refuse(message, remedy=f"Remove {'it' if len(useless) == 1 else 'them'}.")
         return value
 
     @field_validator("labels")
@@ -129,17 +139,19 @@ class DataRecipe(_Section):
             "unlabelled": "an unlabelled task has none",
         }.get(info.data.get("kind") or "")
         if value is not None and has:
-            refuse(f"{has}. Remove data.labels, or set another data.kind.")
+            refuse(f"{has}.", remedy="Remove data.labels, or set another data.kind.")
         return value
 
     @field_validator("dev_frac")
     @classmethod
     def _only_without_dev(cls, value: float, info: ValidationInfo) -> float:
-        if info.data.get("dev") is not None and value != 0.15:
-            refuse(
+        # The default beside a dev file is what a complete recipe says.
+        if info.data.get("dev") is not None and value != DEFAULTS.dev_frac:
+            message = (
                 "says how much of the train file becomes the dev set, but data.dev names a dev "
-                "file. Remove one of the two."
+                "file."
             )
+            refuse(message, remedy="Remove one of the two.")
         return value
 
 
@@ -147,19 +159,9 @@ class TaskRecipe(_Section):
     """One task: rows, model and losses."""
 
     data: DataRecipe = DataRecipe()
-    pooling: Annotated[
-        Technique | None,
-        PlainValidator(
-            partial(fields.parse_technique, kind="pooling", default=None, optional=True)
-        ),
-    ] = None  # None: the encoder's
-    head: Annotated[
-        Technique,
-        PlainValidator(
-            partial(fields.parse_technique, kind="heads", default="linear", optional=False)
-        ),
-    ] = Technique("linear")
-    losses: Annotated[dict[str, Term], PlainValidator(fields.parse_loss_terms)] = Field(
+    pooling: Annotated[Technique | None, _chosen("pooling")] = None  # None: the encoder's
+    head: Annotated[Technique, _chosen("head", "linear")] = Technique("linear")
+    losses: Annotated[dict[str, Term], PlainValidator(parse_loss_terms)] = Field(
         default_factory=lambda: {"task": Term()}
     )
     metrics: Annotated[tuple[str, ...] | None, PlainValidator(fields.parse_metric_names)] = (
@@ -171,10 +173,7 @@ class TaskRecipe(_Section):
         Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.parse_class_weights)
     ] = None
     sampling: Literal["balanced"] | None = None
-    pair: Annotated[
-        Technique | None,
-        PlainValidator(partial(fields.parse_technique, kind="pairs", default=None, optional=True)),
-    ] = None  # None: what the head reads
+    pair: Annotated[Technique | None, _chosen("pair")] = None  # None: what the head reads
     same_as: Text | None = None  # the task whose head this one has, instead of one of its own
     batch_size: Count | None = None  # None: the plan's
 
@@ -182,29 +181,27 @@ class TaskRecipe(_Section):
     @classmethod
     def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
-            refuse(
-                f"this task has a head of its own already. Keep one of head and same_as: {value}."
-            )
+            remedy = f"Keep one of head and same_as: {value}."
+            refuse("this task has a head of its own already.", remedy=remedy)
         return value
 
-    @field_validator("class_weights", "sampling")
+    @field_validator("class_weights")
     @classmethod
-    def _needs_classes(cls, value: Any, info: ValidationInfo) -> Any:
+    def _of_known_labels(cls, value: Any, info: ValidationInfo) -> Any:
         data = info.data.get("data")
-        if value is None or data is None:
-            return value
-        if data.kind == "regression":
-            refuse("a regression has no classes to balance. Remove it, or set another data.kind.")
-        if isinstance(value, dict) and data.labels is not None:
+        if isinstance(value, dict) and data is not None and data.labels is not None:
             names = tuple(data.labels.values()) if isinstance(data.labels, dict) else data.labels
-            unknown = [
-                ((label,), f"no label called {format_given(label)}. {did_you_mean(label, names)}")
-                for label in value
-                if label not in names
+            unknown: list[Flaw] = [
+                ((label,), _unknown("label", label, names)) for label in value if label not in names
             ]
             if unknown:
-                raise refuse_all(unknown)
+                raise Flaws(unknown)
         return value
+
+
+def _unknown(what: str, name: str, known: Sequence[str], where: str = "") -> Problem:
+    message = f"no {what} called {format_given(name)}{where}."
+    return Problem(message=message, remedy=did_you_mean(name, known))
 
 
 class PlanRecipe(_Section):
@@ -213,33 +210,18 @@ class PlanRecipe(_Section):
     """
 
     name: Text = "fine_tune"
-    epochs: Count = 4
-    lr: Annotated[float, Field(gt=0, le=1)] = 5e-5
-    batch_size: Count = 32
+    epochs: Count = DEFAULTS.epochs
+    lr: Annotated[float, Field(gt=0, le=1)] = DEFAULTS.lr
+    batch_size: Count = DEFAULTS.batch_size
     micro_batch: Count | None = None  # None: the whole batch at once
-    warmup_frac: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    curve: Annotated[
-        Technique,
-        PlainValidator(
-            partial(fields.parse_technique, kind="curves", default="linear", optional=False)
-        ),
-    ] = Technique("linear")
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    warmup_frac: Annotated[float, Field(ge=0, lt=1)] = DEFAULTS.warmup_frac
+    curve: Annotated[Technique, _chosen("curve", "linear")] = Technique("linear")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = DEFAULTS.weight_decay
+    clip_norm: Annotated[float, Field(gt=0)] | None = DEFAULTS.clip_norm
     keep: Literal["last", "best", "best_per_task"] = "last"
     early_stopping: Count | None = None  # epochs without a better dev figure before it stops
-    mixing: Annotated[
-        Technique,
-        PlainValidator(
-            partial(fields.parse_technique, kind="mixing", default="even", optional=False)
-        ),
-    ] = Technique("even")
-    combine: Annotated[
-        Technique | None,
-        PlainValidator(
-            partial(fields.parse_technique, kind="combine", default=None, optional=True)
-        ),
-    ] = None  # None: added
+    mixing: Annotated[Technique, _chosen("mixing", "even")] = Technique("even")
+    combine: Annotated[Technique | None, _chosen("combine")] = None  # None: added
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -259,7 +241,7 @@ class PlanRecipe(_Section):
     @classmethod
     def _known_plan(cls, value: str) -> str:
         if value not in catalogue.names("plans"):
-            refuse(no_such("plans", value))
+            raise Flaws([((), catalogue.unknown_name("plans", value))])
         return value
 
     @field_validator("combine")
@@ -267,26 +249,28 @@ class PlanRecipe(_Section):
     def _of_one_step(cls, value: Technique | None, info: ValidationInfo) -> Technique | None:
         mixing = info.data.get("mixing")
         if value is not None and mixing is not None and mixing.name != "sum":
-            refuse(
+            message = (
                 f"'{value.name}' works on the gradients of several tasks in one step, and "
-                f"mixing: {mixing.name} has one task in each. Write mixing: sum."
+                f"mixing: {mixing.name} has one task in each."
             )
+            refuse(message, remedy="Write mixing: sum.")
         return value
 
     @field_validator("early_stopping")
     @classmethod
     def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("keep") == "last":
-            refuse(
-                "training stops early because the last epochs were not the best, but keep: "
-                "last would keep them. Add keep: best, or remove early_stopping."
+            message = (
+                "training stops early because the last epochs were not the best, but keep: last "
+                "would keep them."
             )
+            refuse(message, remedy="Add keep: best, or remove early_stopping.")
         return value
 
 
 class Locations:
-    """Where the settings of a recipe stand. It is no part of what the recipe says, so any two are
-    equal.
+    """Where the settings of a recipe were written. It is no part of the recipe's content, so any
+    two are equal.
     """
 
     def __init__(self, tree: Value | None = None) -> None:
@@ -297,11 +281,17 @@ class Locations:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def problem(self, steps: Sequence[str | int], message: str) -> str:
+    def problem(self, steps: Sequence[str | int], problem: str | Problem) -> Problem:
+        """The problem at the place of the setting that `steps` lead to. A `Problem` that names an
+        inner setting ("k") is about that part of it.
+        """
+        if isinstance(problem, Problem) and problem.setting:
+            inner = problem.setting.split(".")
+            steps = (*steps, *(int(step) if step.isdecimal() else step for step in inner))
         found = list(walk(self.tree, steps))
-        if len(found) <= len(steps):  # a default, which stands nowhere
-            return replace(found[-1], path=".".join(map(str, steps))).problem(message)
-        return found[-1].problem(message)
+        if len(found) <= len(steps):  # a default, which was written nowhere
+            return replace(found[-1], path=".".join(map(str, steps))).problem(problem)
+        return found[-1].problem(problem)
 
 
 class Recipe(_Section):
@@ -318,12 +308,7 @@ class Recipe(_Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
     threads: Count | None = None  # None: all cores
-    sharing: Annotated[
-        Technique,
-        PlainValidator(
-            partial(fields.parse_technique, kind="sharing", default="one", optional=False)
-        ),
-    ] = Technique("one")
+    sharing: Annotated[Technique, _chosen("sharing", "one")] = Technique("one")
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)
     _base: Path = PrivateAttr(default_factory=Path.cwd)
@@ -332,26 +317,18 @@ class Recipe(_Section):
     @field_validator("tasks")
     @classmethod
     def _heads_of_others(cls, value: dict[str, TaskRecipe]) -> dict[str, TaskRecipe]:
-        problems: list[tuple[fields.Steps, str]] = []
+        flaws: list[Flaw] = []
         for name, task in value.items():
             owner = task.same_as
             if owner is not None and owner not in value:
-                problems.append(
-                    (
-                        (name, "same_as"),
-                        f"no task called {format_given(owner)} in this recipe. "
-                        f"{did_you_mean(owner, tuple(value))}",
-                    )
-                )
+                problem = _unknown("task", owner, tuple(value), " in this recipe")
+                flaws.append(((name, "same_as"), problem))
             elif owner is not None and value[owner].same_as is not None:
-                problems.append(
-                    (
-                        (name, "same_as"),
-                        f"'{owner}' has no head of its own. Name the task that has one.",
-                    )
-                )
-        if problems:
-            raise refuse_all(problems)
+                message = f"'{owner}' has no head of its own."
+                problem = Problem(message=message, remedy="Name the task that has one.")
+                flaws.append(((name, "same_as"), problem))
+        if flaws:
+            raise Flaws(flaws)
         return value
 
     @field_validator("plan")
@@ -361,31 +338,25 @@ class Recipe(_Section):
             task.batch_size or value.batch_size for task in info.data.get("tasks", {}).values()
         ]
         if value.micro_batch is not None and sizes and value.micro_batch > max(sizes):
-            what = "Micro-batches are parts of a batch; they change memory and no result."
-            raise refuse_all(
-                [
-                    (
-                        ("micro_batch",),
-                        f"expected at most the batch size ({max(sizes)}), got "
-                        f"{value.micro_batch}. {what}",
-                    )
-                ]
+            problem = Problem(
+                expected=f"at most the batch size ({max(sizes)})",
+                got=str(value.micro_batch),
+                remedy="Micro-batches are parts of a batch; they change memory and no result.",
             )
+            raise Flaws([(("micro_batch",), problem)])
         return value
 
     @property
     def base(self) -> Path:
         return self._base
 
-    def problem(self, steps: Sequence[str | int], message: str) -> str:
-        """A line about one of this recipe's settings, with the file and the line where it
-        stands.
-        """
-        return self._places.problem(steps, message)
+    def problem(self, steps: Sequence[str | int], problem: str | Problem) -> Problem:
+        """A problem with one of this recipe's settings, with the file and the line of it."""
+        return self._places.problem(steps, problem)
 
     @property
     def placeless(self) -> Recipe:
-        """The same, whose lines about its settings name no file."""
+        """The same recipe, whose problems name no file."""
         copied = self.model_copy()
         copied._places = Locations()
         return copied
@@ -397,7 +368,6 @@ class Recipe(_Section):
 
 TASK_KEYS = tuple(TaskRecipe.model_fields)
 PLAN_KEYS = tuple(key for key in PlanRecipe.model_fields if key != "settings")
-PLAN_KINDS = {"curve": "curves", "mixing": "mixing", "combine": "combine"}
 TOP_KEYS = (
     *(key for key in Recipe.model_fields if key not in ("tasks", "plan")),
     "task",

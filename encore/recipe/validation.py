@@ -1,4 +1,4 @@
-"""Turns validation errors into one line per problem, at the line of the setting."""
+"""Turns validation errors into problems, each at the line of its setting."""
 
 from __future__ import annotations
 
@@ -6,60 +6,47 @@ import typing
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from encore import catalogue
-from encore.errors import did_you_mean
-from encore.recipe.located_yaml import Value, to_plain, walk
-from encore.recipe.messages import EXAMPLES, MEANT, describe_type, format_given, remedy
+from encore.errors import Problem, describe_type, did_you_mean, format_given
+from encore.recipe.fields import Flaws
+from encore.recipe.messages import EXAMPLES, MEANT, suggest
 from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, DataRecipe, Recipe
+from encore.recipe.values import Value, to_plain, walk
 
 __all__ = ["resolve_alias", "validation_problems"]
 
 
-# --------------------------------------------------------------------------------------- complaints
-
-
-def validation_problems(tree: Value, detail: Any) -> list[str]:
-    """One line per complaint of pydantic, at the line of the culprit."""
+def validation_problems(tree: Value, detail: Any) -> list[Problem]:
+    """The problems of one error of pydantic, at the lines of the culprits."""
     steps: tuple[str | int, ...] = detail["loc"]
-    if detail["type"] == "encore":
-        return [
-            _located(tree, (*steps, *inner), message)
-            for inner, message in detail["ctx"]["problems"]
-        ]
+    raised = detail.get("ctx", {}).get("error")
+    if isinstance(raised, Flaws):
+        return [_located(tree, (*steps, *inner), problem) for inner, problem in raised.flaws]
     if detail["type"] == "extra_forbidden":
         return [_located(tree, steps, _unknown(tree, steps))]
-    got = to_plain(list(walk(tree, steps))[-1])
-    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+    return [_located(tree, steps, _ill_typed(steps, to_plain(list(walk(tree, steps))[-1])))]
+
+
+def _ill_typed(steps: Sequence[str | int], got: Any) -> Problem:
+    annotation = _annotation(steps)
+    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or steps == ("expect",):
         key = next((step for step in reversed(steps) if isinstance(step, str)), "")
         example = f" such as {EXAMPLES[key]}" if key in EXAMPLES else ""
-        return [_located(tree, steps, f"expected a mapping{example}, got {format_given(got)}.")]
-    expected = _expected(steps)
+        return Problem(expected=f"a mapping{example}", got=format_given(got))
+    remedy = suggest(got, annotation)
     if steps[0] == "expect" and isinstance(got, dict) and got:
-        return [
-            _located(
-                tree,
-                steps,
-                f"expected a number, got {format_given(got)}. "
-                f"Write {steps[1]}.{next(iter(got))}: …",
-            )
-        ]
-    return [
-        _located(
-            tree, steps, f"expected {expected}, got {format_given(got)}.{remedy(got, expected)}"
-        )
-    ]
+        remedy = f"Write {steps[1]}.{next(iter(got))}: …"
+    return Problem(expected=describe_type(annotation), got=format_given(got), remedy=remedy)
 
 
-def _located(tree: Value, steps: Sequence[str | int], message: str) -> str:
-    return list(walk(tree, steps))[-1].problem(message)
+def _located(tree: Value, steps: Sequence[str | int], problem: Problem) -> Problem:
+    return list(walk(tree, steps))[-1].problem(problem)
 
 
-def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
-    """What to say about a key that no section has, or not this one."""
+def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
+    """The problem of a key that no section has, or not this one."""
     key = str(steps[-1])
     section = (
         ""
@@ -82,22 +69,22 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> str:
             known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
     word = _word(key)
     outer, _, inner = word.rpartition(".")
+    message = "no such setting."
     if outer in ("plan", "data", "head", "pooling", "losses"):
-        return f"no such setting. Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
+        remedy = f"Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
+        return Problem(message=message, remedy=remedy)
     setting = resolve_alias(key)
     if setting is None:
-        return f"no such setting. {did_you_mean(key, known)}"
+        return Problem(message=message, remedy=did_you_mean(key, known))
     if setting == word and section:  # the right word in the wrong place
         where = (
             f"beside {section}, in the task or for all tasks"
             if setting in TASK_KEYS
             else "for the whole recipe"
         )
-        return (
-            f"no such setting here. Write it {where} at the top: {setting}: …, or "
-            f"{setting}=… on the command line."
-        )
-    return f"no such setting. Did you mean '{setting.removeprefix(section + '.')}'?"
+        remedy = f"Write it {where} at the top: {setting}: …, or {setting}=… on the command line."
+        return Problem(message="no such setting here.", remedy=remedy)
+    return Problem(message=message, remedy=f"Did you mean '{setting.removeprefix(section + '.')}'?")
 
 
 def _word(key: str) -> str:
@@ -108,7 +95,7 @@ def resolve_alias(key: str) -> str | None:
     """The full name of the setting that somebody means who writes `key`, None where there is no
     telling.
 
-    >>> meant("learning_rate"), meant("lr"), meant("colour")
+    >>> resolve_alias("learning_rate"), resolve_alias("lr"), resolve_alias("colour")
     ('plan.lr', 'plan.lr', None)
     """
     sections = {"": TOP_KEYS, "plan.": PLAN_KEYS, "data.": tuple(DataRecipe.model_fields)}
@@ -117,8 +104,8 @@ def resolve_alias(key: str) -> str | None:
     )
 
 
-def _expected(steps: Sequence[str | int]) -> str:
-    """What the field at `steps` wants, in words, from its own annotation."""
+def _annotation(steps: Sequence[str | int]) -> Any:
+    """The type of the field that `steps` lead to, with its range."""
     annotation: Any = Recipe
     for step in steps:
         if (
@@ -134,4 +121,4 @@ def _expected(steps: Sequence[str | int]) -> str:
             )  # type: ignore[assignment]
         elif typing.get_origin(annotation) is dict:
             annotation = typing.get_args(annotation)[1]
-    return describe_type(annotation)
+    return annotation

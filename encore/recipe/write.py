@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from encore import catalogue
-from encore.recipe.fields import Technique, Term, accepted_settings
 from encore.recipe.located_yaml import write_yaml
-from encore.recipe.schema import PLAN_KEYS, PLAN_KINDS, PlanRecipe, Recipe, TaskRecipe
+from encore.recipe.schema import PLAN_KEYS, TECHNIQUE_KINDS, PlanRecipe, Recipe, TaskRecipe
+from encore.recipe.technique import Technique, Term
 
 __all__ = ["anchored", "resolved", "to_yaml"]
 
@@ -34,18 +31,13 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 def _resolved(value: Any, kind: str = "") -> Any:
     if isinstance(value, PlanRecipe):
         entries = {
-            key: _resolved(getattr(value, key), PLAN_KINDS.get(key, "")) for key in PLAN_KEYS
+            key: _resolved(getattr(value, key), TECHNIQUE_KINDS.get(key, "")) for key in PLAN_KEYS
         }
-        own = {
-            key: parameter.default
-            for key, parameter in catalogue.settings("plans", value.name).items()
-            if key not in PLAN_KEYS
-        }
-        return {**entries, **_resolved({**own, **value.settings})}
+        own = catalogue.specify("plans", {"name": value.name, **value.settings}).to_json()
+        return {**entries, **{key: entry for key, entry in own.items() if key not in PLAN_KEYS}}
     if isinstance(value, BaseModel):
-        kinds = {"pooling": "pooling", "head": "heads", "sharing": "sharing", "pair": "pairs"}
         entries = {
-            key: _resolved(getattr(value, key), kinds.get(key, ""))
+            key: _resolved(getattr(value, key), TECHNIQUE_KINDS.get(key, ""))
             for key in type(value).model_fields
         }
         if isinstance(value, TaskRecipe) and value.same_as is not None:
@@ -60,13 +52,7 @@ def _resolved(value: Any, kind: str = "") -> Any:
         loss = _resolved(value.loss, "losses") if value.loss is not None else {"name": None}
         return {"name": loss.pop("name"), "weight": value.weight, **loss}
     if isinstance(value, Technique):
-        accepted = accepted_settings(kind, value.name)
-        defaults = {
-            key: parameter.default
-            for key, parameter in accepted.items()
-            if parameter.default is not inspect.Parameter.empty
-        }
-        return {"name": value.name, **_resolved({**defaults, **value.settings})}
+        return catalogue.specify(kind, value).to_json()
     if isinstance(value, Mapping):
         return {key: _resolved(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,8 +11,8 @@ from encore.encoder import load
 from encore.errors import Complaints, DataError, RecipeError
 from encore.model.assembly import TaskSpec, assemble, with_location
 from encore.model.task_model import TaskModel
-from encore.recipe.fields import Technique
 from encore.recipe.schema import Recipe, TaskRecipe
+from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.types import LabelSpace, Loss
 
@@ -153,7 +153,7 @@ def build_skeletons(
                 parts, recipe.sharing, encoder, encoder.shape, seed=recipe.seed, told=recipe.problem
             )
     except RecipeError as error:
-        raise NotApplicable(error.lines) from None
+        raise NotApplicable(error.problems) from None
 
 
 def shape_of(recipe: Recipe, source: load.Source) -> Any:

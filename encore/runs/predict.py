@@ -100,7 +100,9 @@ class LoadedTask:
         how = (
             None
             if self.columns.text_pair is None
-            else sorted((catalogue.written_out("pairs", self.pair) | {"order": "given"}).items())
+            else sorted(
+                (catalogue.specify("pairs", self.pair).to_json() | {"order": "given"}).items()
+            )
         )
         return repr(
             (

@@ -17,7 +17,7 @@ from encore.data.dataset import Dataset, TaskData
 from encore.data.load import load_task
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
-from encore.errors import Complaints, DataError, EncoreError, RecipeError
+from encore.errors import Complaints, DataError, EncoreError, Problem, RecipeError
 from encore.evaluation.estimates import metrics_named
 from encore.files import canonical
 from encore.model.assembly import TaskSpec, assemble, with_location
@@ -314,13 +314,13 @@ def _learns(model: TaskModel) -> bool:
     )
 
 
-def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[str, ...]:
-    """What files and encoder hold against a recipe, or against what is left of one with mistakes.
-    Nothing is tokenized.
+def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[Problem, ...]:
+    """The conflicts of a recipe, or of what is left of one with mistakes, with its files and its
+    encoder. Nothing is tokenized.
     """
     complaints = Complaints()
     _found(recipe, cache or Cache(), complaints, complaints)
-    return tuple(map(str, complaints.problems))
+    return complaints.problems
 
 
 def _found(

@@ -14,7 +14,7 @@ from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError
 from encore.recipe.schema import TaskRecipe
 from encore.types import LabelSpace, Loss, Pairing, Spec
 
@@ -113,10 +113,8 @@ def sampling_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
         return None
     targets = data.train.targets
     if targets is None or data.labels.kind not in ("binary", "multiclass"):
-        raise RecipeError(
-            f"sampling: balanced sampling needs one class per row; this is a "
-            f"{data.labels.kind} task. Remove it."
-        )
+        message = f"balanced sampling needs one class per row; this is a {data.labels.kind} task."
+        raise RecipeError(Problem(setting="sampling", message=message, remedy="Remove it."))
     counts = np.bincount(targets, minlength=data.labels.n_scores)
     return 1 / counts[targets] / np.count_nonzero(counts)
 
@@ -127,17 +125,16 @@ def class_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
         return None
     where = "class_weights"
     if data.labels.kind not in ("binary", "multiclass"):
-        raise RecipeError(
-            f"{where}: class weights need one class per row; this is a {data.labels.kind} "
-            f"task. Remove them."
-        )
+        message = f"class weights need one class per row; this is a {data.labels.kind} task."
+        raise RecipeError(Problem(setting=where, message=message, remedy="Remove them."))
     if task.class_weights == "balanced":
         counts = np.bincount(data.train.targets, minlength=data.labels.n_scores)  # type: ignore[arg-type]
         return len(data.train) / np.maximum(counts, 1) / np.count_nonzero(counts)
     unknown = [name for name in task.class_weights if name not in data.labels.names]
     if unknown:
+        remedy = f"Known: {', '.join(data.labels.names)}."
         raise RecipeError(
-            f"{where}: no label called '{name}'. Known: {', '.join(data.labels.names)}."
+            Problem(setting=where, message=f"no label called '{name}'.", remedy=remedy)
             for name in unknown
         )
     return np.array([task.class_weights.get(name, 1.0) for name in data.labels.names])

@@ -21,10 +21,10 @@ import encore.techniques.heads
 import encore.techniques.plans
 from encore import catalogue
 from encore.errors import RecipeError
-from encore.recipe.fields import Technique, Term
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.messages import SYNONYMS
 from encore.recipe.schema import DataRecipe, PlanRecipe, Recipe, TaskRecipe
+from encore.recipe.technique import Technique, Term
 from encore.recipe.write import anchored, resolved, to_yaml
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "recipe").glob("*.yaml"))
@@ -419,13 +419,14 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             encore.techniques.heads,
             """\
 from __future__ import annotations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from pydantic import Field
 if TYPE_CHECKING:
     from nowhere import Tensor
 __all__ = ["Odd"]
 class Odd:
     def __init__(self, width: int, start: Tensor, *, depth: int = 3, rate: float = 0.5, cap: float | None = None, mode: Literal["a", "b"] = "a",
-                 bias: bool = True, sizes: tuple[int, ...] = (1, 2), start_at: Tensor | None = None, free=1, dropout: float = 0.1) -> None: ...
+                 bias: bool = True, sizes: tuple[int, ...] = (1, 2), start_at: Tensor | None = None, free=1, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1) -> None: ...
 """,  # noqa: E501
         ),
         (

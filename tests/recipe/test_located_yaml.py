@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encore.errors import RecipeError
-from encore.recipe.located_yaml import Value, from_python, read_yaml, to_plain, walk, write_yaml
+from encore.recipe.located_yaml import read_yaml, write_yaml
+from encore.recipe.values import Value, from_python, to_plain, walk
 
 SCALARS = [
     ("2e-5", 2e-5),
@@ -69,23 +70,23 @@ def test_every_value_knows_its_line_and_path() -> None:
         "dir/r.yaml",
     )
     places = {
-        value.path: value.where
+        value.path: (value.where, value.line)
         for steps in (["a", "b"], ["a", "c", 1, "d"], ["e"])
         for value in walk(tree, steps)
     }
     assert places == {
-        "": "dir/r.yaml:2",
-        "a": "dir/r.yaml:2",
-        "a.b": "dir/r.yaml:3",
-        "a.c": "dir/r.yaml:6",
-        "a.c.d": "dir/r.yaml:6",
-        "e": "dir/r.yaml:8",
+        "": ("dir/r.yaml", 2),
+        "a": ("dir/r.yaml", 2),
+        "a.b": ("dir/r.yaml", 3),
+        "a.c": ("dir/r.yaml", 6),
+        "a.c.d": ("dir/r.yaml", 6),
+        "e": ("dir/r.yaml", 8),
     }
     assert to_plain(tree) == {"a": {"b": 1, "c": ["x", {"d": 2}]}, "e": "folded text"}
 
 
 def test_a_scalar_remembers_how_it_was_written() -> None:
-    assert read_yaml("a: 007", "r").data["a"] == Value(7, "r:1", "a", "007")
+    assert read_yaml("a: 007", "r").data["a"] == Value(7, "r", 1, "a", "007")
 
 
 @pytest.mark.parametrize(

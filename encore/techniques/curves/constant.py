@@ -16,7 +16,7 @@ __all__ = ["ConstantCurve"]
 class ConstantCurve:
     """`curve(step, total)` → factor on the learning rate; `step` counts from 0."""
 
-    def __init__(self, *, warmup_frac: float = 0.0) -> None:
+    def __init__(self, warmup_frac: float = 0.0) -> None:
         if not 0 <= warmup_frac < 1:
             raise RecipeError(f"warmup_frac: expected a fraction in [0, 1), got {warmup_frac}.")
         self.warmup_frac = warmup_frac

@@ -16,11 +16,11 @@ __all__ = ["LinearCurve"]
 class LinearCurve:
     """`curve(step, total)` → factor on the learning rate; `step` counts from 0.
 
-    >>> [round(Linear(warmup_frac=0.2)(step, 10), 3) for step in range(10)]
+    >>> [round(LinearCurve(warmup_frac=0.2)(step, 10), 3) for step in range(10)]
     [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
     """
 
-    def __init__(self, *, warmup_frac: float = 0.1) -> None:
+    def __init__(self, warmup_frac: float = 0.0) -> None:
         if not 0 <= warmup_frac < 1:
             raise RecipeError(f"warmup_frac: expected a fraction in [0, 1), got {warmup_frac}.")
         self.warmup_frac = warmup_frac

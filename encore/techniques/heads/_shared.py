@@ -9,7 +9,6 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout
-from encore.errors import RecipeError
 
 __all__ = ["SharedLayers", "size_of", "suite"]
 
@@ -18,12 +17,9 @@ suite = "fcn"  # heads of one suite have one object called `shared`
 
 def size_of(size: int | None, compat: Literal["gen"] | None) -> int:
     """The layers' width: as set; 128 as in the published code with `compat: gen`; 256 as in the
-    paper. Raises RecipeError.
+    paper.
     """
-    found = size if size is not None else 128 if compat == "gen" else 256
-    if found < 1:
-        raise RecipeError(f"size: expected at least 1, got {found}.")
-    return found
+    return size if size is not None else 128 if compat == "gen" else 256
 
 
 class SharedLayers(nn.Module):

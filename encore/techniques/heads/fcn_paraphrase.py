@@ -11,12 +11,13 @@ Cost: (width + 1)·size + (2·width + size + 1)·size + 2·size + 1 parameters, 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import two_scores
 from encore.techniques.heads._shared import SharedLayers, size_of, suite
 
@@ -37,8 +38,8 @@ class FcnParaphrase(nn.Module):
         width: int,
         n_scores: int,
         *,
-        size: int | None = None,
-        dropout: float = 0.0,
+        size: Annotated[int, Field(ge=1)] | None = None,
+        dropout: DropoutRate = 0.0,
         share: bool = True,
         compat: Literal["gen"] | None = None,
     ) -> None:

@@ -8,12 +8,13 @@ shared ones.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._shared import SharedLayers, size_of, suite
 
 __all__ = ["FcnSentiment"]
@@ -29,8 +30,8 @@ class FcnSentiment(nn.Module):
         width: int,
         n_scores: int,
         *,
-        size: int | None = None,
-        dropout: float = 0.0,
+        size: Annotated[int, Field(ge=1)] | None = None,
+        dropout: DropoutRate = 0.0,
         compat: Literal["gen"] | None = None,
     ) -> None:
         super().__init__()

@@ -9,12 +9,13 @@ Cost: (width + 1)·size parameters, and (width + 1)·size + (size + 1)·size sha
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import cosine
 from encore.techniques.heads._shared import SharedLayers, size_of, suite
 
@@ -33,8 +34,8 @@ class FcnSimilarity(nn.Module):
         width: int,
         n_scores: int,
         *,
-        size: int | None = None,
-        dropout: float = 0.0,
+        size: Annotated[int, Field(ge=1)] | None = None,
+        dropout: DropoutRate = 0.0,
         scale: float = 5.0,
         compat: Literal["gen"] | None = None,
     ) -> None:

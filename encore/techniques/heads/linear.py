@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.errors import RecipeError
 from encore.techniques.heads._cosine import two_scores
 
@@ -21,7 +21,7 @@ class LinearHead(nn.Module):
     """(rows, width) → (rows, n_scores). Weights N(0, 0.02), bias 0."""
 
     def __init__(
-        self, width: int, n_scores: int, *, dropout: float = 0.1, one_logit: bool = False
+        self, width: int, n_scores: int, *, dropout: DropoutRate = 0.1, one_logit: bool = False
     ) -> None:
         super().__init__()
         if one_logit and n_scores != 2:

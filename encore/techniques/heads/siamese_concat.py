@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.errors import RecipeError
 
 __all__ = ["SiameseConcat"]
@@ -38,7 +38,7 @@ class SiameseConcat(nn.Module):
             "difference",
             "product",
         ),
-        dropout: float = 0.1,
+        dropout: DropoutRate = 0.1,
     ) -> None:
         super().__init__()
         if not parts or len(set(parts)) < len(parts):

@@ -9,10 +9,12 @@ Cost: none, or (width + 1)·size parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
-from encore.errors import RecipeError
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import cosine
 
 __all__ = ["SiameseCosine"]
@@ -27,15 +29,13 @@ class SiameseCosine(nn.Module):
         width: int,
         n_scores: int,
         *,
-        size: int | None = None,
-        dropout: float = 0.0,
+        size: Annotated[int, Field(ge=1)] | None = None,
+        dropout: DropoutRate = 0.0,
         scale: float = 5.0,
         clamp: bool = True,
         clamp_train: bool = True,
     ) -> None:
         super().__init__()
-        if size is not None and size < 1:
-            raise RecipeError(f"size: expected at least 1, or null for no layer, got {size}.")
         self.dropout = Dropout(dropout, "rows")
         self.down = nn.Identity() if size is None else nn.Linear(width, size)
         self.scale, self.clamp, self.clamp_train = scale, clamp, clamp_train

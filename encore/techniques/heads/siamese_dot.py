@@ -7,10 +7,12 @@ Cost: (width + 1)·size parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Dropout
-from encore.errors import RecipeError
+from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import two_scores
 
 __all__ = ["SiameseDot"]
@@ -24,10 +26,15 @@ class SiameseDot(nn.Module):
     n_sides = 2
     kinds = ("binary",)
 
-    def __init__(self, width: int, n_scores: int, *, size: int = 32, dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        width: int,
+        n_scores: int,
+        *,
+        size: Annotated[int, Field(ge=1)] = 32,
+        dropout: DropoutRate = 0.3,
+    ) -> None:
         super().__init__()
-        if size < 1:
-            raise RecipeError(f"size: expected at least 1, got {size}.")
         self.dropout = Dropout(dropout, "rows")
         self.down = nn.Linear(width, size)
 

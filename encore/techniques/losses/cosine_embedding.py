@@ -8,12 +8,12 @@ Needs: a head for two texts; it reads their embeddings, not the scores
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from encore.errors import RecipeError
 from encore.techniques.heads._cosine import cosine
 from encore.types import Batch, LabelSpace, Output
 
@@ -25,11 +25,9 @@ class CosineEmbedding:
     kinds = ("binary",)
     n_sides = 2
 
-    def __init__(self, labels: LabelSpace, *, margin: float = 0.0) -> None:
-        if not -1 <= margin < 1:
-            raise RecipeError(
-                f"margin: expected a cosine of at least -1 and below 1, got {margin}."
-            )
+    def __init__(
+        self, labels: LabelSpace, *, margin: Annotated[float, Field(ge=-1, lt=1)] = 0.0
+    ) -> None:
         self.margin = margin
 
     def weight(self, batch: Batch) -> Tensor:

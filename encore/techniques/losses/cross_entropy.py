@@ -7,9 +7,10 @@ Needs: one score per label (a binary task has two).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from encore.types import Batch, LabelSpace, Output
@@ -21,7 +22,9 @@ class CrossEntropy:
     couples_rows = False
     kinds = ("binary", "multiclass")
 
-    def __init__(self, labels: LabelSpace, *, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, labels: LabelSpace, *, label_smoothing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    ) -> None:
         self.label_smoothing = label_smoothing
 
     def weight(self, batch: Batch) -> Tensor:

@@ -9,11 +9,11 @@ Needs: pairs that belong together, a head for two texts, whole batches
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor
 
-from encore.errors import RecipeError
 from encore.techniques.losses._similarity import Similarity, in_batch_cross_entropy
 from encore.types import Batch, LabelSpace, Output
 
@@ -26,10 +26,12 @@ class Mnr:
     n_sides = 2
 
     def __init__(
-        self, labels: LabelSpace, *, similarity: Similarity = "cosine", scale: float = 1.0
+        self,
+        labels: LabelSpace,
+        *,
+        similarity: Similarity = "cosine",
+        scale: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
-        if scale <= 0:
-            raise RecipeError(f"scale: expected a number above 0, got {scale}.")
         self.similarity, self.scale = similarity, scale
 
     def weight(self, batch: Batch) -> Tensor:

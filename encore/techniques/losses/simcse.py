@@ -11,14 +11,14 @@ Needs: dropout in encoder or head, without which both readings are the same; who
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from encore.encoder import dropout
-from encore.errors import RecipeError
 from encore.techniques.losses._similarity import Similarity, in_batch_cross_entropy
 from encore.types import Batch, LabelSpace, Output
 
@@ -30,10 +30,12 @@ class Simcse:
     kinds = ("binary", "multiclass", "multilabel", "regression", "unlabelled")
 
     def __init__(
-        self, labels: LabelSpace, *, similarity: Similarity = "dot", temperature: float = 1.0
+        self,
+        labels: LabelSpace,
+        *,
+        similarity: Similarity = "dot",
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
-        if temperature <= 0:
-            raise RecipeError(f"temperature: expected a number above 0, got {temperature}.")
         self.similarity, self.temperature = similarity, temperature
 
     def weight(self, batch: Batch) -> Tensor:

@@ -8,8 +8,10 @@ Differs: none; `fall` is their 0.8.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from encore.errors import RecipeError
+from pydantic import Field
+
 from encore.techniques.mixing._draws import sampled_batches
 from encore.types import BatchIndex, TaskSize
 
@@ -19,12 +21,7 @@ __all__ = ["Annealed"]
 class Annealed:
     nominal = False
 
-    def __init__(self, *, fall: float = 0.8) -> None:
-        if not 0 <= fall <= 1:
-            raise RecipeError(
-                f"fall: expected a number from 0 to 1, got {fall}. 0 stays proportional to the "
-                f"rows, 1 ends with equal chances."
-            )
+    def __init__(self, *, fall: Annotated[float, Field(ge=0, le=1)] = 0.8) -> None:
         self.fall = fall
 
     def __call__(

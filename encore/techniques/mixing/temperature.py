@@ -8,8 +8,10 @@ through one order after the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from encore.errors import RecipeError
+from pydantic import Field
+
 from encore.techniques.mixing._draws import sampled_batches
 from encore.types import BatchIndex, TaskSize
 
@@ -19,12 +21,7 @@ __all__ = ["Temperature"]
 class Temperature:
     nominal = False
 
-    def __init__(self, *, temperature: float = 5.0) -> None:
-        if temperature <= 0:
-            raise RecipeError(
-                f"temperature: expected a number above 0, got {temperature}. 1 draws in "
-                f"proportion to the rows, a high one evenly."
-            )
+    def __init__(self, *, temperature: Annotated[float, Field(gt=0)] = 5.0) -> None:
         self.temperature = temperature
 
     def __call__(

@@ -11,9 +11,10 @@ Needs: a head for two texts
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from encore.encoder.attention import padded_length
@@ -25,9 +26,7 @@ __all__ = ["SiameseAttend"]
 
 
 class SiameseAttend(Siamese):
-    def __init__(self, *, n_heads: int = 4) -> None:
-        if n_heads < 1:
-            raise RecipeError(f"n_heads: expected a number of at least 1, got {n_heads}.")
+    def __init__(self, *, n_heads: Annotated[int, Field(ge=1)] = 4) -> None:
         self.n_heads = n_heads
 
     def attend(self, pooling: Any, width: int) -> nn.Module:

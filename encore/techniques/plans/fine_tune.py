@@ -6,11 +6,10 @@ Differs: none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from encore import catalogue
-from encore.types import Phase
+from encore.types import DEFAULTS, Phase, Spec
 
 __all__ = ["fine_tune"]
 
@@ -18,21 +17,19 @@ __all__ = ["fine_tune"]
 def fine_tune(
     tasks: tuple[str, ...],
     *,
-    epochs: int = 4,
-    lr: float = 5e-5,
-    batch_size: int = 32,
-    curve: str | Mapping[str, Any] = "linear",
-    warmup_frac: float = 0.1,
-    weight_decay: float = 0.01,
-    clip_norm: float | None = 1.0,
+    epochs: int = DEFAULTS.epochs,
+    lr: float = DEFAULTS.lr,
+    batch_size: int = DEFAULTS.batch_size,
+    curve: Annotated[Spec, "curves"] = "linear",
+    warmup_frac: float = DEFAULTS.warmup_frac,
+    weight_decay: float = DEFAULTS.weight_decay,
+    clip_norm: float | None = DEFAULTS.clip_norm,
     freeze_encoder: bool = False,
 ) -> list[Phase]:
     """One phase over all tasks; `clip_norm` None switches clipping off. `freeze_encoder`: only
     poolings and heads train, on what the encoder says in eval mode, which is computed once (METHODS
     1.12).
     """
-    chosen = {"name": curve} if isinstance(curve, str) else dict(curve)
-    shape = catalogue.build("curves", {"warmup_frac": warmup_frac, **chosen})
     trainable: Literal["all", "heads"] = "heads" if freeze_encoder else "all"
     return [
         Phase(
@@ -40,7 +37,7 @@ def fine_tune(
             epochs,
             lr,
             batch_size=batch_size,
-            curve=shape,
+            curve=catalogue.build("curves", curve, warmup_frac),
             weight_decay=weight_decay,
             clip_norm=clip_norm,
             trainable=trainable,

@@ -7,6 +7,10 @@ Cost: 4·(width² + width) parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
 from encore.techniques.pooling._cls_attention import AskedByCls
@@ -15,5 +19,11 @@ __all__ = ["MeanSeqMha"]
 
 
 class MeanSeqMha(AskedByCls):
-    def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        k: Annotated[int, Field(ge=1)] = 3,
+        n_heads: Annotated[int, Field(ge=1)] = 4,
+    ) -> None:
         super().__init__(shape, k, n_heads, "mean_seq_mha", _layers.average)

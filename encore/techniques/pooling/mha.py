@@ -7,6 +7,10 @@ Cost: 4·(width² + width) parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling._cls_attention import AskedByCls
 
@@ -14,5 +18,5 @@ __all__ = ["Mha"]
 
 
 class Mha(AskedByCls):
-    def __init__(self, shape: Shape, *, n_heads: int = 4) -> None:
+    def __init__(self, shape: Shape, *, n_heads: Annotated[int, Field(ge=1)] = 4) -> None:
         super().__init__(shape, 1, n_heads, "mha", lambda states: states[0])

@@ -8,6 +8,9 @@ Cost: none.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
 from encore.encoder.encoder import Shape
@@ -21,7 +24,7 @@ class NormCls(nn.Module):
     unit = "rows"
     first_only = True
 
-    def __init__(self, shape: Shape, *, k: int = 3) -> None:
+    def __init__(self, shape: Shape, *, k: Annotated[int, Field(ge=1)] = 3) -> None:
         super().__init__()
         self.layers = _layers.last(k, shape, "norm_cls")
         self.width = self.reduced_width = shape.width

@@ -9,6 +9,9 @@ Cost: 4·(width² + width) parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from encore.encoder.encoder import Shape
@@ -20,7 +23,13 @@ __all__ = ["NormSeqMha"]
 
 
 class NormSeqMha(AskedByCls):
-    def __init__(self, shape: Shape, *, k: int = 3, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        k: Annotated[int, Field(ge=1)] = 3,
+        n_heads: Annotated[int, Field(ge=1)] = 4,
+    ) -> None:
         super().__init__(shape, k, n_heads, "norm_seq_mha", _layers.longest)
 
     def histogram(self, encoded: Encoded) -> Tensor:

@@ -10,14 +10,14 @@ step; it starts as the plain mean.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
-from encore.errors import RecipeError
 from encore.techniques.pooling import _layers
 from encore.types import Encoded, Tokens
 
@@ -32,14 +32,13 @@ class WeightedLayers(nn.Module):
     unit = "rows"
 
     def __init__(
-        self, shape: Shape, *, k: int | None = None, then: Literal["mean", "cls"] = "mean"
+        self,
+        shape: Shape,
+        *,
+        k: Annotated[int, Field(ge=1)] | None = None,
+        then: Literal["mean", "cls"] = "mean",
     ) -> None:
         super().__init__()
-        if then not in ("mean", "cls"):
-            raise RecipeError(
-                f"pooling 'weighted_layers': expected then to be mean or cls, got '{then}'. "
-                f"Set one of the two."
-            )
         self.layers = _layers.last(shape.n_layers if k is None else k, shape, "weighted_layers")
         self.then = then
         self.width = shape.width

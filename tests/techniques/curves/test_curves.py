@@ -20,7 +20,7 @@ NAMES = catalogue.names("curves")
 def test_a_factor_lies_between_0_and_1_and_reaches_1(
     name: str, total: int, warmup_frac: float
 ) -> None:
-    curve = catalogue.build("curves", {"name": name, "warmup_frac": warmup_frac})
+    curve = catalogue.build("curves", name, warmup_frac)
     factors = [curve(step, total) for step in range(total)]
     assert all(0 <= factor <= 1 for factor in factors)
     if math.ceil(warmup_frac * total) < total:
@@ -37,7 +37,7 @@ def test_a_bare_name_is_a_complete_choice(name: str) -> None:
 @pytest.mark.parametrize("warmup_frac", [1.0, -0.1])
 def test_an_impossible_warm_up_is_refused(name: str, warmup_frac: float) -> None:
     with pytest.raises(RecipeError, match=r"warmup_frac: expected a fraction in \[0, 1\)"):
-        catalogue.build("curves", {"name": name, "warmup_frac": warmup_frac})
+        catalogue.build("curves", name, warmup_frac)
 
 
 def test_linear_by_hand() -> None:

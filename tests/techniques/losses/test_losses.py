@@ -457,13 +457,13 @@ def test_simcse_reads_each_text_twice_with_other_dropout(tables: Tables) -> None
 @pytest.mark.parametrize(
     ("loss", "how", "message"),
     [
-        (Mnr, {"scale": 0.0}, "scale: expected"),
-        (Simcse, {"temperature": -1.0}, "temperature: expected"),
+        ("mnr", {"scale": 0.0}, "scale: expected"),
+        ("simcse", {"temperature": -1.0}, "temperature: expected"),
     ],
 )
-def test_a_scale_is_above_0(loss: Any, how: dict[str, float], message: str) -> None:
+def test_a_scale_is_above_0(loss: str, how: dict[str, float], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        loss(LABELS["unlabelled"], **how)
+        catalogue.build("losses", {"name": loss, **how}, LABELS["unlabelled"])
 
 
 def test_cross_entropy_by_hand() -> None:

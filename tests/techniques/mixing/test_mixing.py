@@ -183,6 +183,6 @@ def test_round_robin_and_sum_are_over_with_the_longest_task() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(RecipeError, match="temperature: expected a number above 0, got 0"):
-        Temperature(temperature=0.0)
-    with pytest.raises(RecipeError, match=r"fall: expected a number from 0 to 1, got 1\.5"):
-        Annealed(fall=1.5)
+        catalogue.build("mixing", {"name": "temperature", "temperature": 0.0})
+    with pytest.raises(RecipeError, match=r"fall: expected a number of at .* most 1, got 1\.5"):
+        catalogue.build("mixing", {"name": "annealed", "fall": 1.5})

@@ -443,8 +443,8 @@ def test_heads_have_to_divide_the_width() -> None:
         RecipeError, match=f"n_heads: expected a divisor of the encoder's width {WIDTH}, got 7"
     ):
         SiameseAttend(n_heads=7).attend(Mean(load.Shape(WIDTH, 2, 3)), WIDTH)
-    with pytest.raises(RecipeError, match="n_heads: expected a number of at least 1"):
-        SiameseAttend(n_heads=0)
+    with pytest.raises(RecipeError, match="n_heads: expected a whole number of at least 1"):
+        catalogue.build("pairs", {"name": "siamese_attend", "n_heads": 0})
 
 
 def test_there_are_three_ways() -> None:

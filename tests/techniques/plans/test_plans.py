@@ -66,11 +66,6 @@ def test_fine_tune_alone_is_the_protocol_of_the_field() -> None:
     assert phase.curve.warmup_frac == 0.1
 
 
-def test_a_curves_own_setting_wins_over_the_plans() -> None:
-    (phase,) = fine_tune(("rte",), curve={"name": "linear", "warmup_frac": 0.5}, warmup_frac=0.1)
-    assert phase.curve.warmup_frac == 0.5
-
-
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(RecipeError, match="warmup_frac"):
         fine_tune(("rte",), warmup_frac=1.0)

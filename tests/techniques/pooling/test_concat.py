@@ -67,7 +67,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         f"{where}[1]: no pooling called 'mha_max'",
         f"{where}[2]: pooling 'max_cls': expected k from 1 to 5, the layers of this encoder, got 6",
         f"{where}[3]: expected the name of a pooling, or {{name: …, setting: …}}, got {{'k': 2}}.",
-        f"{where}[4]: pooling 'concat': of[0]: pooling 'mha' has no setting 'heads'",
+        f"{where}[4]: of.0.heads: pooling 'mha' has no setting 'heads'",
     ]
     for nothing in ((), "cls"):
         with pytest.raises(RecipeError, match=r"^pooling 'concat': expected a list of poolings"):
@@ -85,7 +85,7 @@ def test_a_recipe_checks_the_parts_where_it_knows_the_line(
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipe.yaml", [])
     assert [problem.split(". ")[0] for problem in caught.value.lines] == [
-        "recipe.yaml:6 pooling.of.k: expected a whole number, got 'three'.",
+        "recipe.yaml:6 pooling.of.k: expected a whole number of at least 1, got 'three'.",
         "recipe.yaml:7 pooling.of: no pooling called 'mha_max'",
         "recipe.yaml:8 pooling.of: no name beside the settings",
         "recipe.yaml:9 pooling.of: expected the name of a pooling, or {name: …, setting: …}, got 3",

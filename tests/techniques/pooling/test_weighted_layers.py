@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from encore import catalogue
 from encore.encoder.encoder import Shape
 from encore.errors import RecipeError
 from encore.techniques.pooling.cls import Cls
@@ -61,8 +62,8 @@ def test_all_weight_on_the_last_layer_is_that_layer(at_random) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(
         RecipeError,
-        match=r"^pooling 'weighted_layers': expected then to be mean or cls, got 'max'\.",
+        match=r"^then: expected one of mean, cls, got 'max'\.",
     ):
-        WeightedLayers(SHAPE, then="max")
+        catalogue.build("pooling", {"name": "weighted_layers", "then": "max"}, SHAPE)
     with pytest.raises(RecipeError, match="pooling 'weighted_layers': expected k from 1 to 5"):
         WeightedLayers(SHAPE, k=6)
