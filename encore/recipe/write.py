@@ -12,7 +12,7 @@ from encore.recipe.located_yaml import write_yaml
 from encore.recipe.schema import PLAN_KEYS, TECHNIQUE_KINDS, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique, Term
 
-__all__ = ["anchored", "resolved", "to_yaml"]
+__all__ = ["anchored", "changed", "resolved", "to_yaml"]
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -58,6 +58,40 @@ def _resolved(value: Any, kind: str = "") -> Any:
     if isinstance(value, (list, tuple)):
         return [_resolved(item) for item in value]
     return value
+
+
+def changed(value: BaseModel) -> dict[str, Any]:
+    """A recipe, or a section of one, as plain data without the settings that equal their defaults,
+    those of techniques too (which imports their files). Tasks are in it whatever they set.
+    """
+    found: dict[str, Any] = {}
+    for key, field in type(value).model_fields.items():
+        setting = getattr(value, key)
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if key == "tasks":
+            found[key] = {name: changed(task) for name, task in setting.items()}
+        elif isinstance(setting, BaseModel):
+            found |= {key: inner} if (inner := changed(setting)) else {}
+        elif isinstance(setting, Technique):
+            spec, kind = catalogue.specify(TECHNIQUE_KINDS[key], setting), TECHNIQUE_KINDS[key]
+            if default is None or spec != catalogue.specify(kind, default):
+                found[key] = spec.changed
+        elif isinstance(value, PlanRecipe) and key == "settings":
+            own = catalogue.specify("plans", {"name": value.name, **setting}).changed
+            found |= {name: entry for name, entry in own.items() if name not in PLAN_KEYS}
+        elif setting != default:
+            found[key] = _changed_terms(setting) if key == "losses" else _resolved(setting)
+    return found
+
+
+def _changed_terms(terms: Mapping[str, Term]) -> dict[str, Any]:
+    return {
+        name: {
+            **(catalogue.specify("losses", term.loss).changed if term.loss is not None else {}),
+            **({"weight": term.weight} if term.weight != Term().weight else {}),
+        }
+        for name, term in terms.items()
+    }
 
 
 def to_yaml(recipe: Recipe, *, short: bool = False) -> str:

@@ -1,7 +1,7 @@
 """A run is a folder named by the hash of what determines it. The same recipe again resumes it, or
 finds it complete.
 
-recipe.yaml, resolved.json       the recipe with every default, and what the name is a hash of
+recipe.yaml, resolved.json       the recipe with every default, and the run's specification
 environment.json, cost.json      machine and versions; seconds, tokens per second, memory (no part
 of the results) data.json                        files, digests, rows, label counts, notes
 steps.jsonl, metrics.jsonl       every step; every epoch predictions/TASK/SPLIT-EPOCH.parquet
@@ -98,7 +98,7 @@ def _train(
     recipe = prepared.recipe
     started = time.monotonic()
     files.write(folder / "recipe.yaml", to_yaml(anchored(recipe)).encode())
-    files.write_json(folder / "resolved.json", prepared.identity)
+    files.write_json(folder / "resolved.json", prepared.spec.to_json())
     files.write_json(folder / "environment.json", describe_environment(prepared))
     files.write_json(
         folder / "data.json",

@@ -23,6 +23,7 @@ from encore.files import canonical
 from encore.model.assembly import TaskSpec, assemble, with_location
 from encore.model.feature_cache import cache_bytes, check_memory
 from encore.model.task_model import TaskModel
+from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, data_settings
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import steps_in
@@ -46,7 +47,7 @@ from encore.runs.compatibility import (
     shape_of,
 )
 from encore.runs.hardware import cores, precision_of
-from encore.runs.identity import RESULTS_VERSION, identity_of
+from encore.runs.identity import run_spec
 from encore.training.streams import class_weights, sampling_weights, tokenize_set
 
 __all__ = ["Cache", "Prepared", "build_models", "find_conflicts", "notes_about", "prepare"]
@@ -72,16 +73,19 @@ class Prepared:
     poolings: Mapping[str, Mapping[str, Any]]
     pairs: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
-    identity: Mapping[str, Any]
+    spec: RunSpec
     decided: tuple[str, ...] = ()  # settings that were chosen for these rows, to be announced
     untrained: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The run folder's name: the task's name for people, and a hash of all that determines the
-        run's bits.
-        """
-        return f"{'+'.join(self.data)}-{hashlib.sha256(canonical(self.identity)).hexdigest()[:10]}"
+        """The name of the run's folder."""
+        return self.spec.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the run's name is a hash of."""
+        return self.spec.identity
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -279,13 +283,14 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         )
         if all(phase.trainable == "heads" for phase in plan):
             untrained = tuple(name for name in streams if not _learns(models[name]))
-    identity = identity_of(recipe, data, source, poolings) | {
-        "tokeniser": tokenizer.digest,
-        "precision": precision,
-        "threads": threads,
-        "device": device,
-        "results_version": RESULTS_VERSION,
-    }
+    spec = run_spec(
+        recipe.model_copy(update={"precision": precision, "threads": threads}),
+        data,
+        poolings,
+        encoder=source.digest,
+        tokenizer=tokenizer.digest,
+        device=device,
+    )
     return Prepared(
         recipe,
         data,
@@ -299,7 +304,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         poolings,
         pairs,
         cut,
-        identity,
+        spec,
         untrained=untrained,
     )
 
