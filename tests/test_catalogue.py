@@ -5,10 +5,13 @@ that the catalogue makes.
 from __future__ import annotations
 
 import inspect
+import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,6 +148,77 @@ def test_the_real_catalogue_has_the_kinds_and_techniques_of_the_first_issue() ->
         ("metrics", "accuracy"),
         ("metrics", "pearson"),
     }
+
+
+def test_a_specification_holds_every_setting_and_cannot_be_changed() -> None:
+    spec = catalogue.specify("heads", {"name": "linear", "dropout": 0})
+    assert (spec.kind, spec.name) == ("heads", "linear")
+    assert dict(spec) == {"name": "linear", "dropout": 0.0, "one_logit": False}
+    assert isinstance(spec["dropout"], float)
+    assert spec.changed == {"name": "linear", "dropout": 0.0}
+    with pytest.raises(TypeError):
+        spec.settings["dropout"] = 0.5  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        spec.name = "other"  # type: ignore[misc]
+    assert catalogue.specify("heads", spec) is spec
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_specifications_are_equal_where_every_setting_is() -> None:
+    short, long, other = (
+        catalogue.specify("pooling", {"name": "concat", "of": of})
+        for of in (
+            ["cls", "max_cls"],
+            [{"name": "cls"}, {"name": "max_cls", "k": 3}],
+            ["cls", {"name": "max_cls", "k": 2}],
+        )
+    )
+    assert (short, hash(short)) == (long, hash(long))
+    assert short != other
+    assert short.to_json() == {"name": "concat", "of": ["cls", {"name": "max_cls", "k": 3}]}
+    assert short.changed == {"name": "concat", "of": ["cls", "max_cls"]}
+
+
+def test_a_curve_of_a_plan_is_a_curve() -> None:
+    plan = catalogue.specify("plans", {"name": "fine_tune", "curve": "constant"})
+    assert (plan["curve"].kind, plan["curve"].name) == ("curves", "constant")
+    with pytest.raises(RecipeError, match="curve: no curve called 'mean'"):
+        catalogue.specify("plans", {"name": "fine_tune", "curve": "mean"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice", "line"),
+    [
+        (
+            "heads",
+            {"name": "linear", "dropout": 1.0},
+            "dropout: expected a number of at least 0 and below 1, got 1.0.",
+        ),
+        ("heads", {"name": "linear", "dropout": "0.1"}, "dropout: expected a number of at least"),
+        ("losses", {"name": "mnr", "scale": 0}, "scale: expected a number above 0, got 0."),
+        (
+            "pooling",
+            {"name": "concat", "of": ["cls", {"name": "max_cls", "k": 0}]},
+            "of.1.k: expected a whole number of at least 1, got 0.",
+        ),
+        ("heads", 5, "expected the name of a head, or {name: …, setting: …}, got 5."),
+        ("heads", {"dropout": 0.1}, "no name beside the settings."),
+    ],
+)
+def test_settings_are_checked_against_the_constructor(kind: str, choice: Any, line: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        catalogue.specify(kind, choice)
+    (problem,) = caught.value.lines
+    assert problem.startswith(line)
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_the_json_of_a_bare_name_is_its_whole_specification(kind: str, name: str) -> None:
+    spec = catalogue.specify(kind, name)
+    written = json.loads(json.dumps(spec.to_json()))
+    assert list(written) == ["name", *catalogue.settings(kind, name)]
+    assert catalogue.specify(kind, written) == spec
+    assert spec.changed == {"name": name}
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
