@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from encore import catalogue
 from encore.errors import Problem, RecipeError, did_you_mean, format_given
+from encore.recipe.expectations import unknown_expectation
 from encore.recipe.fields import unsafe_name_problems
 from encore.recipe.messages import EXAMPLES, suggest
 from encore.recipe.overrides import DATA_FILE, Change, with_value
@@ -55,7 +56,49 @@ def complete_document(document: Value, changes: Sequence[Change], problems: list
         top["plan"] = _plan(top["plan"], problems)
     if "expect" in top and top["expect"].data is None:
         del top["expect"]
+    if "expect" in top and isinstance(top["expect"].data, dict) and NO_TASK not in tasks:
+        top["expect"] = _expected(top["expect"], tasks, studied.get("each"), problems)
     return _top(top, document)
+
+
+def _expected(
+    expect: Value, tasks: dict[str, Value], each: Value | None, problems: list[Problem]
+) -> Value:
+    """The expectations of this recipe: without those of tasks that only other studies of the
+    comparison have. `problems` takes keys that name no task, metric or dev set.
+    """
+    from encore.data.named import task_names
+
+    known = dict.fromkeys((*tasks, *task_names()))
+    elsewhere = [name for name in _tasks_of_studies(each) if name not in known]
+    own: dict[str, Value] = {}
+    for key, value in expect.data.items():
+        task = key.partition(".")[0]
+        if task not in elsewhere:
+            own[key] = value
+        if not isinstance(value.data, dict):  # that one is refused as what is no number
+            dev_sets = _dev_sets(tasks[task]) if task in tasks else None
+            found = unknown_expectation(key, (*known, *elsewhere), dev_sets)
+            problems += [value.problem(found)] if found is not None else []
+    return replace(expect, data=own)
+
+
+def _dev_sets(task: Value) -> list[str] | None:
+    """The names of a task's dev sets; None where the task is a named one, or says nothing."""
+    data = task.data.get("data", Value({})).data if isinstance(task.data, dict) else None
+    dev = data["dev"].data if isinstance(data, dict) and "dev" in data else None
+    return list(dev) if isinstance(dev, dict) else None
+
+
+def _tasks_of_studies(each: Value | None) -> list[str]:
+    """The tasks that `each: {task: […]}` or `each: {tasks: […]}` names."""
+    listed = each.data if each is not None and isinstance(each.data, dict) else {}
+    items = [item for key in ("task", "tasks") if key in listed for item in listed[key].data or ()]
+    names: list[str] = []
+    for item in items:
+        data = item.data if isinstance(item, Value) else None
+        names += [data] if isinstance(data, str) else list(data) if isinstance(data, dict) else []
+    return names
 
 
 def _no_mapping(document: Value) -> Problem:

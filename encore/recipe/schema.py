@@ -168,7 +168,9 @@ class TaskRecipe(_Section):
         None  # the first decides; None: the task's own
     )
     max_length: Annotated[int, Field(ge=8)] = 128  # tokens per row, special ones included
-    truncation: Literal["head", "tail", "head_tail"] = "head"
+    # Of a longer text these tokens stay: the first, the last, 128 of 510 from the front and the
+    # rest from the end (Sun et al. 2019), or half of each.
+    truncation: Literal["head", "tail", "head_tail", "half_half"] = "head"
     class_weights: Annotated[
         Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.parse_class_weights)
     ] = None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +21,7 @@ import encore.techniques.heads
 import encore.techniques.plans
 from encore import catalogue
 from encore.errors import RecipeError
+from encore.experiments.variants import load_study
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.messages import SYNONYMS
 from encore.recipe.schema import DataRecipe, PlanRecipe, Recipe, TaskRecipe
@@ -364,6 +365,38 @@ def test_normalisations_are_those_of_the_named_tasks() -> None:
     )
 
 
+def test_every_way_to_cut_that_the_tokenizer_has_can_be_asked_for() -> None:
+    from encore.data.token_store import Truncation
+
+    for how in get_args(Truncation):
+        assert recipe_from({"task": "rte", "truncation": how}).tasks["rte"].truncation == how
+    assert problems_of(lambda: recipe_from({"task": "rte", "truncation": "middle"})) == (
+        f"truncation: expected one of {', '.join(get_args(Truncation))}, got 'middle'. Did you "
+        f"mean 'head_tail'?",
+    )
+
+
+def test_the_averages_that_can_be_expected_are_those_of_comparisons() -> None:
+    from encore.experiments import results
+    from encore.recipe.expectations import AVERAGES
+
+    assert set(results._AVERAGES) == set(AVERAGES)
+
+
+def test_what_other_studies_report_may_be_expected(write: Callable[[str], str]) -> None:
+    text = (
+        "each: {tasks: [{a: {data: {train: a.csv}}}, {b: {data: {train: b.csv, dev: {x: x.csv}}}}]}"
+        "\nexpect: {a.f1: 0.5, b.x.f1: 0.6}\n"
+    )
+    path = write(text)
+    (a, b) = (study.recipe for study in load_study(path, ["seeds=[1]"]).cells)
+    assert (a.expect, b.expect) == ({"a.f1": 0.5}, {"b.x.f1": 0.6})
+    path = write(text.replace("b.x.f1", "b.y.f1"))
+    assert problems_of(lambda: load_study(path, ["seeds=[1]"])) == (
+        "recipe.yaml:2 expect.b.y.f1: task 'b' has no dev set called 'y'. Known: x.",
+    )
+
+
 def test_a_recipe_is_frozen_and_can_be_copied_and_sent_to_another_process() -> None:
     recipe = recipe_from(
         {
@@ -704,12 +737,12 @@ def test_recipes_that_mean_the_same_resolve_to_the_same_text() -> None:
             "plan": {"lr": 1, "weight_decay": 0},
             "head": {"dropout": 0},
             "class_weights": {"a": 1, "b": 2},
-            "expect": {"y": 1, "x": 2},
+            "expect": {"rte.f1": 1, "rte.accuracy": 2},
         }
     )
     two = recipe_from(
         {
-            "expect": {"x": 2.0, "y": 1.0},
+            "expect": {"rte.accuracy": 2.0, "rte.f1": 1.0},
             "class_weights": {"b": 2.0, "a": 1.0},
             "plan": {"weight_decay": 0.0, "lr": 1.0},
             "tasks": {"rte": {"head": {"name": "linear", "dropout": 0.0}}},
@@ -857,7 +890,7 @@ task_settings = optional(
     metrics=st.lists(st.sampled_from(CATALOGUE["metrics"]), min_size=1, unique=True)
     | st.just("f1"),
     max_length=st.integers(8, 512),
-    truncation=st.sampled_from(["head", "tail", "head_tail"]),
+    truncation=st.sampled_from(["head", "tail", "head_tail", "half_half"]),
     sampling=st.sampled_from([None, "balanced"]),
     class_weights=st.sampled_from([None, "balanced"]),
     pair=st.sampled_from([None, "siamese", {"name": "cross", "order": "random"}]),
@@ -867,7 +900,13 @@ recipes = st.tuples(
     optional(
         source=texts,
         claim=texts,
-        expect=st.dictionaries(texts, st.floats(-1, 1) | st.integers(0, 3), max_size=3),
+        expect=st.dictionaries(
+            st.sampled_from(
+                ["rte.f1", "rte.accuracy.sd", "mnli.dev_matched.mcc.max", "glue.tasks"]
+            ),
+            st.floats(-1, 1) | st.integers(0, 3),
+            max_size=3,
+        ),
         encoder=texts,
         threads=counts,
         precision=st.sampled_from(["auto", "fp32", "bf16"]),
