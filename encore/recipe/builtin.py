@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError
 
 __all__ = [
     "file_of",
@@ -31,12 +31,12 @@ _CHECKOUT = _HERE.parents[1] / "recipes"
 
 
 def recipes_folder() -> Path:
-    """Where the recipes lie."""
+    """The folder of the recipes."""
     return installed if (installed := _HERE / "builtin_recipes").is_dir() else _CHECKOUT
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Sorted; nothing is read."""
+    """The names, sorted; no recipe is read."""
     return tuple(
         sorted(
             file.relative_to(recipes_folder()).with_suffix("").as_posix()
@@ -46,11 +46,12 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_path(name: str) -> Path:
+    """The file of a recipe that comes with Encore."""
     return recipes_folder() / f"{name}.yaml"
 
 
 def verified_results() -> dict[str, list[dict[str, Any]]]:
-    """Recipe → the records of its complete comparisons, which docs/results.py wrote; the newest
+    """The records of each recipe's complete comparisons, which docs/results.py writes; the newest
     last.
     """
     file = recipes_folder() / "verified.json"
@@ -58,7 +59,7 @@ def verified_results() -> dict[str, list[dict[str, Any]]]:
 
 
 def is_file(given: str | Path) -> bool:
-    """Whether this names a recipe file, and no recipe by its name."""
+    """True for the path of a recipe file, False for a recipe's name."""
     return Path(given).suffix.lower() in _ENDINGS
 
 
@@ -66,40 +67,35 @@ def file_of(given: str | Path) -> Path:
     """The recipe file that `given` means: a path as it is, or the name of one that comes with
     Encore.
 
-    Raises RecipeError in one line: no such name, a file that there is not but as one of Encore's
-    own, a name that a file of this folder has too.
+    Raises RecipeError in one line: no such name, a missing file that is one of Encore's own, a name
+    that a different file of this folder has too.
     """
+
+    def stop(message: str = "", remedy: str = "", *, expected: str = "", got: str = "") -> Problem:
+        return Problem(where=str(given), message=message, expected=expected, got=got, remedy=remedy)
+
     if is_file(given):
         name = Path(given).with_suffix("").as_posix().removeprefix("recipes/")
         if not Path(given).exists() and name in recipe_names():
-            raise RecipeError(
-                f"{given}: no such file here. The recipe that comes with Encore is named "
-                f"without a path or an ending: {name}"
+            remedy = (
+                f"The recipe that comes with Encore is named without a path or an ending: {name}"
             )
+            raise RecipeError(stop("no such file here.", remedy))
         return Path(given)
     name = str(given)
     local = [file for ending in _ENDINGS if (file := Path(f"{name}{ending}")).is_file()]
     if name not in recipe_names():
         if Path(name).suffix.lower() in _TABLES:
-            raise RecipeError(
-                f"{name}: expected a recipe (.yaml), got a table. `encore train {name}` trains "
-                f"on it; in a recipe it is data.train."
-            )
-        near = difflib.get_close_matches(
-            name,
-            [str(file) for file in Path().iterdir() if is_file(file)] + list(recipe_names()),
-            n=1,
-            cutoff=0.6,
-        )
+            remedy = f"`encore train {name}` trains on it; in a recipe it is data.train."
+            raise RecipeError(stop(remedy=remedy, expected="a recipe (.yaml)", got="a table"))
+        here = [str(file) for file in Path().iterdir() if is_file(file)]
+        near = difflib.get_close_matches(name, [*here, *recipe_names()], n=1, cutoff=0.6)
         guess = f"Did you mean '{local[0] if local else near[0]}'? " if local or near else ""
-        raise RecipeError(
-            f"{name}: no recipe of this name. {guess}Name a .yaml file, or one that `encore ls "
-            f"recipes` lists."
-        )
+        remedy = f"{guess}Name a .yaml file, or one that `encore ls recipes` lists."
+        raise RecipeError(stop("no recipe of this name.", remedy))
     for file in local:
         if file.read_bytes() != recipe_path(name).read_bytes():
-            both = "a recipe that comes with Encore, and a file here that says something else"
-            raise RecipeError(
-                f"{name}: {both}. Write {file} for yours, {recipe_path(name)} for Encore's."
-            )
+            message = "a recipe that comes with Encore, and a different file here."
+            remedy = f"Write {file} for yours, {recipe_path(name)} for Encore's."
+            raise RecipeError(stop(message, remedy))
     return recipe_path(name)

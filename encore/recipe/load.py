@@ -1,8 +1,8 @@
-"""Strict YAML ⇄ Recipe: what to train, on what, and how.
+"""Reads recipes: strict YAML, or a mapping, with overrides on top.
 
 The same words are YAML keys, constructor parameters and overrides on the command line: `plan: {lr:
-3e-5}` and `plan.lr=3e-5` are one setting. Everything that can be wrong with a recipe is said before
-a model is loaded, all at once, with file, line, what was expected, and what to write instead.
+3e-5}` and `plan.lr=3e-5` are one setting. All problems of a recipe are reported together before a
+model is loaded, each with file, line, what was expected, and what to write instead.
 
 A task setting written at the top (`pooling: mean`) holds for every task that does not set its own,
 and is gone from the Recipe: `tasks` is complete. On the command line (`pooling=mean`) it holds for
@@ -100,40 +100,32 @@ def recipe_for_file(path: str | Path, overrides: Sequence[Override] = (), **data
 
 
 def file_text(path: Path) -> str:
-    """What a recipe file holds. Raises RecipeError where there is none, or no text."""
+    """The text of a recipe file. Raises RecipeError where there is none, or no text."""
+
+    def stop(message: str = "", remedy: str = "", line: int | None = None) -> RecipeError:
+        return RecipeError(Problem(where=str(path), line=line, message=message, remedy=remedy))
+
     if path.is_dir():
-        raise RecipeError(
-            f"{path}: expected a recipe file, got a folder. Name the .yaml file in it."
-        )
+        raise stop("expected a recipe file, got a folder.", "Name the .yaml file in it.")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise RecipeError(
-                f"{path}: no such folder as '{path.parent}'. Check the path."
-            ) from None
-        near = difflib.get_close_matches(
-            path.name,
-            sorted(
-                entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")
-            ),
-            n=1,
-            cutoff=0.5,
+            raise stop(f"no such folder as '{path.parent}'.", "Check the path.") from None
+        recipes = sorted(
+            entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")
         )
-        raise RecipeError(
-            f"{path}: no such file. "
-            + (f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path.")
-        ) from None
+        near = difflib.get_close_matches(path.name, recipes, n=1, cutoff=0.5)
+        remedy = f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path."
+        raise stop("no such file.", remedy) from None
     except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}).") from None
+        raise stop(f"cannot be read ({error.strerror}).") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise RecipeError(
-            f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x}). Save the file "
-            f"as UTF-8."
-        ) from None
+        message = f"not UTF-8 text (byte 0x{content[error.start]:02x})."
+        raise stop(message, "Save the file as UTF-8.", line) from None
 
 
 def _checked(

@@ -1,9 +1,14 @@
-"""YAML 1.2 in which every value knows where it was written, so that every complaint can name a file
+"""Reads YAML 1.2 into values that know where they were written, so that every problem names a file
 and a line.
 
-PyYAML splits the text; what a plain word means is decided here by the core schema of YAML 1.2:
-`2e-5` is a number, `no` and `on` are text, a key given twice is an error. Anchors, aliases and
-foreign tags are refused: a recipe stands alone.
+PyYAML splits the text; the core schema of YAML 1.2 gives plain words their meaning here: `2e-5` is
+a number, `no` and `on` are text, a key given twice is an error. Anchors, aliases and foreign tags
+are refused: a recipe refers to nothing outside itself.
+
+ruamel.yaml 0.19 was tried in its place. It gives lines, too, but reads 6 of the 38 words of the
+tests otherwise (1_000, dates, 0b11, !!str), stops at the first repeated key, forgets how a number
+was written (a label 01 is 1), and leaves anchors, tags, infinite numbers and depth to be refused by
+hand, at up to three times the time.
 """
 
 from __future__ import annotations
@@ -111,11 +116,12 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # its marks are of two classes
+        event: Any = self.peek_event()
+        mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise _Refused(None, None, f"aliases (*{event.anchor})", event.start_mark)
+            raise _Refused(None, None, f"aliases (*{event.anchor})", mark)
         if getattr(event, "anchor", None) is not None:
-            raise _Refused(None, None, f"anchors (&{event.anchor})", event.start_mark)
+            raise _Refused(None, None, f"anchors (&{event.anchor})", mark)
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise RecursionError

@@ -1,5 +1,5 @@
-"""What people mean who come from elsewhere, and what to write instead of a value that does not
-fit.
+"""Suggestions: our names of settings that other libraries name otherwise, and what to write instead
+of a value that does not fit.
 """
 
 from __future__ import annotations

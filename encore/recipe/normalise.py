@@ -161,8 +161,8 @@ NO_TASK = (
 def _tasks(
     top: dict[str, Value], document: Value, each: Value | None, problems: list[Problem]
 ) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Takes `task`, `tasks` and the shared task settings out of `top`: each task's own complete
-    mapping, and the shared settings. `each`: the recipe's.
+    """Take `task`, `tasks` and the shared task settings out of `top`; return each task's complete
+    mapping, and the shared settings. each: the recipe's.
     """
     shared = {key: top.pop(key) for key in TASK_KEYS if key in top}
     own = _named_tasks(top.pop("task", None), top.pop("tasks", None), document, each, problems)
@@ -232,7 +232,7 @@ def _task_settings(name: str, value: Value, problems: list[Problem]) -> dict[str
 
 
 def _borrows(task: Value) -> bool:
-    """Whether the task has the head of another."""
+    """True for a task that has the head of another."""
     return (
         isinstance(task.data, dict)
         and "same_as" in task.data

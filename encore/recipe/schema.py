@@ -228,8 +228,8 @@ class PlanRecipe(_Section):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the plan's constructor wants: `catalogue.build("plans", recipe.plan.spec, tasks)`. A
-        curve without settings is its bare name.
+        """The plan as `catalogue.build("plans", recipe.plan.spec, tasks)` takes it: its name, the
+        common settings that it has, and its own. A curve without settings is its bare name.
         """
         curve = dict(self.curve) if self.curve.settings else self.curve.name
         common = {

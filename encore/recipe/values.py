@@ -140,8 +140,8 @@ def _word(key: Any) -> str | None:
 
 
 def is_text(text: str) -> bool:
-    """Whether UTF-8 can hold it: what Python read from a broken command line or file name may
-    contain lone surrogates.
+    """True for text that UTF-8 can hold: what Python reads from a broken command line or file name
+    may contain lone surrogates.
     """
     try:
         text.encode()

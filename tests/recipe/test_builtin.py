@@ -104,8 +104,8 @@ def test_by_its_name_and_by_its_path() -> None:
         ("mime.yaml", "mime.yaml: no such file. Did you mean 'mine.yaml'?"),
         (
             "maxpoolbert_norm",
-            "maxpoolbert_norm: a recipe that comes with Encore, and a file here that says "
-            "something else. Write maxpoolbert_norm.yaml for",
+            "maxpoolbert_norm: a recipe that comes with Encore, and a different file here. "
+            "Write maxpoolbert_norm.yaml for",
         ),
     ],
 )
