@@ -39,7 +39,7 @@ ROWS, DEV_ROWS = 8544, 1101
 def ours(rows: int, epochs: int) -> tuple[float, list[float]]:
     """(seconds, accuracy of each seed)."""
     sst5.use_threads(1)
-    from encore.experiments import comparison
+    from encore.experiments import comparison, preparation
     from encore.experiments.variants import study_from
 
     recipe = {
@@ -55,7 +55,7 @@ def ours(rows: int, epochs: int) -> tuple[float, list[float]]:
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
         outcome = comparison.run_comparison(
-            comparison.prepare_comparison(study_from(recipe)), Path(scratch)
+            preparation.prepare_comparison(study_from(recipe)), Path(scratch)
         )
         seconds = time.perf_counter() - begun
     if outcome.failed:

@@ -507,6 +507,7 @@ def comparison(found: dict[str, Any]) -> str:
     """A finished `encore compare`: its tables as they stand in the terminal, with what was to be
     reached beside them.
     """
+    from encore.evaluation.comparison_record import ComparisonRecord
     from encore.tables.comparison import comparison_tables
 
     results = found["results"]
@@ -516,7 +517,7 @@ def comparison(found: dict[str, Any]) -> str:
     )
     if results["name"] in ABOUT:
         text += f"\n{ABOUT[results['name']]}\n"
-    for each in comparison_tables(results):
+    for each in comparison_tables(ComparisonRecord.from_json(results)):
         text += f"\n### {each.title}\n\n" if each.title else "\n"
         text += table(list(each.columns), [list(row) for row in each.rows]) if each.columns else ""
         text += "".join(f"\n* {note}" for note in each.notes) + "\n"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from encore.data import named
 from encore.errors import Problem, RecipeError
 from encore.experiments import comparison
-from encore.experiments.comparison import ComparisonResult, prepare_comparison
+from encore.experiments.comparison import ComparisonResult
+from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_space import Search, load_search, search_from
 from encore.experiments.variants import Study, load_study, study_from
 from encore.recipe import builtin
@@ -323,9 +324,9 @@ def tune(
     DataError, TrainingError where no trial could be completed.
     """
     # Optuna and its database take a second, which `fit` need not wait for.
-    from encore.experiments import search
+    from encore.experiments import search, search_preparation
 
-    resolved = search.prepare_search(
+    resolved = search_preparation.prepare_search(
         search_of(what, (*_typed(settings), *overrides), trials=n),
         sampler=sampler,
         pruner=pruner,

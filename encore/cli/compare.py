@@ -1,15 +1,19 @@
-"""What `encore compare` does, from the recipe file to the tables and the exit code."""
+"""`encore compare`, from the recipe file to the tables and the exit code."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encore.errors import SOME_FAILED, printable
 from encore.tables.formatting import format_duration
+
+if TYPE_CHECKING:
+    from encore.experiments.comparison import ComparisonResult
+    from encore.experiments.preparation import PreparedCell, PreparedComparison
 
 __all__ = ["compare_command"]
 
@@ -30,9 +34,8 @@ def compare_command(
 ) -> int:
     """Returns the exit code."""
     from encore.api import study_of
-    from encore.experiments.comparison import prepare_comparison, run_comparison
-    from encore.tables.comparison import comparison_tables
-    from encore.tables.listing import show_all
+    from encore.experiments.comparison import run_comparison
+    from encore.experiments.preparation import prepare_comparison
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     plan = prepare_comparison(study_of(recipe, overrides, only=names, curve=curve, race=race))
@@ -42,58 +45,63 @@ def compare_command(
         _dry_run(plan, runs, processes, json_=json_)
         return 0
     tell = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
-    outcome = run_comparison(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
-    for line in outcome.failed:
+    result = run_comparison(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
+    for line in result.failed:
         print(line, file=sys.stderr)
     if json_:
-        told = {
-            "comparison": str(outcome.folder),
-            **outcome.results,
-            "failed": list(outcome.failed),
-            "seconds": outcome.seconds,
+        found = {
+            "comparison": str(result.folder),
+            **result.to_json(),
+            "failed": list(result.failed),
+            "seconds": result.seconds,
         }
         print(
             json.dumps(
-                told | ({"saved": outcome.saved} if outcome.saved else {}), ensure_ascii=False
+                found | ({"saved": result.saved} if result.saved else {}), ensure_ascii=False
             )
         )
     else:
-        show_all(comparison_tables(outcome.results))
-        if outcome.saved is not None:
-            print(_saved(outcome.saved))
-        reused = (
-            f", {outcome.n_reused} of {outcome.n_runs} runs were there already"
-            if outcome.n_reused
-            else ""
-        )
+        _print_result(result)
+    if result.failed and not quiet:
         print(
-            f"comparison: {outcome.folder} ({format_duration(outcome.seconds)}{reused}); "
-            f"table.csv, table.tex and results.json are in it"
-        )
-    if outcome.failed and not quiet:
-        print(
-            f"{len(outcome.failed)} of {outcome.n_runs} runs failed; the others are in the "
+            f"{len(result.failed)} of {result.n_runs} runs failed; the others are in the "
             f"table. The same command tries them again.",
             file=sys.stderr,
         )
-    return SOME_FAILED if outcome.failed else 0
+    return SOME_FAILED if result.failed else 0
 
 
-def _announced(plan: Any, runs: Path) -> list[str]:
-    """What was decided, and what of it there is already."""
+def _print_result(result: ComparisonResult) -> None:
+    from encore.tables.comparison import comparison_tables
+    from encore.tables.listing import show_all
+
+    show_all(comparison_tables(result.record))
+    if result.saved is not None:
+        print(_saved(result.saved))
+    reused = (
+        f", {result.n_reused} of {result.n_runs} runs were there already" if result.n_reused else ""
+    )
+    print(
+        f"comparison: {result.folder} ({format_duration(result.seconds)}{reused}); "
+        f"table.csv, table.tex and results.json are in it"
+    )
+
+
+def _announced(plan: PreparedComparison, runs: Path) -> list[str]:
+    """Lines on the decisions made for the user, and on runs that are complete already."""
     study, distinct = plan.study, plan.distinct
     lines = list(study.notes)
     lines += dict.fromkeys(
-        f"{cell.study}: {one.about(task, note)}"
-        for cell, one in zip(study.cells, plan.prepared, strict=True)
-        if one is not None and cell.variant == study.reference
-        for task, data in one.data.items()
+        f"{each.cell.study}: {each.run.about(task, note)}"
+        for each in plan.cells
+        if each.run is not None and each.cell.variant == study.reference
+        for task, data in each.run.data.items()
         for note in data.notes
     )
     lines += dict.fromkeys(
-        f"{cell.study}, {cell.variant}: not applicable: {why}"
-        for cell, why in zip(study.cells, plan.why, strict=True)
-        if why
+        f"{each.cell.study}, {each.cell.variant}: not applicable: {each.why}"
+        for each in plan.cells
+        if each.why
     )
     n_there = sum((runs / name / "manifest.json").exists() for name in distinct)
     counts = (
@@ -109,18 +117,14 @@ def _announced(plan: Any, runs: Path) -> list[str]:
     return lines + ([_race(plan)] if study.race else [])
 
 
-def _race(plan: Any) -> str:
-    """What the race is about to do."""
+def _race(plan: PreparedComparison) -> str:
+    """A line on the race that is about to start."""
     from encore.experiments.race import n_runs
 
     study, race = plan.study, plan.study.race
     fields = [
-        {
-            cell.variant
-            for cell, one in zip(study.screening, plan.screening, strict=True)
-            if one is not None and cell.point == at
-        }
-        for at in study.points
+        {each.cell.variant for each in plan.screening_of(point) if each.run is not None}
+        for point in study.points
     ]
     expected = sum(n_runs(len(field), len(study.seeds), race) for field in fields)
     rounds = ", ".join(
@@ -134,7 +138,7 @@ def _race(plan: Any) -> str:
     )
 
 
-def _saved(saved: Any) -> str:
+def _saved(saved: Mapping[str, float]) -> str:
     spent, of_the_grid = (
         format_duration(saved["seconds"]),
         format_duration(saved["seconds_of_the_grid"]),
@@ -145,74 +149,69 @@ def _saved(saved: Any) -> str:
     )
 
 
-def _dry_run(plan: Any, runs: Path, processes: int | None, *, json_: bool) -> None:
-    """The runs and what they would cost; time is estimated once for runs that are alike but for
-    their seeds. With a race, all runs that it might make.
+def _dry_run(plan: PreparedComparison, runs: Path, processes: int | None, *, json_: bool) -> None:
+    """Print the runs and an estimate of their cost. With a race, all runs that it might make."""
+    from encore.runs.hardware import cores
+
+    total = _estimated_seconds(plan, runs)
+    wall = (total or 0.0) / (processes or cores())
+    race = plan.study.race
+    if json_:
+        found = {
+            "comparison": str(runs / plan.name),
+            "cells": [_entry(each) for each in plan.cells],
+            "runs": len(plan.distinct),
+            "estimated_seconds": wall,
+        }
+        screening = {"screening": [_entry(each) for each in plan.screening]} if race else {}
+        print(json.dumps(found | screening, ensure_ascii=False))
+        return
+    from encore.tables.listing import Listing
+
+    rows = [_line(each, " (screening)") for each in plan.screening]
+    rows += [_line(each) for each in plan.cells]
+    print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
+    at_most = "at most " if race else ""
+    cost = (
+        f"{at_most}about {format_duration(wall)} on this machine as busy as it is now "
+        f"(within a factor of two)"
+    )
+    print("nothing is left to compute" if total is None else cost)
+
+
+def _entry(each: PreparedCell) -> dict[str, Any]:
+    return {
+        "study": each.cell.study,
+        "variant": each.cell.variant,
+        "seed": each.cell.seed,
+        "run": each.run.name if each.run else None,
+    }
+
+
+def _line(each: PreparedCell, about: str = "") -> tuple[str, ...]:
+    run = each.run.name if each.run else "not applicable"
+    return (each.cell.study, f"{each.cell.variant}{about}", f"{each.cell.seed}", run)
+
+
+def _estimated_seconds(plan: PreparedComparison, runs: Path) -> float | None:
+    """Of all runs that are not complete, one after the other; None where all are. Measured once
+    for runs that are alike but for their seeds.
     """
     from encore.runs.cost import estimate_cost
-    from encore.runs.hardware import cores
 
     seconds: dict[Any, float] = {}
     total = 0.0
-    for name, one in {
-        **{one.name: one for one in plan.screening if one is not None},
-        **plan.distinct,
-    }.items():
-        alike = (
+    screening = {each.run.name: each.run for each in plan.screening if each.run is not None}
+    for name, one in (screening | plan.distinct).items():
+        if (runs / name / "manifest.json").exists():
+            continue
+        key = (
             one.source.digest,
             repr(one.recipe.plan),
             one.precision,
             *(len(stream.train.store.ids) for stream in one.streams.values()),
         )
-        if (runs / name / "manifest.json").exists():
-            continue
-        if alike not in seconds:
-            seconds[alike] = estimate_cost(one).seconds
-        total += seconds[alike]
-    study = plan.study
-    cells, screening = (
-        [
-            {
-                "study": cell.study,
-                "variant": cell.variant,
-                "seed": cell.seed,
-                "run": one.name if one else None,
-            }
-            for cell, one in zip(of, ready, strict=True)
-        ]
-        for of, ready in ((study.cells, plan.prepared), (study.screening, plan.screening))
-    )
-    wall = total / (processes or cores())
-    if json_:
-        told = {
-            "comparison": str(runs / plan.name),
-            "cells": cells,
-            "runs": len(plan.distinct),
-            "estimated_seconds": wall,
-        }
-        print(
-            json.dumps(told | ({"screening": screening} if study.race else {}), ensure_ascii=False)
-        )
-        return
-    from encore.tables.listing import Listing
-
-    rows = [
-        (cell["study"], cell["variant"], f"{cell['seed']}", cell["run"] or "not applicable")
-        for cell in cells
-    ]
-    rows[:0] = [
-        (
-            cell["study"],
-            f"{cell['variant']} (screening)",
-            f"{cell['seed']}",
-            cell["run"] or "not applicable",
-        )
-        for cell in screening
-    ]
-    print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
-    at_most = "at most " if study.race else ""
-    cost = (
-        f"{at_most}about {format_duration(wall)} on this machine as busy as it is now "
-        f"(within a factor of two)"
-    )
-    print(cost if seconds else "nothing is left to compute")
+        if key not in seconds:
+            seconds[key] = estimate_cost(one).seconds
+        total += seconds[key]
+    return total if seconds else None

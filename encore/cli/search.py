@@ -1,4 +1,4 @@
-"""What `encore tune` does, from the recipe file to the table and the exit code."""
+"""`encore tune`, from the recipe file to the table and the exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from encore.errors import SOME_FAILED, RecipeError, printable
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
-    from encore.experiments.search import PreparedSearch
+    import numpy as np
+
+    from encore.experiments.search_preparation import PreparedSearch
+    from encore.experiments.search_space import Parameter
+    from encore.runs.prepare import Prepared
 
 __all__ = ["tune_command"]
 
@@ -36,7 +40,8 @@ def tune_command(
 ) -> int:
     """Returns the exit code."""
     from encore import api
-    from encore.experiments.search import prepare_search, run_search
+    from encore.experiments.search import run_search
+    from encore.experiments.search_preparation import prepare_search
     from encore.tables.listing import show_all
     from encore.tables.search import search_tables
 
@@ -59,7 +64,7 @@ def tune_command(
             json.dumps(
                 {
                     "study": str(outcome.folder),
-                    **outcome.results,
+                    **outcome.to_json(),
                     "problems": list(outcome.failed),
                     "seconds": outcome.seconds,
                 },
@@ -67,9 +72,9 @@ def tune_command(
             )
         )
     else:
-        show_all(search_tables(outcome.results))
+        show_all(search_tables(outcome.record))
         there = (
-            f", {outcome.n_found} of {outcome.results['trials']['asked']} trials were there already"
+            f", {outcome.n_found} of {outcome.record.trials.requested} trials were there already"
             if outcome.n_found
             else ""
         )
@@ -82,7 +87,7 @@ def tune_command(
 
 
 def _announced(tuning: PreparedSearch, runs: Path) -> list[str]:
-    """What was decided, and what of it there is already."""
+    """Lines on the decisions made for the user, and on the search that is about to start."""
     search = tuning.search
     lines = [
         *search.notes,
@@ -108,60 +113,25 @@ def _announced(tuning: PreparedSearch, runs: Path) -> list[str]:
 
 
 def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_: bool) -> None:
-    """What would be searched and what it would cost: one trial is measured, and others, drawn at
-    random, are set against it by their tokens.
-    """
-    from encore import rng
-    from encore.runs.cost import estimate_cost
+    """Print the space of the search and an estimate of its cost."""
     from encore.runs.hardware import cores
-    from encore.runs.prepare import Cache, Prepared, prepare
+    from encore.tables.formatting import format_setting
+    from encore.tables.listing import Listing
 
-    search, drawn = tuning.search, rng.generator(tuning.search.seed, "estimate")
-
-    def value(one: Any) -> Any:
-        if one.kind == "choice":
-            return one.labels[drawn.integers(len(one.labels))]
-        if one.kind == "int":
-            return int(drawn.integers(int(one.low), int(one.high) + 1))
-        return float(drawn.uniform(one.low, one.high))
-
-    def tokens(one: Prepared) -> int:
-        return sum(phase.epochs for phase in one.plan) * sum(
-            int(stream.train.lengths.sum()) for stream in one.streams.values()
-        )
-
-    cache, sizes = Cache(dict(tuning.cache.found)), []
-    for _ in range(_DRAWN):
-        try:
-            sizes.append(
-                tokens(
-                    prepare(
-                        search.recipe({one.path: value(one) for one in search.parameters}), cache
-                    )
-                )
-            )
-        except RecipeError:  # values that do not go together
-            continue
-    per_token = estimate_cost(tuning.first).seconds / tokens(tuning.first)
-    seconds = per_token * sum(sizes) / max(1, len(sizes))
+    search = tuning.search
     n_runs = tuning.n_trials * search.seeds_per_trial + len(search.seeds)
-    wall = n_runs * seconds / (processes or cores())
+    wall = n_runs * _seconds_per_run(tuning) / (processes or cores())
     if json_:
-        said = {
+        found = {
             "study": str(runs / tuning.name),
             "search": {one.path: one.said for one in search.parameters},
             "trials": tuning.n_trials,
             "runs": n_runs,
+            "seeds": list(search.seeds),
+            "estimated_seconds": wall,
         }
-        print(
-            json.dumps(
-                said | {"seeds": list(search.seeds), "estimated_seconds": wall}, ensure_ascii=False
-            )
-        )
+        print(json.dumps(found, ensure_ascii=False))
         return
-    from encore.tables.formatting import format_setting
-    from encore.tables.listing import Listing
-
     rows = tuple(
         (one.path, one.kind, ", ".join(map(format_setting, one.labels or (one.low, one.high))))
         for one in search.parameters
@@ -171,3 +141,37 @@ def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_
         f"{n_runs} runs, {len(search.seeds)} of them with fresh seeds: about "
         f"{format_duration(wall)} on this machine as busy as it is now (within a factor of two)"
     )
+
+
+def _seconds_per_run(tuning: PreparedSearch) -> float:
+    """The mean over configurations drawn at random: one is measured, and the others are compared
+    with it by their tokens.
+    """
+    from encore import rng
+    from encore.runs.cost import estimate_cost
+    from encore.runs.prepare import Cache, prepare
+
+    search, generator = tuning.search, rng.generator(tuning.search.seed, "estimate")
+    cache, sizes = Cache(dict(tuning.cache.found)), []
+    for _ in range(_DRAWN):
+        values = {one.path: _drawn_value(one, generator) for one in search.parameters}
+        try:
+            sizes.append(_n_tokens(prepare(search.recipe(values), cache)))
+        except RecipeError:  # values that do not go together
+            continue
+    per_token = estimate_cost(tuning.first).seconds / _n_tokens(tuning.first)
+    return per_token * sum(sizes) / max(1, len(sizes))
+
+
+def _drawn_value(one: Parameter, generator: np.random.Generator) -> Any:
+    if one.kind == "choice":
+        return one.labels[generator.integers(len(one.labels))]
+    if one.kind == "int":
+        return int(generator.integers(int(one.low), int(one.high) + 1))
+    return float(generator.uniform(one.low, one.high))
+
+
+def _n_tokens(one: Prepared) -> int:
+    """Training tokens of a run, over all epochs."""
+    per_epoch = sum(int(stream.train.lengths.sum()) for stream in one.streams.values())
+    return sum(phase.epochs for phase in one.plan) * per_epoch

@@ -8,17 +8,16 @@ Pure functions: raw scores in, frozen results out. All figures are in the metric
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from encore.errors import DataError
-from encore.evaluation.influence import jackknife_pseudovalues
+from encore.evaluation.claims import FEWEST_SEEDS, Claim, Contrast, Stability, finite
 from encore.evaluation.intervals import (
     Components,
     Student,
+    VarianceRatio,
     components,
     for_new_rows,
     for_these_rows,
@@ -29,141 +28,13 @@ from encore.evaluation.intervals import (
     variance_ratio,
 )
 from encore.evaluation.metric import Metric
-from encore.evaluation.predictions import predictions
+from encore.evaluation.seed_runs import Arm, SeedRuns, measure_variant
 from encore.types import LabelSpace
 
-__all__ = [
-    "Arm",
-    "Claim",
-    "Contrast",
-    "Contrasts",
-    "SeedRuns",
-    "Stability",
-    "Verdict",
-    "collapse",
-    "compare_variants",
-    "measure_variant",
-]
+__all__ = ["Contrasts", "compare_variants"]
 
-Verdict = Literal["better", "worse", "no evidence"]
-
-_FEWEST_SEEDS = (
-    3  # of a verdict: with two, 9 % of the claims for new examples are false (encore.intervals)
-)
 _FEW_ROWS = 30
 _LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class SeedRuns:
-    """The runs of one way of training on one dev set.
-
-    scores: seed → (rows, n_scores) raw scores. failed: seed → why there are none (crashed,
-    missing). not_applicable: why this way cannot be run at all.
-    """
-
-    name: str
-    scores: Mapping[int, np.ndarray]
-    failed: Mapping[int, str] = field(default_factory=dict)
-    not_applicable: str | None = None
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training, measured. `values` are in the order of `seeds`, which is ascending;
-    nothing is dropped but `failed`.
-
-    sd: sample standard deviation over seeds (ddof=1, METHODS 2), None with one seed. best: the
-    maximum, or the minimum where lower is better. collapsed: seed → why. shares: (seeds, rows),
-    what each row adds to each value.
-    """
-
-    name: str
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
-    mean: float | None
-    sd: float | None
-    best: float | None
-    collapsed: Mapping[int, str]
-    failed: Mapping[int, str]
-    not_applicable: str | None
-    shares: np.ndarray = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A difference as far as one question goes: *for this dev set* (new seeds, these rows) or *for
-    new examples too* (new seeds, new rows).
-
-    low, high: 95 % interval, not adjusted. p_holm: p adjusted over the variants of the comparison;
-    the verdict goes by it. seeds_needed: for the observed difference to be found in 80 % of all
-    studies at level .05 / variants; None where 1,000 seeds would not do. rows_needed: where no
-    number of seeds on this dev set would do, the fewest rows that would, with seeds without end;
-    None above a million.
-    """
-
-    low: float
-    high: float
-    standard_error: float
-    df: float
-    p: float
-    p_holm: float
-    verdict: Verdict
-    seeds_needed: int | None
-    rows_needed: int | None = None
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Variance over seeds, variant / baseline, with its 95 % F interval. The verdict goes by
-    p_holm.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    verdict: Literal["more stable", "less stable", "no evidence"]
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A variant against the baseline, on the seeds that both have. None: cannot be said, and
-    `notes` say why.
-    """
-
-    variant: str
-    seeds: tuple[int, ...]
-    differences: tuple[float, ...]
-    delta: float | None
-    this_dev_set: Claim | None
-    new_examples: Claim | None
-    sign_flip_p: float | None
-    stability: Stability | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """In words: what is claimed, for what, and what it would take where nothing can be."""
-        here, anew = self.this_dev_set, self.new_examples
-        if here is None or anew is None or not self.delta or len(self.seeds) < _FEWEST_SEEDS:
-            return "no evidence"
-        if here.verdict == anew.verdict == "no evidence":
-            return f"no evidence (needs {_needed(here)}; for new examples {_needed(anew)})"
-        if anew.verdict == "no evidence":
-            return (
-                f"{here.verdict} on this dev set, no evidence for new examples (needs "
-                f"{_needed(anew)})"
-            )
-        if here.verdict == "no evidence":
-            # No contradiction: the many rows tell how much the mean may vary, where few seeds tell
-            # little about their own spread.
-            return (
-                f"{anew.verdict} for new examples, though the seeds alone leave it open "
-                f"(needs {_needed(here)})"
-            )
-        return f"{here.verdict}, for new examples too"
 
 
 @dataclass(frozen=True)
@@ -206,75 +77,6 @@ def compare_variants(
     return Contrasts(metric.__name__, len(targets), base, arms, _judged(contrasts, sign, n_left))
 
 
-def measure_variant(runs: SeedRuns, targets: np.ndarray, labels: LabelSpace, metric: Metric) -> Arm:
-    """The metric of every run. Scores that are not finite make a run a failed one; scores of
-    another shape are a DataError, one line per run.
-    """
-    shape = (len(targets), labels.n_scores)
-    scores = {seed: np.asarray(runs.scores[seed]) for seed in sorted(runs.scores)}
-    wrong = [
-        f"{runs.name}, seed {seed}: expected scores of shape {shape}, got {one.shape}. Was it "
-        f"evaluated on the same dev set?"
-        for seed, one in scores.items()
-        if one.shape != shape
-    ]
-    if wrong:
-        raise DataError(wrong)
-    failed = dict(runs.failed) | {
-        seed: "its scores are not finite"
-        for seed, one in scores.items()
-        if not np.isfinite(one).all()
-    }
-    seeds = tuple(seed for seed in scores if seed not in failed)
-    measured = [jackknife_pseudovalues(metric, scores[seed], targets, labels) for seed in seeds]
-    values = tuple(float(value) for value, _ in measured)
-    best = (max if metric.higher_is_better else min)(values, default=None)
-    reasons = {seed: collapse(scores[seed], targets, labels) for seed in seeds}
-    return Arm(
-        runs.name,
-        seeds,
-        values,
-        mean=float(np.mean(values)) if values else None,
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        best=best,
-        collapsed={seed: reason for seed, reason in reasons.items() if reason},
-        failed=dict(sorted(failed.items())),
-        not_applicable=runs.not_applicable,
-        shares=np.stack([shares for _, shares in measured])
-        if measured
-        else np.empty((0, len(targets))),
-    )
-
-
-def collapse(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> str | None:
-    """Why a run learnt nothing, or None: one answer for every row, or no more right answers than
-    the commonest class of the dev set would give.
-
-    Multi-label: label by label, taken together. Regression: values that do not rise with the
-    targets (r ≤ 0). The metric that decides does not matter here.
-    """
-    predicted, targets = predictions(scores, labels), np.asarray(targets)
-    if np.ptp(predicted, axis=0).max() <= (
-        1e-6 * np.abs(predicted).max() if labels.kind == "regression" else 0
-    ):
-        return "one answer for every row"
-    if labels.kind == "regression":
-        if np.ptp(targets) == 0:
-            return None
-        r = float(np.corrcoef(predicted, targets)[0, 1])
-        return None if r > 0 else f"its values do not rise with the targets (r = {r:.2f})"
-    n_right = int((predicted == targets).sum())
-    if labels.kind == "multilabel":
-        n_with = targets.sum(axis=0)
-        n_majority = int(np.maximum(n_with, len(targets) - n_with).sum())
-    else:
-        n_majority = int(np.bincount(targets.astype(np.int64)).max())
-    if n_right > n_majority:
-        return None
-    right, majority = (f"{100 * n / targets.size:.1f} %" for n in (n_right, n_majority))
-    return f"{right} right, the majority class alone {majority}"
-
-
 def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     """One contrast before Holm: each p_holm is p, and each verdict is still "no evidence"."""
     seeds = tuple(seed for seed in arm.seeds if seed in base.seeds)
@@ -297,9 +99,7 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     found = replace(
         found,
         sign_flip_p=sign_flip_p(differences),
-        stability=None
-        if ratio is None
-        else Stability(ratio.ratio, ratio.low, ratio.high, ratio.p, ratio.p, "no evidence"),
+        stability=None if ratio is None else _untested(ratio),
     )
     if seeds_matter and gaps.any() and _constant(differences):
         # Accuracies are multiples of 1 / rows, so this happens: in 0.2 % of null studies with three
@@ -328,6 +128,12 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     )
 
 
+def _untested(ratio: VarianceRatio) -> Stability:
+    return Stability(
+        ratio.ratio, finite(ratio.low), finite(ratio.high), ratio.p, ratio.p, "no evidence"
+    )
+
+
 def _claim(student: Student, parts: Components, level: float, *, for_new: bool) -> Claim:
     low, high = (float(end) for end in student.interval(1 - _LEVEL))
     # Without any spread (the seeds change nothing) the difference on these rows is known.
@@ -337,10 +143,10 @@ def _claim(student: Student, parts: Components, level: float, *, for_new: bool) 
     if rows is not None and rows <= parts.n_rows:
         rows = None
     return Claim(
-        low,
-        high,
-        float(student.standard_error),
-        float(student.df),
+        finite(low),
+        finite(high),
+        finite(float(student.standard_error)),
+        finite(float(student.df)),
         p,
         p,
         "no evidence",
@@ -374,7 +180,7 @@ def _decided(
 ) -> Claim | None:
     if claim is None or p_holm is None or contrast.delta is None:
         return None
-    if p_holm >= _LEVEL or len(contrast.seeds) < _FEWEST_SEEDS:
+    if p_holm >= _LEVEL or len(contrast.seeds) < FEWEST_SEEDS:
         return replace(claim, p_holm=p_holm)
     return replace(claim, p_holm=p_holm, verdict="better" if sign * contrast.delta > 0 else "worse")
 
@@ -382,7 +188,7 @@ def _decided(
 def _stable(stability: Stability | None, p_holm: float | None, n_seeds: int) -> Stability | None:
     if stability is None or p_holm is None:
         return None
-    if p_holm >= _LEVEL or n_seeds < _FEWEST_SEEDS:
+    if p_holm >= _LEVEL or n_seeds < FEWEST_SEEDS:
         return replace(stability, p_holm=p_holm)
     return replace(
         stability, p_holm=p_holm, verdict="more stable" if stability.ratio < 1 else "less stable"
@@ -420,7 +226,7 @@ def _few(n_seeds: int, n_rows: int) -> list[str]:
     if n_seeds == 1:
         notes.append("one seed says nothing about other seeds")
     elif n_seeds == 2:
-        notes.append(f"two seeds are too few for a verdict: run {_FEWEST_SEEDS} or more")
+        notes.append(f"two seeds are too few for a verdict: run {FEWEST_SEEDS} or more")
     if n_seeds and n_rows < _FEW_ROWS:
         notes.append(f"{n_rows} rows are too few for an interval to be trusted")
     return notes
@@ -429,12 +235,3 @@ def _few(n_seeds: int, n_rows: int) -> list[str]:
 def _seeds(seeds: Iterable[int]) -> str:
     words = [str(seed) for seed in seeds]
     return f"seed{'s' if len(words) > 1 else ''} {', '.join(words)}"
-
-
-def _needed(claim: Claim) -> str:
-    """What it would take for the observed difference to be found, as a noun."""
-    if claim.seeds_needed is not None:
-        return f"about {claim.seeds_needed:,} seeds"
-    if claim.rows_needed is not None:
-        return f"a dev set of about {claim.rows_needed:,} rows, and many seeds"
-    return "more than 1,000 seeds"

@@ -27,35 +27,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from encore import catalogue, files
+from encore.evaluation.comparison_record import Round, StudyRace
+from encore.evaluation.metric import Metric
+from encore.evaluation.seed_runs import measure_variant
+from encore.experiments.cells import CellRunner
+from encore.experiments.preparation import PreparedCell, PreparedComparison, distinct_runs
+from encore.experiments.results import read_runs, same_rows, seed_runs
 from encore.experiments.variants import Race
+from encore.runs.prepare import Prepared
 
-__all__ = ["Round", "decide_round", "n_runs", "survivors"]
+__all__ = ["decide_round", "n_runs", "run_race", "saved_by_race", "survivors"]
 
 _EQUAL = 1e-9  # of figures that are means over seeds: the last bits depend on the order of adding
-
-
-@dataclass(frozen=True)
-class Round:
-    """One decision. scores: variant → figure, None where a run of it failed. left: in the order of
-    the recipe; failed: variant → why.
-    """
-
-    number: int
-    seeds: tuple[int, ...]
-    scores: Mapping[str, float | None]
-    stayed: tuple[str, ...]
-    left: tuple[str, ...]
-    failed: Mapping[str, str]
-
-    def as_object(self) -> dict[str, Any]:
-        return {
-            "round": self.number,
-            "seeds": list(self.seeds),
-            "scores": dict(self.scores),
-            "stayed": list(self.stayed),
-            "left": list(self.left),
-            "failed": dict(self.failed),
-        }
 
 
 def survivors(
@@ -112,3 +96,168 @@ def n_runs(n_variants: int, n_seeds: int, race: Race) -> int:
             screened += left * (len(seeds) - before)
             before, left = len(seeds), math.ceil(left / race.factor)
     return screened + (left + 1) * n_seeds
+
+
+# ------------------------------------------------------------------------------------- run by run
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What decides a study's race: one metric of one task on one dev set, measured on the rows of
+    the run `first`.
+    """
+
+    first: Prepared
+    task: str
+    split: str
+
+    @property
+    def metric(self) -> str:
+        return self.first.streams[self.task].metrics[0]
+
+    @property
+    def kind(self) -> Metric:
+        return catalogue.find("metrics", self.metric)
+
+
+class _RacingStudy:
+    """The race of one study. racing: the variants that are in it now; those that cannot be run, or
+    not be measured beside the others, never are.
+    """
+
+    def __init__(self, point: Mapping[str, Any], plan: PreparedComparison) -> None:
+        cells, self.point = plan.cells_of(point), point
+        self.label, self.screening = cells[0].cell.study, plan.screening_of(point)
+        self.measure = _measure(cells, plan.study.reference)
+        self.started: tuple[str, ...] = ()
+        if (by := self.measure) is not None:
+            comparable = {
+                each.cell.variant
+                for each in self.screening
+                if each.run is not None and same_rows(each.run, by.first, by.task, by.split)
+            }
+            self.started = tuple(name for name in plan.study.variants if name in comparable)
+        self.racing = self.started
+        self.rounds: list[Round] = []
+
+    def decide(self, number: int, seeds: Sequence[int], factor: int, runner: CellRunner) -> Round:
+        """The decision of a round, by the runs with these seeds."""
+        by = self.measure
+        assert by is not None, "a study without a metric does not race"
+        stream = by.first.streams[by.task]
+        scores: dict[str, float | None] = {}
+        failed: dict[str, str] = {}
+        for name in self.racing:
+            mine = [
+                each
+                for each in self.screening
+                if each.cell.variant == name and each.cell.seed in seeds
+            ]
+            arm = measure_variant(
+                seed_runs(
+                    name, by.task, by.split, mine, by.first, read_runs(mine, runner), runner.failed
+                ),
+                stream.dev[by.split].targets,
+                stream.labels,
+                by.kind,
+            )
+            scores[name] = None if arm.failed else arm.mean
+            if arm.failed:
+                failed[name] = "; ".join(
+                    f"seed {seed} failed: {why}" for seed, why in arm.failed.items()
+                )
+        return decide_round(
+            number, seeds, scores, failed, factor, higher_is_better=by.kind.higher_is_better
+        )
+
+    def to_json(self, *, over: bool) -> dict[str, Any]:
+        """Its entry in race.json; over: whether no round follows."""
+        entry: dict[str, Any] = {
+            "study": self.label,
+            "point": dict(self.point),
+            "metric": self.measure.metric if self.measure else None,
+            "started": list(self.started),
+            "rounds": [one.to_json() for one in self.rounds],
+        }
+        return entry | ({"stayed": list(self.racing)} if over else {})
+
+    @property
+    def result(self) -> StudyRace:
+        return StudyRace(
+            self.measure.metric if self.measure else None,
+            self.started,
+            tuple(self.rounds),
+            self.racing,
+        )
+
+
+def _measure(cells: Sequence[PreparedCell], reference: str) -> _Measure | None:
+    """By the reference's rows, else by those of the first variant that can be run."""
+    runs = [(each.cell.variant, each.run) for each in cells if each.run is not None]
+    first = next((run for variant, run in runs if variant == reference), None)
+    first = first or next((run for _, run in runs), None)
+    if first is None:
+        return None
+    for task, stream in first.streams.items():
+        if stream.metrics:
+            return _Measure(first, task, next(iter(stream.dev)))
+    return None
+
+
+def run_race(runner: CellRunner) -> tuple[StudyRace, ...]:
+    """Run the screening, round by round in all studies at once; one result for each point of the
+    study. race.json is written after every round; `runner.eliminated` takes who left.
+    """
+    study, race = runner.plan.study, runner.plan.study.race
+    assert race is not None, "the study has no race"
+    studies = [_RacingStudy(point, runner.plan) for point in study.points]
+
+    def write(*, over: bool = False) -> None:
+        entries = [each.to_json(over=over) for each in studies]
+        found = {"factor": race.factor, "seeds": list(race.seeds), "studies": entries}
+        files.write_json(runner.folder / "race.json", found)
+
+    for number, seeds in enumerate(race.rounds, 1):
+        still = [each for each in studies if len(each.racing) > 1]
+        cells = [
+            each
+            for one in still
+            for each in one.screening
+            if each.cell.variant in one.racing and each.cell.seed in seeds
+        ]
+        runner.compute(distinct_runs(race.seeds, cells), f"screening, round {number}: ")
+        for one in still:
+            decided = one.decide(number, seeds, race.factor, runner)
+            one.rounds.append(decided)
+            runner.eliminated |= {(one.label, name): number for name in decided.left}
+            one.racing = decided.stayed
+        write()
+    write(over=True)
+    return tuple(each.result for each in studies)
+
+
+def saved_by_race(runner: CellRunner) -> dict[str, float]:
+    """Runs and seconds of computing of this race and of the full grid. A run that was not made
+    counts as a run of its variant that was.
+    """
+    seconds: dict[tuple[str, str], list[float]] = {}
+    made = 0.0
+    for name in runner.wanted:
+        if name in runner.failed:
+            continue
+        took = float(files.read_json(runner.runs / name / "cost.json")["seconds"])
+        made += took
+        for each in runner.cells:
+            if each.run is not None and each.run.name == name:
+                seconds.setdefault((each.cell.study, each.cell.variant), []).append(took)
+    of_run = {
+        each.run.name: seconds[each.cell.study, each.cell.variant]
+        for each in runner.plan.cells
+        if each.run is not None and (each.cell.study, each.cell.variant) in seconds
+    }
+    return {
+        "runs": len(runner.wanted),
+        "runs_of_the_grid": len(runner.plan.distinct),
+        "seconds": made,
+        "seconds_of_the_grid": sum(sum(took) / len(took) for took in of_run.values()),
+    }

@@ -1,24 +1,272 @@
-"""The results of a comparison as plain data: variants, contrasts with the reference, averages over
-tasks.
-"""
+"""Measures a comparison: variants, contrasts with the reference, averages over tasks."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from encore import catalogue
 from encore.evaluation import contrast
 from encore.evaluation.averages import GLUE_COLUMNS, glue_averages, overall_scores
-from encore.evaluation.contrast import Arm, Claim, Contrast, SeedRuns
+from encore.evaluation.claims import Contrast
+from encore.evaluation.comparison_record import (
+    AverageResult,
+    ComparisonRecord,
+    MetricResult,
+    RaceSummary,
+    StudyRace,
+    StudyResult,
+    VariantResult,
+)
+from encore.evaluation.seed_runs import Arm, SeedRuns
+from encore.experiments.cells import CellRunner
+from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.runs.folder import MODEL, RunResult, read_result, read_scores
+from encore.runs.prepare import Prepared
 from encore.types import LabelSpace
 
-__all__ = ["averages", "metric_results"]
+__all__ = [
+    "averages",
+    "measure_comparison",
+    "metric_results",
+    "read_runs",
+    "same_rows",
+    "seed_runs",
+]
 
-# ------------------------------------------------------------------------------------------ as data
+# variant → (mean, standard deviation) that the source reports
+Expected = Callable[[str], tuple[float | None, float | None]]
+
+
+def measure_comparison(
+    runner: CellRunner, races: Sequence[StudyRace] | None = None
+) -> ComparisonRecord:
+    """All figures of a comparison whose runs have been computed. races: of each point of the
+    study, where there was one.
+    """
+    plan = runner.plan
+    study = plan.study
+    studies: list[StudyResult] = []
+    for number, point in enumerate(study.points):
+        cells = [each for each in plan.cells_of(point) if runner.eliminated_in(each.cell) is None]
+        race = races[number] if races else None
+        measured = _Studies(plan, cells, read_runs(cells, runner), runner.failed, race)
+        for task in cells[0].cell.recipe.tasks:
+            studies += measured.of_task(task)
+    summary = None
+    if study.race is not None:
+        summary = RaceSummary(
+            study.race.factor, study.race.seeds, len(runner.wanted), len(plan.distinct)
+        )
+    expected = {each.cell.variant: each.cell.recipe.expect for each in plan.cells}
+    return ComparisonRecord(
+        study.name,
+        study.reference,
+        study.variants,
+        study.seeds,
+        tuple(studies),
+        averages(studies, study.variants, expected),
+        (*study.notes, *_equal_variants(plan)),
+        summary,
+    )
+
+
+def read_runs(cells: Sequence[PreparedCell], runner: CellRunner) -> dict[str, RunResult]:
+    """Run name → result, of the cells whose runs did not fail."""
+    return {
+        each.run.name: read_result(runner.runs / each.run.name)
+        for each in cells
+        if each.run is not None and each.run.name not in runner.failed
+    }
+
+
+class _Studies:
+    """Measures the dev sets of one point of the study. cells: without those of variants that have
+    left its race; results: run name → result; failed: run name → what went wrong.
+    """
+
+    def __init__(
+        self,
+        plan: PreparedComparison,
+        cells: Sequence[PreparedCell],
+        results: Mapping[str, RunResult],
+        failed: Mapping[str, tuple[str, ...]],
+        race: StudyRace | None,
+    ) -> None:
+        self.study, self.cells, self.results, self.failed = plan.study, cells, results, failed
+        self.race = race
+        runs = [(each.cell.variant, each.run) for each in cells if each.run is not None]
+        reference = next((run for name, run in runs if name == plan.study.reference), None)
+        self.first = reference or next((run for _, run in runs), None)
+        present = {each.cell.variant for each in cells}
+        self.variants = [name for name in plan.study.variants if name in present]
+
+    def of_task(self, task: str) -> list[StudyResult]:
+        """One result for each dev set of the task."""
+        if self.first is None or task not in self.first.streams:
+            why = {each.cell.variant: each.why for each in self.cells}
+            return [self._result(task, None, 0, (), {}, (), why, None)]
+        return [self._of_set(task, split, self.first) for split in self.first.streams[task].dev]
+
+    def _of_set(self, task: str, split: str, first: Prepared) -> StudyResult:
+        stream = first.streams[task]
+        rows = stream.dev[split]
+        arms = {
+            name: seed_runs(
+                name, task, split, self._cells_of(name), first, self.results, self.failed
+            )
+            for name in self.variants
+        }
+        reference = arms[self.study.reference]
+        others = [arm for arm in arms.values() if arm is not reference]
+        n_left = len(self.study.variants) - len(self.variants)
+        metrics = tuple(
+            metric_results(
+                reference,
+                others,
+                rows.targets,
+                stream.labels,
+                name,
+                partial(self._expected, task, split, name),
+                n_left=n_left,
+            )
+            for name in stream.metrics
+        )
+        why = {arm.name: arm.not_applicable for arm in arms.values() if arm.not_applicable}
+        return self._result(
+            task,
+            split,
+            len(rows),
+            metrics,
+            self._baselines(task, split),
+            self._notes(task, first),
+            why,
+            self.race,
+        )
+
+    def _result(
+        self,
+        task: str,
+        split: str | None,
+        n_rows: int,
+        metrics: tuple[MetricResult, ...],
+        baselines: Mapping[str, Mapping[str, float]],
+        notes: tuple[str, ...],
+        why: Mapping[str, str],
+        race: StudyRace | None,
+    ) -> StudyResult:
+        cell = self.cells[0].cell
+        return StudyResult(
+            cell.study, dict(cell.point), task, split, n_rows, metrics, baselines, notes, why, race
+        )
+
+    def _cells_of(self, variant: str) -> list[PreparedCell]:
+        return [each for each in self.cells if each.cell.variant == variant]
+
+    def _expected(
+        self, task: str, split: str, metric: str, variant: str
+    ) -> tuple[float | None, float | None]:
+        """(mean, standard deviation) that the source reports: `rte.accuracy`, `rte.accuracy.sd`;
+        with several dev sets `mnli.dev_matched.accuracy`.
+        """
+        expect = next(iter(self._cells_of(variant))).cell.recipe.expect
+
+        def find(end: str) -> float | None:
+            return expect.get(f"{task}.{split}.{metric}{end}", expect.get(f"{task}.{metric}{end}"))
+
+        return find(""), find(".sd")
+
+    def _baselines(self, task: str, split: str) -> dict[str, dict[str, float]]:
+        """Predictors without an encoder → metric → value, of the reference's first run that has
+        them.
+        """
+        for each in self._cells_of(self.study.reference):
+            if each.run is not None and each.run.name in self.results:
+                of_set = self.results[each.run.name].metrics[task][split]
+                found = {
+                    who: {name: estimate.value for name, estimate in values.items()}
+                    for who, values in of_set.items()
+                    if who != MODEL
+                }
+                if found:
+                    return found
+        return {}
+
+    def _notes(self, task: str, first: Prepared) -> tuple[str, ...]:
+        """What qualifies the reference's figures of a task; then what qualifies those of other
+        variants only.
+        """
+        common = first.notes_of(task)
+        others = (
+            f"{each.cell.variant}: {note}"
+            for each in self.cells
+            if each.run is not None
+            for note in each.run.notes_of(task)
+            if note not in common
+        )
+        return tuple(dict.fromkeys([*common, *others]))
+
+
+def seed_runs(
+    variant: str,
+    task: str,
+    split: str,
+    cells: Sequence[PreparedCell],
+    first: Prepared,
+    results: Mapping[str, RunResult],
+    failed: Mapping[str, tuple[str, ...]],
+) -> SeedRuns:
+    """The scores of a variant's runs on one dev set. cells: the variant's. first: the run whose
+    rows they must share; results, failed: by run name.
+    """
+    scores: dict[int, np.ndarray] = {}
+    lost: dict[int, str] = {}
+    why = None
+    for each in cells:
+        if each.run is None:
+            why = each.why
+            continue
+        name, seed = each.run.name, each.cell.seed
+        if name in failed:
+            lost[seed] = failed[name][0]
+        elif not same_rows(each.run, first, task, split):
+            why = f"it is measured on other rows than {first.name}, so the two cannot be compared"
+        else:
+            result = results[name]
+            scores[seed] = read_scores(result.folder, task, split, result.epoch_of(task))
+    return SeedRuns(variant, {} if why else scores, {} if why else lost, why)
+
+
+def same_rows(one: Prepared, other: Prepared, task: str, split: str) -> bool:
+    """Tells whether two runs have the same dev rows with the same targets and labels."""
+    if (
+        task not in one.streams
+        or split not in one.streams[task].dev
+        or one.data[task].labels != other.data[task].labels
+    ):
+        return False
+    mine, theirs = one.streams[task].dev[split], other.streams[task].dev[split]
+    return (
+        mine.digest == theirs.digest
+        and mine.numbers.tolist() == theirs.numbers.tolist()
+        and mine.targets.tolist() == theirs.targets.tolist()
+    )
+
+
+def _equal_variants(plan: PreparedComparison) -> list[str]:
+    """Notes on variants that differ in nothing that changes a run."""
+    runs: dict[str, list[str | None]] = {}
+    for each in plan.cells:
+        runs.setdefault(each.cell.variant, []).append(each.run.name if each.run else None)
+    names = list(runs)
+    return [
+        f"{b} is the same as {a}: what it changes is what the recipe says anyway."
+        for at, b in enumerate(names)
+        for a in names[:at]
+        if runs[a] == runs[b] and any(runs[a])
+    ]
 
 
 def metric_results(
@@ -27,117 +275,41 @@ def metric_results(
     targets: np.ndarray,
     labels: LabelSpace,
     metric: str,
-    expected: Callable[[str], tuple[float | None, float | None]],
+    expected: Expected,
     *,
     n_left: int = 0,
-) -> dict[str, Any]:
-    """One metric on one dev set: every variant, the reference first. expected: variant → (mean, sd)
-    that the source reports. n_left: variants that have left a race on these rows.
+) -> MetricResult:
+    """One metric on one dev set: every variant, the reference first. n_left: variants that have
+    left a race on these rows.
     """
     found = contrast.compare_variants(
         reference, others, targets, labels, catalogue.find("metrics", metric), n_left=n_left
     )
     contrasts = {one.variant: one for one in found.contrasts}
-    rows = [
-        _row(arm, contrasts.get(arm.name), *expected(arm.name))
-        for arm in (found.baseline, *found.variants)
-    ]
-    return {"metric": metric, "variants": rows}
-
-
-def _row(
-    arm: Arm, against: Contrast | None, expected: float | None, expected_sd: float | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "variant": arm.name,
-        "seeds": list(arm.seeds),
-        "values": list(arm.values),
-        "mean": arm.mean,
-        "sd": arm.sd,
-        "best": arm.best,
-        "expected": expected,
-        "expected_sd": expected_sd,
-        "collapsed": {str(seed): why for seed, why in arm.collapsed.items()},
-        "failed": {str(seed): why for seed, why in arm.failed.items()},
-        "not_applicable": arm.not_applicable,
-        "contrast": None,
-    }
-    if against is not None and arm.not_applicable is None:
-        stable = against.stability
-        row["contrast"] = {
-            "seeds": list(against.seeds),
-            "differences": list(against.differences),
-            "delta": against.delta,
-            "verdict": against.verdict,
-            "this_dev_set": _claim(against.this_dev_set),
-            "new_examples": _claim(against.new_examples),
-            "sign_flip_p": against.sign_flip_p,
-            "stability": None
-            if stable is None
-            else {
-                key: _finite(getattr(stable, key))
-                for key in ("ratio", "low", "high", "p", "p_holm", "verdict")
-            },
-            "notes": list(against.notes),
-        }
-    return row
-
-
-def _claim(claim: Claim | None) -> dict[str, Any] | None:
-    keys = (
-        "low",
-        "high",
-        "standard_error",
-        "df",
-        "p",
-        "p_holm",
-        "verdict",
-        "seeds_needed",
-        "rows_needed",
+    arms = (found.baseline, *found.variants)
+    return MetricResult(
+        metric,
+        tuple(_variant(arm, contrasts.get(arm.name), *expected(arm.name)) for arm in arms),
     )
-    return None if claim is None else {key: _finite(getattr(claim, key)) for key in keys}
 
 
-def _finite(value: Any) -> Any:
-    """JSON knows no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def averages(
-    studies: Sequence[Mapping[str, Any]],
-    variants: Sequence[str],
-    expected: Mapping[str, Mapping[str, float]],
-) -> list[dict[str, Any]]:
-    """Means over tasks of the variants that have every column: GLUE's in both ways, and of the
-    CS224N three tasks with both conventions for Pearson.
-
-    The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names.
-    """
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for each in studies:
-        rest = " ".join(f"{key}={value}" for key, value in each["point"].items() if key != "task")
-        groups.setdefault(rest, []).append(each)
-    found = []
-    for rest, group in groups.items():
-        values: dict[str, dict[str, float]] = {}
-        for variant in variants:
-            for name, value in _averages(_columns(group, variant)).items():
-                values.setdefault(name, {})[variant] = value
-        for name, of in values.items():
-            told = {
-                variant: expected[variant][name]
-                for variant in of
-                if name in expected.get(variant, {})
-            }
-            found.append(
-                {
-                    "name": name,
-                    "title": f"{_AVERAGES[name]}{', ' if rest else ''}{rest}",
-                    "values": of,
-                    "expected": told,
-                }
-            )
-    return found
+def _variant(
+    arm: Arm, against: Contrast | None, expected: float | None, expected_sd: float | None
+) -> VariantResult:
+    return VariantResult(
+        arm.name,
+        arm.seeds,
+        arm.values,
+        arm.mean,
+        arm.sd,
+        arm.best,
+        expected,
+        expected_sd,
+        arm.collapsed,
+        arm.failed,
+        arm.not_applicable,
+        against if arm.not_applicable is None else None,
+    )
 
 
 _AVERAGES = {
@@ -148,8 +320,39 @@ _AVERAGES = {
 }
 
 
+def averages(
+    studies: Sequence[StudyResult],
+    variants: Sequence[str],
+    expected: Mapping[str, Mapping[str, float]],
+) -> tuple[AverageResult, ...]:
+    """Means over tasks of the variants that have every column: GLUE's in both ways, and of the
+    CS224N three tasks with both conventions for Pearson.
+
+    The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names.
+    """
+    groups: dict[str, list[StudyResult]] = {}
+    for each in studies:
+        rest = " ".join(f"{key}={value}" for key, value in each.point.items() if key != "task")
+        groups.setdefault(rest, []).append(each)
+    found = []
+    for rest, group in groups.items():
+        values: dict[str, dict[str, float]] = {}
+        for variant in variants:
+            for name, value in _averages(_columns(group, variant)).items():
+                values.setdefault(name, {})[variant] = value
+        for name, of in values.items():
+            reported = {
+                variant: expected[variant][name]
+                for variant in of
+                if name in expected.get(variant, {})
+            }
+            title = f"{_AVERAGES[name]}{', ' if rest else ''}{rest}"
+            found.append(AverageResult(name, title, of, reported))
+    return tuple(found)
+
+
 def _averages(columns: Mapping[str, float]) -> dict[str, float]:
-    """Those that can be told: name → value."""
+    """Name → value, of the averages whose columns are all there."""
     found: dict[str, float] = {}
     glue = glue_averages({name: columns[name] for name in GLUE_COLUMNS if name in columns})
     if glue.columns is not None and glue.tasks is not None:
@@ -163,13 +366,13 @@ def _averages(columns: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _columns(studies: Sequence[Mapping[str, Any]], variant: str) -> dict[str, float]:
+def _columns(studies: Sequence[StudyResult], variant: str) -> dict[str, float]:
     """A variant's means, as "task.metric" and as "task.dev set.metric"."""
-    found = {}
+    found: dict[str, float] = {}
     for each in studies:
-        for metric in each["metrics"]:
-            for row in metric["variants"]:
-                if row["variant"] == variant and row["mean"] is not None:
-                    found[f"{each['task']}.{each['set']}.{metric['metric']}"] = row["mean"]
-                    found.setdefault(f"{each['task']}.{metric['metric']}", row["mean"])
+        for metric in each.metrics:
+            row = metric.variant(variant)
+            if row is not None and row.mean is not None:
+                found[f"{each.task}.{each.dev_set}.{metric.metric}"] = row.mean
+                found.setdefault(f"{each.task}.{metric.metric}", row.mean)
     return found

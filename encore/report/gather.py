@@ -12,37 +12,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
-from encore import catalogue, files
-from encore.data.dataset import Dataset, TaskData
-from encore.data.load import load_task
-from encore.data.table import display_path
-from encore.data.tokenizer import TextTokenizer
+from encore import files
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
+from encore.evaluation.comparison_record import ComparisonRecord
 from encore.model.parameters import unique_parameters
 from encore.recipe.load import load_recipe
-from encore.recipe.schema import Recipe, data_settings
-from encore.runs.compatibility import build_skeletons, pair_of, parts_of
-from encore.runs.explain import Explanation, explain
+from encore.recipe.schema import Recipe
+from encore.runs.compatibility import build_skeletons, parts_of
 from encore.runs.folder import RunResult, read_result
-from encore.runs.predict import load
-from encore.training.streams import tokenize_set
 from encore.types import LabelSpace
 
 __all__ = [
     "GatheredComparison",
     "GatheredRun",
-    "Sources",
-    "Texts",
-    "explanations",
     "gather_comparison",
     "gather_run",
-    "kind_of",
     "offline",
     "parameters",
     "unvouched",
@@ -80,7 +70,7 @@ class GatheredComparison:
     """
 
     folder: Path
-    results: Mapping[str, Any]
+    record: ComparisonRecord
     study: Mapping[str, Any]
     recipe: str
     cells: Sequence[Mapping[str, Any]]
@@ -100,40 +90,6 @@ class GatheredComparison:
             if cell["study"] == study and cell["variant"] == variant and cell["seed"] in seeds
         ]
         return {cell["seed"]: self.runs[cell["run"]] for cell in mine if cell["run"] in self.runs}
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Rows of a dev set as their file has them. places: the line of each in its file, or the row's
-    number where a file has no lines; place: which. lengths: tokens of each row as the model reads
-    it, None where the tokenizer is not to be had; cut: whether it lost tokens to `max_length`.
-    """
-
-    file: str
-    place: str
-    texts: Sequence[str]
-    pairs: Sequence[str] | None
-    places: np.ndarray
-    lengths: np.ndarray | None
-    cut: np.ndarray | None
-    max_length: int
-
-
-def kind_of(folder: Path) -> Literal["run", "comparison", "search"]:
-    """Raises DataError where the folder is none of them."""
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such run, comparison or search. `encore ls` lists the runs that "
-            f"there are."
-        )
-    if (folder / "study.json").is_file():
-        return "search" if "sampler" in unvouched(folder / "study.json") else "comparison"
-    if not (folder / "resolved.json").is_file():
-        raise DataError(
-            f"{folder}: no run, comparison or search. Give a folder that `encore train`, "
-            f"`compare` or `tune` printed; `encore ls` lists the runs."
-        )
-    return "run"
 
 
 def gather_run(folder: Path) -> GatheredRun:
@@ -203,12 +159,10 @@ def gather_comparison(folder: Path) -> GatheredComparison:
             for name in wrong
         )
     try:
-        results, study = (
-            files.read_json(folder / "results.json"),
-            files.read_json(folder / "study.json"),
-        )
+        record = ComparisonRecord.from_json(files.read_json(folder / "results.json"))
+        study = files.read_json(folder / "study.json")
         text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder}: damaged ({error}). Give the command that started it once more: it is "
             f"written anew."
@@ -222,7 +176,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
         except EncoreError as error:
             lost[name] = error.lines[0]
     return GatheredComparison(
-        folder, results, study, text, cells, unvouched(folder / "cost.json"), runs, lost
+        folder, record, study, text, cells, unvouched(folder / "cost.json"), runs, lost
     )
 
 
@@ -248,37 +202,6 @@ def parameters(found: GatheredRun) -> int | None:
     return sum(parameter.numel() for parameter in unique_parameters(models).values())
 
 
-def explanations(
-    found: GatheredRun, task: str, texts: Texts, rows: Sequence[int]
-) -> list[Explanation]:
-    """Where the pooling looked on these rows; none where it has no token weights, or where the run
-    keeps no model.
-    """
-    pooling = found.identity["tasks"][task]["pooling"]["name"]
-    if not (found.folder / "model").is_dir() or not hasattr(
-        catalogue.find("pooling", pooling), "weights"
-    ):
-        return []
-    model = load(found.folder)
-    chosen = model.task(task)
-    if not chosen.explainable:
-        return []
-    first, second = (
-        [texts.texts[row] for row in rows],
-        None if texts.pairs is None else [texts.pairs[row] for row in rows],
-    )
-    return list(
-        explain(
-            chosen.model,
-            model.tokenizer,
-            first,
-            second,
-            max_length=chosen.max_length,
-            truncation=chosen.truncation,  # type: ignore[arg-type]
-        )
-    )
-
-
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
     """A report is made of what is here: what is not, is not downloaded for it."""
@@ -289,115 +212,3 @@ def offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-# -------------------------------------------------------------------------------------------- texts
-
-
-class Sources:
-    """Reads the files that runs were measured on, each once. `notes` fills with what could not be
-    had, and why, one line each.
-    """
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self._read: dict[str, TaskData | str] = {}
-
-    def texts(
-        self, found: GatheredRun, task: str, split: str, digest: str, rows: np.ndarray
-    ) -> Texts | None:
-        """The texts of the rows that are called (digest, rows[i]); None, with a note, where their
-        file is gone or another one.
-        """
-        try:
-            if found.recipe is None:
-                raise DataError("the run's recipe is of another version of Encore.")
-            dataset = self._dataset(found.recipe, task, split, digest, rows)
-        except EncoreError as error:
-            self._note(f"{task}, {split}: no texts are shown and no lengths: {error.lines[0]}")
-            return None
-        lengths, cut = self._lengths(found, found.recipe, task, dataset)
-        place, places = (
-            ("row", dataset.rows + 1) if dataset.lines is None else ("line", dataset.lines)
-        )
-        pairs = None if dataset.pairs is None else dataset.pairs.to_pylist()
-        return Texts(
-            Path(dataset.path).name,
-            place,
-            dataset.texts.to_pylist(),
-            pairs,
-            places,
-            lengths,
-            cut,
-            found.recipe.tasks[task].max_length,
-        )
-
-    def _note(self, line: str) -> None:
-        if line not in self.notes:
-            self.notes.append(line)
-
-    def _dataset(
-        self, recipe: Recipe, task: str, split: str, digest: str, rows: np.ndarray
-    ) -> Dataset:
-        """The dev set in the order of `rows`. Raises DataError."""
-        how = data_settings(recipe, task)
-        if "-" in (
-            how["train"],
-            *(how["dev"].values() if isinstance(how["dev"], dict) else [how["dev"]]),
-        ):
-            raise DataError("the rows came through standard input and were not kept.")
-        key = repr((task, sorted(how.items(), key=str)))
-        if key not in self._read:
-            try:
-                with offline():
-                    self._read[key] = load_task(task, **how)
-            except EncoreError as error:
-                self._read[key] = error.lines[0]
-        data = self._read[key]
-        if isinstance(data, str):
-            raise DataError(data)
-        if split not in data.dev or data.dev[split].digest != digest:
-            path = display_path(data.dev[split].path) if split in data.dev else split
-            raise DataError(
-                f"{path} is not the file any more that the run was measured on (its sha256 was "
-                f"{digest[:12]}…)."
-            )
-        dataset = data.dev[split]
-        at = {number: index for index, number in enumerate(dataset.rows.tolist())}
-        if not set(rows.tolist()) <= set(at):
-            raise DataError(
-                f"{display_path(dataset.path)} is read into other rows than it was (another "
-                f"version "
-                f"of Encore, or of its settings)."
-            )
-        return dataset.take([at[number] for number in rows.tolist()])
-
-    def _lengths(
-        self, found: GatheredRun, recipe: Recipe, task: str, dataset: Dataset
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        model = found.folder / "model"
-        try:
-            with offline():
-                tokenizer = TextTokenizer(
-                    model
-                    if model.is_dir()
-                    else encoders.locate(recipe.encoder, base=recipe.base).folder
-                )
-        except EncoreError:
-            tokenizer = None
-        if tokenizer is None or tokenizer.digest != found.identity["tokeniser"]:
-            self._note(
-                f"{task}: no score by length: the tokenizer of encoder '{recipe.encoder}' is "
-                f"not here, or another one."
-            )
-            return None, None
-        settings = recipe.tasks[task]
-        pair = pair_of(recipe, task)
-        store = tokenize_set(
-            dataset, tokenizer, pair, max_length=settings.max_length, truncation=settings.truncation
-        )
-        n_sides = catalogue.find("pairs", pair["name"]).n_sides
-        sides = (-1, len(dataset))
-        return store.lengths.reshape(sides)[:n_sides].sum(axis=0), np.asarray(
-            store.cut.reshape(sides).any(axis=0)
-        )

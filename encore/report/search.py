@@ -14,6 +14,7 @@ from typing import Any
 
 from encore import files
 from encore.errors import DataError
+from encore.evaluation.search_record import SearchRecord
 from encore.report.figures import Figure
 from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
@@ -37,25 +38,26 @@ def page(folder: Path) -> Page:
             f"started it once more."
             for name in wrong
         )
-    results, study = (files.read_json(folder / f"{name}.json") for name in ("results", "study"))
-    tables = search_tables(results)
+    record = SearchRecord.from_json(files.read_json(folder / "results.json"))
+    study = files.read_json(folder / "study.json")
+    tables = search_tables(record)
     about = (
         f"Search {folder.resolve().name}: {study['trials']} trials over "
-        f"{', '.join(study['search'])}, by {results['deciding']}."
+        f"{', '.join(study['search'])}, by {record.deciding}."
     )
-    fresh = folder.parent / results["fresh"]["comparison"]
+    fresh = folder.parent / record.fresh.comparison
     sections = (
-        Section("What was found", tuple(tables)),
-        Section("The search in pictures", tuple(_pictures(folder / "figures"))),
-        Section("All trials", (_trials(folder, list(study["search"])),)),
-        Section("What it cost", (_cost(folder),)),
-        Section("To repeat it", tuple(_repeat(folder, study, fresh))),
+        Section("Results", tuple(tables)),
+        Section("Figures", tuple(_pictures(folder / "figures"))),
+        Section("Trials", (_trials(folder, list(study["search"])),)),
+        Section("Cost", (_cost(folder),)),
+        Section("Reproduction", tuple(_repeat(folder, study, fresh))),
     )
     return Page(
         study["name"],
         about,
         folder.resolve().name,
-        tuple([Notes(tuple(results["notes"]))] if results["notes"] else ()),
+        (Notes(record.notes),) if record.notes else (),
         sections,
     )
 

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import files
-from encore.experiments.trials import importance_evaluator, quiet_optuna, score_of
+from encore.experiments.study import importance_evaluator, quiet_optuna, score_of
 from encore.report.drawing import INK, LINE, SERIES, SOFT, cleaned
 from encore.report.figures import Figure
 from encore.tables.formatting import format_setting
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
 
-    from encore.experiments.search import PreparedSearch
+    from encore.experiments.search_preparation import PreparedSearch
 
 __all__ = ["draw_figures", "search_figures", "write_figures"]
 

@@ -13,16 +13,20 @@ from typing import Any
 from encore import files
 from encore.data.table import display_path
 from encore.errors import Complaints, DataError
-from encore.report import gather, search, sections
-from encore.report.page import distinct, figures_of, render
+from encore.report import gather, search
+from encore.report.comparison_page import comparison_page
+from encore.report.page import Page, distinct, figures_of, render
+from encore.report.run_page import run_page
+from encore.report.texts import Sources
+from encore.runs.kind import folder_kind
 
 __all__ = ["WrittenReport", "target", "write_report"]
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """html: the report. figures: the folder of its figures. n_figures: how many. notes: what could
-    not be had, one line each.
+    """html: the report. figures: the folder of its figures. n_figures: how many. notes: what the
+    report lacks and why, one line each.
     """
 
     html: Path
@@ -31,7 +35,7 @@ class WrittenReport:
     notes: tuple[str, ...]
 
     def as_object(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The object that `--json` prints."""
         return {
             "report": str(self.html),
             "figures": str(self.figures),
@@ -41,7 +45,7 @@ class WrittenReport:
 
 
 def target(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
-    """Where the report goes: `report.html` inside the folder, which is Encore's own and is
+    """The report's file: `report.html` inside the folder, which is Encore's own and is
     replaced, or the file that was named. Raises DataError.
     """
     if out is None:
@@ -93,21 +97,16 @@ def write_report(
     beside it, `report_figures`. n_mistakes: how many of the worst to show. Raises DataError where
     there is nothing complete to report on or where it cannot be written.
     """
-    where = Path(folder)
-    complaints = Complaints()
-    kind = complaints.of(gather.kind_of, where)
-    html = complaints.of(target, where, None if out is None else Path(out), overwrite=overwrite)
+    where, complaints = Path(folder), Complaints()
+    html = None
+    with complaints.collecting():
+        _check_folder(where)
+    with complaints.collecting():
+        html = target(where, None if out is None else Path(out), overwrite=overwrite)
     complaints.raise_any()
-    assert html is not None
-    sources = gather.Sources()
-    if kind == "search":
-        page = search.page(where)
-    elif kind == "comparison":
-        page = sections.of_comparison(
-            gather.gather_comparison(where), sources, n_mistakes=n_mistakes
-        )
-    else:
-        page = sections.of_run(gather.gather_run(where), sources, n_mistakes=n_mistakes)
+    assert html is not None, "else its error was raised"
+    sources = Sources()
+    page = _page(where, sources, n_mistakes=n_mistakes)
     page = distinct(page)
     drawn = figures_of(page)
     beside = html.with_name(f"{html.stem}_figures")
@@ -117,6 +116,29 @@ def write_report(
     _write_folder(beside, contents)
     files.write(html, render(page).encode())
     return WrittenReport(html, beside, len(drawn), tuple(sources.notes))
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises DataError where the folder is no run, comparison or search."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such run, comparison or search. `encore ls` lists the runs that "
+            f"there are."
+        )
+    if folder_kind(folder) not in ("run", "comparison", "search"):
+        raise DataError(
+            f"{folder}: no run, comparison or search. Give a folder that `encore train`, "
+            f"`compare` or `tune` printed; `encore ls` lists the runs."
+        )
+
+
+def _page(folder: Path, sources: Sources, *, n_mistakes: int) -> Page:
+    kind = folder_kind(folder)
+    if kind == "search":
+        return search.page(folder)
+    if kind == "comparison":
+        return comparison_page(gather.gather_comparison(folder), sources, n_mistakes=n_mistakes)
+    return run_page(gather.gather_run(folder), sources, n_mistakes=n_mistakes)
 
 
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:

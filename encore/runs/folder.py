@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from encore import files
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
+from encore.runs.kind import folder_kind
 from encore.runs.prepare import notes_about
 
 __all__ = [
@@ -105,7 +106,7 @@ def read_result(folder: Path) -> RunResult:
     """The result of a complete run. Raises DataError where there is none or where files were
     changed.
     """
-    if not _begun(folder):
+    if folder_kind(folder) != "run":
         raise DataError(explain_no_run(folder))
     if not (folder / files.MANIFEST).exists():
         raise DataError(
@@ -155,18 +156,24 @@ def read_result(folder: Path) -> RunResult:
 
 def explain_no_run(folder: Path) -> str:
     """What is said of a path that is no run's folder, with the runs that may have been meant."""
-    if (folder / "study.json").is_file():
-        if "sampler" in files.read_json(folder / "study.json"):
-            command = shlex.join(
-                ["encore", "train", str(folder / "best.yaml"), "--runs", str(folder.parent)]
-            )
-            return (
-                f"{folder}: a search, whose trials keep figures and no weights. Train its "
-                f"best configuration, and name that run: {command}"
-            )
+    kind = folder_kind(folder)
+    if kind == "search":
+        command = shlex.join(
+            ["encore", "train", str(folder / "best.yaml"), "--runs", str(folder.parent)]
+        )
+        return (
+            f"{folder}: a search, whose trials keep figures and no weights. Train its "
+            f"best configuration, and name that run: {command}"
+        )
+    if kind == "comparison":
         return (
             f"{folder}: a comparison, whose runs keep figures and no weights. Name one of "
             f"those in cells.json, to be told how to train it again."
+        )
+    if kind == "export":
+        return (
+            f"{folder}: an exported model, not the folder of a run. Load it with the library "
+            f"that it was exported for, or name the run that it was made from."
         )
     if folder.is_dir():
         where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
@@ -192,15 +199,9 @@ def explain_no_run(folder: Path) -> str:
 
 def _runs_in(folder: Path) -> list[Path]:
     try:
-        return sorted(filter(_begun, folder.iterdir()))
+        return sorted(entry for entry in folder.iterdir() if folder_kind(entry) == "run")
     except OSError:  # no folder, or one that may not be read
         return []
-
-
-def _begun(folder: Path) -> bool:
-    return not (folder / "study.json").is_file() and any(
-        (folder / name).is_file() for name in ("resolved.json", files.MANIFEST)
-    )
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from typing import Any
 
 from encore import catalogue
-from encore.tables.comparison import study_title
+from encore.evaluation.claims import Contrast
+from encore.evaluation.comparison_record import ComparisonRecord, VariantResult
 from encore.tables.formatting import format_scaled
 
 __all__ = ["csv_of", "latex_of"]
 
-
-# ----------------------------------------------------------------------------------------- as files
 
 _COLUMNS = (
     "study",
@@ -50,106 +48,106 @@ _COLUMNS = (
 )
 
 
-def csv_of(results: Mapping[str, Any]) -> str:
-    """One line per study, dev set, metric and variant; fractions, every digit; an empty cell is a
-    figure that there is not.
+def csv_of(record: ComparisonRecord) -> str:
+    """One line per study, dev set, metric and variant; fractions, with every digit; an empty cell
+    is a figure that does not exist.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for each in results["studies"]:
-        for metric in each["metrics"]:
-            for row in metric["variants"]:
-                line = {
-                    "study": study_title(each),
-                    "set": each["set"],
-                    "rows": each["rows"],
-                    "metric": metric["metric"],
-                    "variant": row["variant"],
-                }
-                line |= {
-                    "n_seeds": len(row["seeds"]),
-                    "mean": row["mean"],
-                    "sd": row["sd"],
-                    "best": row["best"],
-                    "source": row["expected"],
-                }
-                line |= {
-                    "source_sd": row["expected_sd"],
-                    "not_applicable": row["not_applicable"],
-                    "values": " ".join(map(repr, row["values"])),
-                }
-                line |= {
-                    "collapsed_seeds": " ".join(row["collapsed"]),
-                    "failed_seeds": " ".join(row["failed"]),
-                }
-                against = row["contrast"] or {}
-                line |= (
-                    {key: against.get(key) for key in ("delta", "verdict", "sign_flip_p")}
-                    if against
-                    else {}
-                )
-                for key in ("this_dev_set", "new_examples"):
-                    line |= (
-                        {
-                            f"{what}_{key}": claim[what]
-                            for what in ("low", "high", "p_holm", "seeds_needed")
-                        }
-                        if (claim := against.get(key))
-                        else {}
-                    )
-                if stable := against.get("stability"):
-                    line |= {
-                        "variance_ratio": stable["ratio"],
-                        "variance_ratio_low": stable["low"],
-                        "variance_ratio_high": stable["high"],
+    for each in record.studies:
+        for metric in each.metrics:
+            for row in metric.variants:
+                writer.writerow(
+                    {
+                        "study": each.title,
+                        "set": each.dev_set,
+                        "rows": each.n_rows,
+                        "metric": metric.metric,
                     }
-                    line["stability"] = stable["verdict"]
-                writer.writerow(line)
+                    | _figures(row)
+                    | (_differences(row.contrast) if row.contrast else {})
+                )
     return out.getvalue()
+
+
+def _figures(row: VariantResult) -> dict[str, Any]:
+    return {
+        "variant": row.variant,
+        "n_seeds": len(row.seeds),
+        "mean": row.mean,
+        "sd": row.sd,
+        "best": row.best,
+        "source": row.expected,
+        "source_sd": row.expected_sd,
+        "not_applicable": row.not_applicable,
+        "values": " ".join(map(repr, row.values)),
+        "collapsed_seeds": " ".join(map(str, row.collapsed)),
+        "failed_seeds": " ".join(map(str, row.failed)),
+    }
+
+
+def _differences(against: Contrast) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "delta": against.delta,
+        "verdict": against.verdict,
+        "sign_flip_p": against.sign_flip_p,
+    }
+    claims = (("this_dev_set", against.this_dev_set), ("new_examples", against.new_examples))
+    for name, claim in claims:
+        if claim is not None:
+            line |= {
+                f"low_{name}": claim.low,
+                f"high_{name}": claim.high,
+                f"p_holm_{name}": claim.p_holm,
+                f"seeds_needed_{name}": claim.seeds_needed,
+            }
+    if (stable := against.stability) is not None:
+        line |= {
+            "variance_ratio": stable.ratio,
+            "variance_ratio_low": stable.low,
+            "variance_ratio_high": stable.high,
+            "stability": stable.verdict,
+        }
+    return line
 
 
 _MARKS = {"better": "+", "worse": "-"}
 
 
-def latex_of(results: Mapping[str, Any]) -> str:
-    """Variants by figures, mean ± sd, for the package booktabs; a sign marks what differs from the
-    reference on this dev set, two signs what does so for new examples too; in brackets what does so
-    for new examples only.
+def latex_of(record: ComparisonRecord) -> str:
+    """A LaTeX table for the package booktabs: a line per variant, a column per study and metric,
+    mean ± sd. One sign marks a difference from the reference on this dev set, two signs one for
+    new examples too; a sign in brackets one for new examples only.
     """
-    columns = [(each, metric) for each in results["studies"] for metric in each["metrics"]]
+    columns = [(each, metric) for each in record.studies for metric in each.metrics]
     lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
     heads = [
         _escaped(
-            f"{study_title(each)}{'' if each['set'] == 'dev' else ' ' + each['set']} "
-            f"{catalogue.find('metrics', metric['metric']).title}"
+            f"{each.title}{'' if each.dev_set == 'dev' else f' {each.dev_set}'} "
+            f"{catalogue.find('metrics', metric.metric).title}"
         )
         for each, metric in columns
     ]
     lines += [" & ".join(["", *heads]) + r" \\", r"\midrule"]
-    present = {row["variant"] for _, metric in columns for row in metric["variants"]}
-    for variant in (name for name in results["variants"] if name in present or not columns):
-        cells = []
-        for _, metric in columns:
-            row = next((row for row in metric["variants"] if row["variant"] == variant), None)
-            if row is None:  # it has left the race of this study
-                cells.append("--")
-                continue
-            form = catalogue.find("metrics", metric["metric"]).form
-            against = row["contrast"] or {}
-            here, anew = (
-                _MARKS.get((against.get(key) or {}).get("verdict", ""), "")
-                for key in ("this_dev_set", "new_examples")
-            )
-            mark = f"^{{{here}{anew if here else f'({anew})'}}}" if here or anew else ""
-            sd = "" if row["sd"] is None else rf" \pm {format_scaled(row['sd'], form, 1)}"
-            cells.append(
-                "--"
-                if row["mean"] is None
-                else f"${format_scaled(row['mean'], form, 1)}{mark}{sd}$"
-            )
+    present = {row.variant for _, metric in columns for row in metric.variants}
+    for variant in (name for name in record.variants if name in present or not columns):
+        cells = [_cell(metric.variant(variant), metric.metric) for _, metric in columns]
         lines.append(" & ".join([_escaped(variant), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _cell(row: VariantResult | None, metric: str) -> str:
+    if row is None or row.mean is None:  # it has left the race of this study, or no run ended
+        return "--"
+    form = catalogue.find("metrics", metric).form
+    claims = (
+        (row.contrast.this_dev_set, row.contrast.new_examples) if row.contrast else (None, None)
+    )
+    here, anew = (_MARKS.get(claim.verdict, "") if claim else "" for claim in claims)
+    mark = f"^{{{here}{anew if here else f'({anew})'}}}" if here or anew else ""
+    sd = "" if row.sd is None else rf" \pm {format_scaled(row.sd, form, 1)}"
+    return f"${format_scaled(row.mean, form, 1)}{mark}{sd}$"
 
 
 def _escaped(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from encore.errors import printable
 
 if TYPE_CHECKING:
+    from encore.evaluation.claims import Claim
     from encore.evaluation.estimates import Estimate
     from encore.evaluation.metric import Form
 
@@ -123,12 +124,11 @@ def format_mean_sd(value: float | None, sd: float | None, form: Form) -> str:
     )
 
 
-def format_interval(claim: Mapping[str, Any] | None, form: Form) -> str:
-    return (
-        "–"
-        if claim is None
-        else f"[{format_difference(claim['low'], form)}, {format_difference(claim['high'], form)}]"
-    )
+def format_interval(claim: Claim | None, form: Form) -> str:
+    """The interval of a difference: `[−1.2, +3.4]`; `–` where there is none."""
+    if claim is None:
+        return "–"
+    return f"[{format_difference(claim.low, form)}, {format_difference(claim.high, form)}]"
 
 
 def format_plain(value: Any) -> str:

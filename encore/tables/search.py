@@ -2,107 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from encore import catalogue
+from encore.evaluation.comparison_record import StudyResult, VariantResult
 from encore.evaluation.estimates import Estimate
 from encore.evaluation.intervals import for_these_rows
 from encore.evaluation.metric import Form
-from encore.tables.comparison import SOURCE, study_title
+from encore.evaluation.search_record import SearchRecord
+from encore.tables.comparison import SOURCE
 from encore.tables.formatting import format_estimate, format_setting, format_value
 from encore.tables.listing import Listing
 
 __all__ = ["search_tables"]
 
 
-def search_tables(results: Mapping[str, Any]) -> list[Listing]:
+def search_tables(record: SearchRecord) -> list[Listing]:
     """The best configuration with importances; then one table per task and dev set with what it
     reaches on fresh seeds.
     """
-    best, trials, shares = results["best"], results["trials"], results["importances"]
-    rows = [
+    fresh = record.fresh.studies
+    return [
+        _best(record),
+        *(_fresh(each, record, first=number == 0) for number, each in enumerate(fresh)),
+    ]
+
+
+def _best(record: SearchRecord) -> Listing:
+    shares, trials = record.importances, record.trials
+    order = list(shares.values)
+    params = sorted(
+        record.best.params.items(),
+        key=lambda item: order.index(item[0]) if item[0] in shares.values else len(order),
+    )
+    rows = tuple(
         (
             path,
             format_setting(value),
-            f"{shares['values'][path]:.2f}" if path in shares["values"] else "–",
+            f"{shares.values[path]:.2f}" if path in shares.values else "–",
         )
-        for path, value in best["params"].items()
-    ]
-    order = list(shares["values"])
-    rows.sort(key=lambda row: order.index(row[0]) if row[0] in order else len(order))
-    counts = ", ".join(
-        f"{trials[name]} {word}"
-        for name, word in (("complete", "complete"), ("pruned", "given up"), ("failed", "failed"))
-        if trials[name]
+        for path, value in params
     )
-    notes = [
-        f"importance: "
-        f"{shares['why'] or 'share of the variance of complete trials, by ' + shares['by']}"
-    ]
-    title = f"best of {trials['asked']} trials ({counts}): trial {best['trial']}"
-    found = [
-        Listing(title, ("setting", "best", "importance"), tuple(rows), tuple(notes), frozenset({2}))
-    ]
-    return found + [
-        _fresh(each, results, first=number == 0)
-        for number, each in enumerate(results["fresh"]["studies"])
-    ]
+    ends = ((trials.complete, "complete"), (trials.pruned, "given up"), (trials.failed, "failed"))
+    counts = ", ".join(f"{n} {word}" for n, word in ends if n)
+    by = shares.why or f"share of the variance of complete trials, by {shares.by}"
+    title = f"best of {trials.requested} trials ({counts}): trial {record.best.trial}"
+    columns = ("setting", "best", "importance")
+    return Listing(title, columns, rows, (f"importance: {by}",), frozenset({2}))
 
 
-def _fresh(each: Mapping[str, Any], results: Mapping[str, Any], *, first: bool) -> Listing:
-    """first: whether the tuned figure is of this task and this dev set. Of several tasks it is a
-    mean, which is no metric's: a note has it.
+def _fresh(each: StudyResult, record: SearchRecord, *, first: bool) -> Listing:
+    """The fresh seeds of one dev set. first: whether the tuned figure is of this task and this dev
+    set. Of several tasks it is a mean, which is no metric's: a note has it.
     """
-    seeds, best, rows = results["fresh"]["seeds"], results["best"], []
-    several = len({other["task"] for other in results["fresh"]["studies"]}) > 1
-    for number, metric in enumerate(each["metrics"]):
-        kind, (row,) = catalogue.find("metrics", metric["metric"]), metric["variants"]
-        tuned = (
-            format_value(best["value"], kind.form) if first and number == 0 and not several else "–"
-        )
-        sd = format_value(row["sd"], kind.form)
+    several = len({other.task for other in record.fresh.studies}) > 1
+    rows = []
+    for number, metric in enumerate(each.metrics):
+        kind, (row,) = catalogue.find("metrics", metric.metric), metric.variants
+        tuned = record.best.value if first and number == 0 and not several else None
         rows.append(
-            (kind.title, _mean(row, kind.form), sd, tuned, format_value(row["expected"], kind.form))
+            (
+                kind.title,
+                _mean(row, kind.form),
+                format_value(row.sd, kind.form),
+                format_value(tuned, kind.form),
+                format_value(row.expected, kind.form),
+            )
         )
-    which = (
-        f"seed{'s' if len(results['trial_seeds']) > 1 else ''} "
-        f"{', '.join(map(str, results['trial_seeds']))}"
+    n_seeds = len(record.fresh.seeds)
+    title = (
+        f"{each.title}, {each.dev_set} ({each.n_rows:,} rows), {n_seeds} fresh "
+        f"seed{'s' if n_seeds > 1 else ''}"
     )
-    mean = f"{best['value']:.4f}, {results['deciding']}; " if several else ""
+    source = [SOURCE] if any(row[-1] != "–" for row in rows) else []
+    notes = (*_how_to_read(record, several=several), *source, *each.notes)
+    columns = ("metric", "fresh seeds", "sd", "tuned", "source")
+    return Listing(title, columns, tuple(rows), notes, frozenset({1, 2, 3, 4}))
+
+
+def _how_to_read(record: SearchRecord, *, several: bool) -> tuple[str, ...]:
+    seeds, trial_seeds, best = record.fresh.seeds, record.trial_seeds, record.best
+    which = f"seed{'s' if len(trial_seeds) > 1 else ''} {', '.join(map(str, trial_seeds))}"
+    mean = f"{best.value:.4f}, {record.deciding}; " if several else ""
     about = (
         "mean, its 95 % interval for new seeds, sample standard deviation"
         if len(seeds) > 1
         else "one says nothing about other seeds"
     )
-    notes = [
+    return (
         f"fresh seed{'s' if len(seeds) > 1 else ''}: {', '.join(map(str, seeds))}; {about}. "
         f"These are the figures to quote.",
-        f"tuned: {mean}trial {best['trial']}, {which}. "
+        f"tuned: {mean}trial {best.trial}, {which}. "
         "Optimistic: the best of many, on the very rows and seeds that chose it.",
         "The rows are those that chose, with fresh seeds too: only rows that no trial was "
         "measured on (data.test) are free of that.",
-        *([SOURCE] if any(row[-1] != "–" for row in rows) else []),
-        *each["notes"],
-    ]
-    title = (
-        f"{study_title(each)}, {each['set']} ({each['rows']:,} rows), {len(seeds)} fresh "
-        f"seed{'s' if len(seeds) > 1 else ''}"
-    )
-    return Listing(
-        title,
-        ("metric", "fresh seeds", "sd", "tuned", "source"),
-        tuple(rows),
-        tuple(notes),
-        frozenset({1, 2, 3, 4}),
     )
 
 
-def _mean(row: Mapping[str, Any], form: Form) -> str:
+def _mean(row: VariantResult, form: Form) -> str:
     """With its interval, where there are several values."""
-    if len(row["values"]) < 2:
-        return format_value(row["mean"], form)
-    low, high = for_these_rows(np.array(row["values"])).interval()
-    return format_estimate(Estimate(row["mean"], float(low), float(high)), form)
+    if row.mean is None or len(row.values) < 2:
+        return format_value(row.mean, form)
+    low, high = for_these_rows(np.array(row.values)).interval()
+    return format_estimate(Estimate(row.mean, float(low), float(high)), form)

@@ -13,15 +13,10 @@ from scipy import stats
 
 from encore import catalogue
 from encore.errors import DataError, RecipeError
-from encore.evaluation.contrast import (
-    Claim,
-    Contrast,
-    SeedRuns,
-    collapse,
-    compare_variants,
-    measure_variant,
-)
+from encore.evaluation.claims import Claim, Contrast
+from encore.evaluation.contrast import compare_variants
 from encore.evaluation.intervals import Components, components, for_new_rows, holm, seeds_needed
+from encore.evaluation.seed_runs import SeedRuns, collapse, measure_variant
 from encore.types import LabelSpace
 
 BINARY = LabelSpace("binary", ("no", "yes"))

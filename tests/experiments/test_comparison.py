@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,20 @@ from conftest import Outcome, Tables, Warm
 
 from encore import catalogue, files
 from encore.evaluation import contrast
-from encore.evaluation.contrast import SeedRuns
-from encore.experiments import comparison
+from encore.evaluation.claims import Claim, Contrast
+from encore.evaluation.comparison_record import (
+    ComparisonRecord,
+    MetricResult,
+    StudyResult,
+    VariantResult,
+)
+from encore.evaluation.seed_runs import SeedRuns
 from encore.experiments import results as results_module
+from encore.experiments.preparation import prepare_comparison
 from encore.experiments.variants import study_from
 from encore.tables import comparison as comparison_module
 from encore.tables import comparison_files
+from encore.tables.verdicts import beside_source
 from encore.types import LabelSpace
 
 YES_NO = LabelSpace("binary", ("no", "yes"))
@@ -249,12 +257,14 @@ variants: {{cut: {{tasks.b.max_length: 8}}}}
 def test_the_source_s_difference_is_set_beside_the_intervals(
     said: float, places: tuple[str, str]
 ) -> None:
-    claims = {
-        "this_dev_set": {"low": -0.1, "high": 0.1},
-        "new_examples": {"low": -0.105, "high": 0.14},
-    }
-    row = {"variant": "cls", "expected": said, "contrast": claims}
-    (line,) = comparison_module._beside_source(row, {"expected": 0.5}, "percent")
+    here, anew = (
+        Claim(low, high, 0.05, 4.0, 0.2, 0.2, "no evidence", 9)
+        for low, high in ((-0.1, 0.1), (-0.105, 0.14))
+    )
+    against = Contrast("cls", (1, 2, 3), (0.0, 0.0, 0.0), 0.0, here, anew, None, None)
+    reference = row_of("baseline", expected=0.5)
+    line = beside_source(row_of("cls", expected=said, contrast=against), reference, "percent")
+    assert line is not None
     assert line.startswith(
         f"cls: the source's difference of "
         f"{'−' if said < 0.5 else '+'}{100 * abs(said - 0.5):.1f} lies "
@@ -263,11 +273,16 @@ def test_the_source_s_difference_is_set_beside_the_intervals(
         f"{places[0]} the interval for this dev set and {places[1]} the interval for new "
         f"examples too"
     )
-    assert (
-        comparison_module._beside_source(row | {"expected": None}, {"expected": 0.5}, "percent")
-        == []
-    )
-    assert comparison_module._beside_source(row, {"expected": None}, "percent") == []
+    silent = row_of("cls", contrast=against)
+    assert beside_source(silent, reference, "percent") is None
+    assert beside_source(row_of("cls", expected=said), reference, "percent") is None
+    assert beside_source(replace(silent, expected=said), row_of("baseline"), "percent") is None
+
+
+def row_of(name: str, **figures: Any) -> VariantResult:
+    """A variant without runs, but for these figures."""
+    nothing = VariantResult(name, (), (), None, None, None, None, None, {}, {}, None, None)
+    return replace(nothing, **figures)
 
 
 def test_runs_keep_no_weights_and_say_how_to_get_them(whole: Whole, tmp_path: Path) -> None:
@@ -533,22 +548,13 @@ PAPER = {
 
 def studies(
     columns: Sequence[tuple[str, str, str]], values: dict[str, Sequence[float]]
-) -> list[dict[str, Any]]:
+) -> list[StudyResult]:
+    def measured(at: int, metric: str) -> MetricResult:
+        rows = (row_of(name, mean=row[at] / 100) for name, row in values.items())
+        return MetricResult(metric, tuple(rows))
+
     return [
-        {
-            "study": task,
-            "point": {"task": task},
-            "task": task,
-            "set": split,
-            "metrics": [
-                {
-                    "metric": metric,
-                    "variants": [
-                        {"variant": name, "mean": row[at] / 100} for name, row in values.items()
-                    ],
-                }
-            ],
-        }
+        StudyResult(task, {"task": task}, task, split, 0, (measured(at, metric),), {}, (), {})
         for at, (task, split, metric) in enumerate(columns)
     ]
 
@@ -558,15 +564,15 @@ def test_both_averages_of_the_twelve_columns() -> None:
         studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}}
     )
     columns, tasks = found
-    assert {name: round(100 * value, 4) for name, value in columns["values"].items()} == {
+    assert {name: round(100 * value, 4) for name, value in columns.values.items()} == {
         "baseline": 79.6308,
         "max_seq_mha": 80.8775,
     }
-    assert {name: 100 * value for name, value in tasks["values"].items()} == pytest.approx(
+    assert {name: 100 * value for name, value in tasks.values.items()} == pytest.approx(
         {"baseline": 77.46, "max_seq_mha": 78.84}, abs=0.0051
     )
-    assert found[0]["expected"] == {"baseline": 0.7963}
-    assert results_module.averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == []
+    assert found[0].expected == {"baseline": 0.7963}
+    assert results_module.averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == ()
 
 
 def test_both_conventions_for_pearson() -> None:
@@ -574,7 +580,7 @@ def test_both_conventions_for_pearson() -> None:
     found = results_module.averages(
         studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {}
     )
-    assert {each["name"]: round(100 * each["values"]["baseline"], 2) for each in found} == {
+    assert {each.name: round(100 * each.values["baseline"], 2) for each in found} == {
         "cs224n.r": 74.67,
         "cs224n.normalised": 77.08,
     }
@@ -600,29 +606,13 @@ def simulated() -> tuple[list[SeedRuns], np.ndarray]:
     return [runs("baseline", 0.6), runs("good", 0.9), runs("alike", 0.6)], targets
 
 
-def tabled(arms: list[SeedRuns], targets: np.ndarray) -> dict[str, Any]:
+def tabled(arms: list[SeedRuns], targets: np.ndarray) -> ComparisonRecord:
     one = results_module.metric_results(
         arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None)
     )
-    each = {
-        "study": "a_b & c",
-        "point": {},
-        "task": "a",
-        "set": "dev",
-        "rows": 400,
-        "metrics": [one],
-        "baselines": {},
-        "notes": [],
-        "not_applicable": {},
-    }
-    return {
-        "reference": "baseline",
-        "variants": ["baseline", "good", "alike"],
-        "seeds": [0, 1, 2, 3, 4],
-        "studies": [each],
-        "averages": [],
-        "notes": [],
-    }
+    each = StudyResult("a_b & c", {}, "a", "dev", 400, (one,), {}, (), {})
+    variants = ("baseline", "good", "alike")
+    return ComparisonRecord("toy", "baseline", variants, (0, 1, 2, 3, 4), (each,), (), ())
 
 
 def test_each_interval_stands_where_it_belongs() -> None:
@@ -640,8 +630,10 @@ def test_each_interval_stands_where_it_belongs() -> None:
         here, anew = one.this_dev_set, one.new_examples
         assert here is not None
         assert anew is not None
+        assert here.low is not None
+        assert here.high is not None
         assert here.low < here.high != anew.high
-        row = results["studies"][0]["metrics"][0]["variants"][at]["contrast"]
+        row = results.to_json()["studies"][0]["metrics"][0]["variants"][at]["contrast"]
         cells = [
             f"[{claim.low * 100:+.1f}, {claim.high * 100:+.1f}]".replace("-", "−")
             for claim in (here, anew)
@@ -666,12 +658,10 @@ def test_what_is_measured_on_other_rows_is_not_compared(tables: Tables, tiny_enc
         "variants": {"fewer": {"data.dev_rows": 11}},
         "seeds": [1],
     }
-    plan = comparison.prepare_comparison(study_from(given))
-    first, other = plan.prepared
+    plan = prepare_comparison(study_from(given))
+    first = plan.cells[0].run
     assert first is not None
-    arm = comparison._arm(
-        "fewer", "verdict", "dev", [(plan.study.cells[1], other, "")], first, {}, {}
-    )
+    arm = results_module.seed_runs("fewer", "verdict", "dev", [plan.cells[1]], first, {}, {})
     assert (
         arm.not_applicable
         == f"it is measured on other rows than {first.name}, so the two cannot be compared"

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: what fails, what is killed, and what dies with its parent."""
+"""Executors: jobs that fail, jobs whose process is killed, and jobs whose parent is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from encore.errors import DataError
-from encore.experiments.executors.local import End, Job, run_all, run_here
+from encore.experiments.executors.jobs import End, Job
+from encore.experiments.executors.local import LocalExecutor
+from encore.experiments.executors.serial import SerialExecutor
 
 
 def alive(pid: int) -> bool:
@@ -30,7 +32,7 @@ def wait_for(what: Path, seconds: float = 10) -> Path:
 
 def ends(jobs: list[Job], n: int, logs: Path) -> dict[int, End]:
     found: dict[int, End] = {}
-    run_all(jobs, n, logs, found.__setitem__)
+    LocalExecutor(n, logs).run(jobs, found.__setitem__)
     return found
 
 
@@ -67,8 +69,8 @@ def test_a_killed_job_is_started_once_more(tmp_path: Path) -> None:
 
     found = ends(
         [
-            Job("once", lambda: dies(1, tmp_path / "once")),
-            Job("twice", lambda: dies(2, tmp_path / "twice")),
+            Job("once", dies, (1, tmp_path / "once")),
+            Job("twice", dies, (), {"times": 2, "mark": tmp_path / "twice"}),
         ],
         1,
         tmp_path,
@@ -106,10 +108,8 @@ def test_jobs_die_with_their_parent(tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:
         with contextlib.suppress(BaseException):
-            run_all(
-                [Job(str(number), lambda number=number: sleeps(number)) for number in range(3)],
-                3,
-                tmp_path,
+            LocalExecutor(3, tmp_path).run(
+                [Job(str(number), sleeps, (number,)) for number in range(3)],
                 lambda number, end: None,
             )
         os._exit(0)
@@ -134,7 +134,7 @@ def test_an_error_here_leaves_no_process_behind(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_all([Job("sleeps", sleeps), Job("fine", lambda: None)], 2, tmp_path, ended)
+        LocalExecutor(2, tmp_path).run([Job("sleeps", sleeps), Job("fine", lambda: None)], ended)
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
@@ -143,5 +143,5 @@ def test_one_after_another_here() -> None:
         raise DataError("no")
 
     found: dict[int, End] = {}
-    run_here([Job("a", refused), Job("b", lambda: None)], found.__setitem__)
+    SerialExecutor().run([Job("a", refused), Job("b", lambda: None)], found.__setitem__)
     assert [found[number].problems for number in range(2)] == [("no",), ()]

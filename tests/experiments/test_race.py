@@ -19,10 +19,11 @@ from scipy import special
 from encore import files
 from encore.errors import RecipeError
 from encore.evaluation import contrast
+from encore.evaluation.comparison_record import ComparisonRecord, MetricResult
 from encore.evaluation.intervals import components, for_new_rows, holm
 from encore.experiments import comparison
 from encore.experiments import results as results_module
-from encore.experiments.comparison import prepare_comparison
+from encore.experiments.preparation import prepare_comparison
 from encore.experiments.race import decide_round, n_runs, survivors
 from encore.experiments.variants import Race, load_study, study_from
 from encore.tables import comparison as comparison_module
@@ -64,7 +65,7 @@ def test_a_decision_says_who_left_and_why() -> None:
         3,
         higher_is_better=True,
     )
-    assert found.as_object() == {
+    assert found.to_json() == {
         "round": 2,
         "seeds": [7, 8],
         "scores": {"a": 0.5, "b": None, "c": 0.6},
@@ -385,7 +386,7 @@ def test_the_table_counts_those_that_left(
     shutil.copytree(raced.runs, tmp_path, dirs_exist_ok=True)
     counted, measured = [], results_module.metric_results
 
-    def spied(*given: Any, n_left: int) -> dict[str, Any]:
+    def spied(*given: Any, n_left: int) -> MetricResult:
         counted.append(n_left)
         return measured(*given, n_left=n_left)
 
@@ -475,7 +476,7 @@ def test_each_study_races_on_its_own(raced: Whole, tmp_path: Path) -> None:
             race=True,
         )
     )
-    broken = plan.screening[0]
+    broken = plan.screening[0].run
     assert broken is not None
     (tmp_path / broken.name).write_text("no folder")
     outcome = raced.warm.run(arguments)
@@ -499,7 +500,9 @@ def test_each_study_races_on_its_own(raced: Whole, tmp_path: Path) -> None:
         is not None
     )
     assert (
-        comparison_module.comparison_tables(files.read_json(folder / "results.json"))[-1].title
+        comparison_module.comparison_tables(
+            ComparisonRecord.from_json(files.read_json(folder / "results.json"))
+        )[-1].title
         == "verdict, dev, accuracy, by training rows"
     )
 

@@ -25,13 +25,18 @@ from conftest import Outcome, Tables, Warm
 import encore
 from encore import files
 from encore.errors import RecipeError
-from encore.experiments.search import (
-    PreparedSearch,
-    _described,
-    _trained,
-    prepare_search,
-    run_search,
+from encore.evaluation.comparison_record import MetricResult, StudyResult, VariantResult
+from encore.evaluation.search_record import (
+    BestTrial,
+    FreshResult,
+    Importances,
+    SearchRecord,
+    TrialCounts,
 )
+from encore.experiments.objective import SearchObjective
+from encore.experiments.search import run_search
+from encore.experiments.search_files import description_of
+from encore.experiments.search_preparation import PreparedSearch, prepare_search
 from encore.experiments.search_space import load_search, search_from
 from encore.recipe.load import load_recipe
 from encore.report import search_figures
@@ -158,7 +163,7 @@ def test_where_lower_is_better_and_with_two_seeds(tables: Tables, tmp_path: Path
     def report(step: int, value: float, *, final: bool = False) -> None:
         told.append((step, value, final))
 
-    score = _trained(tuning, tmp_path, tuning.search.first, report)
+    score = SearchObjective(tuning, tmp_path)(tuning.search.first, report)
     runs = [tmp_path / name for name in score.runs]
     losses = [[-value for value in selected(run)] for run in runs]
     assert all(len(each) == 3 and min(each) > 0 for each in losses)
@@ -169,7 +174,7 @@ def test_where_lower_is_better_and_with_two_seeds(tables: Tables, tmp_path: Path
     assert [final for *_, final in told] == [False] * 5 + [True]
     # What is there already costs nothing, so it is not given up.
     told.clear()
-    assert _trained(tuning, tmp_path, tuning.search.first, report) == score
+    assert SearchObjective(tuning, tmp_path)(tuning.search.first, report) == score
     assert [(step, final) for step, _, final in told] == [(step, True) for step in range(6)]
 
 
@@ -185,7 +190,9 @@ def test_where_higher_is_better_of_one_task_and_lower_of_another(
         True,
         "mean of score rmse on dev, verdict accuracy on dev",
     )
-    score = _trained(tuning, tmp_path, tuning.search.first, lambda step, value, final=False: None)
+    score = SearchObjective(tuning, tmp_path)(
+        tuning.search.first, lambda step, value, final=False: None
+    )
     run = tmp_path / score.runs[0]
     found = files.read_json(run / "results.json")["metrics"]
     rmse, accuracy = (
@@ -227,72 +234,61 @@ def test_what_determines_the_trials_is_in_the_name_and_how_many_there_are_is_not
     assert (tuning.n_trials, replace(tuning, sampler="grid").n_trials) == (20, 6)
     assert replace(tuning, sampler="grid", search=replace(search, trials=5)).n_trials == 5
     assert (tuning.epochs, tuning.trials(tmp_path).longest) == (3, 3)
-    assert _described(tuning)["storage"] == "study.db"
+    assert description_of(tuning)["storage"] == "study.db"
     assert (
-        _described(replace(tuning, storage="postgresql://me:secret@here/x"))["storage"]
+        description_of(replace(tuning, storage="postgresql://me:secret@here/x"))["storage"]
         == "postgresql://me:***@here/x"
     )
 
 
-def results_by_hand() -> dict[str, Any]:
+def measured_by_hand(metric: str, values: tuple[float, ...], **figures: Any) -> MetricResult:
+    nothing = VariantResult("tuned", (), (), None, None, None, None, None, {}, {}, None, None)
+    return MetricResult(metric, (replace(nothing, values=values, **figures),))
+
+
+def record_by_hand() -> SearchRecord:
     """Two dev sets of a task; one of the fresh runs has no figure for the second."""
-    accuracy = {
-        "metric": "accuracy",
-        "variants": [{"values": [0.7, 0.9], "mean": 0.8, "sd": 0.1414, "expected": 0.85}],
+    accuracy = measured_by_hand("accuracy", (0.7, 0.9), mean=0.8, sd=0.1414, expected=0.85)
+    pearson = measured_by_hand("pearson", (0.5,), mean=0.5)
+    spearman = measured_by_hand("spearman", (0.49, 0.51), mean=0.5, sd=0.0141)
+    mcc = measured_by_hand("mcc", ())
+    params = {
+        "plan.lr": 3.14159e-5,
+        "plan.epochs": 4,
+        "pooling": "mean",
+        "plan.clip_norm": None,
     }
-    pearson = {
-        "metric": "pearson",
-        "variants": [{"values": [0.5], "mean": 0.5, "sd": None, "expected": None}],
-    }
-    spearman = {
-        "metric": "spearman",
-        "variants": [{"values": [0.49, 0.51], "mean": 0.5, "sd": 0.0141, "expected": None}],
-    }
-    mcc = {
-        "metric": "mcc",
-        "variants": [{"values": [], "mean": None, "sd": None, "expected": None}],
-    }
-    return {
-        "best": {
-            "trial": 3,
-            "value": 0.876,
-            "params": {
-                "plan.lr": 3.14159e-5,
-                "plan.epochs": 4,
-                "pooling": "mean",
-                "plan.clip_norm": None,
-            },
-        },
-        "trials": {"asked": 9, "complete": 6, "pruned": 2, "failed": 0},
-        "importances": {"by": "x", "values": {"pooling": 0.75, "plan.lr": 0.25}, "why": None},
-        "trial_seeds": [42, 43],
-        "deciding": "rte accuracy on dev",
-        "fresh": {
-            "seeds": [7, 8],
-            "studies": [
-                {
-                    "study": "rte",
-                    "task": "rte",
-                    "set": "dev",
-                    "rows": 1277,
-                    "metrics": [accuracy, mcc],
-                    "notes": ["few rows"],
-                },
-                {
-                    "study": "rte",
-                    "task": "rte",
-                    "set": "hard",
-                    "rows": 23,
-                    "metrics": [pearson, spearman],
-                    "notes": [],
-                },
-            ],
-        },
-    }
+    studies = (
+        StudyResult("rte", {}, "rte", "dev", 1277, (accuracy, mcc), {}, ("few rows",), {}),
+        StudyResult("rte", {}, "rte", "hard", 23, (pearson, spearman), {}, (), {}),
+    )
+    return SearchRecord(
+        name="rte",
+        deciding="rte accuracy on dev",
+        maximise=True,
+        trials=TrialCounts(requested=9, complete=6, pruned=2, failed=0),
+        sampler="tpe",
+        pruner="median",
+        seed=42,
+        trial_seeds=(42, 43),
+        search={"plan.epochs": {"int": [1, 6]}},
+        best=BestTrial(3, 0.876, params, (0.87, 0.882), None, ("rte-1", "rte-2")),
+        importances=Importances("x", {"pooling": 0.75, "plan.lr": 0.25}, None),
+        notes=(),
+        fresh=FreshResult("compare-rte-tuned", (7, 8), studies),
+    )
+
+
+def test_a_record_is_read_back_as_it_was() -> None:
+    record = record_by_hand()
+    stored = json.loads(json.dumps(record.to_json()))
+    assert SearchRecord.from_json(stored) == record
+    assert stored["trials"] == {"asked": 9, "complete": 6, "pruned": 2, "failed": 0}
+    assert stored["fresh"]["studies"][1]["metrics"][0]["variants"][0]["values"] == [0.5]
 
 
 def test_the_tables_of_a_search_by_hand() -> None:
-    best, dev, hard = search_tables(results_by_hand())
+    best, dev, hard = search_tables(record_by_hand())
     assert best.title == "best of 9 trials (6 complete, 2 given up): trial 3"
     assert best.rows == (
         ("pooling", "mean", "0.75"),
@@ -323,11 +319,17 @@ def test_the_tables_of_a_search_by_hand() -> None:
 
 
 def test_of_several_tasks_the_tuned_figure_is_no_metric_s_own() -> None:
-    results = results_by_hand() | {"deciding": "mean of a accuracy on dev, b pearson on dev"}
-    for each, task in zip(results["fresh"]["studies"], "ab", strict=True):
-        each |= {"study": "a+b", "task": task, "set": "dev"}
-    results["fresh"]["seeds"] = [7]
-    _, one, other = search_tables(results)
+    record = record_by_hand()
+    studies = tuple(
+        replace(each, study="a+b", task=task, dev_set="dev")
+        for each, task in zip(record.fresh.studies, "ab", strict=True)
+    )
+    record = replace(
+        record,
+        deciding="mean of a accuracy on dev, b pearson on dev",
+        fresh=replace(record.fresh, seeds=(7,), studies=studies),
+    )
+    _, one, other = search_tables(record)
     assert [table.title for table in (one, other)] == [
         "a+b: a, dev (1,277 rows), 1 fresh seed",
         "a+b: b, dev (23 rows), 1 fresh seed",

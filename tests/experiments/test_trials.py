@@ -24,21 +24,23 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from encore.errors import RecipeError, TrainingError
+from encore.experiments import samplers
+from encore.experiments import study as study_module
+from encore.experiments import trial as trial_module
 from encore.experiments import trials as module
+from encore.experiments.samplers import check_strategy
 from encore.experiments.search_space import search_from
-from encore.experiments.trials import (
-    Objective,
-    TrialReport,
-    Trials,
-    TrialScore,
-    check_strategy,
+from encore.experiments.study import (
+    best_of,
+    check_storage,
     counted_trials,
     importances,
     open_study,
     problems_of,
     quiet_optuna,
-    run_trials,
 )
+from encore.experiments.trial import Objective, TrialReport, Trials, TrialScore
+from encore.experiments.trials import run_trials
 
 SPACE = {
     "plan.lr": {"log_uniform": [1e-5, 1e-3]},
@@ -81,12 +83,12 @@ def in_memory(
     """One trial after another by our own sampler, pruner and words, without a database."""
     with quiet_optuna():
         study = optuna.create_study(
-            sampler=module._Seeded(trials),
-            pruner=module._pruner(trials),
+            sampler=samplers.SeededSampler(trials),
+            pruner=samplers.pruner_of(trials),
             direction="maximize" if trials.maximise else "minimize",
         )
         for _ in range(trials.n):
-            module._try(study, study.ask(), trials, objective)
+            module._run(study, study.ask(), trials, objective)
     return study
 
 
@@ -184,10 +186,10 @@ def test_tpe_tries_elsewhere_what_is_not_what_is_under_way(tmp_path: Path) -> No
         study = in_memory(trials, toy)
         with quiet_optuna():
             other = study.ask()
-            module._told(other, trials.parameters[0])
+            module._suggested(other, trials.parameters[0])
             if state is not None:
                 study.tell(other, state=state)
-            drawn.append(module._told(study.ask(), trials.parameters[0]))
+            drawn.append(module._suggested(study.ask(), trials.parameters[0]))
     assert drawn[0] != drawn[1]
 
 
@@ -217,9 +219,9 @@ def test_a_grid_is_gone_through_once(tmp_path: Path) -> None:
 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = made(tmp_path / "whole", 8)
-    run_trials(whole, toy, processes=1, here=True)
+    run_trials(whole, toy, processes=1, in_process=True)
     parts = made(tmp_path / "parts", 8)
-    run_trials(replace(parts, n=2), toy, processes=1, here=True)
+    run_trials(replace(parts, n=2), toy, processes=1, in_process=True)
     stops = iter([False, True])
 
     def stopped(line: str) -> None:
@@ -227,7 +229,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trials(replace(parts, n=7), toy, processes=1, here=True, tell=stopped)
+        run_trials(replace(parts, n=7), toy, processes=1, in_process=True, tell=stopped)
     lines: list[str] = []
     run_trials(parts, toy, processes=1, tell=lines.append)
     assert told(parts) == told(whole)
@@ -253,22 +255,22 @@ def test_a_killed_trial_is_taken_up_under_its_own_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     undisturbed = made(tmp_path / "undisturbed", 4)
-    run_trials(undisturbed, toy, processes=1, here=True)
+    run_trials(undisturbed, toy, processes=1, in_process=True)
     kill, trials = once(tmp_path / "mark"), made(tmp_path / "killed", 4)
     third = told(undisturbed)[2]["plan.lr"]
     if where == "at its first moment":
         monkeypatch.setattr(
             module,
-            "_told",
-            lambda trial, one: (trial.number == 2 and kill(), HONEST_TOLD(trial, one))[1],
+            "_suggested",
+            lambda trial, one: (trial.number == 2 and kill(), HONEST_SUGGESTED(trial, one))[1],
         )
     elif where == "before it says so":
         monkeypatch.setattr(
             module,
-            "_tell",
+            "_finish",
             lambda study, trial, *more: (
                 trial.number == 2 and kill(),
-                HONEST_TELL(study, trial, *more),
+                HONEST_FINISH(study, trial, *more),
             )[1],
         )
 
@@ -285,7 +287,7 @@ def test_a_killed_trial_is_taken_up_under_its_own_number(
     ]
 
 
-HONEST_TOLD, HONEST_TELL = module._told, module._tell
+HONEST_SUGGESTED, HONEST_FINISH = module._suggested, module._finish
 
 
 def killed_now_and_then(folder: Path, n: int) -> None:
@@ -406,7 +408,7 @@ def test_whoever_came_too_late_gives_its_trial_back(
 
 def test_a_trial_at_work_is_heard_of_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after a moment in which the database was busy."""
-    monkeypatch.setattr(module, "_HEARTBEAT_SECONDS", 0.001)
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.001)
     beats: list[int] = []
 
     def beat(number: int) -> None:
@@ -415,7 +417,7 @@ def test_a_trial_at_work_is_heard_of_until_it_ends(monkeypatch: pytest.MonkeyPat
             raise OSError("busy")
 
     until = time.monotonic() + 10
-    with module._heard(
+    with module._heartbeats(
         SimpleNamespace(_storage=SimpleNamespace(record_heartbeat=beat)),
         SimpleNamespace(_trial_id=7),
     ):  # type: ignore[arg-type]
@@ -436,7 +438,7 @@ def test_a_machine_is_its_name_and_its_folder(
     here, beside = made(tmp_path / "a" / "study", 1), made(tmp_path / "b" / "study", 1)
     owners = [here.owner, beside.owner]
     assert replace(here, n=7).owner == here.owner
-    monkeypatch.setattr(module.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(trial_module.socket, "gethostname", lambda: "elsewhere")
     assert len({*owners, here.owner, beside.owner}) == 4
 
 
@@ -449,7 +451,7 @@ def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
         )
         assert trial is not None
         for one in trials.parameters:
-            module._told(trial, one)
+            module._suggested(trial, one)
         if beat:
             study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
     return study.trials[trial.number]
@@ -460,11 +462,11 @@ def test_a_silent_machine_s_trial_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bool
 ) -> None:
     """Whether it was killed at work or before its first beat."""
-    monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
+    monkeypatch.setattr(study_module, "_SILENT_SECONDS", 1)
     trials = made(tmp_path, 3, storage=f"sqlite:///{tmp_path / 'trials.db'}")
     lost = left_by_another(trials, beat=beat)
     lines: list[str] = []
-    run_trials(trials, toy, processes=1, here=True, tell=lines.append)
+    run_trials(trials, toy, processes=1, in_process=True, tell=lines.append)
     everything, found = open_study(trials).trials, counted_trials(open_study(trials))
     assert [trial.state.name for trial in everything] == [
         "FAIL",
@@ -483,13 +485,13 @@ def test_a_grid_loses_no_point_with_a_machine(
     """Found silent before the others were drawn: what is tried again has a number, and takes
     nobody's point.
     """
-    monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
+    monkeypatch.setattr(study_module, "_SILENT_SECONDS", 1)
     space = {"plan.epochs": {"choice": [3, 5]}, "plan.batch_size": {"int": [8, 9]}}
     trials = made(tmp_path, 4, space, sampler="grid", storage=f"sqlite:///{tmp_path / 'trials.db'}")
     left_by_another(trials, beat=True)
     time.sleep(2.1)
     run_trials(
-        trials, lambda given, report: TrialScore(given["plan.epochs"]), processes=1, here=True
+        trials, lambda given, report: TrialScore(given["plan.epochs"]), processes=1, in_process=True
     )
     assert [trial.number for trial in counted_trials(open_study(trials))] == [1, 2, 3, 4]
     assert sorted((one["plan.epochs"], one["plan.batch_size"]) for one in told(trials)) == list(
@@ -500,7 +502,7 @@ def test_a_grid_loses_no_point_with_a_machine(
 def test_a_machine_that_is_heard_of_keeps_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SILENT_SECONDS", 60)
+    monkeypatch.setattr(study_module, "_SILENT_SECONDS", 60)
     trials = made(tmp_path, 2)
     left_by_another(trials, beat=True)
     waited: list[float] = []
@@ -511,7 +513,7 @@ def test_a_machine_that_is_heard_of_keeps_its_trial(
         study.tell(0, 1.0)
 
     monkeypatch.setattr(module.time, "sleep", sleep)
-    run_trials(trials, toy, processes=1, here=True)
+    run_trials(trials, toy, processes=1, in_process=True)
     assert len(waited) == 1
     assert [(trial.number, trial.value == 1.0) for trial in open_study(trials).trials] == [
         (0, True),
@@ -526,7 +528,7 @@ def test_a_trial_that_was_given_away_is_not_told_twice(tmp_path: Path) -> None:
         open_study(trials).tell(0, 0.5)  # meanwhile, elsewhere
         return TrialScore(0.1)
 
-    run_trials(trials, objective, processes=1, here=True)
+    run_trials(trials, objective, processes=1, in_process=True)
     assert [trial.value for trial in open_study(trials).trials] == [0.5]
 
 
@@ -559,7 +561,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         [],
     ]
     assert "trial 0: FAILED: the loss is not finite." in lines[0]
-    assert module.best_of(found, maximise=True) == found[4]
+    assert best_of(found, maximise=True) == found[4]
     run_trials(trials, objective, processes=1, tell=lines.append)
     assert len(lines) == 5
 
@@ -576,7 +578,7 @@ def test_a_line_tells_the_best_so_far_and_what_is_left(
         made(tmp_path, 3, LR, maximise=False),
         lambda given, report: TrialScore(next(values)),
         processes=1,
-        here=True,
+        in_process=True,
         tell=lines.append,
     )
     assert [line.partition("]")[0] + line.partition("best")[2] for line in lines] == [
@@ -592,9 +594,9 @@ def test_of_equals_the_first_is_the_best(tmp_path: Path) -> None:
         lambda given, report: TrialScore(1.0 if given["plan.epochs"] != 3 else 0.0),
     ).trials
     values = [trial.value for trial in found]
-    assert module.best_of(found, maximise=True) == found[values.index(1.0)]
-    assert module.best_of(found, maximise=False) == found[values.index(0.0)]
-    assert module.best_of([], maximise=True) is None
+    assert best_of(found, maximise=True) == found[values.index(1.0)]
+    assert best_of(found, maximise=False) == found[values.index(0.0)]
+    assert best_of([], maximise=True) is None
 
 
 @pytest.mark.parametrize("maximise", [True, False])
@@ -622,7 +624,7 @@ def test_what_is_worse_than_the_median_is_given_up(tmp_path: Path, maximise: boo
         len(trial.intermediate_values) if trial in pruned else 10 for trial in found
     ]
     assert all(len(seen[trial.number]) < 10 for trial in pruned)
-    best = module.best_of(found, maximise=maximise)
+    best = best_of(found, maximise=maximise)
     assert best is not None
     assert best.value is not None
     assert all(
@@ -683,7 +685,7 @@ def test_wilcoxon_gives_up_after_a_few_seeds(tmp_path: Path) -> None:
     pruned = [trial for trial in found if trial.state == TrialState.PRUNED]
     assert pruned
     assert all(4 <= len(trial.intermediate_values) < 8 for trial in pruned)
-    best = module.best_of(found, maximise=True)
+    best = best_of(found, maximise=True)
     assert best is not None
     assert all(trial.intermediate_values[0] < best.intermediate_values[0] for trial in pruned)
 
@@ -764,7 +766,7 @@ def test_what_a_sampler_cannot_do_is_said() -> None:
 )
 def test_a_database_that_cannot_be_reached(url: str, said: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        module.check_storage(url)
+        check_storage(url)
     (told,) = caught.value.lines
     assert told.startswith(said)
     assert "secret" not in told
@@ -784,4 +786,4 @@ def test_a_study_whose_own_file_is_no_database(tmp_path: Path) -> None:
 
 def test_a_missing_driver_is_named() -> None:
     with pytest.raises(RecipeError, match=r"which is not installed\."):
-        module.check_storage("oracle+oracledb://me@here/x")
+        check_storage("oracle+oracledb://me@here/x")

@@ -16,13 +16,8 @@ import pytest
 from optuna.trial import TrialState
 
 from encore.errors import RecipeError
-from encore.experiments.trials import (
-    TrialReport,
-    TrialScore,
-    check_storage,
-    counted_trials,
-    open_study,
-)
+from encore.experiments.study import check_storage, counted_trials, open_study
+from encore.experiments.trial import TrialReport, TrialScore
 from experiments.test_trials import both_at_once, made, once, toy
 
 pytestmark = pytest.mark.nightly

@@ -27,7 +27,8 @@ from encore.cli.train import result_tables
 from encore.data.batches import collate
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError, RecipeError
-from encore.experiments.comparison import prepare_comparison
+from encore.evaluation.comparison_record import StudyResult
+from encore.experiments.preparation import prepare_comparison
 from encore.experiments.variants import study_from
 from encore.export.card import Base, card
 from encore.model.feature_cache import cache_features, frozen_branches
@@ -40,7 +41,6 @@ from encore.runs.execute import execute
 from encore.runs.folder import RunResult, read_result, read_scores
 from encore.runs.prepare import Prepared, build_models, prepare
 from encore.runs.writer import _best_epochs
-from encore.tables.comparison import study_title
 from encore.training.loop import train_loop
 from encore.training.state import FitState, own_losses
 from encore.types import EvalReport, StepReport
@@ -1084,12 +1084,12 @@ def test_the_name_of_a_run_of_one_task_is_what_it_was(tables: Tables) -> None:
 
 
 def test_a_comparison_says_which_task_a_table_is_about() -> None:
-    assert study_title({"study": "sst5+sts", "task": "sts"}) == "sst5+sts: sts"
-    assert (
-        study_title({"study": "sst5+sts plan.lr=1e-05", "task": "sst5"})
-        == "sst5+sts plan.lr=1e-05: sst5"
-    )
-    assert study_title({"study": "rte plan.lr=1e+0", "task": "rte"}) == "rte plan.lr=1e+0"
+    def title(study: str, task: str) -> str:
+        return StudyResult(study, {}, task, "dev", 1, (), {}, (), {}).title
+
+    assert title("sst5+sts", "sts") == "sst5+sts: sts"
+    assert title("sst5+sts plan.lr=1e-05", "sst5") == "sst5+sts plan.lr=1e-05: sst5"
+    assert title("rte plan.lr=1e+0", "rte") == "rte plan.lr=1e+0"
 
 
 def test_what_is_announced_of_a_comparison_names_the_task(tables: Tables, tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""The figures of a comparison as values: what results.json holds, and what tables and reports read.
+
+All figures are in the metric's own unit (fractions, never percent). `to_json` gives exactly what
+the file holds, in its order; `from_json` is its inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from encore.evaluation.claims import Contrast
+
+__all__ = [
+    "AverageResult",
+    "ComparisonRecord",
+    "MetricResult",
+    "RaceSummary",
+    "Round",
+    "StudyRace",
+    "StudyResult",
+    "VariantResult",
+]
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """A variant, or the reference, under one metric on one dev set.
+
+    values: one for each of `seeds`, in its order. best: their maximum, or the minimum where lower
+    is better. expected, expected_sd: what the recipe's source reports. collapsed, failed: seed →
+    why. not_applicable: why the variant cannot be run at all. contrast: against the reference;
+    None of the reference itself, and of what cannot be run.
+    """
+
+    variant: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    mean: float | None
+    sd: float | None
+    best: float | None
+    expected: float | None
+    expected_sd: float | None
+    collapsed: Mapping[int, str]
+    failed: Mapping[int, str]
+    not_applicable: str | None
+    contrast: Contrast | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; seeds that are keys become strings."""
+        return {
+            "variant": self.variant,
+            "seeds": list(self.seeds),
+            "values": list(self.values),
+            "mean": self.mean,
+            "sd": self.sd,
+            "best": self.best,
+            "expected": self.expected,
+            "expected_sd": self.expected_sd,
+            "collapsed": {str(seed): why for seed, why in self.collapsed.items()},
+            "failed": {str(seed): why for seed, why in self.failed.items()},
+            "not_applicable": self.not_applicable,
+            "contrast": self.contrast.to_json() if self.contrast else None,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> VariantResult:
+        """The inverse of `to_json`."""
+        against = stored["contrast"]
+        return cls(
+            stored["variant"],
+            tuple(stored["seeds"]),
+            tuple(stored["values"]),
+            stored["mean"],
+            stored["sd"],
+            stored["best"],
+            stored["expected"],
+            stored["expected_sd"],
+            {int(seed): why for seed, why in stored["collapsed"].items()},
+            {int(seed): why for seed, why in stored["failed"].items()},
+            stored["not_applicable"],
+            Contrast.from_json(stored["variant"], against) if against else None,
+        )
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """All variants under one metric on one dev set, the reference first. metric: its name in the
+    catalogue.
+    """
+
+    metric: str
+    variants: tuple[VariantResult, ...]
+
+    def variant(self, name: str) -> VariantResult | None:
+        """The variant of this name; None where it has left a race."""
+        return next((one for one in self.variants if one.variant == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"metric": self.metric, "variants": [one.to_json() for one in self.variants]}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> MetricResult:
+        """The inverse of `to_json`."""
+        return cls(stored["metric"], tuple(map(VariantResult.from_json, stored["variants"])))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One decision of a race. scores: variant → mean of the deciding metric, None where a run of
+    it failed. left: in the order of the recipe; failed: variant → why.
+    """
+
+    number: int
+    seeds: tuple[int, ...]
+    scores: Mapping[str, float | None]
+    stayed: tuple[str, ...]
+    left: tuple[str, ...]
+    failed: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "round": self.number,
+            "seeds": list(self.seeds),
+            "scores": dict(self.scores),
+            "stayed": list(self.stayed),
+            "left": list(self.left),
+            "failed": dict(self.failed),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Round:
+        """The inverse of `to_json`."""
+        return cls(
+            stored["round"],
+            tuple(stored["seeds"]),
+            stored["scores"],
+            tuple(stored["stayed"]),
+            tuple(stored["left"]),
+            stored["failed"],
+        )
+
+
+@dataclass(frozen=True)
+class StudyRace:
+    """The race of one study. metric: which decides, None where nothing can be measured. started,
+    stayed: variants.
+    """
+
+    metric: str | None
+    started: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    stayed: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "started": list(self.started),
+            "rounds": [one.to_json() for one in self.rounds],
+            "stayed": list(self.stayed),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> StudyRace:
+        """The inverse of `to_json`."""
+        return cls(
+            stored["metric"],
+            tuple(stored["started"]),
+            tuple(map(Round.from_json, stored["rounds"])),
+            tuple(stored["stayed"]),
+        )
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """One dev set of a task in one study.
+
+    study: its label in tables. point: the settings of `each` that make it. dev_set: None where the
+    task cannot be run at all; then there are no metrics, and not_applicable (variant → why, ""
+    where it could) gives the reasons. baselines: predictor without an encoder → metric → value.
+    race: None without one.
+    """
+
+    study: str
+    point: Mapping[str, Any]
+    task: str
+    dev_set: str | None
+    n_rows: int
+    metrics: tuple[MetricResult, ...]
+    baselines: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...]
+    not_applicable: Mapping[str, str]
+    race: StudyRace | None = None
+
+    @property
+    def title(self) -> str:
+        """The study's label, with the task where it trains several."""
+        several = "+" in self.study.split(" ")[0]
+        return f"{self.study}: {self.task}" if several else self.study
+
+    def to_json(self) -> dict[str, Any]:
+        found = {
+            "study": self.study,
+            "point": dict(self.point),
+            "task": self.task,
+            "set": self.dev_set,
+            "rows": self.n_rows,
+            "metrics": [one.to_json() for one in self.metrics],
+            "baselines": {name: dict(values) for name, values in self.baselines.items()},
+            "notes": list(self.notes),
+            "not_applicable": dict(self.not_applicable),
+        }
+        return found | ({"race": self.race.to_json()} if self.race else {})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> StudyResult:
+        """The inverse of `to_json`."""
+        return cls(
+            stored["study"],
+            stored["point"],
+            stored["task"],
+            stored["set"],
+            stored["rows"],
+            tuple(map(MetricResult.from_json, stored["metrics"])),
+            stored["baselines"],
+            tuple(stored["notes"]),
+            stored["not_applicable"],
+            StudyRace.from_json(stored["race"]) if "race" in stored else None,
+        )
+
+
+@dataclass(frozen=True)
+class AverageResult:
+    """A mean over tasks, of the variants that have every column. values, expected: variant →
+    figure; expected: what the recipe's source reports.
+    """
+
+    name: str
+    title: str
+    values: Mapping[str, float]
+    expected: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "values": dict(self.values),
+            "expected": dict(self.expected),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> AverageResult:
+        """The inverse of `to_json`."""
+        return cls(stored["name"], stored["title"], stored["values"], stored["expected"])
+
+
+@dataclass(frozen=True)
+class RaceSummary:
+    """The settings of a comparison's race, and how many runs it made instead of the full grid's."""
+
+    factor: int
+    seeds: tuple[int, ...]
+    n_runs: int
+    n_runs_of_the_grid: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "factor": self.factor,
+            "seeds": list(self.seeds),
+            "runs": self.n_runs,
+            "runs_of_the_grid": self.n_runs_of_the_grid,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> RaceSummary:
+        """The inverse of `to_json`."""
+        return cls(
+            stored["factor"], tuple(stored["seeds"]), stored["runs"], stored["runs_of_the_grid"]
+        )
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """All figures of a comparison, as results.json keeps them. reference: the variant that the
+    others are compared with.
+    """
+
+    name: str
+    reference: str
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    studies: tuple[StudyResult, ...]
+    averages: tuple[AverageResult, ...]
+    notes: tuple[str, ...]
+    race: RaceSummary | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as results.json has it."""
+        found = {
+            "name": self.name,
+            "reference": self.reference,
+            "variants": list(self.variants),
+            "seeds": list(self.seeds),
+            "studies": [one.to_json() for one in self.studies],
+            "averages": [one.to_json() for one in self.averages],
+            "notes": list(self.notes),
+        }
+        return found | ({"race": self.race.to_json()} if self.race else {})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ComparisonRecord:
+        """The inverse of `to_json`."""
+        return cls(
+            stored["name"],
+            stored["reference"],
+            tuple(stored["variants"]),
+            tuple(stored["seeds"]),
+            tuple(map(StudyResult.from_json, stored["studies"])),
+            tuple(map(AverageResult.from_json, stored["averages"])),
+            tuple(stored["notes"]),
+            RaceSummary.from_json(stored["race"]) if "race" in stored else None,
+        )

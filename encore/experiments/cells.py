@@ -1,0 +1,216 @@
+"""Computes the runs of a comparison that are missing, and keeps cells.json up to date: study,
+variant, seed → run folder and state.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from encore import files
+from encore.experiments.executors.jobs import End, Executor, Job
+from encore.experiments.executors.local import LocalExecutor
+from encore.experiments.executors.serial import SerialExecutor
+from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.experiments.variants import Cell
+from encore.runs.execute import Watcher, execute
+from encore.runs.folder import MODEL, RunResult
+from encore.runs.hardware import cores
+from encore.runs.prepare import Prepared
+from encore.runs.writer import RunBusy
+from encore.tables.formatting import format_duration
+
+__all__ = ["CellRunner", "execute_when_free", "executor_for", "import_for_runs"]
+
+# What a run imports on its way: the optimiser brings torch's compiler along, the simple baselines
+# scikit-learn.
+_NEEDED = (
+    "torch._dynamo",
+    "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "scipy.stats",
+)
+
+
+def import_for_runs() -> None:
+    """Import what runs import, once here and not in each of the forked processes."""
+    for module in _NEEDED:
+        importlib.import_module(module)
+
+
+def executor_for(
+    n_jobs: int, processes: int | None, threads: int, logs: Path, *, in_process: bool
+) -> Executor:
+    """The executor of a command. processes: jobs at once, as many as the machine has cores for if
+    None. in_process: run each job in this process, as accelerators need.
+    """
+    if in_process:
+        return SerialExecutor()
+    at_once = processes or max(1, cores() // threads)
+    return LocalExecutor(min(n_jobs, at_once), logs, threads)
+
+
+@dataclass
+class CellRunner:
+    """The runs of a comparison while they are computed.
+
+    wanted: runs requested until now; computed: those that were not complete; failed: run name →
+    what went wrong; eliminated: (study, variant) → the round of the race that it left in;
+    screened: whether the race is over. report: takes a line about every run that ends.
+    """
+
+    plan: PreparedComparison
+    runs: Path
+    folder: Path
+    processes: int | None
+    keep_models: bool
+    report: Callable[[str], None]
+    wanted: dict[str, Prepared] = field(default_factory=dict)
+    computed: list[str] = field(default_factory=list)
+    failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    eliminated: dict[tuple[str, str], int] = field(default_factory=dict)
+    screened: bool = False
+
+    @property
+    def cells(self) -> tuple[PreparedCell, ...]:
+        """Those of the table, then those of the screening."""
+        return (*self.plan.cells, *self.plan.screening)
+
+    def eliminated_in(self, cell: Cell) -> int | None:
+        """The round in which the cell's variant left the race; None where it did not."""
+        return self.eliminated.get((cell.study, cell.variant))
+
+    def label(self, name: str) -> str:
+        """A run by the first cell that it belongs to."""
+        cell = next(each.cell for each in self.cells if each.run and each.run.name == name)
+        return f"{cell.study}, {cell.variant}, seed {cell.seed}"
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """ "study, variant, seed n: what went wrong", a line each, in the order of the runs."""
+        return tuple(
+            f"{self.label(name)}: {problem}"
+            for name in self.wanted
+            for problem in self.failed.get(name, ())
+        )
+
+    def compute(self, wanted: Mapping[str, Prepared], stage: str = "") -> None:
+        """Compute those of the runs that are not complete; cells.json is up to date throughout.
+        stage: the beginning of each reported line.
+        """
+        todo = self._incomplete(wanted)
+        self.computed += todo
+        left, names, started = set(todo), list(todo), time.monotonic()
+
+        def on_end(number: int, end: End) -> None:
+            name = names[number]
+            left.discard(name)
+            if end.problems:
+                self.failed[name] = end.problems
+            self.write_states(left)
+            n_done = len(names) - len(left)
+            seconds = (time.monotonic() - started) / n_done * len(left)
+            rest = f"; about {format_duration(seconds)} left" if left else ""
+            self.report(
+                f"{stage}[{n_done}/{len(names)}] {self.label(name)}: "
+                f"{_outcome(self.runs / name, end)} ({format_duration(end.seconds)}{rest})"
+            )
+
+        self.write_states(left)
+        if not todo:
+            return
+        jobs = [
+            Job(name, execute_when_free, (one, self.runs), {"keep_model": self.keep_models})
+            for name, one in todo.items()
+        ]
+        in_process = any(one.device != "cpu" for one in todo.values())
+        if not in_process:
+            import_for_runs()
+        threads = max(one.threads for one in todo.values())
+        executor_for(
+            len(jobs), self.processes, threads, self.folder / "log", in_process=in_process
+        ).run(jobs, on_end)
+
+    def _incomplete(self, wanted: Mapping[str, Prepared]) -> dict[str, Prepared]:
+        """The runs that are to be computed; damaged ones fail, and each counts as wanted."""
+        todo: dict[str, Prepared] = {}
+        for name, one in wanted.items():
+            if name in self.wanted:  # by another study, or by an earlier round
+                continue
+            self.wanted[name] = one
+            folder = self.runs / name
+            if not (folder / files.MANIFEST).exists():
+                todo[name] = one
+            elif wrong := files.wrong_files(folder):
+                self.failed[name] = tuple(
+                    f"{folder / file}: missing, or not as the run wrote it. Remove the folder and "
+                    f"run it again."
+                    for file in wrong
+                )
+            elif any((folder / left).exists() for left in ("checkpoint", ".checkpoint.gone")):
+                # Complete, but killed before it had removed its checkpoint, which it does now.
+                execute(one, self.runs, keep_model=False)
+        return todo
+
+    def write_states(self, left: Collection[str]) -> None:
+        """Write cells.json. left: the runs that are still to be computed."""
+        n = len(self.plan.cells)
+        entries = []
+        for number, each in enumerate(self.cells):
+            cell = each.cell
+            entry: dict[str, Any] = {
+                "study": cell.study,
+                "variant": cell.variant,
+                "seed": cell.seed,
+                "run": each.run.name if each.run else None,
+            }
+            entries.append(entry | self._state(each, left, screening=number >= n))
+        screening = {"screening": entries[n:]} if self.plan.study.race else {}
+        files.write_json(self.folder / "cells.json", {"cells": entries[:n]} | screening)
+
+    def _state(
+        self, each: PreparedCell, left: Collection[str], *, screening: bool
+    ) -> dict[str, Any]:
+        if each.run is None:
+            return {"state": "not applicable"} | ({} if screening else {"why": [each.why]})
+        name = each.run.name
+        if name in self.failed:
+            return {"state": "failed", "why": list(self.failed[name])}
+        if name in self.wanted:
+            return {"state": "waiting" if name in left else "complete"}
+        if (number := self.eliminated_in(each.cell)) is not None:
+            return {"state": f"left the race in round {number}"}
+        # Of a screening without opponents nothing is run.
+        return {"state": "not needed" if screening and self.screened else "waiting"}
+
+
+def execute_when_free(
+    prepared: Prepared, runs: Path, *, keep_model: bool, watch: Watcher | None = None
+) -> RunResult:
+    """`execute`, which waits where another process trains this very run: another command's, or
+    that of a killed one which is about to release it.
+    """
+    while True:
+        try:
+            return execute(prepared, runs, watch=watch, keep_model=keep_model)
+        except RunBusy:
+            time.sleep(0.5)
+
+
+def _outcome(run: Path, end: End) -> str:
+    """A run's first figures, or why it failed, in a line."""
+    if end.problems:
+        return f"FAILED: {end.problems[0]}"
+    tasks, parts = files.read_json(run / "results.json")["metrics"], []
+    for task, sets in tasks.items():
+        for split, predictors in list(sets.items())[:1]:
+            figures = ", ".join(
+                f"{name} {value['value']:.4f}" for name, value in predictors[MODEL].items()
+            )
+            parts += [f"{task + ' ' if len(tasks) > 1 else ''}{split} {figures}"] if figures else []
+    return "; ".join(parts) or "complete"

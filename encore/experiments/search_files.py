@@ -1,0 +1,70 @@
+"""The files of a search that are not figures: study.json and trials.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from encore.experiments.search_preparation import PreparedSearch
+from encore.experiments.study import problems_of, score_of, without_password
+
+__all__ = ["description_of", "trials_csv"]
+
+
+def description_of(tuning: PreparedSearch) -> dict[str, Any]:
+    """What study.json holds; of a database's URL no password."""
+    search = tuning.search
+    return {
+        "name": search.name,
+        "overrides": list(search.overrides),
+        "search": {one.path: one.said for one in search.parameters},
+        "trials": tuning.n_trials,
+        "seeds_per_trial": search.seeds_per_trial,
+        "trial_seeds": list(search.trial_seeds),
+        "seeds": list(search.seeds),
+        "seed": search.seed,
+        "sampler": tuning.sampler,
+        "pruner": tuning.pruner,
+        "storage": without_password(tuning.storage) if tuning.storage else "study.db",
+        "study": tuning.name,
+    }
+
+
+def trials_csv(tuning: PreparedSearch, trials: Sequence[FrozenTrial]) -> str:
+    """What trials.csv holds: a line per trial."""
+    paths = [one.path for one in tuning.search.parameters]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "trial",
+            "state",
+            "value",
+            *paths,
+            "value_at_best_epoch",
+            "reports",
+            "values",
+            "runs",
+            "problems",
+        ]
+    )
+    for trial in trials:
+        score = score_of(trial)
+        writer.writerow(
+            [
+                trial.number,
+                trial.state.name.lower(),
+                trial.value,
+                *(trial.params.get(path) for path in paths),
+                score and score.value_at_best_epoch,
+                len(trial.intermediate_values),
+                " ".join(map(str, score.values)) if score else "",
+                " ".join(score.runs) if score else "",
+                " ".join(problems_of(trial)),
+            ]
+        )
+    return out.getvalue()

@@ -1,0 +1,422 @@
+"""The report of a comparison as a page: verdicts, tables, then study by study."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue, files
+from encore.evaluation.comparison_record import (
+    ComparisonRecord,
+    MetricResult,
+    StudyResult,
+    VariantResult,
+)
+from encore.evaluation.estimates import by_slice, confusion
+from encore.evaluation.metric import Metric
+from encore.report import figures, gather
+from encore.report.dev_set import (
+    MOST_CLASSES,
+    learning_curves,
+    length_bins,
+    length_figure,
+    prediction_figures,
+)
+from encore.report.figures import Figure, LengthBin
+from encore.report.mistakes import common_errors
+from encore.report.page import Code, Facts, Notes, Page, Section, VerdictLine, Verdicts, slug
+from encore.report.provenance import (
+    data_table,
+    digest_table,
+    encoder_name,
+    environment_facts,
+    format_memory,
+    typed_command,
+)
+from encore.report.texts import Sources, Texts
+from encore.runs.folder import DevPredictions, read_predictions
+from encore.tables.comparison import comparison_tables
+from encore.tables.evaluation import confusion_table
+from encore.tables.formatting import format_duration
+from encore.tables.listing import Listing
+from encore.tables.size_curves import size_curves
+from encore.tables.verdicts import (
+    collapsed_runs,
+    difference_in_words,
+    failed_runs,
+    stability_in_words,
+)
+from encore.types import LabelSpace
+
+__all__ = ["comparison_page"]
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One dev set of a task in one study, with the predictions of its runs. runs: variant → seed →
+    run.
+    """
+
+    study: StudyResult
+    title: str
+    runs: Mapping[str, Mapping[int, gather.GatheredRun]]
+    predictions: Mapping[str, Sequence[DevPredictions]]
+
+    @property
+    def decides(self) -> Metric:
+        """The metric that the verdicts go by."""
+        return catalogue.find("metrics", self.study.metrics[0].metric)
+
+
+def comparison_page(
+    comparison: gather.GatheredComparison, sources: Sources, *, n_mistakes: int
+) -> Page:
+    """A comparison: verdicts, tables, then study by study. n_mistakes: rows to list of each dev
+    set.
+    """
+    record = comparison.record
+    parts = [_study_section(one, record, sources, n_mistakes) for one in _sets(comparison)]
+    sized = tuple(_size_figures(record))
+    runs = list(comparison.runs.values())
+    notes = dict.fromkeys(
+        [
+            *(note for each in record.studies for note in _named_notes(each, record)),
+            *record.notes,
+            *sources.notes,
+        ]
+    )
+    lead = (*([data_table(runs)] if runs else []), *([Notes(tuple(notes))] if notes else []))
+    of_runs = ()
+    if runs:
+        of_runs = (
+            Section("Cost", (_costs(comparison),)),
+            Section("Environment", (environment_facts(runs),)),
+        )
+    sections = (
+        Section("Results", tuple(_verdicts(record))),
+        Section("Tables", tuple(_tables(record))),
+        *([Section("Score by number of training rows", sized)] if sized else []),
+        *parts,
+        Section("Runs", tuple(_runs(comparison))),
+        *of_runs,
+        Section("Reproduction", tuple(_reproduction(comparison))),
+    )
+    return Page(record.name, _about(comparison), comparison.name, lead, sections)
+
+
+def _about(comparison: gather.GatheredComparison) -> str:
+    record = comparison.record
+    counts = (
+        (len({each.study for each in record.studies}), "study", "studies"),
+        (len(record.variants), "variant", "variants"),
+        (len(record.seeds), "seed", "seeds"),
+    )
+    size = ", ".join(f"{n} {one if n == 1 else several}" for n, one, several in counts)
+    names = dict.fromkeys(encoder_name(run) for run in comparison.runs.values())
+    return (
+        f"Comparison {comparison.name}: {size}, encoder {', '.join(names) or 'not known'}. "
+        f"The reference is {record.reference}."
+    )
+
+
+def _named_notes(each: StudyResult, record: ComparisonRecord) -> list[str]:
+    """The notes of a study, with its name where there are several."""
+    several = len(record.studies) > 1
+    return [f"{each.title}: {note}" if several else note for note in each.notes]
+
+
+def _sets(comparison: gather.GatheredComparison) -> list[_Set]:
+    """Every study's dev sets, with those of their runs that can be read."""
+    found = []
+    studies = comparison.record.studies
+    for each in studies:
+        if not each.metrics or each.dev_set is None:
+            continue
+        runs = {
+            row.variant: of
+            for row in each.metrics[0].variants
+            if (of := comparison.runs_of(each.study, row.variant, row.seeds))
+        }
+        predictions = {
+            variant: [
+                read_predictions(
+                    run.folder, each.task, each.dev_set, run.result.epoch_of(each.task)
+                )
+                for run in of.values()
+            ]
+            for variant, of in runs.items()
+        }
+        alike = {(one.dev_set, one.task) for one in studies if one.study == each.study}
+        named = len(alike) > 1 or each.dev_set != "dev"
+        title = f"{each.title}, {each.dev_set}" if named else each.title
+        found.append(_Set(each, title, runs, predictions))
+    return found
+
+
+def _verdicts(record: ComparisonRecord) -> Iterator[Any]:
+    """For every study and variant a verdict on the metric that decides; before them how many there
+    are of each kind.
+    """
+    verdicts = [line for each in record.studies for line in _verdicts_of(each, record.reference)]
+    if len(verdicts) > 3:
+        counted = Counter(one.badge for one in verdicts)
+        counts = ", ".join(f"{badge} {n}" for badge, n in counted.items())
+        yield Facts((("verdicts", counts), ("reference", record.reference)))
+    yield Verdicts(tuple(verdicts))
+    deciding = {each.metrics[0].metric for each in record.studies if each.metrics}
+    titles = ", ".join(catalogue.find("metrics", name).title for name in sorted(deciding))
+    yield Notes(
+        (
+            f"Judged by the metric that decides ({titles}); the others are in the tables. A "
+            f"verdict names what it holds for: this dev set (new seeds on these "
+            "rows), or new examples too (new seeds on new rows). “No evidence” is no proof "
+            "that there is no difference.",
+        )
+    )
+
+
+def _verdicts_of(each: StudyResult, reference: str) -> Iterator[VerdictLine]:
+    if not each.metrics:
+        for variant, why in each.not_applicable.items():
+            if why:
+                yield VerdictLine("not applicable", f"{variant}, {each.study}", why)
+    else:
+        for row in each.metrics[0].variants:
+            if row.variant != reference or row.failed or row.collapsed:
+                yield from _verdict(each, row)
+    for decision in each.race.rounds if each.race else ():
+        words = f"in round {decision.number}, on screening seeds that are not in the table."
+        for variant in decision.left:
+            yield VerdictLine("left the race", f"{variant}, {each.study}", words)
+
+
+def _verdict(each: StudyResult, row: VariantResult) -> Iterator[VerdictLine]:
+    split = "" if each.dev_set == "dev" else f" {each.dev_set}"
+    about = f"{row.variant}, {each.title}{split}"
+    if row.not_applicable:
+        yield VerdictLine("not applicable", about, row.not_applicable)
+        return
+    against = row.contrast
+    if against is not None and against.delta is not None:
+        metric = catalogue.find("metrics", each.metrics[0].metric)
+        words = difference_in_words(against, metric)
+        stable = against.stability
+        if stable is not None and stable.verdict != "no evidence":
+            words += f" Stability: {stability_in_words(against)}."
+        yield VerdictLine(against.badge, about, words)
+    if row.failed:
+        yield VerdictLine("failed", about, "; ".join(failed_runs(row)))
+    if collapsed := collapsed_runs(row):
+        words = f"{collapsed}. Such a run learnt nothing, and counts all the same."
+        yield VerdictLine("collapsed", about, words)
+
+
+def _tables(record: ComparisonRecord) -> Iterator[Listing]:
+    """As on a terminal; but notes on the data are at the top of the page already, and how to read
+    a table is explained once.
+    """
+    shown = {note for each in record.studies for note in each.notes} | set(record.notes)
+    for table in comparison_tables(record):
+        yield replace(table, notes=tuple(note for note in table.notes if note not in shown))
+        shown |= {note for note in table.notes if note.startswith("± ")}
+
+
+def _study_section(
+    one: _Set, record: ComparisonRecord, sources: Sources, n_mistakes: int
+) -> Section:
+    each, where = one.study, one.title
+    blocks: list[Any] = []
+    for metric in each.metrics:
+        blocks += _variant_figures(metric, record.reference, where)
+    if not one.runs:
+        return Section(one.title, tuple(blocks))
+    assert each.dev_set is not None, "it has runs"
+    runs = {variant: list(of.values()) for variant, of in one.runs.items()}
+    blocks += learning_curves(
+        runs, each.task, each.dev_set, [metric.metric for metric in each.metrics], where=where
+    )
+    first = next(iter(runs.values()))[0]
+    labels = first.labels[each.task]
+    blocks += prediction_figures(one.predictions, labels, where=where, seed=first.identity["seed"])
+    some = next(iter(one.predictions.values()))[0]
+    texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows)
+    blocks += _length_figures(one, texts, labels)
+    if labels.kind in ("binary", "multiclass") and len(labels.names) > MOST_CLASSES:
+        for variant, of in one.predictions.items():
+            matrix = np.sum([confusion(run.scores, run.targets, labels) for run in of], axis=0)
+            title = f"Confusion matrix, {variant}, all seeds"
+            blocks.append(confusion_table(matrix, labels, title=title))
+    errors = common_errors(one.predictions, labels, texts, n_mistakes)
+    return Section(one.title, tuple(blocks), (Section("Errors of most runs", (errors,)),))
+
+
+def _variant_figures(metric: MetricResult, reference: str, where: str) -> list[Figure]:
+    kind, name = catalogue.find("metrics", metric.metric), f"{where} {metric.metric}"
+    rows = [row.to_json() for row in metric.variants]
+    drawn = (
+        figures.forest(slug(f"differences {name}"), kind, rows, reference, where=where),
+        figures.seeds(slug(f"seeds {name}"), kind, rows, where=where),
+    )
+    return [figure for figure in drawn if figure is not None]
+
+
+def _length_figures(one: _Set, texts: Texts | None, labels: LabelSpace) -> Iterator[Figure]:
+    if texts is None or texts.lengths is None or (bins := length_bins(texts.lengths)) is None:
+        return
+    groups = {
+        variant: _bins_over_seeds(bins, of, labels, one.decides)
+        for variant, of in one.predictions.items()
+    }
+    yield length_figure(one.title, one.decides, groups, texts, several_seeds=True)
+
+
+def _bins_over_seeds(
+    words: Sequence[str], of: Sequence[DevPredictions], labels: LabelSpace, metric: Metric
+) -> list[LengthBin]:
+    name = metric.__name__
+    by_run = [
+        by_slice(words, one.scores, one.targets, labels, [name], 0, n_resamples=2) for one in of
+    ]  # intervals are not shown
+    found = []
+    for slices in zip(*by_run, strict=True):
+        values = [one.estimates[name].value for one in slices]
+        found.append(
+            LengthBin(
+                slices[0].value, slices[0].n_rows, float(np.mean(values)), min(values), max(values)
+            )
+        )
+    return found
+
+
+def _size_figures(record: ComparisonRecord) -> Iterator[Figure]:
+    """Where studies differ in the number of training rows: score against size."""
+    for curve in size_curves(record):
+        by_variant: dict[str, dict[int, Sequence[float]]] = {}
+        for size, metric in curve.sizes.items():
+            for row in metric.variants:
+                if row.values:
+                    by_variant.setdefault(row.variant, {})[size] = row.values
+        if max(map(len, by_variant.values()), default=0) > 1:
+            where = f"{curve.label}, {curve.dev_set}"
+            kind = catalogue.find("metrics", curve.metric)
+            yield figures.sizes(
+                slug(f"sizes {where} {curve.metric}"), kind, by_variant, where=where
+            )
+
+
+def _runs(comparison: gather.GatheredComparison) -> Iterator[Any]:
+    """Every cell and its run."""
+    counted = Counter(cell["state"] for cell in comparison.cells)
+    lines = [f"{n} of {len(comparison.cells)} cells: {state}" for state, n in counted.items()]
+    lines += [f"{name}: {why}" for name, why in comparison.lost.items()]
+    yield Notes(tuple(lines))
+    n_columns = 6 if any("why" in cell for cell in comparison.cells) else 5
+    rows = [
+        (
+            cell["study"],
+            cell["variant"],
+            str(cell["seed"]),
+            cell["state"],
+            cell["run"] or "–",
+            "; ".join(cell.get("why", ())),
+        )
+        for cell in comparison.cells
+    ]
+    columns = ("study", "variant", "seed", "state", "run", "why")
+    yield Listing(
+        "", columns[:n_columns], tuple(row[:n_columns] for row in rows), (), frozenset({2})
+    )
+
+
+def _costs(comparison: gather.GatheredComparison) -> Listing:
+    """Per variant; means over its runs."""
+    rows = []
+    for variant in comparison.record.variants:
+        names = dict.fromkeys(
+            cell["run"] for cell in comparison.cells if cell["variant"] == variant
+        )
+        runs = [comparison.runs[name] for name in names if name in comparison.runs]
+        if not runs:
+            continue
+        n = gather.parameters(runs[0])
+        peaks = [run.cost["peak_memory_bytes"] for run in runs if "peak_memory_bytes" in run.cost]
+        seconds, speed = (
+            float(np.mean([getattr(run.result, what) for run in runs]))
+            for what in ("seconds", "tokens_per_second")
+        )
+        rows.append(
+            (
+                variant,
+                str(len(runs)),
+                f"{seconds:,.1f} s",
+                f"{speed:,.0f}",
+                format_memory(max(peaks, default=None)),
+                "not known" if n is None else f"{n:,}",
+            )
+        )
+    note = (
+        "Means over the runs that are here; memory: the most of any. Runs that ran beside "
+        "others shared the processor with them."
+    )
+    took, n_computed = comparison.cost.get("seconds"), len(comparison.cost.get("computed", ()))
+    whole = (
+        (f"The last command took {format_duration(took)} and computed {n_computed} runs.",)
+        if isinstance(took, int | float)
+        else ()
+    )
+    columns = ("variant", "runs", "time per run", "tokens per second", "memory", "parameters")
+    return Listing("", columns, tuple(rows), (note, *whole), frozenset(range(1, len(columns))))
+
+
+def _reproduction(comparison: gather.GatheredComparison) -> Iterator[Any]:
+    study = comparison.study
+    typed = next(
+        (
+            line
+            for run in comparison.runs.values()
+            if (line := typed_command(run.environment)) and line.startswith("encore compare ")
+        ),
+        None,
+    )
+    if typed is not None:
+        yield Code("As it was typed when the first of its runs was computed:", typed)
+    only = (
+        []
+        if set(study["variants"]) == {"baseline"}
+        else ["--only", ",".join(name for name in study["variants"] if name != study["reference"])]
+    )
+    raced = ["--race"] if study.get("race") else []
+    yield Code(
+        "With the recipe below:",
+        shlex.join(
+            ["encore", "compare", f"{study['name']}.yaml", *study["overrides"], *only, *raced]
+        ),
+    )
+    points = [
+        ", ".join(f"{key}={value}" for key, value in point.items())
+        for point in study["points"]
+        if point
+    ]
+    yield Facts(
+        (
+            ("variants", ", ".join(study["variants"])),
+            ("reference", study["reference"]),
+            ("seeds", ", ".join(map(str, study["seeds"]))),
+            *((("studies", "; ".join(points)),) if points else ()),
+        )
+    )
+    own = {
+        "results.json": comparison.folder / "results.json",
+        "recipe.yaml": comparison.folder / "recipe.yaml",
+    }
+    yield digest_table(
+        list(comparison.runs.values()),
+        own
+        | {"manifest.json (of all files of the comparison)": comparison.folder / files.MANIFEST},
+    )
+    yield Code(f"{study['name']}.yaml", comparison.recipe, folded=True)

@@ -1,0 +1,200 @@
+"""The figures of one dev set: by epoch, by length of the text, and of the raw scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue
+from encore.evaluation.calibration import confidences, pool_runs, reliability
+from encore.evaluation.estimates import confusion
+from encore.evaluation.metric import Metric
+from encore.evaluation.predictions import predictions
+from encore.report import figures, gather
+from encore.report.figures import Curve, Figure, LengthBin
+from encore.report.page import slug
+from encore.report.texts import Texts
+from encore.runs.folder import DevPredictions
+from encore.types import LabelSpace
+
+__all__ = [
+    "MOST_CLASSES",
+    "epoch_curves",
+    "learning_curves",
+    "length_bins",
+    "length_figure",
+    "prediction_figures",
+    "set_label",
+]
+
+MOST_CLASSES = 12  # of a confusion matrix that can be read; more are listed
+_ROWS_PER_LENGTH, _MOST_LENGTHS = 20, 6
+
+
+def prediction_figures(
+    groups: Mapping[str, Sequence[DevPredictions]], labels: LabelSpace, *, where: str, seed: int
+) -> Iterator[Figure]:
+    """What raw scores tell: confusion, distance, calibration; for a regression predicted beside
+    true values. groups: variant → its runs.
+    """
+    targets = next(iter(groups.values()))[0].targets
+    if labels.kind == "regression":
+        for group, runs in groups.items():
+            predicted = np.mean([predictions(one.scores, labels) for one in runs], axis=0)
+            about = (
+                f"{where}, {group}{', mean over seeds' if len(runs) > 1 else ''}"
+                if group
+                else where
+            )
+            yield figures.scatter(
+                slug(f"scatter {where} {group}"),
+                np.asarray(targets, np.float64),
+                predicted,
+                where=about,
+            )
+        return
+    if labels.kind != "multilabel":
+        if len(labels.names) <= MOST_CLASSES:
+            for group, runs in groups.items():
+                matrix = np.sum(
+                    [confusion(one.scores, one.targets, labels) for one in runs], axis=0
+                )
+                about = f"{where}, {group}" if group else where
+                yield figures.confusion_matrix(
+                    slug(f"confusion {where} {group}"),
+                    matrix,
+                    labels.names,
+                    where=about,
+                    n_runs=len(runs),
+                )
+        if labels.ordered and len(labels.names) > 2:
+            counts = {
+                group: dict(
+                    Counter(
+                        np.concatenate(
+                            [predictions(one.scores, labels) - one.targets for one in runs]
+                        ).tolist()
+                    )
+                )
+                for group, runs in groups.items()
+            }
+            yield figures.distances(slug(f"distances {where}"), counts, where=where)
+    found = {
+        group: pool_runs(
+            [reliability(*confidences(one.scores, one.targets, labels), seed=seed) for one in runs]
+        )
+        for group, runs in groups.items()
+    }
+    what = (
+        "A claim: this text has this label."
+        if labels.kind == "multilabel"
+        else "A claim: the predicted class is the right one."
+    )
+    yield figures.reliability_diagram(slug(f"calibration {where}"), found, what=what, where=where)
+
+
+def learning_curves(
+    groups: Mapping[str, Sequence[gather.GatheredRun]],
+    task: str,
+    split: str,
+    metrics: Sequence[str],
+    *,
+    where: str,
+    kept: int | None = None,
+) -> Iterator[Figure]:
+    """The metric that decides by epoch, and the dev loss where the runs measured it (`log_loss`
+    among their metrics). groups: variant → its runs. metrics: the first decides. kept: the epoch
+    whose figures count.
+    """
+    for number, name in enumerate(dict.fromkeys([metrics[0], *_losses(metrics)])):
+        curves = {group: epoch_curves(runs, task, split, name) for group, runs in groups.items()}
+        title = f"learning {where}" if number == 0 else f"loss {where}"
+        yield figures.learning(
+            slug(title), catalogue.find("metrics", name), curves, where=where, kept=kept
+        )
+
+
+def _losses(metrics: Sequence[str]) -> list[str]:
+    return [name for name in metrics if name == "log_loss"]
+
+
+def epoch_curves(
+    runs: Sequence[gather.GatheredRun], task: str, split: str, metric: str
+) -> list[Curve]:
+    """Epoch by epoch over the runs that got so far."""
+
+    def over(records: Sequence[Mapping[str, Any]], *way: str) -> tuple[float, float, float] | None:
+        values = []
+        for record in records:
+            for key in way:
+                record = record.get(key, {})
+            values += (
+                [float(record)] if isinstance(record, int | float) and np.isfinite(record) else []
+            )
+        return (float(np.mean(values)), min(values), max(values)) if values else None
+
+    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        for record in run.epochs:
+            by_epoch.setdefault(record["epoch"], []).append(record)
+    return [
+        Curve(epoch, len(of), over(of, "train", task, metric), over(of, "dev", task, split, metric))
+        for epoch, of in sorted(by_epoch.items())
+    ]
+
+
+def length_bins(lengths: np.ndarray) -> list[str] | None:
+    """For each row the bin that its length is in, "12–20", all of about as many rows; None where
+    there are too few rows or lengths for two.
+    """
+    n_bins = min(_MOST_LENGTHS, len(lengths) // _ROWS_PER_LENGTH)
+    if n_bins < 2:
+        return None
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
+    edges = edges[edges < lengths.max()]
+    if not len(edges):
+        return None
+    bin_of = np.searchsorted(edges, lengths, side="left")
+    spans = [
+        (int(lengths[bin_of == number].min()), int(lengths[bin_of == number].max()))
+        for number in range(len(edges) + 1)
+    ]
+    return [
+        f"{low}–{high}" if low < high else f"{low}"
+        for low, high in (spans[number] for number in bin_of.tolist())
+    ]
+
+
+def length_figure(
+    where: str,
+    metric: Metric,
+    groups: Mapping[str, Sequence[LengthBin]],
+    texts: Texts,
+    *,
+    several_seeds: bool,
+) -> Figure:
+    assert texts.cut is not None
+    n_cut = int(texts.cut.sum())
+    unit = (
+        "tokens"
+        if not n_cut
+        else f"tokens, {n_cut:,} of {len(texts.cut):,} rows cut to {texts.max_length}"
+    )
+    return figures.lengths(
+        slug(f"lengths {where}"),
+        metric,
+        groups,
+        where=where,
+        unit=unit,
+        several_seeds=several_seeds,
+    )
+
+
+def set_label(task: str, split: str, sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """The shortest that names the dev set among those of the report."""
+    if len(sets) > 1:
+        return f"{task}, {split}" if len(sets[task]) > 1 else task
+    return split

@@ -1,0 +1,122 @@
+"""Where the figures of a report come from: data, encoder, machine, cost, digests."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encore import files
+from encore.report import gather
+from encore.report.page import Facts
+from encore.tables.formatting import format_duration
+from encore.tables.listing import Listing
+
+__all__ = [
+    "data_table",
+    "digest_table",
+    "encoder_name",
+    "environment_facts",
+    "format_memory",
+    "run_cost",
+    "typed_command",
+]
+
+
+def data_table(runs: Sequence[gather.GatheredRun]) -> Listing:
+    """What was read, first of all: each file once, by its content."""
+    rows: dict[tuple[str, ...], None] = {}
+    for run in runs:
+        for task, data in run.data.items():
+            for split, one in data["splits"].items():
+                rows[task, split, f"{one['rows']:,}", one["path"], one["sha256"][:16]] = None
+    return Listing(
+        "", ("task", "set", "rows", "file", "sha256 begins with"), tuple(rows), (), frozenset({2})
+    )
+
+
+def encoder_name(run: gather.GatheredRun) -> str:
+    if run.recipe is None:
+        return f"of digest {run.identity['encoder'][:12]}"
+    return (
+        Path(run.recipe.encoder).name
+        if Path(run.recipe.encoder).is_absolute()
+        else run.recipe.encoder
+    )
+
+
+def run_cost(run: gather.GatheredRun) -> Facts:
+    n = gather.parameters(run)
+    return Facts(
+        (
+            (
+                "time",
+                f"{_seconds(run.result.seconds)} in all: training, evaluation, baselines, saving",
+            ),
+            ("speed", f"{run.result.tokens_per_second:,.0f} tokens per second of training"),
+            ("memory", format_memory(run.cost.get("peak_memory_bytes"))),
+            (
+                "parameters",
+                "not known: neither weights nor encoder are here" if n is None else f"{n:,}",
+            ),
+        )
+    )
+
+
+def environment_facts(runs: Sequence[gather.GatheredRun]) -> Facts:
+    """Of the first run; what differs in another is told beside it."""
+
+    def told(key: str) -> str:
+        values = list(dict.fromkeys(str(run.environment.get(key, "not known")) for run in runs))
+        return ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
+
+    pairs = [
+        (key, told(key))
+        for key in ("processor", "device", "threads", "precision", "platform", "python", "encore")
+    ]
+    packages = runs[0].environment.get("packages", {}) if runs else {}
+    return Facts(
+        (
+            *pairs,
+            (
+                "packages",
+                ", ".join(f"{name} {version}" for name, version in packages.items()) or "not known",
+            ),
+        )
+    )
+
+
+def typed_command(environment: Mapping[str, Any]) -> str | None:
+    """The command as it was given; None where it was Python that called."""
+    argv = environment.get("command")
+    if (
+        not isinstance(argv, list)
+        or len(argv) < 2
+        or Path(str(argv[0])).name not in ("encore", "__main__.py")
+        or argv[1] not in ("train", "compare")
+    ):
+        return None
+    return shlex.join(["encore", *map(str, argv[1:])])
+
+
+def digest_table(runs: Sequence[gather.GatheredRun], own: Mapping[str, Path]) -> Listing:
+    rows: dict[tuple[str, str], None] = {}
+    for run in runs:
+        for data in run.data.values():
+            for one in data["splits"].values():
+                rows[one["path"], one["sha256"]] = None
+        rows[f"encoder {encoder_name(run)}", run.identity["encoder"]] = None
+        rows["tokenizer", run.identity["tokeniser"]] = None
+    rows |= {(name, files.sha256(file)): None for name, file in own.items() if file.is_file()}
+    return Listing("Digests (sha256)", ("what", "digest"), tuple(rows))
+
+
+def format_memory(n_bytes: Any) -> str:
+    return f"{n_bytes / 1e9:.2f} GB at most" if isinstance(n_bytes, int | float) else "not known"
+
+
+def _seconds(seconds: float) -> str:
+    return (
+        f"{seconds:,.1f} s" if seconds < 120 else f"{format_duration(seconds)} ({seconds:,.0f} s)"
+    )

@@ -1,0 +1,232 @@
+"""The report of a run as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from encore import catalogue, files
+from encore.evaluation.estimates import Estimate, by_slice, confusion
+from encore.evaluation.metric import Metric
+from encore.report import figures, gather
+from encore.report.dev_set import (
+    learning_curves,
+    length_bins,
+    length_figure,
+    prediction_figures,
+    set_label,
+)
+from encore.report.figures import LengthBin
+from encore.report.mistakes import largest_errors
+from encore.report.page import Code, Notes, Page, Section, VerdictLine, Verdicts, slug
+from encore.report.provenance import (
+    data_table,
+    digest_table,
+    encoder_name,
+    environment_facts,
+    run_cost,
+    typed_command,
+)
+from encore.report.texts import Sources
+from encore.runs.folder import MODEL, DevPredictions, read_predictions
+from encore.tables.evaluation import DevScores, confusion_table, results_table
+from encore.tables.formatting import format_estimate
+
+__all__ = ["run_page"]
+
+_BASELINE_BARS = (
+    "Intervals that overlap leave open which is better; “encore compare” tests a "
+    "difference over several seeds."
+)
+
+
+def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> Page:
+    """A run: figures with intervals beside the baselines, then task by task and dev set by dev set
+    what they come from.
+    """
+    result, several = run.result, sum(len(sets) for sets in run.result.metrics.values()) > 1
+    tasks = ", ".join(run.result.metrics)
+    found = [
+        (task, split, read_predictions(run.folder, task, split, result.epoch_of(task)))
+        for task, sets in result.metrics.items()
+        for split in sets
+        if sets[split][MODEL]
+    ]
+    parts = [
+        _of_one_set(
+            f"{task}, {split}" if several else "Error analysis",
+            run,
+            task,
+            split,
+            answers,
+            sources,
+            n_mistakes,
+        )
+        for task, split, answers in found
+    ]
+    settings = run.identity["tasks"]
+    poolings = ", ".join(dict.fromkeys(one["pooling"]["name"] for one in settings.values()))
+    kept = {result.kept(task) for task in result.metrics}
+    epoch = kept.pop() if len(kept) == 1 else "best epoch of each task"
+    about = (
+        f"Run {run.name}: encoder {encoder_name(run)}, pooling {poolings}, {epoch}, seed "
+        f"{run.identity['seed']}."
+    )
+    lead = (
+        data_table([run]),
+        *([Notes(notes)] if (notes := (*result.notes, *sources.notes)) else []),
+    )
+    sections = (
+        Section("Results", tuple(_results(run, found))),
+        *parts,
+        Section("Cost", (run_cost(run),)),
+        Section("Environment", (environment_facts([run]),)),
+        Section("Reproduction", tuple(_reproduction(run))),
+    )
+    return Page(tasks, about, run.name, lead, sections)
+
+
+def _results(
+    run: gather.GatheredRun, found: Sequence[tuple[str, str, DevPredictions]]
+) -> Iterator[Any]:
+    """Verdicts in words, the figures beside the baselines, and the table."""
+    verdicts, drawn, tables = [], [], []
+    result = run.result
+    for task, split, answers in found:
+        columns, n_rows = result.metrics[task][split], len(answers.rows)
+        name = next(iter(columns[MODEL]))
+        metric = catalogue.find("metrics", name)
+        where = set_label(task, split, result.metrics)
+        verdicts.append(
+            VerdictLine(
+                "result",
+                where,
+                f"{metric.title} {format_estimate(columns[MODEL][name], metric.form)} on "
+                f"{n_rows:,} rows.",
+            )
+        )
+        verdicts += [
+            _beside(metric, columns[MODEL][name], who, one[name], n_rows)
+            for who, one in columns.items()
+            if who != MODEL and name in one
+        ]
+        drawn.append(
+            figures.estimates(
+                slug(f"results {where}"),
+                metric,
+                {who: one[name] for who, one in columns.items() if name in one},
+                where=where,
+            )
+        )
+    for task, sets in result.metrics.items():
+        rows = [
+            DevScores(split, len(answers.rows), sets[split])
+            for of, split, answers in found
+            if of == task
+        ]
+        if rows:  # else a task without a metric
+            tables.append(
+                results_table(
+                    rows, title=f"{task}: {result.kept(task)}", notes=result.caveats(task)
+                )
+            )
+    yield Verdicts(tuple(verdicts))
+    yield from drawn
+    yield from tables
+    yield Notes((_BASELINE_BARS,))
+
+
+def _beside(metric: Metric, model: Estimate, who: str, other: Estimate, n_rows: int) -> VerdictLine:
+    """The model beside a baseline. Where two 95 % intervals do not even touch, the difference is
+    real; where they do, it is left open.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    ahead = sign * (model.value - other.value) > 0
+    apart = model.low > other.high or model.high < other.low
+    said = format_estimate(other, metric.form)
+    if not ahead:
+        return VerdictLine(
+            "not better",
+            f"than {who}",
+            f"{who} reaches {said}" + (", and the intervals do not overlap." if apart else "."),
+        )
+    if apart:
+        return VerdictLine(
+            "better", f"than {who}", f"{who} reaches {said}, and the intervals do not overlap."
+        )
+    return VerdictLine(
+        "no evidence",
+        f"against {who}",
+        f"{who} reaches {said}; the intervals overlap, so on {n_rows:,} rows the lead may be "
+        f"chance.",
+    )
+
+
+def _of_one_set(
+    title: str,
+    run: gather.GatheredRun,
+    task: str,
+    split: str,
+    answers: DevPredictions,
+    sources: Sources,
+    n_mistakes: int,
+) -> Section:
+    """Figures and mistakes of one dev set."""
+    labels, seed, result = run.labels[task], run.identity["seed"], run.result
+    where = set_label(task, split, result.metrics)
+    metric = catalogue.find("metrics", next(iter(result.metrics[task][split][MODEL])))
+    names = list(result.metrics[task][split][MODEL])
+    blocks: list[Any] = list(
+        learning_curves({"": [run]}, task, split, names, where=where, kept=result.epoch_of(task))
+    )
+    texts = sources.texts(run, task, split, answers.digest, answers.rows)
+    blocks += prediction_figures({"": [answers]}, labels, where=where, seed=seed)
+    if (
+        texts is not None
+        and texts.lengths is not None
+        and (words := length_bins(texts.lengths)) is not None
+    ):
+        slices = by_slice(words, answers.scores, answers.targets, labels, [metric.__name__], seed)
+        bins = [
+            LengthBin(
+                one.value, one.n_rows, (of := one.estimates[metric.__name__]).value, of.low, of.high
+            )
+            for one in slices
+        ]
+        blocks.append(length_figure(where, metric, {"": bins}, texts, several_seeds=False))
+    if labels.kind != "regression":
+        blocks.append(
+            confusion_table(
+                confusion(answers.scores, answers.targets, labels), labels, title="Confusion matrix"
+            )
+        )
+    return Section(
+        title,
+        tuple(blocks),
+        (
+            Section(
+                "Largest errors", (largest_errors(run, task, answers, labels, texts, n_mistakes),)
+            ),
+        ),
+    )
+
+
+def _reproduction(run: gather.GatheredRun) -> Iterator[Any]:
+    typed = typed_command(run.environment)
+    if typed is not None:
+        yield Code("As it was typed:", typed)
+    yield Code("In the run's folder:", "encore train recipe.yaml --runs ..")
+    yield Notes(
+        (
+            "The same command finds the run complete; in another folder of runs (--runs) it "
+            "trains to the same bits, on a processor of the same kind.",
+        )
+    )
+    yield digest_table(
+        [run],
+        {
+            "results.json": run.folder / "results.json",
+            "manifest.json (of all files of the run)": run.folder / files.MANIFEST,
+        },
+    )
+    yield Code("recipe.yaml", (run.folder / "recipe.yaml").read_text(encoding="utf-8"), folded=True)
