@@ -14,6 +14,7 @@ from encore.tables.formatting import format_duration
 if TYPE_CHECKING:
     from encore.experiments.comparison import ComparisonResult
     from encore.experiments.preparation import PreparedCell, PreparedComparison
+    from encore.experiments.variants import Race
 
 __all__ = ["compare_command"]
 
@@ -114,19 +115,19 @@ def _announced(plan: PreparedComparison, runs: Path) -> list[str]:
         f"{size}: {len(distinct)} run{'' if len(distinct) == 1 else 's'}, {n_there} of them "
         f"complete; {runs / plan.name}"
     )
-    return lines + ([_race(plan)] if study.race else [])
+    return lines + ([_race(plan, study.race)] if study.race else [])
 
 
-def _race(plan: PreparedComparison) -> str:
+def _race(plan: PreparedComparison, race: Race) -> str:
     """A line on the race that is about to start."""
     from encore.experiments.race import n_runs
 
-    study, race = plan.study, plan.study.race
-    fields = [
-        {each.cell.variant for each in plan.screening_of(point) if each.run is not None}
+    study = plan.study
+    n_racing = [
+        len({each.cell.variant for each in plan.screening_of(point) if each.run is not None})
         for point in study.points
     ]
-    expected = sum(n_runs(len(field), len(study.seeds), race) for field in fields)
+    expected = sum(n_runs(n, len(study.seeds), race) for n in n_racing)
     rounds = ", ".join(
         f"round {number} on {' '.join(map(str, seeds))}"
         for number, seeds in enumerate(race.rounds, 1)

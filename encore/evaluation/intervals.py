@@ -238,6 +238,11 @@ def sign_flip_p(differences: np.ndarray) -> float | None:
     It assumes no shape of distribution, but its smallest value is 2^(1 − seeds): None below eight
     seeds, where that is .01 or more. All sign patterns are counted up to 40 seeds; beyond, 99,999
     drawn ones and the observed one.
+
+    Counted here and not by `scipy.stats.permutation_test(permutation_type="samples")` (1.17), which
+    compares sums to a relative 1e-14: where differences of accuracies add up to 0 but for rounding
+    it gives .916 instead of 1. It takes 5.4 s for 20 seeds, this takes 0.2 ms; elsewhere the two
+    agree to the last bit.
     """
     differences = np.asarray(differences, dtype=np.float64)
     n_seeds = len(differences)
@@ -270,7 +275,8 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     does not count.
 
     Rejecting where the adjusted value is below .05 makes one or more false claims in at most 5 % of
-    all families, however the tests depend on each other.
+    all families, however the tests depend on each other. Written out, since statsmodels would bring
+    pandas along for these lines; so are `power` and `variance_ratio`.
     """
     made = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)

@@ -29,13 +29,13 @@ class SearchObjective:
     search: PreparedSearch
     runs: Path
 
-    def __call__(self, params: Mapping[str, Any], report: TrialReport) -> TrialScore:
+    def __call__(self, given: Mapping[str, Any], report: TrialReport) -> TrialScore:
         search = self.search
         cache = Cache(dict(search.cache.found))  # what this trial reads does not outlive it
         seeds, by_seed = search.search.trial_seeds, search.pruner == "wilcoxon"
         values, best, names, seconds = [], [], [], 0.0
         for position, seed in enumerate(seeds):
-            one = prepare(search.search.recipe(params, seed), cache)
+            one = prepare(search.search.recipe(given, seed), cache)
             is_last = position == len(seeds) - 1
             n_epochs = sum(phase.epochs for phase in one.plan)
 

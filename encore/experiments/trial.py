@@ -68,8 +68,8 @@ class TrialReport(Protocol):
 
 
 class Objective(Protocol):
-    """(path → what the trial was told, report) → its score. An EncoreError fails the trial and no
-    other.
+    """(given: path → number or label of a choice, report) → the trial's score. An EncoreError
+    fails this trial and no other.
     """
 
     def __call__(self, given: Mapping[str, Any], report: TrialReport) -> TrialScore: ...

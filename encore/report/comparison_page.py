@@ -91,19 +91,17 @@ def comparison_page(
         ]
     )
     lead = (*([data_table(runs)] if runs else []), *([Notes(tuple(notes))] if notes else []))
-    of_runs = ()
-    if runs:
-        of_runs = (
-            Section("Cost", (_costs(comparison),)),
-            Section("Environment", (environment_facts(runs),)),
-        )
+    of_runs = [
+        Section("Cost", (_costs(comparison),)),
+        Section("Environment", (environment_facts(runs),)),
+    ]
     sections = (
         Section("Results", tuple(_verdicts(record))),
         Section("Tables", tuple(_tables(record))),
         *([Section("Score by number of training rows", sized)] if sized else []),
         *parts,
         Section("Runs", tuple(_runs(comparison))),
-        *of_runs,
+        *(of_runs if runs else []),
         Section("Reproduction", tuple(_reproduction(comparison))),
     )
     return Page(record.name, _about(comparison), comparison.name, lead, sections)

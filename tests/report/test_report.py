@@ -23,7 +23,7 @@ from report.reading import Element, csv_of, parsed
 from encore import files
 from encore.errors import DataError, EncoreError
 from encore.recipe.load import recipe_for_file
-from encore.report import gather, search, sections
+from encore.report import gather, provenance, search
 from encore.report.write import _write_folder, write_report
 
 KINDS = ("classes", "ordered", "tags", "values", "hostile")
@@ -285,11 +285,11 @@ def test_data_and_what_qualifies_it_come_first(make: Callable[[str], Made]) -> N
     assert all(note in lead.text for note in one.stored("results.json")["notes"])
     assert one.html.index("<header>") < one.html.index("<main>")
     assert [heading.text for heading in main.all("h2")] == [
-        "What was found",
-        "Where it is right and where not",
-        "What it cost",
-        "Where it was computed",
-        "To repeat it",
+        "Results",
+        "Error analysis",
+        "Cost",
+        "Environment",
+        "Reproduction",
     ]
 
 
@@ -721,7 +721,7 @@ def test_parameters_are_counted(
 
 
 def test_a_time_is_told_once() -> None:
-    assert [sections._time(seconds) for seconds in (30.71, 187.2, 9000)] == [
+    assert [provenance._seconds(seconds) for seconds in (30.71, 187.2, 9000)] == [
         "30.7 s",
         "3 min (187 s)",
         "2.5 h (9,000 s)",
@@ -895,7 +895,7 @@ def test_numbers_of_a_comparison_are_those_of_its_results(compared: Compared) ->
 
 def test_verdicts_in_words(compared: Compared) -> None:
     section = next(
-        part for part in compared.page.all("section") if part.all("h2")[0].text == "What was found"
+        part for part in compared.page.all("section") if part.all("h2")[0].text == "Results"
     )
     said: dict[tuple[str, str], str] = {}
     for item in section.all("li"):
@@ -912,7 +912,7 @@ def test_verdicts_in_words(compared: Compared) -> None:
     )
     assert rows["stuck"]["collapsed"], "nothing is learnt at a rate of 1e-12"
     assert (
-        f"{len(rows['stuck']['collapsed'])} of 3 runs learnt nothing"
+        f"{len(rows['stuck']['collapsed'])} of 3 runs collapsed"
         in said["stuck, stars", "collapsed"]
     )
     marked = [row for row in csv_of(compared.page, "seeds-stars-accuracy") if row["collapsed"]]
@@ -972,8 +972,8 @@ def test_failed_and_waiting_cells_are_told(compared: Compared, tmp_path: Path) -
     assert "1 of 12 cells: failed" in runs
     assert "1 of 12 cells: waiting" in runs
     assert "the loss is not <finite>" in runs
-    found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
-    assert "1 run: seed 1: the loss is not <finite>" in found.text
+    found = next(part for part in page.all("section") if part.all("h2")[0].text == "Results")
+    assert "seed 1 failed: the loss is not <finite>" in found.text
     assert [
         row["seeds"] for row in csv_of(page, "learning-stars") if row["variant"] == "attention"
     ] == ["1", "1"]
@@ -1011,7 +1011,7 @@ def test_who_left_a_race_is_told(compared: Compared, tmp_path: Path) -> None:
     page = parsed(write_report(spoilt(compared, tmp_path, change)).html.read_text(encoding="utf-8"))
     assert_static(page)
     assert_accessible(page)
-    found = next(part for part in page.all("section") if part.all("h2")[0].text == "What was found")
+    found = next(part for part in page.all("section") if part.all("h2")[0].text == "Results")
     assert (
         "left the race gone, stars: in round 1, on screening seeds that are not in the table."
         in found.text

@@ -75,8 +75,8 @@ class LocalExecutor:
                         )
                     finally:
                         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-                for receiver in wait(list(running)):
-                    assert isinstance(receiver, Connection)
+                ready = wait(list(running))
+                for receiver in [each for each in running if each in ready]:
                     one, problems = running[receiver], _received(receiver)
                     one.process.join()
                     del running[receiver]
