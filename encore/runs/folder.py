@@ -6,7 +6,7 @@ import difflib
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,59 @@ class RunResult:
     best: Mapping[str, Any] = field(
         default_factory=dict
     )  # of several tasks: the best epoch of each, and the best common one
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json holds: the figures, without folder and cost."""
+        metrics = {
+            task: {
+                split: {
+                    who: {name: asdict(estimate) for name, estimate in found.items()}
+                    for who, found in rows.items()
+                }
+                for split, rows in sets.items()
+            }
+            for task, sets in self.metrics.items()
+        }
+        stored = {
+            "metrics": metrics,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "keep": self.keep,
+            "notes": list(self.notes),
+        }
+        return stored | ({"best": dict(self.best)} if self.best else {})
+
+    @classmethod
+    def from_json(
+        cls,
+        folder: Path,
+        stored: Mapping[str, Any],
+        *,
+        seconds: float = 0.0,
+        tokens_per_second: float = 0.0,
+    ) -> RunResult:
+        """The run whose folder holds `stored` as results.json; the cost is in another file."""
+        metrics = {
+            task: {
+                split: {
+                    who: {name: _estimate(value) for name, value in found.items()}
+                    for who, found in rows.items()
+                }
+                for split, rows in sets.items()
+            }
+            for task, sets in stored["metrics"].items()
+        }
+        return cls(
+            folder,
+            metrics,
+            stored["epoch"],
+            stored["epochs"],
+            stored["keep"],
+            tuple(stored["notes"]),
+            seconds,
+            tokens_per_second,
+            best=stored.get("best", {}),
+        )
 
     def epoch_of(self, task: str) -> int:
         """The epoch that is reported and kept of a task."""
@@ -120,7 +173,6 @@ def read_result(folder: Path) -> RunResult:
             f"it again."
             for name in wrong
         )
-    stored = files.read_json(folder / "results.json")
     try:
         cost = files.read_json(
             folder / "cost.json"
@@ -131,26 +183,11 @@ def read_result(folder: Path) -> RunResult:
             f"{folder / 'cost.json'}: missing, or not as the run wrote it. Remove the folder "
             f"and run it again."
         ) from None
-    metrics = {
-        task: {
-            split: {
-                who: {name: _estimate(value) for name, value in found.items()}
-                for who, found in rows.items()
-            }
-            for split, rows in sets.items()
-        }
-        for task, sets in stored["metrics"].items()
-    }
-    kept = {name: stored[name] for name in ("epoch", "epochs", "keep")}
-    best = stored.get("best", {})
-    return RunResult(
+    return RunResult.from_json(
         folder,
-        metrics,
-        **kept,
-        notes=tuple(stored["notes"]),
+        files.read_json(folder / "results.json"),
         seconds=seconds,
         tokens_per_second=tokens_per_second,
-        best=best,
     )
 
 

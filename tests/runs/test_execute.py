@@ -153,6 +153,18 @@ def test_the_result_is_read_back_as_it_was(finished: RunResult) -> None:
     assert (finished.epoch, finished.epochs, finished.keep) == (3, 3, "last")
     assert finished.seconds > 0
     assert finished.tokens_per_second > 0
+    stored = (finished.folder / "results.json").read_bytes()
+    written = json.dumps(finished.to_json(), indent=2, ensure_ascii=False) + "\n"
+    assert written.encode() == stored
+    assert (
+        RunResult.from_json(
+            finished.folder,
+            json.loads(stored),
+            seconds=finished.seconds,
+            tokens_per_second=finished.tokens_per_second,
+        )
+        == finished
+    )
 
 
 # ----------------------------------------------------------------------------------------- its name
