@@ -32,6 +32,7 @@ from encore.evaluation.comparison_record import (
 )
 from encore.evaluation.seed_runs import SeedRuns
 from encore.experiments import results as results_module
+from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.variants import study_from
 from encore.tables import comparison as comparison_module
@@ -178,6 +179,18 @@ def test_figures_are_those_of_the_runs(whole: Whole) -> None:
     ]
     assert "expected k from 1 to 2, the layers of this encoder, got 5" in deep["not_applicable"]
     assert deep["contrast"] is None
+
+
+def test_results_are_read_back_as_they_were(whole: Whole) -> None:
+    """From the file to values, to plain data, to the file's bytes."""
+    stored = results_of(whole.folder)
+    found = ComparisonResult.from_json(whole.folder, stored)
+    assert ComparisonResult.from_json(whole.folder, found.to_json()) == found
+    assert found.results == stored
+    written = json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n"
+    assert written.encode() == (whole.folder / "results.json").read_bytes()
+    assert found.record.studies[0].metrics[0].variants[0].expected == 0.5
+    assert str(found.table).splitlines()[0] in whole.outcome.out
 
 
 def test_the_table_says_it_in_words(whole: Whole) -> None:
