@@ -14,6 +14,7 @@ from encore.evaluation.claims import Contrast
 
 __all__ = [
     "AverageResult",
+    "CommonEpoch",
     "ComparisonRecord",
     "MetricResult",
     "RaceSummary",
@@ -25,13 +26,47 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class CommonEpoch:
+    """The deciding metric at the epoch that is best for all tasks together, where the recipe's
+    source reports such a figure (`expected`). values: one for each seed that ended.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    sd: float | None
+    best: float
+    expected: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "values": list(self.values),
+            "mean": self.mean,
+            "sd": self.sd,
+            "best": self.best,
+            "expected": self.expected,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> CommonEpoch:
+        """The inverse of `to_json`."""
+        return cls(
+            tuple(stored["values"]),
+            stored["mean"],
+            stored["sd"],
+            stored["best"],
+            stored["expected"],
+        )
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """A variant, or the reference, under one metric on one dev set.
 
     values: one for each of `seeds`, in its order. best: their maximum, or the minimum where lower
-    is better. expected, expected_sd: what the recipe's source reports. collapsed, failed: seed →
-    why. not_applicable: why the variant cannot be run at all. contrast: against the reference;
-    None of the reference itself, and of what cannot be run.
+    is better. expected, expected_sd, expected_max: what the recipe's source reports. collapsed,
+    failed: seed → why. not_applicable: why the variant cannot be run at all. contrast: against the
+    reference; None of the reference itself, and of what cannot be run. common: at the common epoch
+    of several tasks, where the source reports that too.
     """
 
     variant: str
@@ -46,10 +81,14 @@ class VariantResult:
     failed: Mapping[int, str]
     not_applicable: str | None
     contrast: Contrast | None
+    expected_max: float | None = None
+    common: CommonEpoch | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; seeds that are keys become strings."""
-        return {
+        """Plain data; seeds that are keys become strings. What only some sources report is a key
+        only where it is reported.
+        """
+        found = {
             "variant": self.variant,
             "seeds": list(self.seeds),
             "values": list(self.values),
@@ -63,6 +102,11 @@ class VariantResult:
             "not_applicable": self.not_applicable,
             "contrast": self.contrast.to_json() if self.contrast else None,
         }
+        if self.expected_max is not None:
+            found["expected_max"] = self.expected_max
+        if self.common is not None:
+            found["common"] = self.common.to_json()
+        return found
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> VariantResult:
@@ -81,6 +125,8 @@ class VariantResult:
             {int(seed): why for seed, why in stored["failed"].items()},
             stored["not_applicable"],
             Contrast.from_json(stored["variant"], against) if against else None,
+            stored.get("expected_max"),
+            CommonEpoch.from_json(stored["common"]) if "common" in stored else None,
         )
 
 

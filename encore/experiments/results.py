@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from encore import catalogue
 from encore.evaluation import contrast
-from encore.evaluation.averages import GLUE_COLUMNS, glue_averages, overall_scores
 from encore.evaluation.claims import Contrast
 from encore.evaluation.comparison_record import (
-    AverageResult,
+    CommonEpoch,
     ComparisonRecord,
     MetricResult,
     RaceSummary,
@@ -23,12 +23,12 @@ from encore.evaluation.comparison_record import (
 from encore.evaluation.seed_runs import Arm, SeedRuns
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.experiments.task_averages import task_averages
 from encore.runs.folder import MODEL, RunResult, read_result, read_scores
 from encore.runs.prepare import Prepared
 from encore.types import LabelSpace
 
 __all__ = [
-    "averages",
     "measure_comparison",
     "metric_results",
     "read_runs",
@@ -67,7 +67,7 @@ def measure_comparison(
         study.variants,
         study.seeds,
         tuple(studies),
-        averages(studies, study.variants, expected),
+        task_averages(studies, study.variants, expected),
         (*study.notes, *_equal_variants(plan)),
         summary,
     )
@@ -123,14 +123,18 @@ class _Studies:
         others = [arm for arm in arms.values() if arm is not reference]
         n_left = len(self.study.variants) - len(self.variants)
         metrics = tuple(
-            metric_results(
-                reference,
-                others,
-                rows.targets,
-                stream.labels,
-                name,
-                partial(self._expected, task, split, name),
-                n_left=n_left,
+            self._with_details(
+                task,
+                split,
+                metric_results(
+                    reference,
+                    others,
+                    rows.targets,
+                    stream.labels,
+                    name,
+                    partial(self._expected, task, split, name),
+                    n_left=n_left,
+                ),
             )
             for name in stream.metrics
         )
@@ -171,12 +175,45 @@ class _Studies:
         """(mean, standard deviation) that the source reports: `rte.accuracy`, `rte.accuracy.sd`;
         with several dev sets `mnli.dev_matched.accuracy`.
         """
-        expect = next(iter(self._cells_of(variant))).cell.recipe.expect
-
-        def find(end: str) -> float | None:
-            return expect.get(f"{task}.{split}.{metric}{end}", expect.get(f"{task}.{metric}{end}"))
-
+        find = partial(self._expectation, task, split, metric, variant)
         return find(""), find(".sd")
+
+    def _expectation(
+        self, task: str, split: str, metric: str, variant: str, ending: str
+    ) -> float | None:
+        expect = self._cells_of(variant)[0].cell.recipe.expect
+        of_task = expect.get(f"{task}.{metric}{ending}")
+        return expect.get(f"{task}.{split}.{metric}{ending}", of_task)
+
+    def _with_details(self, task: str, split: str, measured: MetricResult) -> MetricResult:
+        """With what some sources report besides: the best seed (`rte.accuracy.max`), and of several
+        tasks the figure at their common epoch (`rte.accuracy.common`).
+        """
+        rows = []
+        for row in measured.variants:
+            find = partial(self._expectation, task, split, measured.metric, row.variant)
+            common = find(".common")
+            if common is not None:
+                values = self._at_common_epoch(task, split, measured.metric, row)
+                row = replace(row, common=_common_epoch(values, common, measured.metric))
+            rows.append(replace(row, expected_max=find(".max")))
+        return replace(measured, variants=tuple(rows))
+
+    def _at_common_epoch(
+        self, task: str, split: str, metric: str, row: VariantResult
+    ) -> list[float]:
+        """The value of each seed; none where the runs do not have it: it is the task's first metric
+        on its first dev set that runs keep of every epoch.
+        """
+        stream = self.first.streams[task] if self.first else None
+        if stream is None or (split, metric) != (next(iter(stream.dev)), stream.metrics[0]):
+            return []
+        best = [
+            self.results[each.run.name].best
+            for each in self._cells_of(row.variant)
+            if each.run is not None and each.cell.seed in row.seeds
+        ]
+        return [one["common"]["values"][task] for one in best if one]
 
     def _baselines(self, task: str, split: str) -> dict[str, dict[str, float]]:
         """Predictors without an encoder → metric → value, of the reference's first run that has
@@ -207,6 +244,18 @@ class _Studies:
             if note not in common
         )
         return tuple(dict.fromkeys([*common, *others]))
+
+
+def _common_epoch(values: Sequence[float], expected: float, metric: str) -> CommonEpoch | None:
+    if not values:
+        return None
+    return CommonEpoch(
+        tuple(values),
+        float(np.mean(values)),
+        float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        (max if catalogue.find("metrics", metric).higher_is_better else min)(values),
+        expected,
+    )
 
 
 def seed_runs(
@@ -310,69 +359,3 @@ def _variant(
         arm.not_applicable,
         against if arm.not_applicable is None else None,
     )
-
-
-_AVERAGES = {
-    "glue.columns": "mean of GLUE's 12 columns (MRPC, MNLI and QQP count twice)",
-    "glue.tasks": "mean of GLUE's 9 tasks",
-    "cs224n.r": "mean of sst5, quora and r on sts",
-    "cs224n.normalised": "mean of sst5, quora and (1 + r) / 2 on sts",
-}
-
-
-def averages(
-    studies: Sequence[StudyResult],
-    variants: Sequence[str],
-    expected: Mapping[str, Mapping[str, float]],
-) -> tuple[AverageResult, ...]:
-    """Means over tasks of the variants that have every column: GLUE's in both ways, and of the
-    CS224N three tasks with both conventions for Pearson.
-
-    The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names.
-    """
-    groups: dict[str, list[StudyResult]] = {}
-    for each in studies:
-        rest = " ".join(f"{key}={value}" for key, value in each.point.items() if key != "task")
-        groups.setdefault(rest, []).append(each)
-    found = []
-    for rest, group in groups.items():
-        values: dict[str, dict[str, float]] = {}
-        for variant in variants:
-            for name, value in _averages(_columns(group, variant)).items():
-                values.setdefault(name, {})[variant] = value
-        for name, of in values.items():
-            reported = {
-                variant: expected[variant][name]
-                for variant in of
-                if name in expected.get(variant, {})
-            }
-            title = f"{_AVERAGES[name]}{', ' if rest else ''}{rest}"
-            found.append(AverageResult(name, title, of, reported))
-    return tuple(found)
-
-
-def _averages(columns: Mapping[str, float]) -> dict[str, float]:
-    """Name → value, of the averages whose columns are all there."""
-    found: dict[str, float] = {}
-    glue = glue_averages({name: columns[name] for name in GLUE_COLUMNS if name in columns})
-    if glue.columns is not None and glue.tasks is not None:
-        found |= {"glue.columns": glue.columns, "glue.tasks": glue.tasks}
-    if {"sst5.accuracy", "quora.accuracy", "sts.pearson"} <= set(columns):
-        both = overall_scores(
-            {name: columns[name] for name in ("sst5.accuracy", "quora.accuracy")},
-            {"sts.pearson": columns["sts.pearson"]},
-        )
-        found |= {"cs224n.r": both.with_r, "cs224n.normalised": both.with_normalised}
-    return found
-
-
-def _columns(studies: Sequence[StudyResult], variant: str) -> dict[str, float]:
-    """A variant's means, as "task.metric" and as "task.dev set.metric"."""
-    found: dict[str, float] = {}
-    for each in studies:
-        for metric in each.metrics:
-            row = metric.variant(variant)
-            if row is not None and row.mean is not None:
-                found[f"{each.task}.{each.dev_set}.{metric.metric}"] = row.mean
-                found.setdefault(f"{each.task}.{metric.metric}", row.mean)
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from encore import catalogue, files
+from encore import catalogue
 from encore.evaluation.comparison_record import (
     ComparisonRecord,
     MetricResult,
@@ -20,6 +19,7 @@ from encore.evaluation.comparison_record import (
 from encore.evaluation.estimates import by_slice, confusion
 from encore.evaluation.metric import Metric
 from encore.report import figures, gather
+from encore.report.comparison_runs import cell_blocks, cost_table, reproduction
 from encore.report.dev_set import (
     MOST_CLASSES,
     learning_curves,
@@ -29,20 +29,16 @@ from encore.report.dev_set import (
 )
 from encore.report.figures import Figure, LengthBin
 from encore.report.mistakes import common_errors
-from encore.report.page import Code, Facts, Notes, Page, Section, VerdictLine, Verdicts, slug
+from encore.report.page import Facts, Notes, Page, Section, VerdictLine, Verdicts, slug
 from encore.report.provenance import (
     data_table,
-    digest_table,
     encoder_name,
     environment_facts,
-    format_memory,
-    typed_command,
 )
 from encore.report.texts import Sources, Texts
 from encore.runs.folder import DevPredictions, read_predictions
-from encore.tables.comparison import comparison_tables
+from encore.tables.comparison import comparison_tables, reading_notes
 from encore.tables.evaluation import confusion_table
-from encore.tables.formatting import format_duration
 from encore.tables.listing import Listing
 from encore.tables.size_curves import size_curves
 from encore.tables.verdicts import (
@@ -92,7 +88,7 @@ def comparison_page(
     )
     lead = (*([data_table(runs)] if runs else []), *([Notes(tuple(notes))] if notes else []))
     of_runs = [
-        Section("Cost", (_costs(comparison),)),
+        Section("Cost", (cost_table(comparison),)),
         Section("Environment", (environment_facts(runs),)),
     ]
     sections = (
@@ -100,9 +96,9 @@ def comparison_page(
         Section("Tables", tuple(_tables(record))),
         *([Section("Score by number of training rows", sized)] if sized else []),
         *parts,
-        Section("Runs", tuple(_runs(comparison))),
+        Section("Runs", tuple(cell_blocks(comparison))),
         *(of_runs if runs else []),
-        Section("Reproduction", tuple(_reproduction(comparison))),
+        Section("Reproduction", tuple(reproduction(comparison))),
     )
     return Page(record.name, _about(comparison), comparison.name, lead, sections)
 
@@ -219,9 +215,11 @@ def _tables(record: ComparisonRecord) -> Iterator[Listing]:
     a table is explained once.
     """
     shown = {note for each in record.studies for note in each.notes} | set(record.notes)
+    metrics = [metric for each in record.studies for metric in each.metrics]
+    how_to_read = {note for metric in metrics for note in reading_notes(record, metric)}
     for table in comparison_tables(record):
         yield replace(table, notes=tuple(note for note in table.notes if note not in shown))
-        shown |= {note for note in table.notes if note.startswith("± ")}
+        shown |= how_to_read & set(table.notes)
 
 
 def _study_section(
@@ -305,116 +303,3 @@ def _size_figures(record: ComparisonRecord) -> Iterator[Figure]:
             yield figures.sizes(
                 slug(f"sizes {where} {curve.metric}"), kind, by_variant, where=where
             )
-
-
-def _runs(comparison: gather.GatheredComparison) -> Iterator[Any]:
-    """Every cell and its run."""
-    counted = Counter(cell["state"] for cell in comparison.cells)
-    lines = [f"{n} of {len(comparison.cells)} cells: {state}" for state, n in counted.items()]
-    lines += [f"{name}: {why}" for name, why in comparison.lost.items()]
-    yield Notes(tuple(lines))
-    n_columns = 6 if any("why" in cell for cell in comparison.cells) else 5
-    rows = [
-        (
-            cell["study"],
-            cell["variant"],
-            str(cell["seed"]),
-            cell["state"],
-            cell["run"] or "–",
-            "; ".join(cell.get("why", ())),
-        )
-        for cell in comparison.cells
-    ]
-    columns = ("study", "variant", "seed", "state", "run", "why")
-    yield Listing(
-        "", columns[:n_columns], tuple(row[:n_columns] for row in rows), (), frozenset({2})
-    )
-
-
-def _costs(comparison: gather.GatheredComparison) -> Listing:
-    """Per variant; means over its runs."""
-    rows = []
-    for variant in comparison.record.variants:
-        names = dict.fromkeys(
-            cell["run"] for cell in comparison.cells if cell["variant"] == variant
-        )
-        runs = [comparison.runs[name] for name in names if name in comparison.runs]
-        if not runs:
-            continue
-        n = gather.parameters(runs[0])
-        peaks = [run.cost["peak_memory_bytes"] for run in runs if "peak_memory_bytes" in run.cost]
-        seconds, speed = (
-            float(np.mean([getattr(run.result, what) for run in runs]))
-            for what in ("seconds", "tokens_per_second")
-        )
-        rows.append(
-            (
-                variant,
-                str(len(runs)),
-                f"{seconds:,.1f} s",
-                f"{speed:,.0f}",
-                format_memory(max(peaks, default=None)),
-                "not known" if n is None else f"{n:,}",
-            )
-        )
-    note = (
-        "Means over the runs that are here; memory: the most of any. Runs that ran beside "
-        "others shared the processor with them."
-    )
-    took, n_computed = comparison.cost.get("seconds"), len(comparison.cost.get("computed", ()))
-    whole = (
-        (f"The last command took {format_duration(took)} and computed {n_computed} runs.",)
-        if isinstance(took, int | float)
-        else ()
-    )
-    columns = ("variant", "runs", "time per run", "tokens per second", "memory", "parameters")
-    return Listing("", columns, tuple(rows), (note, *whole), frozenset(range(1, len(columns))))
-
-
-def _reproduction(comparison: gather.GatheredComparison) -> Iterator[Any]:
-    study = comparison.study
-    typed = next(
-        (
-            line
-            for run in comparison.runs.values()
-            if (line := typed_command(run.environment)) and line.startswith("encore compare ")
-        ),
-        None,
-    )
-    if typed is not None:
-        yield Code("As it was typed when the first of its runs was computed:", typed)
-    only = (
-        []
-        if set(study["variants"]) == {"baseline"}
-        else ["--only", ",".join(name for name in study["variants"] if name != study["reference"])]
-    )
-    raced = ["--race"] if study.get("race") else []
-    yield Code(
-        "With the recipe below:",
-        shlex.join(
-            ["encore", "compare", f"{study['name']}.yaml", *study["overrides"], *only, *raced]
-        ),
-    )
-    points = [
-        ", ".join(f"{key}={value}" for key, value in point.items())
-        for point in study["points"]
-        if point
-    ]
-    yield Facts(
-        (
-            ("variants", ", ".join(study["variants"])),
-            ("reference", study["reference"]),
-            ("seeds", ", ".join(map(str, study["seeds"]))),
-            *((("studies", "; ".join(points)),) if points else ()),
-        )
-    )
-    own = {
-        "results.json": comparison.folder / "results.json",
-        "recipe.yaml": comparison.folder / "recipe.yaml",
-    }
-    yield digest_table(
-        list(comparison.runs.values()),
-        own
-        | {"manifest.json (of all files of the comparison)": comparison.folder / files.MANIFEST},
-    )
-    yield Code(f"{study['name']}.yaml", comparison.recipe, folded=True)

@@ -31,7 +31,7 @@ from encore.tables.verdicts import (
     stability_in_words,
 )
 
-__all__ = ["SOURCE", "comparison_tables"]
+__all__ = ["SOURCE", "comparison_tables", "reading_notes"]
 
 SOURCE = (
     "source: the figures of the paper, or whatever else the recipe's source is, in its own setting"
@@ -87,12 +87,28 @@ def _metric_table(each: StudyResult, metric: MetricResult, record: ComparisonRec
         "this dev set",
         "new examples too",
     )
-    rows = tuple(_row(row, kind.form) for row in metric.variants)
+    rows = tuple(cells for row in metric.variants for cells in _rows(row, kind.form))
     notes = dict.fromkeys(_notes(each, metric, record, kind.form))
     return Listing(title, columns, rows, tuple(notes), frozenset(range(1, 8)))
 
 
-def _row(row: VariantResult, form: Form) -> tuple[str, ...]:
+def _rows(row: VariantResult, form: Form) -> Iterator[tuple[str, ...]]:
+    """The line of a variant, and one for the common epoch of several tasks where the source reports
+    that.
+    """
+    yield _line(row, form)
+    if (common := row.common) is not None:
+        yield (
+            f"{row.variant}, common epoch",
+            str(len(common.values)),
+            format_mean_sd(common.mean, common.sd, form),
+            format_value(common.best, form),
+            format_value(common.expected, form),
+            *[""] * 3,
+        )
+
+
+def _line(row: VariantResult, form: Form) -> tuple[str, ...]:
     if row.not_applicable:
         return (row.variant, "not applicable", *[""] * 6)
     against, cells = row.contrast, ("", "", "")
@@ -107,9 +123,19 @@ def _row(row: VariantResult, form: Form) -> tuple[str, ...]:
         str(len(row.seeds)),
         format_mean_sd(row.mean, row.sd, form),
         format_value(row.best, form),
-        format_mean_sd(row.expected, row.expected_sd, form),
+        _source(row, form),
         *cells,
     )
+
+
+def _source(row: VariantResult, form: Form) -> str:
+    """What the source reports: mean ± sd, and its best seed."""
+    if row.expected_max is None:
+        return format_mean_sd(row.expected, row.expected_sd, form)
+    best = f"max {format_value(row.expected_max, form)}"
+    if row.expected is None:
+        return best
+    return f"{format_mean_sd(row.expected, row.expected_sd, form)}, {best}"
 
 
 def _notes(
@@ -129,13 +155,24 @@ def _notes(
         yield from race_in_words(each.race, record.race)
     yield from each.notes
     yield from record.notes
-    if any(row.expected is not None for row in metric.variants):
+    if any(_source(row, form) != "–" for row in metric.variants):
         yield SOURCE
+    yield from reading_notes(record, metric)
+
+
+def reading_notes(record: ComparisonRecord, metric: MetricResult) -> Iterator[str]:
+    """How to read a table: what its columns are, and what its verdicts are adjusted for."""
     yield (
         f"± sample standard deviation over seeds; Δ against {record.reference} on the same "
         f"seeds, with 95 % intervals (not adjusted): for this dev set, "
-        "and for new examples too. Verdicts hold for all variants together (Holm)."
+        "and for new examples too. Verdicts hold for all variants together (Holm); they are not "
+        "adjusted over metrics, dev sets and tasks."
     )
+    if any(row.contrast and row.contrast.stability for row in metric.variants):
+        yield (
+            "stability: an F test of the variance over seeds, conservative here, where variants "
+            "share their seeds."
+        )
 
 
 def _verdict(row: VariantResult, reference: VariantResult, form: Form) -> Iterator[str]:

@@ -34,6 +34,7 @@ from encore.evaluation.seed_runs import SeedRuns
 from encore.experiments import results as results_module
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
+from encore.experiments.task_averages import task_averages
 from encore.experiments.variants import study_from
 from encore.tables import comparison as comparison_module
 from encore.tables import comparison_files
@@ -236,6 +237,7 @@ pooling: mean
 plan: {{epochs: 1}}
 sharing: separate
 seeds: [1]
+expect: {{a.accuracy.max: 0.75, a.accuracy.common: 0.625, b.spearman.common: 0.5}}
 variants: {{cut: {{tasks.b.max_length: 8}}}}
 """  # noqa: E501
     found = undisturbed(warm, tmp_path / "two.yaml", recipe)
@@ -261,6 +263,24 @@ variants: {{cut: {{tasks.b.max_length: 8}}}}
             for split in ("train", "dev")
         ],
     }
+    a, b = (each for each in results_of(found.folder)["studies"] if each["metrics"])
+    baseline, cut = a["metrics"][0]["variants"]
+    run = files.read_json(found.folder / "cells.json")["cells"][0]["run"]
+    of_run = files.read_json(found.folder.parent / run / "results.json")["best"]["common"]
+    value = of_run["values"]["a"]
+    assert (baseline["expected"], baseline["expected_max"]) == (None, 0.75)
+    assert baseline["common"] == {
+        "values": [value],
+        "mean": value,
+        "sd": None,
+        "best": value,
+        "expected": 0.625,
+    }
+    assert not {"expected_max", "common"} & cut.keys(), "a variant has its own expectations"
+    assert "common" not in b["metrics"][1]["variants"][0], "runs keep the first metric only"
+    assert re.search(r"^baseline +1 +[\d.]+ +[\d.]+ +max 75\.0", found.outcome.out, re.M)
+    line = rf"^baseline, common epoch +1 +{100 * value:.1f} +{100 * value:.1f} +62\.5$"
+    assert re.search(line, found.outcome.out, re.M)
 
 
 @pytest.mark.parametrize(
@@ -573,9 +593,7 @@ def studies(
 
 
 def test_both_averages_of_the_twelve_columns() -> None:
-    found = results_module.averages(
-        studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}}
-    )
+    found = task_averages(studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}})
     columns, tasks = found
     assert {name: round(100 * value, 4) for name, value in columns.values.items()} == {
         "baseline": 79.6308,
@@ -585,14 +603,12 @@ def test_both_averages_of_the_twelve_columns() -> None:
         {"baseline": 77.46, "max_seq_mha": 78.84}, abs=0.0051
     )
     assert found[0].expected == {"baseline": 0.7963}
-    assert results_module.averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == ()
+    assert task_averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == ()
 
 
 def test_both_conventions_for_pearson() -> None:
     columns = (("sst5", "dev", "accuracy"), ("quora", "dev", "accuracy"), ("sts", "dev", "pearson"))
-    found = results_module.averages(
-        studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {}
-    )
+    found = task_averages(studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {})
     assert {each.name: round(100 * each.values["baseline"], 2) for each in found} == {
         "cs224n.r": 74.67,
         "cs224n.normalised": 77.08,
@@ -679,6 +695,42 @@ def test_what_is_measured_on_other_rows_is_not_compared(tables: Tables, tiny_enc
         arm.not_applicable
         == f"it is measured on other rows than {first.name}, so the two cannot be compared"
     )
+
+
+def test_the_table_says_what_its_verdicts_are_adjusted_for() -> None:
+    record = tabled(*simulated())
+    (listing,) = comparison_module.comparison_tables(record)
+    assert listing.notes[-2].endswith(
+        "Verdicts hold for all variants together (Holm); they are not adjusted over metrics, dev "
+        "sets and tasks."
+    )
+    assert listing.notes[-1].startswith("stability: an F test of the variance over seeds, conserva")
+    (study,) = record.studies
+    one_seed = MetricResult("accuracy", (row_of("baseline"), row_of("good")))
+    without = replace(record, studies=(replace(study, metrics=(one_seed,)),))
+    (listing,) = comparison_module.comparison_tables(without)
+    assert listing.notes[-1].startswith("± "), "where nothing is tested nothing is explained"
+
+
+@pytest.mark.parametrize(
+    ("figures", "cell"),
+    [
+        ({}, "–"),
+        ({"expected": 0.683}, "68.3"),
+        ({"expected": 0.683, "expected_sd": 0.012}, "68.3 ± 1.2"),
+        ({"expected_max": 0.701}, "max 70.1"),
+        ({"expected": 0.683, "expected_sd": 0.012, "expected_max": 0.701}, "68.3 ± 1.2, max 70.1"),
+    ],
+)
+def test_the_source_column(figures: dict[str, float], cell: str) -> None:
+    record = tabled(*simulated())
+    (study,) = record.studies
+    metric = MetricResult("accuracy", (row_of("baseline", **figures),))
+    (listing,) = comparison_module.comparison_tables(
+        replace(record, studies=(replace(study, metrics=(metric,)),))
+    )
+    assert listing.rows[0][4] == cell
+    assert any(note.startswith("source: ") for note in listing.notes) == bool(figures)
 
 
 def test_a_difference_is_marked_where_there_is_evidence() -> None:

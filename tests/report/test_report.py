@@ -740,7 +740,10 @@ def test_a_time_is_told_once() -> None:
             lambda run: (run / "results.json").write_text("{}"),
             "results.json: missing, or not as the run wrote it.",
         ),
-        (lambda run: (run / "resolved.json").unlink(), "no run, comparison or search."),
+        (
+            lambda run: (run / "resolved.json").unlink(),
+            "resolved.json: missing, or not as the run wrote it.",
+        ),
         (
             lambda run: (run / "cost.json").write_text("[]"),
             "cost.json: missing, or not as the run wrote it.",
