@@ -518,4 +518,4 @@ def test_where_no_run_applies_in_one_study(tables: Tables, tiny_encoder: Path) -
         "variants": {"two": {"pooling.k": 2}, "five": {"pooling.k": 5}, "six": {"pooling.k": 6}},
     }
     plan = prepare_comparison(study_from(given, race=True))
-    assert [one is not None for one in plan.screening] == [True] * 2 + [False] * 4
+    assert [one.run is not None for one in plan.screening] == [True] * 2 + [False] * 4

@@ -39,7 +39,7 @@ class NormCls(nn.Module):
     def forward(self, encoded: Encoded) -> Tensor:
         return self.reduce(encoded)
 
-    def histogram(self, encoded: Encoded) -> Tensor:
+    def layer_counts(self, encoded: Encoded) -> Tensor:
         """(k,) int64: how many rows take their vector from each layer, the lowest first. Behind a
         LayerNorm the choice can be nearly constant.
         """

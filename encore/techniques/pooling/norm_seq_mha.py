@@ -32,7 +32,7 @@ class NormSeqMha(AskedByCls):
     ) -> None:
         super().__init__(shape, k, n_heads, "norm_seq_mha", _layers.longest)
 
-    def histogram(self, encoded: Encoded) -> Tensor:
+    def layer_counts(self, encoded: Encoded) -> Tensor:
         """(k,) int64: how many tokens take their vector from each layer, the lowest first. Behind a
         LayerNorm the choice can be nearly constant.
         """

@@ -37,4 +37,4 @@ def test_each_row_chooses_and_only_the_chosen_get_a_gradient(by_hand) -> None:
     assert all(set(gradient.flatten().tolist()) <= {0.0, 1.0} for gradient in grads), (
         "the choice itself has no gradient"
     )
-    assert pooling.histogram(encoded).tolist() == [1, 0, 2]
+    assert pooling.layer_counts(encoded).tolist() == [1, 0, 2]

@@ -42,7 +42,7 @@ def test_every_token_chooses_for_itself(by_hand) -> None:
     )
     pooling = NormSeqMha(Shape(2, 3, 1), n_heads=1)
     assert pooling.reduce(encoded).tolist() == [[0, 5], [9, 0], [1, -1]]
-    assert pooling.histogram(encoded).tolist() == [1, 1, 1]
+    assert pooling.layer_counts(encoded).tolist() == [1, 1, 1]
 
 
 def test_one_layer_is_mha_bit_for_bit(at_random) -> None:
