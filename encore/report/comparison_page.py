@@ -28,7 +28,9 @@ from encore.report.dev_set import (
     prediction_figures,
 )
 from encore.report.figures import Figure, LengthBin
+from encore.report.layer_figure import layer_figure
 from encore.report.mistakes import common_errors
+from encore.report.model_views import chosen_layers
 from encore.report.page import Facts, Notes, Page, Section, VerdictLine, Verdicts, slug
 from encore.report.provenance import (
     data_table,
@@ -242,6 +244,7 @@ def _study_section(
     some = next(iter(one.predictions.values()))[0]
     texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows)
     blocks += _length_figures(one, texts, labels)
+    blocks += _layer_figures(one, texts)
     if labels.kind in ("binary", "multiclass") and len(labels.names) > MOST_CLASSES:
         for variant, of in one.predictions.items():
             matrix = np.sum([confusion(run.scores, run.targets, labels) for run in of], axis=0)
@@ -269,6 +272,19 @@ def _length_figures(one: _Set, texts: Texts | None, labels: LabelSpace) -> Itera
         for variant, of in one.predictions.items()
     }
     yield length_figure(one.title, one.decides, groups, texts, several_seeds=True)
+
+
+def _layer_figures(one: _Set, texts: Texts | None) -> Iterator[Figure]:
+    """The layers that poolings chose, of the variants whose runs keep their models."""
+    groups: dict[str, dict[int, int]] = {}
+    for variant, runs in one.runs.items() if texts is not None else ():
+        counts: Counter[int] = Counter()
+        for run in runs.values():
+            counts.update(chosen_layers(run, one.study.task, texts))
+        if counts:
+            groups[variant] = dict(counts)
+    if groups:
+        yield layer_figure(slug(f"layers {one.title}"), groups, where=one.title)
 
 
 def _bins_over_seeds(

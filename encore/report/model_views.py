@@ -1,15 +1,30 @@
-"""What a run's stored model shows of its dev rows: the words that its pooling weighs."""
+"""A stored model on its dev rows: the words that its pooling weighs, the layers that it chooses."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
+import torch
+from torch import Tensor
+
+from encore import catalogue
+from encore.data.batches import collate, evaluation_batches
 from encore.report.gather import GatheredRun
 from encore.report.texts import Texts
 from encore.runs.explain import Explanation, explain, explainable_poolings
 from encore.runs.predict import load
+from encore.types import Encoded
 
-__all__ = ["explanations"]
+__all__ = ["chosen_layers", "explanations"]
+
+
+@runtime_checkable
+class _ChoosesLayers(Protocol):
+    """A pooling that takes its vectors from one of several layers, place by place."""
+
+    def layer_counts(self, encoded: Encoded) -> Tensor: ...
 
 
 def explanations(
@@ -39,3 +54,29 @@ def explanations(
             truncation=chosen.truncation,  # type: ignore[arg-type]
         )
     )
+
+
+def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]:
+    """Layer → how many rows (norm_cls) or tokens (norm_seq_mha) of a dev set take their vector from
+    it, the lowest layer first; empty where the pooling chooses none, or where the run keeps no
+    model.
+    """
+    pooling = catalogue.find("pooling", found.identity["tasks"][task]["pooling"]["name"])
+    if texts.tokens is None or not (found.folder / "model").is_dir():
+        return {}
+    if not issubclass(pooling, _ChoosesLayers):
+        return {}
+    model = load(found.folder).task(task).model.eval()
+    counts: Counter[int] = Counter()
+    for branch in model.branches:
+        if not isinstance(branch.pooling, _ChoosesLayers):
+            continue
+        top = branch.encoder.shape.n_layers
+        layers = [layer if layer >= 0 else top + 1 + layer for layer in branch.pooling.layers]
+        for rows in evaluation_batches(texts.tokens.lengths):
+            tokens = collate(texts.tokens, rows, next(model.parameters()).device)
+            with torch.inference_mode():
+                encoded, _ = branch.encoded(tokens)
+                of_layer = branch.pooling.layer_counts(encoded).tolist()
+            counts.update(dict(zip(layers, of_layer, strict=True)))
+    return dict(sorted(counts.items()))

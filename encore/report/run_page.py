@@ -17,7 +17,9 @@ from encore.report.dev_set import (
     set_label,
 )
 from encore.report.figures import LengthBin
+from encore.report.layer_figure import layer_figure
 from encore.report.mistakes import largest_errors
+from encore.report.model_views import chosen_layers
 from encore.report.page import Code, Notes, Page, Section, VerdictLine, Verdicts, slug
 from encore.report.provenance import (
     data_table,
@@ -194,6 +196,8 @@ def _of_one_set(
             for one in slices
         ]
         blocks.append(length_figure(where, metric, {"": bins}, texts, several_seeds=False))
+    if texts is not None and (counts := chosen_layers(run, task, texts)):
+        blocks.append(layer_figure(slug(f"layers {where}"), {"": counts}, where=where))
     if labels.kind != "regression":
         blocks.append(
             confusion_table(

@@ -14,6 +14,7 @@ from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
 from encore.data.load import load_task
 from encore.data.table import display_path
+from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
@@ -29,7 +30,8 @@ __all__ = ["Sources", "Texts"]
 class Texts:
     """Rows of a dev set as their file has them. places: the line of each in its file, or the row's
     number where a file has no lines; place: which. lengths: tokens of each row as the model reads
-    it, None where the tokenizer is not to be had; cut: whether it lost tokens to `max_length`.
+    it, cut: whether it lost tokens to `max_length`, tokens: themselves; all None where the
+    tokenizer is missing.
     """
 
     file: str
@@ -40,6 +42,7 @@ class Texts:
     lengths: np.ndarray | None
     cut: np.ndarray | None
     max_length: int
+    tokens: TokenStore | None
 
 
 class Sources:
@@ -64,7 +67,10 @@ class Sources:
         except EncoreError as error:
             self._note(f"{task}, {split}: no texts are shown and no lengths: {error.lines[0]}")
             return None
-        lengths, cut = self._lengths(found, found.recipe, task, dataset)
+        tokens = self._tokens(found, found.recipe, task, dataset)
+        lengths, cut = (
+            (None, None) if tokens is None else _sizes(found.recipe, task, tokens, len(dataset))
+        )
         place, places = (
             ("row", dataset.rows + 1) if dataset.lines is None else ("line", dataset.lines)
         )
@@ -78,6 +84,7 @@ class Sources:
             lengths,
             cut,
             found.recipe.tasks[task].max_length,
+            tokens,
         )
 
     def _note(self, line: str) -> None:
@@ -120,9 +127,9 @@ class Sources:
             )
         return dataset.take([at[number] for number in rows.tolist()])
 
-    def _lengths(
+    def _tokens(
         self, found: GatheredRun, recipe: Recipe, task: str, dataset: Dataset
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    ) -> TokenStore | None:
         model = found.folder / "model"
         try:
             with offline():
@@ -138,14 +145,22 @@ class Sources:
                 f"{task}: no score by length: the tokenizer of encoder '{recipe.encoder}' is "
                 f"not here, or another one."
             )
-            return None, None
+            return None
         settings = recipe.tasks[task]
-        pair = pair_of(recipe, task)
-        store = tokenize_set(
-            dataset, tokenizer, pair, max_length=settings.max_length, truncation=settings.truncation
+        return tokenize_set(
+            dataset,
+            tokenizer,
+            pair_of(recipe, task),
+            max_length=settings.max_length,
+            truncation=settings.truncation,
         )
-        n_sides = catalogue.find("pairs", pair["name"]).n_sides
-        sides = (-1, len(dataset))
-        return store.lengths.reshape(sides)[:n_sides].sum(axis=0), np.asarray(
-            store.cut.reshape(sides).any(axis=0)
-        )
+
+
+def _sizes(
+    recipe: Recipe, task: str, tokens: TokenStore, n_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each example its number of tokens, and whether any were cut; its sides together."""
+    n_sides = catalogue.find("pairs", pair_of(recipe, task)["name"]).n_sides
+    sides = (-1, n_rows)
+    lengths = tokens.lengths.reshape(sides)[:n_sides].sum(axis=0)
+    return lengths, np.asarray(tokens.cut.reshape(sides).any(axis=0))

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Outcome, Tables, Warm, sentences, write_csv
 from report.hostile import HOSTILE
 from report.reading import Element, csv_of, parsed
 
+import encore
 from encore import files
+from encore.data.batches import collate
+from encore.data.token_store import tokenize
 from encore.errors import DataError, EncoreError
 from encore.recipe.load import recipe_for_file
 from encore.report import gather, provenance, search
@@ -68,10 +73,17 @@ def made(tables: Tables, kind: str, folder: Path) -> Path:
             "classes": {"label": "verdict"},
             "tags": {"label": "tags"},
             "values": {"label": "score", "text_pair": "other"},
+            "norm_cls": {"label": "verdict"},
+            "norm_seq_mha": {"label": "verdict"},
         }[kind]
+        chosen = (
+            (f"pooling={{name: {kind}, k: 2}}", "metrics=[accuracy, log_loss]")
+            if kind.startswith("norm_")
+            else ()
+        )
         recipe = recipe_for_file(
             folder / "train.csv",
-            (*tables.settings, "plan.epochs=2"),
+            (*tables.settings, "plan.epochs=2", *chosen),
             **{"dev": str(folder / "dev.csv"), "text": "text", **how},
         )
     return execute(prepare(recipe), folder / "runs").folder
@@ -402,6 +414,44 @@ def test_lengths_are_counted_in_tokens_as_the_model_reads_them(make: Callable[[s
     assert (spans[0][0], spans[-1][1]) == (min(words), max(words))
     assert [int(row["rows"]) for row in csv_of(one.page, "lengths-dev")] == [
         sum(low <= n <= high for n in words) for low, high in spans
+    ]
+
+
+@pytest.mark.parametrize("kind", ["norm_cls", "norm_seq_mha"])
+def test_chosen_layers_are_those_of_the_longest_states(
+    make: Callable[[str], Made], kind: str
+) -> None:
+    """Counted row by row, from the states of the encoder."""
+    one = make(kind)
+    model = encore.load(one.run)
+    texts = [row["text"] for row in csv.DictReader((one.data / "dev.csv").open(encoding="utf-8"))]
+    counts: Counter[int] = Counter()
+    task = model.task()
+    store = tokenize(model.tokenizer, texts, max_length=task.max_length, truncation=task.truncation)
+    (branch,) = task.model.eval().branches
+    for row in range(len(texts)):
+        tokens = collate(store, np.array([row]))
+        with torch.inference_mode():
+            states = branch.encoder(tokens, layers=(1, 2)).states
+        norms = torch.stack([states[layer].norm(dim=1) for layer in (1, 2)])
+        places = norms[:, :1] if kind == "norm_cls" else norms
+        counts.update((1 + (places[1] >= places[0]).int()).tolist())
+    found = {int(line["layer"]): int(line["vectors"]) for line in csv_of(one.page, "layers-dev")}
+    assert {layer: n for layer, n in found.items() if n} == dict(counts)
+    assert sum(found.values()) == (len(texts) if kind == "norm_cls" else int(store.lengths.sum()))
+
+
+def test_the_dev_loss_is_a_curve_where_it_was_measured(make: Callable[[str], Made]) -> None:
+    one = make("norm_cls")
+    epochs = [json.loads(line) for line in (one.run / "metrics.jsonl").read_text().splitlines()]
+    (task,) = one.stored("results.json")["metrics"]
+    assert [float(row["dev"]) for row in csv_of(one.page, "loss-dev")] == [
+        line["dev"][task]["dev"]["log_loss"] for line in epochs
+    ]
+    assert not [
+        figure
+        for figure in make("classes").page.all("figure")
+        if figure.attributes["id"].startswith(("loss-", "layers-"))
     ]
 
 
