@@ -1,7 +1,6 @@
-"""How good scores are: metrics with intervals, confusion matrix, worst mistakes, metrics per slice;
-and the tables that show them.
+"""Evaluation of scores: metrics with intervals, confusion matrix, largest errors, slices.
 
-Everything here takes raw scores (rows, n_scores) and targets, whoever made them: a model, a
+Everything here takes raw scores (rows, n_scores) and targets, whatever they are from: a model, a
 baseline, a stored file.
 """
 
@@ -151,7 +150,7 @@ def confusion(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np
 
     if labels.kind == "regression":
         raise RecipeError(
-            "a regression task has no confusion matrix; look at its worst mistakes instead."
+            "a regression task has no confusion matrix; look at its largest errors instead."
         )
     scores, targets = checked(scores, targets, labels)
     predicted = predictions(scores, labels)
@@ -163,7 +162,7 @@ def confusion(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np
 def worst_mistakes(
     scores: np.ndarray, targets: np.ndarray, labels: LabelSpace, k: int = 10
 ) -> np.ndarray:
-    """Up to k row indices, int64, the most wrong first: by −log p(truth), by squared error for
+    """Up to k row indices, int64, the largest errors first: by −log p(truth), by squared error for
     regression; equal ones in row order.
 
     Only rows whose prediction is wrong, so there may be fewer than k, or none.

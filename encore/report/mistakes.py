@@ -16,7 +16,7 @@ from encore.report.page import Mistake, Mistakes
 from encore.report.texts import Texts
 from encore.runs.explain import Explanation
 from encore.runs.folder import DevPredictions
-from encore.tables.evaluation import mistakes_table
+from encore.tables.evaluation import RowTexts, mistakes_table
 from encore.tables.formatting import shorten
 from encore.types import LabelSpace
 
@@ -36,7 +36,7 @@ def largest_errors(
 ) -> Mistakes:
     chosen = worst_mistakes(answers.scores, answers.targets, labels, n_mistakes)
     blank = [""] * len(answers.rows)
-    table = mistakes_table(chosen, answers.scores, answers.targets, labels, blank)
+    table = mistakes_table(chosen, answers.scores, answers.targets, labels, RowTexts(blank))
     explained = [] if texts is None else explanations(run, task, texts, chosen.tolist())
     found = []
     for at, (row, cells) in enumerate(zip(chosen.tolist(), table.rows, strict=True)):

@@ -29,6 +29,7 @@ from encore.recipe.schema import data_settings
 from encore.runs.predict import LoadedTask, Model, named_predictions
 from encore.tables.evaluation import (
     DevScores,
+    RowTexts,
     confusion_table,
     mistakes_table,
     results_table,
@@ -81,19 +82,9 @@ class RunEvaluation:
             found.append(confusion_table(self.confusion, labels))
         found += [slices_table(column, parts) for column, parts in self.slices.items()]
         if len(self.mistakes):
-            where, place = self.places.tolist(), "row" if dataset.lines is None else "line"
-            found.append(
-                mistakes_table(
-                    self.mistakes,
-                    self.scores,
-                    self.targets,
-                    labels,
-                    dataset.texts,
-                    dataset.pairs,
-                    where=where,
-                    place=place,
-                )
-            )
+            place = "row" if dataset.lines is None else "line"
+            texts = RowTexts(dataset.texts, dataset.pairs, self.places.tolist(), place)
+            found.append(mistakes_table(self.mistakes, self.scores, self.targets, labels, texts))
         return found
 
     def as_object(self) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from encore.tables.formatting import format_estimate, shorten
 from encore.tables.listing import Listing
 from encore.types import LabelSpace
 
-__all__ = ["DevScores", "confusion_table", "mistakes_table", "results_table", "slices_table"]
+__all__ = [
+    "DevScores",
+    "RowTexts",
+    "confusion_table",
+    "mistakes_table",
+    "results_table",
+    "slices_table",
+]
 
 _FEW_ROWS = 30
 _MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
@@ -26,8 +33,8 @@ _MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
 
 @dataclass(frozen=True)
 class DevScores:
-    """One dev set, as the results table shows it. columns: who ("model", "majority", "TF-IDF +
-    logistic", in this order) → metric → estimate.
+    """One dev set, as the results table shows it. columns: predictor ("model", "majority", "TF-IDF
+    + logistic", in this order) → metric → estimate.
     """
 
     dev: str
@@ -43,8 +50,8 @@ def results_table(
     notes: Sequence[str] = (),
     what: str = "dev set",
 ) -> Listing:
-    """One line per set of rows and metric, one column per predictor; footnotes say all that a
-    figure alone would hide. what: a set is (a dev set, a file).
+    """One line per set of rows and metric, one column per predictor; footnotes say what a figure
+    alone would hide. what: the name of a set of rows ("dev set", "file").
     """
     names = list(dict.fromkeys(name for each in dev_scores for name in each.columns))
     rows = []
@@ -90,8 +97,8 @@ def results_table(
 
 
 def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> list[str]:
-    """What must be said of one line: where a figure is not what it seems, and where a plain
-    baseline does better than the first column.
+    """Footnotes on one line: where a figure is not what it seems, and where a baseline does better
+    than the first column.
     """
     remarks = []
     sign = 1 if metric.higher_is_better else -1
@@ -107,11 +114,13 @@ def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> lis
 
 
 def _footnotes(notes: Sequence[str]) -> tuple[str, ...]:
-    """Each said once."""
+    """Each note once."""
     return tuple(dict.fromkeys(shorten(note, 500) for note in notes))
 
 
-def confusion_table(matrix: np.ndarray, labels: LabelSpace, *, title: str = "confusion") -> Listing:
+def confusion_table(
+    matrix: np.ndarray, labels: LabelSpace, *, title: str = "confusion matrix"
+) -> Listing:
     """Truth by row, prediction by column, with the share of each class that was found; for more
     than 12 classes the 20 largest confusions.
 
@@ -183,62 +192,59 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
+@dataclass(frozen=True)
+class RowTexts:
+    """The texts of all rows, indexed by row, and where each row is to be found. places: its line in
+    the file, say; its index if None. place: what `places` are ("line", "row").
+    """
+
+    texts: Sequence[Any]
+    pairs: Sequence[Any] | None = None
+    places: Sequence[Any] | None = None
+    place: str = "row"
+
+    def shortened(self, row: int, max_chars: int) -> str:
+        """The text, or both texts of a pair, in at most so many characters."""
+        text = _text(self.texts[row])
+        if self.pairs is not None:
+            half = max_chars // 2
+            text = f"{shorten(text, half)} | {shorten(_text(self.pairs[row]), half)}"
+        return shorten(text, max_chars)
+
+
 def mistakes_table(
     mistakes: Sequence[int] | np.ndarray,
     scores: np.ndarray,
     targets: np.ndarray,
     labels: LabelSpace,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None = None,
+    texts: RowTexts,
     *,
-    where: Sequence[Any] | None = None,
-    place: str = "row",
-    title: str = "worst mistakes",
+    title: str = "largest errors",
     max_chars: int = 200,
 ) -> Listing:
-    """One line per mistake with its text: truth, prediction, and how sure the model was of each
-    (regression: the two values and the difference).
-
-    mistakes: indices from `worst_mistakes`. texts, pairs: of all rows, anything that can be
-    indexed. where: what the first column says of each row, its line in the file, say; without it
-    the index; place: what that is.
+    """One line per error with its text: truth, prediction, and the probability of each
+    (regression: the two values and the difference). mistakes: indices from `worst_mistakes`.
     """
-    truth_of, said_of, sure_of = _said(scores, targets, labels)
-    rows = []
-    for index in map(int, mistakes):
-        text = _text(texts[index])
-        if pairs is not None:
-            text = (
-                f"{shorten(text, max_chars // 2)} | {shorten(_text(pairs[index]), max_chars // 2)}"
-            )
-        rows.append(
-            (
-                str(index if where is None else where[index]),
-                truth_of(index),
-                said_of(index),
-                sure_of(index),
-                shorten(text, max_chars),
-            )
+    truth_of, prediction_of, probability_of = _cells(scores, targets, labels)
+    rows = tuple(
+        (
+            str(row if texts.places is None else texts.places[row]),
+            truth_of(row),
+            prediction_of(row),
+            probability_of(row),
+            texts.shortened(row, max_chars),
         )
-    sure = (
-        "difference"
-        if labels.kind == "regression"
-        else "p(truth)"
-        if labels.kind != "multilabel"
-        else "worst p"
+        for row in map(int, mistakes)
     )
-    columns = (place, "truth", "prediction", sure, "text" if pairs is None else "text | pair")
-    return Listing(
-        title,
-        columns,
-        tuple(rows),
-        () if rows else ("none: every row is right.",),
-        frozenset({0, 3}),
-    )
+    of_truth = {"regression": "difference", "multilabel": "worst p"}.get(labels.kind, "p(truth)")
+    text = "text" if texts.pairs is None else "text | pair"
+    columns = (texts.place, "truth", "prediction", of_truth, text)
+    notes = () if rows else ("none: every row is right.",)
+    return Listing(title, columns, rows, notes, frozenset({0, 3}))
 
 
-def _said(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[Any, Any, Any]:
-    """Functions of a row index: its truth, its prediction and how sure that was, in words."""
+def _cells(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[Any, Any, Any]:
+    """Functions of a row index that render its truth, its prediction and a probability."""
     scores, targets = checked(scores, targets, labels)
     predicted, sure = predictions(scores, labels), probabilities(scores, labels)
     names = [shorten(name, 30) for name in labels.names]

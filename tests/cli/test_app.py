@@ -718,7 +718,8 @@ def test_evaluation_names_the_file_and_warns_of_rows_it_was_trained_on(
     assert "dev set" not in outcome.out
     assert "labelled" not in outcome.out
     places = [
-        lines.index(title) for title in ("confusion", "by region", "by stars", "worst mistakes")
+        lines.index(title)
+        for title in ("confusion matrix", "by region", "by stars", "largest errors")
     ]
     assert places == sorted(places)
     assert len(lines) - places[-1] == 2 + 3
@@ -726,7 +727,9 @@ def test_evaluation_names_the_file_and_warns_of_rows_it_was_trained_on(
         "as complaints about a file count its lines"
     )
     assert not [
-        line for line in lines if re.match(r"worst|line +truth", line) and line != "worst mistakes"
+        line
+        for line in lines
+        if re.match(r"largest|line +truth", line) and line != "largest errors"
     ][1:]
     other = run("evaluate", reviewed, "data/more.csv", "--mistakes", "0", "--quiet")
     assert (other.code, other.err) == (0, "")

@@ -23,6 +23,7 @@ from encore.evaluation.estimates import (
 )
 from encore.tables.evaluation import (
     DevScores,
+    RowTexts,
     confusion_table,
     mistakes_table,
     results_table,
@@ -283,26 +284,30 @@ def test_confusion_tables():
 def test_mistakes_table():
     scores, targets = np.array([[0.0, np.log(3)], [0.0, np.log(9)], [5, 0]]), np.array([0, 0, 0])
     rows = worst_mistakes(scores, targets, BINARY)
-    table = mistakes_table(rows, scores, targets, BINARY, ["one", "two", "three"], where=[2, 3, 5])
+    table = mistakes_table(
+        rows, scores, targets, BINARY, RowTexts(["one", "two", "three"], places=[2, 3, 5])
+    )
     assert table.rows == (
         ("3", "no", "yes (0.90)", "0.100", "two"),
         ("2", "no", "yes (0.75)", "0.250", "one"),
     )
     assert table.columns[0] == "row"
-    paired = mistakes_table([0], scores, targets, BINARY, ["one"], ["uno"])
+    paired = mistakes_table([0], scores, targets, BINARY, RowTexts(["one"], ["uno"]))
     assert paired.rows[0][-1] == "one | uno"
-    value = mistakes_table([0], np.array([[1.5]]), np.array([4.0]), VALUE, ["one"])
+    value = mistakes_table([0], np.array([[1.5]]), np.array([4.0]), VALUE, RowTexts(["one"]))
     assert value.rows == (("0", "4", "1.5", "-2.5", "one"),)
-    tags = mistakes_table([0], np.log([[3.0, 1 / 9]]), np.array([[0, 0]]), TAGS, ["one"])
+    tags = mistakes_table([0], np.log([[3.0, 1 / 9]]), np.array([[0, 0]]), TAGS, RowTexts(["one"]))
     assert tags.rows == (("0", "(none)", "price", "0.250", "one"),)
-    assert mistakes_table([], scores, targets, BINARY, []).notes == ("none: every row is right.",)
+    assert mistakes_table([], scores, targets, BINARY, RowTexts([])).notes == (
+        "none: every row is right.",
+    )
 
 
 def test_a_users_text_cannot_write_on_the_terminal():
     hostile = (
         "line\nbreak \x1b[31mred\x1b[0m [bold]markup[/bold] \u202eright-to-left \x00" + "y" * 5000
     )
-    table = mistakes_table([0], np.array([[0.0, 1.0]]), np.array([0]), BINARY, [hostile])
+    table = mistakes_table([0], np.array([[0.0, 1.0]]), np.array([0]), BINARY, RowTexts([hostile]))
     (cell,) = (row[-1] for row in table.rows)
     assert cell.startswith(
         "line break \ufffd[31mred\ufffd[0m [bold]markup[/bold] \ufffdright-to-left \ufffd"
