@@ -14,7 +14,7 @@ from encore.tables.formatting import format_duration
 if TYPE_CHECKING:
     from encore.experiments.comparison import ComparisonResult
     from encore.experiments.preparation import PreparedCell, PreparedComparison
-    from encore.experiments.variants import Race
+    from encore.experiments.study_keys import Race
 
 __all__ = ["compare_command"]
 

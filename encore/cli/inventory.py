@@ -16,7 +16,7 @@ from encore import catalogue, files
 from encore.data import named
 from encore.evaluation.estimates import Estimate
 from encore.experiments.search_space import N_TRIALS
-from encore.experiments.variants import N_SEEDS
+from encore.experiments.study_keys import N_SEEDS
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe
 from encore.recipe.located_yaml import read_yaml

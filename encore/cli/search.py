@@ -15,8 +15,8 @@ from encore.tables.formatting import format_duration
 if TYPE_CHECKING:
     import numpy as np
 
+    from encore.experiments.search_parameters import Parameter
     from encore.experiments.search_preparation import PreparedSearch
-    from encore.experiments.search_space import Parameter
     from encore.runs.prepare import Prepared
 
 __all__ = ["tune_command"]

@@ -34,7 +34,7 @@ from encore.evaluation.seed_runs import measure_variant
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison, distinct_runs
 from encore.experiments.results import read_runs, same_rows, seed_runs
-from encore.experiments.variants import Race
+from encore.experiments.study_keys import Race
 from encore.runs.prepare import Prepared
 
 __all__ = ["decide_round", "n_runs", "run_race", "saved_by_race", "survivors"]

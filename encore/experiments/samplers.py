@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from encore import rng
 from encore.errors import Problem, RecipeError, did_you_mean
-from encore.experiments.search_space import MOST_TRIALS, Parameter
+from encore.experiments.search_parameters import Parameter
+from encore.experiments.search_space import MOST_TRIALS
 from encore.experiments.trial import Trials
 
 __all__ = ["PRUNERS", "SAMPLERS", "SeededSampler", "check_strategy", "pruner_of"]

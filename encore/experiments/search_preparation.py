@@ -12,7 +12,8 @@ from encore import catalogue, files
 from encore.errors import Complaints, Problem, RecipeError
 from encore.experiments.preparation import ready_to_fork
 from encore.experiments.samplers import check_strategy
-from encore.experiments.search_space import Parameter, Search
+from encore.experiments.search_parameters import Parameter
+from encore.experiments.search_space import Search
 from encore.experiments.study import check_storage
 from encore.experiments.trial import Trials
 from encore.recipe.schema import Recipe

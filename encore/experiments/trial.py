@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from encore.experiments.search_space import Parameter
+from encore.experiments.search_parameters import Parameter
 
 __all__ = ["Objective", "TrialReport", "TrialScore", "Trials"]
 

@@ -32,7 +32,7 @@ from encore.experiments.optuna_storage import (
     resume_trial,
     set_attribute,
 )
-from encore.experiments.search_space import Parameter
+from encore.experiments.search_parameters import Parameter
 from encore.experiments.study import (
     HEARTBEAT_SECONDS,
     best_of,

@@ -277,7 +277,9 @@ def _length_figures(one: _Set, texts: Texts | None, labels: LabelSpace) -> Itera
 def _layer_figures(one: _Set, texts: Texts | None) -> Iterator[Figure]:
     """The layers that poolings chose, of the variants whose runs keep their models."""
     groups: dict[str, dict[int, int]] = {}
-    for variant, runs in one.runs.items() if texts is not None else ():
+    if texts is None:
+        return
+    for variant, runs in one.runs.items():
         counts: Counter[int] = Counter()
         for run in runs.values():
             counts.update(chosen_layers(run, one.study.task, texts))

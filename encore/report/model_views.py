@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -61,22 +61,24 @@ def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]
     it, the lowest layer first; empty where the pooling chooses none, or where the run keeps no
     model.
     """
-    pooling = catalogue.find("pooling", found.identity["tasks"][task]["pooling"]["name"])
+    kind = catalogue.find("pooling", found.identity["tasks"][task]["pooling"]["name"])
     if texts.tokens is None or not (found.folder / "model").is_dir():
         return {}
-    if not issubclass(pooling, _ChoosesLayers):
+    if not issubclass(kind, _ChoosesLayers):
         return {}
     model = load(found.folder).task(task).model.eval()
     counts: Counter[int] = Counter()
-    for branch in model.branches:
-        if not isinstance(branch.pooling, _ChoosesLayers):
+    branches: Sequence[Any] = list(model.branches)
+    for branch in branches:
+        pooling = branch.pooling
+        if not isinstance(pooling, _ChoosesLayers):
             continue
         top = branch.encoder.shape.n_layers
-        layers = [layer if layer >= 0 else top + 1 + layer for layer in branch.pooling.layers]
+        layers = [layer if layer >= 0 else top + 1 + layer for layer in pooling.layers]
         for rows in evaluation_batches(texts.tokens.lengths):
             tokens = collate(texts.tokens, rows, next(model.parameters()).device)
             with torch.inference_mode():
                 encoded, _ = branch.encoded(tokens)
-                of_layer = branch.pooling.layer_counts(encoded).tolist()
+                of_layer = pooling.layer_counts(encoded).tolist()
             counts.update(dict(zip(layers, of_layer, strict=True)))
     return dict(sorted(counts.items()))

@@ -25,7 +25,8 @@ from encore.experiments import comparison
 from encore.experiments import results as results_module
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.race import decide_round, n_runs, survivors
-from encore.experiments.variants import Race, load_study, study_from
+from encore.experiments.study_keys import Race
+from encore.experiments.variants import load_study, study_from
 from encore.tables import comparison as comparison_module
 from experiments.test_comparison import VERDICT, Whole, undisturbed
 
