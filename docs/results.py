@@ -521,6 +521,13 @@ def comparison(found: dict[str, Any]) -> str:
         text += f"\n### {each.title}\n\n" if each.title else "\n"
         text += table(list(each.columns), [list(row) for row in each.rows]) if each.columns else ""
         text += "".join(f"\n* {note}" for note in each.notes) + "\n"
+    from encore.runs.identity import RESULTS_VERSION
+
+    if found["results_version"] != RESULTS_VERSION:
+        text += (
+            f"\nMade with results version {found['results_version']}; the code is at "
+            f"{RESULTS_VERSION}, where the same recipe is another draw of the same experiment.\n"
+        )
     cost = (
         f"{found['n_runs']} runs, {found['seconds'] / 60:.0f} min of training in all, on "
         f"{found['machine']}"
@@ -594,6 +601,9 @@ def take_in(folder: Path, *, small: bool) -> None:
                 }
             )
         ),
+        "results_version": max(
+            json.loads((run / "resolved.json").read_text())["results_version"] for run in runs
+        ),
         "sha256": manifest["results.json"],
         "results": json.loads((folder / "results.json").read_text()),
     }
@@ -601,7 +611,10 @@ def take_in(folder: Path, *, small: bool) -> None:
     target.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if (HERE.parent / "recipes" / f"{study['name']}.yaml").exists():
         verify(
-            study, folder, {key: said[key] for key in ("machine", "sha256")} | {"runs": len(runs)}
+            study,
+            folder,
+            {key: said[key] for key in ("machine", "results_version", "sha256")}
+            | {"runs": len(runs)},
         )
 
 

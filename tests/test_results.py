@@ -120,6 +120,7 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
             '{"processor": "p", "device": "cpu", "precision": "bf16"}'
         )
         (tmp_path / "runs" / run / "cost.json").write_text('{"seconds": 3}')
+        (tmp_path / "runs" / run / "resolved.json").write_text('{"results_version": 3}')
     os.utime(folder / "manifest.json", (1_780_000_000, 1_780_000_000))
     page.take_in(folder, small=True)
     assert page.smoke(
@@ -138,6 +139,7 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
                 "with": "seeds=[1]",
                 "comparison": folder.name,
                 "machine": "p, cpu, bf16",
+                "results_version": 3,
                 "sha256": "abc",
                 "runs": 2,
                 "recipe_sha256": hashlib.sha256(b"source: a\nclaim: b\n").hexdigest(),

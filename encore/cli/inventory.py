@@ -23,6 +23,8 @@ from encore.recipe.located_yaml import read_yaml
 from encore.recipe.schema import STUDY
 from encore.recipe.values import to_plain
 from encore.recipe.write import anchored, to_yaml
+from encore.runs.identity import RESULTS_VERSION
+from encore.runs.kind import FolderKind, folder_kind
 from encore.tables.formatting import format_estimate
 from encore.tables.listing import Listing
 
@@ -34,7 +36,11 @@ def runs(folder: Path) -> list[dict[str, Any]]:
     metrics (task → dev set → metric → value and interval of the model) and seconds.
     """
     entries = (
-        [entry for entry in folder.iterdir() if (entry / "resolved.json").is_file()]
+        [
+            entry
+            for entry in folder.iterdir()
+            if folder_kind(entry) == "run" and (entry / "resolved.json").is_file()
+        ]
         if folder.is_dir()
         else []
     )
@@ -180,6 +186,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
         found = _made_with(
             content,
             sorted(folder.glob(f"{command}-{file.stem}-*")),
+            "search" if command == "tune" else "comparison",
             _of_search if command == "tune" else _of_comparison,
         )
     records = [
@@ -197,6 +204,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
 def _made_with(
     content: bytes,
     folders: Sequence[Path],
+    kind: FolderKind,
     counted: Callable[[Path, Mapping[str, Any]], tuple[int, int]],
 ) -> list[dict[str, Any]]:
     """The comparisons or searches among the folders that were made with this very recipe. counted:
@@ -206,7 +214,7 @@ def _made_with(
     for each in folders:
         try:
             study = files.read_json(each / "study.json")
-            if (each / "recipe.yaml").read_bytes() == content:
+            if folder_kind(each) == kind and (each / "recipe.yaml").read_bytes() == content:
                 n_complete, n_runs = counted(each, study)
                 found.append(
                     {
@@ -276,6 +284,7 @@ def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, A
         changed = "" if record["recipe_unchanged"] else ", before the recipe was changed"
         said.append(
             f"verified on {record['date']}{_with(record['with'])} ({record['runs']} runs{changed})"
+            f"{_of_another_version(record)}"
         )
     for one in found:
         n, of = one["complete"], one["runs"]
@@ -284,6 +293,14 @@ def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, A
             f"{_with(one['with'])}{f' ({of} runs)' if n == of else ''}"
         )
     return "; ".join(said) or "not run here"
+
+
+def _of_another_version(record: Mapping[str, Any]) -> str:
+    """With which results version the figures were made, where the code is at another."""
+    version = record.get("results_version", RESULTS_VERSION)
+    if version == RESULTS_VERSION:
+        return ""
+    return f", with results version {version}; the code is at {RESULTS_VERSION}"
 
 
 def _with(settings: str) -> str:

@@ -23,6 +23,7 @@ from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe import builtin
 from encore.recipe.write import anchored, to_yaml
+from encore.runs.identity import RESULTS_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -269,6 +270,16 @@ def test_a_record_is_shown_with_its_day_and_whether_the_recipe_is_still_the_same
         entry_of("maxpoolbert", tmp_path)["status"]
         == "verified on 2026-11-20 with encoder=minilm (20 runs, before the recipe was changed)"
     )
+    for version, more in (
+        (RESULTS_VERSION, ""),
+        (3, f", with results version 3; the code is at {RESULTS_VERSION}"),
+    ):
+        made = {**record, "results_version": version}
+        monkeypatch.setattr(
+            builtin, "verified_results", lambda made=made: {"maxpoolbert_k": [made]}
+        )
+        status = entry_of("maxpoolbert_k", tmp_path)["status"]
+        assert status == f"verified on 2026-11-20 with encoder=minilm (20 runs){more}"
 
 
 def test_the_command(warm: Warm, tmp_path: Path) -> None:
