@@ -20,13 +20,16 @@ _LONG_WORD = 16
 class Listing:
     """A table before it is drawn: `str(listing)` is plain text, `console.print(listing)` draws it
     with rich, `show` takes what fits the output.
+
+    numeric: columns that are set flush right. Plain text is not left to a wide rich console: that
+    took 2.0 s instead of 0.06 s for 5,000 rows, and broke lines at characters of users' texts.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
-    numeric: frozenset[int] = frozenset()  # columns that are set flush right
+    numeric: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         from rich.cells import cell_len
