@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import sys
 import types
 import typing
@@ -22,7 +23,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from encore.errors import Problem, RecipeError, describe_type, did_you_mean, format_given
-from encore.files import canonical
 from encore.types import Spec
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class TechniqueSpec(Mapping[str, Any]):
         return 1 + len(self.settings)
 
     def __hash__(self) -> int:
-        return hash((self.kind, canonical(self.to_json())))
+        return hash((self.kind, json.dumps(self.to_json(), sort_keys=True)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TechniqueSpec, (self.kind, self.name, dict(self.settings))
