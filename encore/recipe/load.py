@@ -157,7 +157,7 @@ def build_recipe(
             problems += validation_problems(tree, detail)
             culprits.append(detail["loc"])
     if len(problems) > n_before or recipe is None:
-        return None, _without(to_plain(tree), culprits, base)
+        return None, _without(tree, culprits, base)
     recipe._base, recipe._places = base, Locations(tree)
     return recipe, recipe
 
@@ -177,25 +177,24 @@ def recipe_error(problems: Sequence[Problem], rest: Recipe | None = None) -> Rec
     return error
 
 
-def _without(
-    tree: dict[str, Any], culprits: Sequence[tuple[str | int, ...]], base: Path
-) -> Recipe | None:
+def _without(tree: Value, culprits: Sequence[tuple[str | int, ...]], base: Path) -> Recipe | None:
     """The recipe without the settings that are wrong, so that its files and its encoder can be
     checked in the same go. A task whose data settings are among them is left out: what would be
     read without them is not what was meant. None where too little is left.
     """
     if any(steps[0] == "encoder" for steps in culprits):
         return None
+    rest = to_plain(tree)
     for steps in [*culprits, ("tasks", NO_TASK)]:
         end = 2 if steps[0] == "tasks" and steps[2:3] == ("data",) else len(steps)
-        inner: Any = tree
+        inner: Any = rest
         for step in steps[: end - 1]:
             inner = inner.get(step) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             inner.pop(steps[end - 1], None)
     try:
-        recipe = Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(rest)
     except ValidationError:
         return None
-    recipe._base = base
+    recipe._base, recipe._places = base, Locations(tree)
     return recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -406,15 +406,16 @@ def _read(name: str, how: Mapping[str, Any], *, several: bool) -> TaskData:
     except EncoreError as error:
         if not several:
             raise
-        own = (
-            re.sub(
-                r"--(text-pair|text|label|on-bad-row|encoding|delimiter)\b(?: (NAME|skip))?",
-                setting,
+        option = r"--(text-pair|text|label|on-bad-row|encoding|delimiter)\b(?: (NAME|skip))?"
+        raise type(error)(
+            replace(
                 problem,
+                task=name,
+                message=re.sub(option, setting, problem.message),
+                remedy=re.sub(option, setting, problem.remedy),
             )
-            for problem in error.lines
-        )
-        raise type(error)(f"task '{name}': {problem}" for problem in own) from None
+            for problem in error.problems
+        ) from None
 
 
 def build_models(prepared: Prepared) -> dict[str, TaskModel]:

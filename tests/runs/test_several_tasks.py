@@ -983,7 +983,7 @@ plan:
     )
     assert any(
         line.startswith(
-            "recipe.yaml:16 plan.mixing: temperature: expected a number above 0, got 0.0."
+            "recipe.yaml:16 plan.mixing.temperature: expected a number above 0, got 0."
         )
         for line in found
     )
