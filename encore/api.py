@@ -28,6 +28,7 @@ from encore.runs.execute import Watcher, execute
 from encore.runs.folder import RunResult
 from encore.runs.predict import load
 from encore.runs.prepare import Cache, Prepared, find_conflicts, prepare
+from encore.types import DEFAULTS
 
 if TYPE_CHECKING:
     from encore.experiments import search
@@ -307,7 +308,7 @@ def tune(
     *overrides: str,
     n: int | None = None,
     runs: str | Path = "runs",
-    sampler: str = "tpe",
+    sampler: str = DEFAULTS.sampler,
     pruner: str = "none",
     storage: str | None = None,
     processes: int | None = None,

@@ -202,8 +202,8 @@ class Loss(Protocol):
 @dataclass(frozen=True)
 class Defaults:
     """The defaults of settings that more than one signature has: the field's protocol for
-    fine-tuning (Devlin et al. 2019; METHODS §2), and the share of the train file that becomes the
-    dev set. A changed default raises RESULTS_VERSION.
+    fine-tuning (Devlin et al. 2019; METHODS §2), the share of the train file that becomes the dev
+    set, and the sampler of searches. A changed default raises RESULTS_VERSION.
     """
 
     epochs: int = 4
@@ -213,6 +213,7 @@ class Defaults:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     dev_frac: float = 0.15
+    sampler: str = "tpe"
 
 
 DEFAULTS = Defaults()

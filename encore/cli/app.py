@@ -27,6 +27,7 @@ from encore.errors import (
     first_line,
     printable,
 )
+from encore.types import DEFAULTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -322,7 +323,7 @@ def _tune(
     ] = None,
     sampler: Annotated[
         str, typer.Option("--sampler", metavar="NAME", help="tpe, random, grid, gp, cmaes.")
-    ] = "tpe",
+    ] = DEFAULTS.sampler,
     pruner: Annotated[
         str,
         typer.Option(

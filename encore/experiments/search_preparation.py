@@ -19,6 +19,7 @@ from encore.experiments.trial import Trials
 from encore.recipe.schema import Recipe
 from encore.runs.prepare import Cache, Prepared, find_conflicts, prepare
 from encore.training.loop import higher_is_better
+from encore.types import DEFAULTS
 
 __all__ = ["PreparedSearch", "prepare_search"]
 
@@ -87,7 +88,11 @@ class PreparedSearch:
 
 
 def prepare_search(
-    search: Search, *, sampler: str = "tpe", pruner: str = "none", storage: str | None = None
+    search: Search,
+    *,
+    sampler: str = DEFAULTS.sampler,
+    pruner: str = "none",
+    storage: str | None = None,
 ) -> PreparedSearch:
     """Read what the trials need, tokenize once for each maximum length among the choices, and try
     out every value on the files and the encoder.

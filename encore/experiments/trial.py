@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from encore.experiments.search_parameters import Parameter
+from encore.types import DEFAULTS
 
 __all__ = ["Objective", "TrialReport", "TrialScore", "Trials"]
 
@@ -27,7 +28,7 @@ class Trials:
     n: int
     seed: int
     maximise: bool
-    sampler: str = "tpe"
+    sampler: str = DEFAULTS.sampler
     pruner: str = "none"
     longest: int = 1
     storage: str | None = None

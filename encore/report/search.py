@@ -21,6 +21,7 @@ from encore.report.page import Code, Facts, Notes, Page, Section, slug
 from encore.tables.formatting import format_duration, format_setting
 from encore.tables.listing import Listing
 from encore.tables.search import search_tables
+from encore.types import DEFAULTS
 
 __all__ = ["page"]
 
@@ -129,7 +130,7 @@ def _cost(folder: Path) -> Facts:
 
 
 def _repeat(folder: Path, study: Mapping[str, Any], fresh: Path) -> Iterator[Any]:
-    how = [] if study["sampler"] == "tpe" else ["--sampler", study["sampler"]]
+    how = [] if study["sampler"] == DEFAULTS.sampler else ["--sampler", study["sampler"]]
     how += [] if study["pruner"] == "none" else ["--pruner", study["pruner"]]
     yield Code(
         "With the recipe below:",

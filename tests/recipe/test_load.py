@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 import encore.techniques.heads
 import encore.techniques.plans
 from encore import catalogue
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError, did_you_mean
 from encore.experiments.variants import load_study
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.messages import SYNONYMS
 from encore.recipe.schema import DataRecipe, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique, Term
+from encore.recipe.values import from_python
 from encore.recipe.write import anchored, resolved, to_yaml
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "recipe").glob("*.yaml"))
@@ -146,6 +147,52 @@ def test_problems_come_in_the_order_of_the_file(write: Callable[[str], str]) -> 
         "recipe.yaml:4",
         "recipe.yaml:13",
     ]
+
+
+def test_a_problem_is_a_value_with_its_place_and_parts(write: Callable[[str], str]) -> None:
+    path = write("task: rte\nmax_length: '64'\nhead: {name: linear, dropout: 2}")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, ["pooling=men"])
+    assert caught.value.problems == (
+        Problem(
+            where="recipe.yaml",
+            line=2,
+            setting="max_length",
+            expected="a whole number of at least 8",
+            got="'64'",
+            remedy="Write 64.",
+        ),
+        Problem(
+            where="recipe.yaml",
+            line=3,
+            setting="head.dropout",
+            expected="a number of at least 0 and below 1",
+            got="2",
+        ),
+        Problem(
+            where="override pooling=men",
+            message="no pooling called 'men'.",
+            remedy=did_you_mean("men", catalogue.names("pooling")),
+        ),
+    )
+
+
+def test_a_problem_names_the_option_that_its_value_came_with() -> None:
+    text, label = (from_python("body", where=f"--{name}") for name in ("text", "label"))
+    same = "the column 'body' is already data.text. Name another column."
+    assert problems_of(lambda: recipe_for_file("a.csv", text=text, label=label)) == (
+        f"--label: {same}",
+    )
+    changes = [(("data", "text"), text), (("data", "label"), label)]
+    assert problems_of(lambda: recipe_from({"task": "rte"}, changes))[-1] == f"--label: {same}"
+    assert problems_of(lambda: recipe_for_file("a.csv", text="body", label="body")) == (
+        f"tasks.a.data.label: {same}",
+    )
+    recipe = recipe_for_file("a.csv", ["data.label=stars"], text=text, label=label)
+    assert recipe.tasks["a"].data.label == "stars", "what is typed as an override wins"
+    steps = ("tasks", "a", "data")
+    assert str(recipe.problem((*steps, "text"), "is empty.")) == "--text: is empty."
+    assert str(recipe.problem((*steps, "seed"), "is odd.")) == "tasks.a.data.seed: is odd."
 
 
 def test_every_synonym_leads_to_a_setting_that_exists() -> None:
@@ -377,10 +424,10 @@ def test_every_way_to_cut_that_the_tokenizer_has_can_be_asked_for() -> None:
 
 
 def test_the_averages_that_can_be_expected_are_those_of_comparisons() -> None:
-    from encore.experiments import results
+    from encore.experiments import task_averages
     from encore.recipe.expectations import AVERAGES
 
-    assert set(results._AVERAGES) == set(AVERAGES)
+    assert set(task_averages._AVERAGES) == set(AVERAGES)
 
 
 def test_what_other_studies_report_may_be_expected(write: Callable[[str], str]) -> None:

@@ -982,9 +982,7 @@ plan:
         for line in found
     )
     assert any(
-        line.startswith(
-            "recipe.yaml:16 plan.mixing.temperature: expected a number above 0, got 0."
-        )
+        line.startswith("recipe.yaml:16 plan.mixing.temperature: expected a number above 0, got 0.")
         for line in found
     )
 
