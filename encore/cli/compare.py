@@ -195,8 +195,8 @@ def _line(each: PreparedCell, about: str = "") -> tuple[str, ...]:
 
 
 def _estimated_seconds(plan: PreparedComparison, runs: Path) -> float | None:
-    """Of all runs that are not complete, one after the other; None where all are. Measured once
-    for runs that are alike but for their seeds.
+    """The time of all runs that are not complete, one after the other; None where all are complete.
+    Measured once for runs that are alike but for their seeds.
     """
     from encore.runs.cost import estimate_cost
 

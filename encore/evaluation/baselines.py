@@ -1,5 +1,5 @@
-"""What a model must beat: the majority class, and TF-IDF with logistic (or ridge) regression, on
-the very same rows.
+"""Baselines that a model must beat: the majority class, and TF-IDF with logistic (or ridge)
+regression, on the same rows.
 
 Both return raw scores shaped like a model's, so every metric, interval and table treats them alike.
 """

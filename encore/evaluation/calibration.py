@@ -1,5 +1,5 @@
-"""Whether a model is right as often as it says: the reliability diagram and the expected
-calibration error.
+"""Calibration: the reliability diagram and the expected calibration error, which compare how often
+a model is right with how probable it calls its predictions.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Contrast:
         return anew.verdict if here.verdict == "no evidence" else here.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json holds of it, the verdict in words included."""
+        """Its entry in results.json, the verdict in words included."""
         return {
             "seeds": list(self.seeds),
             "differences": list(self.differences),

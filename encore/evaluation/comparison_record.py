@@ -38,6 +38,7 @@ class CommonEpoch:
     expected: float
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "values": list(self.values),
             "mean": self.mean,
@@ -144,6 +145,7 @@ class MetricResult:
         return next((one for one in self.variants if one.variant == name), None)
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {"metric": self.metric, "variants": [one.to_json() for one in self.variants]}
 
     @classmethod
@@ -166,6 +168,7 @@ class Round:
     failed: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "round": self.number,
             "seeds": list(self.seeds),
@@ -200,6 +203,7 @@ class StudyRace:
     stayed: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "metric": self.metric,
             "started": list(self.started),
@@ -246,6 +250,7 @@ class StudyResult:
         return f"{self.study}: {self.task}" if several else self.study
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         found = {
             "study": self.study,
             "point": dict(self.point),
@@ -288,6 +293,7 @@ class AverageResult:
     expected: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "name": self.name,
             "title": self.title,
@@ -311,6 +317,7 @@ class RaceSummary:
     n_runs_of_the_grid: int
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "factor": self.factor,
             "seeds": list(self.seeds),

@@ -1,9 +1,10 @@
-"""Variants against a baseline, over several seeds on one dev set: what the difference is, how sure
-it is, and what may be said of it.
+"""Variants against a baseline, over several seeds on one dev set: differences, intervals, tests and
+verdicts.
 
 Pure functions: raw scores in, frozen results out. All figures are in the metric's own unit
 (fractions, never percent); a difference is variant − baseline. The mathematics is in
-`encore.evaluation.intervals`; what a row contributes to a metric, in `encore.evaluation.influence`.
+`encore.evaluation.intervals`; each row's contribution to a metric, in
+`encore.evaluation.influence`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def compare_variants(
     *,
     n_left: int = 0,
 ) -> Contrasts:
-    """Measure every run, set every variant beside the baseline seed by seed, and judge all of them
+    """Measure every run, compare every variant with the baseline seed by seed, and test all of them
     together (Holm, at .05).
 
     n_left: variants that were left out because of what runs with other seeds showed on these very
@@ -196,12 +197,12 @@ def _stable(stability: Stability | None, p_holm: float | None, n_seeds: int) -> 
 
 
 def _constant(per_seed: np.ndarray) -> bool:
-    """Whether (seeds, …) numbers are the same with every seed, but for the last bits."""
+    """Tells whether (seeds, …) numbers are the same with every seed, but for the last bits."""
     return bool(np.ptp(per_seed, axis=0).max() <= 1e-12 * np.abs(per_seed).max())
 
 
 def _unpaired(base: Arm, arm: Arm) -> list[str]:
-    """What is missing on either side, and which runs learnt nothing."""
+    """Notes on seeds that only one side has, on failed runs and on collapsed ones."""
     if arm.not_applicable is not None:
         return [f"not applicable: {arm.not_applicable}"]
     notes = [

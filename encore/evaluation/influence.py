@@ -1,5 +1,5 @@
-"""What each row contributes to a metric: the share of accuracy that a row is, and the same thing
-for metrics that are no mean (MCC, F1, correlations).
+"""Each row's contribution to a metric, also for metrics that are no mean over rows (MCC, F1,
+correlations).
 """
 
 from __future__ import annotations

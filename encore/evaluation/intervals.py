@@ -1,5 +1,5 @@
-"""How sure a difference between two ways of training is: from differences per seed, or per seed and
-row, to intervals and probabilities.
+"""Confidence intervals and tests for the difference between two ways of training, from differences
+per seed, or per seed and row.
 
 Pure functions of arrays. Leading axes are studies, so that a simulation of thousands of studies and
 a single comparison run the very same code.
@@ -100,7 +100,7 @@ class Student:
 
 @dataclass(frozen=True)
 class Components:
-    """What the variance of a difference is made of.
+    """The components of the variance of a difference.
 
     seed_variance: of one seed's difference on these rows. row_variance: what the choice of rows
     adds to the variance of the mean, however many seeds.
@@ -144,8 +144,8 @@ def components(shares: np.ndarray) -> Components:
 
 
 def for_new_rows(parts: Components) -> Student:
-    """The same mean as an estimate for new seeds and new rows; what it rests on is told at the top
-    of this file.
+    """The same mean as an estimate for new seeds and new rows; its assumptions are at the top of
+    this file.
     """
     return _student(
         parts.estimate,
@@ -302,8 +302,8 @@ class VarianceRatio:
 def variance_ratio(
     variant: np.ndarray, baseline: np.ndarray, level: float = 0.95
 ) -> VarianceRatio | None:
-    """How much more the variant's values vary over seeds than the baseline's: (seeds,) each, two or
-    more. None where either does not vary at all.
+    """The variance of the variant's values over seeds divided by the baseline's: (seeds,) each, two
+    or more. None where either does not vary at all.
 
     It assumes that values are normal over seeds: one collapsed run is enough to break that. Values
     of the same seed may go together (same order of the data); then false claims become rarer, not

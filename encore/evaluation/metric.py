@@ -1,6 +1,6 @@
-"""What a metric is, and how sure its value is.
+"""The definition of a metric, and its form for many resamples at once.
 
-A metric is a function `(scores, targets, labels) → float`. Beside it stands the same metric as a
+A metric is a function `(scores, targets, labels) → float`. It comes with the same metric as a
 function of *how often each row occurs*, for thousands of resamples at once (`Weighted`): that is
 what makes a bootstrap over 20,000 rows take a moment instead of a minute. The value itself always
 comes from scikit-learn or scipy; the weighted form is checked against it on the same resamples.

@@ -16,8 +16,8 @@ __all__ = ["checked", "predictions", "probabilities", "row_losses"]
 
 
 def predictions(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
-    """What the scores say. (rows,) int64 class ids; (rows, labels) int64 0/1 for multi-label;
-    (rows,) float64 values for regression.
+    """The predictions of raw scores. (rows,) int64 class ids; (rows, labels) int64 0/1 for
+    multi-label; (rows,) float64 values for regression.
 
     Binary and multi-class: the highest logit, the first of equal ones (so a binary tie is class 0).
     Multi-label: sigmoid ≥ .5, tested as logit ≥ 0, which is the same without the sigmoid's

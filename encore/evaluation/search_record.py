@@ -21,6 +21,7 @@ class TrialCounts:
     failed: int
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "asked": self.requested,
             "complete": self.complete,
@@ -48,6 +49,7 @@ class BestTrial:
     runs: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "trial": self.trial,
             "value": self.value,
@@ -81,6 +83,7 @@ class Importances:
     why: str | None
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {"by": self.by, "values": dict(self.values), "why": self.why}
 
     @classmethod
@@ -100,6 +103,7 @@ class FreshResult:
     studies: tuple[StudyResult, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
         return {
             "comparison": self.comparison,
             "seeds": list(self.seeds),

@@ -93,8 +93,8 @@ def measure_variant(runs: SeedRuns, targets: np.ndarray, labels: LabelSpace, met
 
 
 def collapse(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> str | None:
-    """Why a run learnt nothing, or None: one answer for every row, or no more right answers than
-    the commonest class of the dev set would give.
+    """The reason to call a run collapsed, or None: one answer for every row, or no more right
+    answers than the commonest class of the dev set would give.
 
     Multi-label: label by label, taken together. Regression: values that do not rise with the
     targets (r ≤ 0). The metric that decides does not matter here.

@@ -59,7 +59,7 @@ class ComparisonResult:
         return "\n\n".join(map(str, comparison.comparison_tables(self.record)))
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json holds: the figures, without folder, failures and cost."""
+        """The contents of results.json: the figures, without folder, failures and cost."""
         return self.record.to_json()
 
     @classmethod
@@ -112,7 +112,7 @@ def run_comparison(
 
 
 def _description(study: Study) -> dict[str, Any]:
-    """What study.json holds."""
+    """The contents of study.json."""
     found = {
         "name": study.name,
         "overrides": list(study.overrides),

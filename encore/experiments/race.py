@@ -1,15 +1,15 @@
-"""Which variants are worth all seeds: successive halving on seeds of its own.
+"""Races: successive halving on seeds of their own selects the variants that get all seeds.
 
-In each round every variant that is still in has been run with the round's screening seeds, and one
-in `factor` of them stays (rounded up), by the mean of the metric that decides; who equals the last
-that stays, stays too. The reference takes no part and always stays; so does a variant that cannot
-be measured beside the others. In every study of a comparison the race is its own. No decision knows
-of time: the same runs give the same decisions.
+In each round every remaining variant is run with the round's screening seeds, and one in `factor`
+of them survives (rounded up), by the mean of the metric that decides; variants tied with the last
+survivor also survive. The reference takes no part and always survives; so does a variant that
+cannot be measured beside the others. Every study of a comparison has a race of its own. No decision
+depends on time: the same runs give the same decisions.
 
-Two selections, two effects. *Seeds*: who wins a screening was lucky with its seeds, so those runs
-flatter, and none of them enters the table: the survivors are run again with the table's seeds, and
-on this dev set their figures are as unbiased as without a race. In 1,500 simulated studies of 8
-equal variants (tests/test_race.py) the winner's screening figure is 0.9 to 1.0 standard deviations
+Two selections, two effects. *Seeds*: the winner of a screening was lucky with its seeds, so those
+runs flatter, and none of them enters the table: the survivors are run again with the table's seeds,
+and on this dev set their figures are as unbiased as without a race. In 1,500 simulated studies of 8
+equal variants (tests/experiments/test_race.py) the winner's screening figure is 0.9 to 1.0 standard deviations
 over seeds too good, its figure in the table 0.00 (standard error 0.02). *Rows*: the screening saw
 the rows of the table. Which rows suit a variant is not new luck, so *for new examples* the
 survivors' differences do flatter, and their probabilities are adjusted for all variants that
@@ -45,12 +45,12 @@ _EQUAL = 1e-9  # of figures that are means over seeds: the last bits depend on t
 def survivors(
     scores: Mapping[str, float | None], factor: int, *, higher_is_better: bool = True
 ) -> tuple[str, ...]:
-    """The best of them, in their own order: one in `factor`, rounded up, and whoever equals the
-    last of these. None, a failed run, leaves.
+    """The best of them, in their own order: one in `factor`, rounded up, and those tied with the
+    last of these. None, a failed run, is eliminated.
 
-    >>> stays({"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.6}, 2)
+    >>> survivors({"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.6}, 2)
     ('b', 'c', 'd')
-    >>> stays({"a": 0.5, "b": None, "c": 0.6}, 2, higher_is_better=False)
+    >>> survivors({"a": 0.5, "b": None, "c": 0.6}, 2, higher_is_better=False)
     ('a', 'c')
     """
     sign = 1 if higher_is_better else -1
@@ -72,6 +72,7 @@ def decide_round(
     *,
     higher_is_better: bool,
 ) -> Round:
+    """The decision of a round. scores: of the variants in it, None where a run of one failed."""
     stayed = survivors(scores, factor, higher_is_better=higher_is_better)
     return Round(
         number,
@@ -103,8 +104,8 @@ def n_runs(n_variants: int, n_seeds: int, race: Race) -> int:
 
 @dataclass(frozen=True)
 class _Measure:
-    """What decides a study's race: one metric of one task on one dev set, measured on the rows of
-    the run `first`.
+    """The measure that decides a study's race: one metric of one task on one dev set, on the rows
+    of the run `first`.
     """
 
     first: Prepared

@@ -232,9 +232,7 @@ class _Studies:
         return {}
 
     def _notes(self, task: str, first: Prepared) -> tuple[str, ...]:
-        """What qualifies the reference's figures of a task; then what qualifies those of other
-        variants only.
-        """
+        """Notes on the reference's figures of a task; then those on other variants only."""
         common = first.notes_of(task)
         others = (
             f"{each.cell.variant}: {note}"

@@ -76,7 +76,7 @@ def check_strategy(
 
 class SeededSampler(optuna.samplers.BaseSampler):
     """The chosen sampler, for every trial with a seed of its own, a function of (the recipe's seed,
-    the trial's number): processes never draw the same, and a search that was stopped goes on as if
+    the trial's number): processes never draw the same, and a search that was stopped resumes as if
     it had not been.
     """
 
@@ -95,19 +95,23 @@ class SeededSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, Any]:
+        """That of the trial's own sampler."""
         return self._at(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]
     ) -> dict[str, Any]:
+        """Those of the trial's own sampler."""
         return self._at(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
+        """That of the trial's own sampler."""
         return self._at(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Call the trial's own sampler."""
         self._at(trial).before_trial(study, trial)
 
     def after_trial(
@@ -117,6 +121,7 @@ class SeededSampler(optuna.samplers.BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
+        """Call the trial's own sampler."""
         self._at(trial).after_trial(study, trial, state, values)
 
 
@@ -168,6 +173,7 @@ def _sampler(trials: Trials, seed: int) -> optuna.samplers.BaseSampler:
 
 
 def pruner_of(trials: Trials) -> optuna.pruners.BasePruner:
+    """Optuna's pruner for a search."""
     if trials.pruner == "median":
         return optuna.pruners.MedianPruner()
     if trials.pruner == "hyperband":

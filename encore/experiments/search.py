@@ -16,7 +16,7 @@ seeds.
       no trial and no run is missing
 
 The folder's name is a hash of all that determines the trials but their number: the same command
-with a larger -n goes on.
+with a larger -n resumes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class SearchResult:
         return "\n\n".join(map(str, search_tables(self.record)))
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json holds: the figures, without folder, failures and cost."""
+        """The contents of results.json: the figures, without folder, failures and cost."""
         return self.record.to_json()
 
     @classmethod
@@ -114,7 +114,7 @@ def run_search(
     folder = tuning.trials(runs).folder
     busy = TrainingError(
         f"{folder}: another process is at work on this study. Wait for it, or stop it; the "
-        f"same command then goes on."
+        f"same command then resumes."
     )
     with files.locked(folder, busy):
         return _Running(tuning, runs, processes, tell, draw).run()
@@ -244,7 +244,7 @@ def _record(
     shares: Importances,
     fresh: comparison.ComparisonResult,
 ) -> SearchRecord:
-    """What results.json holds."""
+    """The contents of results.json."""
     search = tuning.search
     counts = {
         state: sum(trial.state == state for trial in trials)

@@ -16,7 +16,7 @@ __all__ = ["description_of", "trials_csv"]
 
 
 def description_of(tuning: PreparedSearch) -> dict[str, Any]:
-    """What study.json holds; of a database's URL no password."""
+    """The contents of study.json; of a database's URL no password."""
     search = tuning.search
     return {
         "name": search.name,
@@ -35,7 +35,7 @@ def description_of(tuning: PreparedSearch) -> dict[str, Any]:
 
 
 def trials_csv(tuning: PreparedSearch, trials: Sequence[FrozenTrial]) -> str:
-    """What trials.csv holds: a line per trial."""
+    """The contents of trials.csv: a line per trial."""
     paths = [one.path for one in tuning.search.parameters]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

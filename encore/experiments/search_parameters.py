@@ -43,13 +43,13 @@ _OF_THE_VALUE = (
     "seed",
     "test",
 )  # of `data:`
-_LARGEST_WHOLE = 10**15  # what a float tells apart from its neighbours, as samplers have to
+_LARGEST_WHOLE = 10**15  # below it a float differs from its neighbours, as samplers need
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched setting. path: "plan.lr". low, high: of a range. labels: of a choice, what a
-    trial is told; `values` are what they stand for.
+    """One searched setting. path: "plan.lr". low, high: of a range. labels: of a choice, as
+    the trial has them; `values` are what they stand for.
     """
 
     path: str
@@ -61,17 +61,15 @@ class Parameter:
     values: tuple[Value, ...] = ()
 
     def value(self, given: Any) -> Value:
-        """What the recipe is given for what a trial was told: a number of the range, or a choice's
-        label.
-        """
+        """The recipe's value for a trial's: a number of the range, or the label of a choice."""
         if self.kind == "choice":
             return self.values[self.labels.index(given)]
         return replace(self.entry, data=int(given) if self.kind == "int" else float(given))
 
     @property
     def tried(self) -> tuple[Any, ...]:
-        """What is tried out before the search begins: every choice, and a range at its ends, a
-        short one of whole numbers throughout.
+        """The values to try before the search begins: every choice, the ends of a range, and all of
+        a short range of whole numbers.
         """
         if self.kind == "choice":
             return self.labels
@@ -82,7 +80,7 @@ class Parameter:
 
     @property
     def said(self) -> dict[str, Any]:
-        """As the recipe says it: {"log_uniform": [1e-5, 1e-4]}."""
+        """The space as the recipe writes it: {"log_uniform": [1e-5, 1e-4]}."""
         return {
             self.kind: [to_plain(value) for value in self.values]
             if self.kind == "choice"
@@ -97,6 +95,9 @@ def read_parameters(
     problems: list[Problem],
     notes: list[str],
 ) -> tuple[Parameter, ...]:
+    """The parameters under `search`, without those that the command line sets. Adds to problems
+    and notes.
+    """
     if value is None or value.data is None:
         problems.append(
             (value or document).problem(
@@ -161,7 +162,7 @@ _EXAMPLE = "{plan.lr: {log_uniform: [1e-5, 1e-4]}}"
 
 
 def _measures(steps: tuple[str, ...]) -> bool:
-    """Whether a setting says on which rows a trial is measured, or how."""
+    """True for a setting that decides on which rows a trial is measured, or how."""
     own = steps[2:] if steps[0] == "tasks" else steps
     return own[:1] == ("metrics",) or (
         own[:1] == ("data",) and own[1:2] in {(name,) for name in _OF_THE_VALUE}
@@ -169,8 +170,8 @@ def _measures(steps: tuple[str, ...]) -> bool:
 
 
 def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
-    """Whether one of two settings is the other, or a part of it. A task setting at the top is every
-    task's.
+    """True where one of two settings is the other, or a part of it. A task setting at the top is
+    every task's.
     """
     if (a[0] == "tasks") != (b[0] == "tasks"):
         a, b = (steps[2:] if steps[0] == "tasks" else steps for steps in (a, b))

@@ -43,7 +43,7 @@ class PreparedSearch:
 
     @property
     def n_trials(self) -> int:
-        """As many as were requested; of a grid no more than it has points."""
+        """The number of trials requested; of a grid at most its number of points."""
         points = math.prod(len(one.tried) for one in self.search.parameters)
         return min(self.search.trials, points) if self.sampler == "grid" else self.search.trials
 
@@ -72,6 +72,7 @@ class PreparedSearch:
         )
 
     def trials(self, runs: Path) -> Trials:
+        """The trials of this search in a folder of runs."""
         search = self.search
         return Trials(
             self.name,

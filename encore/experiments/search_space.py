@@ -73,8 +73,8 @@ class Search:
         return tuple(range(self.seed, self.seed + self.seeds_per_trial))
 
     def recipe(self, given: Mapping[str, Any], seed: int | None = None) -> Recipe:
-        """The recipe of a trial that was told `given` (path → number or label), with a seed (None:
-        the recipe's own), on one thread unless it says otherwise.
+        """The recipe of a trial with the parameters `given` (path → number or label) and a seed
+        (None: the recipe's own), on one thread unless it says otherwise.
 
         Raises RecipeError where its values do not go together.
         """
@@ -96,8 +96,8 @@ class Search:
         return {one.path: one.tried[0] for one in self.parameters}
 
     def objections(self) -> list[Problem]:
-        """What the recipe says against values that a trial could be given: each alone, then each
-        two together.
+        """The recipe's problems with values that a trial could be given: each alone, then each two
+        together.
         """
         problems: list[Problem] = []
         for one in self.parameters:
@@ -202,7 +202,7 @@ def _search(
         tuple(changes),
         base,
     )
-    if recipe is not None:  # else the recipe's own mistakes would be told once more for every value
+    if recipe is not None:  # else its own problems would be repeated for every value
         problems += search.objections()
     if problems:
         raise recipe_error(problems, recipe or rest)

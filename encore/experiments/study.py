@@ -53,6 +53,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
+    """A database's URL with *** in place of its password."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
@@ -60,8 +61,8 @@ def without_password(url: str) -> str:
 
 
 def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBStorage:
-    """The database behind a URL. No connection outlives a question, so that processes can be
-    copied. own: its file, where it is the study's own.
+    """The database behind a URL. No connection outlives a query, so that processes can be
+    forked. own: its file, where it is the study's own.
 
     Raises RecipeError where there is no reaching it.
     """
@@ -98,8 +99,8 @@ def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBSt
         sqlalchemy.exc.DatabaseError,
         RuntimeError,
     ) as error:  # RuntimeError: another version of Optuna made it
-        said = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise RecipeError(f"{where}: cannot be opened ({said.rstrip('.')}). {remedy}") from None
+        why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise RecipeError(f"{where}: cannot be opened ({why.rstrip('.')}). {remedy}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ValueError):
         raise RecipeError(
             f"{where}: expected the URL of a database, such as "
@@ -135,7 +136,7 @@ def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def best_of(trials: Sequence[FrozenTrial], *, maximise: bool) -> FrozenTrial | None:
-    """Of equals the first; None where none is complete."""
+    """The complete trial with the best value, the first of equals; None where none is complete."""
     complete = [
         (trial.value, trial)
         for trial in trials
@@ -149,10 +150,10 @@ def best_of(trials: Sequence[FrozenTrial], *, maximise: bool) -> FrozenTrial | N
 
 
 def problems_of(trial: FrozenTrial) -> list[str]:
-    """Why a trial failed."""
+    """The reasons why a trial failed, a line each."""
     if trial.state != TrialState.FAIL:
         return []
-    return list(trial.user_attrs.get("problems") or ["its machine was not heard of any more"])
+    return list(trial.user_attrs.get("problems") or ["lost contact with the machine that ran it"])
 
 
 def score_of(trial: FrozenTrial) -> TrialScore | None:

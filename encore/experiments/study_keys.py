@@ -42,8 +42,9 @@ _RESERVED = {"seed": "seeds", "task": "each", **{key: key for key in STUDY}}
 
 @dataclass(frozen=True)
 class Race:
-    """Which variants are worth all seeds. seeds: of the screening, none of them in the table.
-    factor: of the variants that take part in a round, one in `factor` stays (rounded up).
+    """A race, which selects the variants that get all seeds. seeds: of the screening, none of them
+    in the table. factor: of the variants that take part in a round, one in `factor` stays (rounded
+    up).
     """
 
     seeds: tuple[int, ...]
@@ -152,7 +153,7 @@ def read_variants(value: Value | None, problems: list[Problem]) -> dict[str, lis
 
 
 def changes_of(value: Value, outer: tuple[str, ...] = ()) -> Iterator[Change]:
-    """What a mapping from settings to values changes, written with dots or nested."""
+    """The changes that a mapping from settings to values makes, written with dots or nested."""
     for key, entry in value.data.items():
         steps = (*outer, *key.split("."))
         section = steps in (("plan",), ("data",)) or (
@@ -224,6 +225,7 @@ def read_points(
 def read_reference(
     value: Value | None, variants: Mapping[str, Any], problems: list[Problem]
 ) -> str:
+    """The name of the reference, `baseline` where none is given."""
     if value is None or value.data is None:
         return BASELINE
     if value.data not in variants:
@@ -243,6 +245,7 @@ def keep_variants(
     only: Sequence[str] | None,
     problems: list[Problem],
 ) -> dict[str, list[Change]]:
+    """The variants that `--only` names, and the reference."""
     if only is None:
         return variants
     problems += [
@@ -264,6 +267,7 @@ def read_seeds(
     problems: list[Problem],
     notes: list[str],
 ) -> tuple[int, ...]:
+    """The seeds of the table; three from the recipe's own on where none are listed."""
     if any(steps == ("seed",) for steps, _ in changes):
         return (seed,)
     if value is None or value.data is None:
@@ -276,6 +280,7 @@ def read_seeds(
 
 
 def listed_seeds(value: Value, problems: list[Problem]) -> tuple[int, ...]:
+    """The seeds of a list, each once."""
     items = [to_plain(item) for item in value.data] if isinstance(value.data, tuple) else []
     whole = [
         item
@@ -306,6 +311,7 @@ def listed_seeds(value: Value, problems: list[Problem]) -> tuple[int, ...]:
 
 
 def flow_list(value: Value) -> str:
+    """A list as an override writes it: `[1,2]`."""
     return f"[{','.join(str(to_plain(item)) for item in value.data)}]"
 
 

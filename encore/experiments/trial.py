@@ -17,8 +17,8 @@ __all__ = ["Objective", "TrialReport", "TrialScore", "Trials"]
 
 @dataclass(frozen=True)
 class Trials:
-    """What is tried. name: the study's in the database. n: how many in all. longest: reports of the
-    longest trial. maximise: whether higher is better. folder: the study's, on this machine.
+    """The trials of a search. name: the study's in the database. n: how many in all. longest:
+    reports of the longest trial. maximise: higher is better. folder: the study's, on this machine.
     storage: the URL of the database; None: SQLite in the folder.
     """
 
@@ -35,13 +35,12 @@ class Trials:
 
     @property
     def url(self) -> str:
+        """The URL of the database."""
         return self.storage or f"sqlite:///{self.folder.absolute() / 'study.db'}"
 
     @property
     def owner(self) -> str:
-        """Who computes here: this folder of this machine, where a lock lets one command in at a
-        time.
-        """
+        """The identity of this folder on this machine; a lock admits one command at a time."""
         return hashlib.sha256(
             f"{socket.gethostname()}:{self.folder.absolute()}".encode()
         ).hexdigest()[:16]
@@ -49,8 +48,8 @@ class Trials:
 
 @dataclass(frozen=True)
 class TrialScore:
-    """What a trial came to. values: of its seeds, `value` is their mean. value_at_best_epoch: mean
-    over the seeds of each one's best epoch (METHODS 8.4).
+    """The score of a trial. values: one for each of its seeds; `value` is their mean.
+    value_at_best_epoch: mean over the seeds of each one's best epoch (METHODS 8.4).
     """
 
     value: float
@@ -61,8 +60,8 @@ class TrialScore:
 
 
 class TrialReport(Protocol):
-    """(step, value) → nothing; raises Abandoned where the trial is not worth going on with, unless
-    it is as good as over (`final`).
+    """(step, value) → nothing; raises Pruned where the trial is not worth continuing, unless it is
+    about to end anyway (`final`).
     """
 
     def __call__(self, step: int, value: float, *, final: bool = False) -> None: ...

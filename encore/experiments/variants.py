@@ -9,7 +9,7 @@
     reference: baseline                                          the variant that the others are set
       against
     race: {factor: 2, seeds: [1042, 1043]}                       which variants get that far:
-      encore/race.py; `--race` is `race: {}`
+      encore/experiments/race.py; `--race` is `race: {}`
 
 A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it
 names; a technique, a loss table or a list it replaces whole. Order of precedence: recipe, each,
@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def study(self) -> str:
-        """What the study is called in tables: the task, and the other settings that tell it from
+        """The study's label in tables: the task, and the other settings that distinguish it from
         its neighbours.
         """
         names = "+".join(self.recipe.tasks)

@@ -213,8 +213,8 @@ def _verdict(each: StudyResult, row: VariantResult) -> Iterator[VerdictLine]:
 
 
 def _tables(record: ComparisonRecord) -> Iterator[Listing]:
-    """As on a terminal; but notes on the data are at the top of the page already, and how to read
-    a table is explained once.
+    """The tables of the terminal; notes on the data, which are at the top of the page, are left
+    out, and how to read a table is explained once.
     """
     shown = {note for each in record.studies for note in each.notes} | set(record.notes)
     metrics = [metric for each in record.studies for metric in each.metrics]
@@ -308,7 +308,7 @@ def _bins_over_seeds(
 
 
 def _size_figures(record: ComparisonRecord) -> Iterator[Figure]:
-    """Where studies differ in the number of training rows: score against size."""
+    """Score against size, where studies differ in the number of training rows."""
     for curve in size_curves(record):
         by_variant: dict[str, dict[int, Sequence[float]]] = {}
         for size, metric in curve.sizes.items():

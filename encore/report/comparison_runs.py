@@ -84,6 +84,7 @@ def cost_table(comparison: gather.GatheredComparison) -> Listing:
 
 
 def reproduction(comparison: gather.GatheredComparison) -> Iterator[Any]:
+    """The commands, settings and digests with which the comparison can be repeated."""
     study = comparison.study
     typed = next(
         (

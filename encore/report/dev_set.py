@@ -37,8 +37,8 @@ _ROWS_PER_LENGTH, _MOST_LENGTHS = 20, 6
 def prediction_figures(
     groups: Mapping[str, Sequence[DevPredictions]], labels: LabelSpace, *, where: str, seed: int
 ) -> Iterator[Figure]:
-    """What raw scores tell: confusion, distance, calibration; for a regression predicted beside
-    true values. groups: variant → its runs.
+    """The figures of raw scores: confusion, distance, calibration; for a regression predicted
+    beside true values. groups: variant → its runs.
     """
     targets = next(iter(groups.values()))[0].targets
     if labels.kind == "regression":
@@ -176,6 +176,7 @@ def length_figure(
     *,
     several_seeds: bool,
 ) -> Figure:
+    """The metric by length of the text. groups: variant → its bins."""
     assert texts.cut is not None
     n_cut = int(texts.cut.sum())
     unit = (

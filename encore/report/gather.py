@@ -1,8 +1,6 @@
-"""What a report is made of, read from a run's or a comparison's folder into frozen data, and the
-dev rows' texts read once more from where they were.
+"""Reads a run's or a comparison's folder for a report.
 
-Nothing is trained or predicted again. Figures come from files whose digests are checked; texts only
-from files that are still what they were.
+Nothing is trained or predicted again. Figures come from files whose digests are checked.
 """
 
 from __future__ import annotations
@@ -56,10 +54,12 @@ class GatheredRun:
 
     @property
     def folder(self) -> Path:
+        """The run's folder."""
         return self.result.folder
 
     @property
     def name(self) -> str:
+        """The folder's name."""
         return self.folder.resolve().name
 
 
@@ -80,6 +80,7 @@ class GatheredComparison:
 
     @property
     def name(self) -> str:
+        """The folder's name."""
         return self.folder.resolve().name
 
     def runs_of(self, study: str, variant: str, seeds: Sequence[int]) -> dict[int, GatheredRun]:
@@ -122,8 +123,8 @@ def gather_run(folder: Path) -> GatheredRun:
 
 
 def unvouched(file: Path) -> dict[str, Any]:
-    """What a file says that no manifest vouches for; nothing where it is missing or damaged, and
-    then the report says less.
+    """The contents of a file that no manifest covers; {} where it is missing or damaged, and then
+    the report lacks them.
     """
     try:
         found = files.read_json(file)
@@ -133,7 +134,7 @@ def unvouched(file: Path) -> dict[str, Any]:
 
 
 def _ordered(folder: Path, task: str, data: Mapping[str, Any]) -> bool:
-    """Whether the labels have an order. Runs of before 0.2 say so with their model only."""
+    """True where the labels have an order. Runs of before 0.2 store that with their model only."""
     if "ordered" in data:
         return bool(data["ordered"])
     assembly = folder / "model" / "model.json"
@@ -150,7 +151,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
         n_all = len({cell["run"] for cell in cells if cell["run"]})
         raise DataError(
             f"{folder}: not a finished comparison ({n_done} of {n_all} runs are complete). "
-            f"Give the command that started it once more; it goes on."
+            f"Give the command that started it once more; it resumes."
         )
     if (folder / files.MANIFEST).exists() and (wrong := files.wrong_files(folder)):
         raise DataError(

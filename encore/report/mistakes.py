@@ -34,6 +34,7 @@ def largest_errors(
     texts: Texts | None,
     n_mistakes: int,
 ) -> Mistakes:
+    """The largest errors of a run on one dev set, with the words that its pooling weighs most."""
     chosen = worst_mistakes(answers.scores, answers.targets, labels, n_mistakes)
     blank = [""] * len(answers.rows)
     table = mistakes_table(chosen, answers.scores, answers.targets, labels, RowTexts(blank))

@@ -70,11 +70,11 @@ def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]
     counts: Counter[int] = Counter()
     branches: Sequence[Any] = list(model.branches)
     for branch in branches:
-        pooling = branch.pooling
+        pooling, read = branch.pooling, branch.pooling.layers
         if not isinstance(pooling, _ChoosesLayers):
             continue
         top = branch.encoder.shape.n_layers
-        layers = [layer if layer >= 0 else top + 1 + layer for layer in pooling.layers]
+        layers = [layer if layer >= 0 else top + 1 + layer for layer in read]
         for rows in evaluation_batches(texts.tokens.lengths):
             tokens = collate(texts.tokens, rows, next(model.parameters()).device)
             with torch.inference_mode():

@@ -33,13 +33,14 @@ __all__ = [
 ]
 
 _SHOWN_ROWS = 40  # of a figure's numbers, folded below it; the CSV has all
-# of what is to be seen on a figure, told below it too; with many variants the tables tell it better
+# Longest description of a figure that is repeated below it; with many variants the tables serve
+# better.
 _TOLD_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Lines that qualify what stands beside them."""
+    """Lines that qualify what is beside them."""
 
     kind: ClassVar[str] = "notes"
     lines: tuple[str, ...]
@@ -55,7 +56,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Code:
-    """What is typed or was written, to the letter; folded where it is long."""
+    """A command or a file, verbatim; folded where it is long."""
 
     kind: ClassVar[str] = "code"
     title: str
@@ -65,9 +66,7 @@ class Code:
 
 @dataclass(frozen=True)
 class VerdictLine:
-    """badge: better, worse, no evidence, …, which also decides its colour. about: what it is said
-    of.
-    """
+    """badge: better, worse, no evidence, …, which also decides its colour. about: its subject."""
 
     badge: str
     about: str
@@ -76,13 +75,15 @@ class VerdictLine:
 
 @dataclass(frozen=True)
 class Verdicts:
+    """Verdicts, a line each."""
+
     kind: ClassVar[str] = "verdicts"
     verdicts: tuple[VerdictLine, ...]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row that was answered wrongly. facts: where it stands, truth, prediction, … texts: one, or
+    """A row that was predicted wrongly. facts: its place, truth, prediction, … texts: one, or
     two of a pair, none where they are gone; each as pieces that make up the text, with how strongly
     a piece is marked: 0 to 1, None for not at all.
     """
@@ -93,6 +94,8 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
+    """Rows that were predicted wrongly; note: how they were chosen."""
+
     kind: ClassVar[str] = "mistakes"
     mistakes: tuple[Mistake, ...]
     note: str = ""

@@ -1,4 +1,4 @@
-"""Where the figures of a report come from: data, encoder, machine, cost, digests."""
+"""The provenance of the figures of a report: data, encoder, machine, cost, digests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def data_table(runs: Sequence[gather.GatheredRun]) -> Listing:
-    """What was read, first of all: each file once, by its content."""
+    """The files that were read, each once, by its content."""
     rows: dict[tuple[str, ...], None] = {}
     for run in runs:
         for task, data in run.data.items():
@@ -37,6 +37,7 @@ def data_table(runs: Sequence[gather.GatheredRun]) -> Listing:
 
 
 def encoder_name(run: gather.GatheredRun) -> str:
+    """The encoder of a run, without the folder that it is in."""
     if run.recipe is None:
         return f"of digest {run.identity['encoder'][:12]}"
     return (
@@ -47,6 +48,7 @@ def encoder_name(run: gather.GatheredRun) -> str:
 
 
 def run_cost(run: gather.GatheredRun) -> Facts:
+    """Time, speed, memory and parameters of a run."""
     n = gather.parameters(run)
     return Facts(
         (
@@ -65,14 +67,14 @@ def run_cost(run: gather.GatheredRun) -> Facts:
 
 
 def environment_facts(runs: Sequence[gather.GatheredRun]) -> Facts:
-    """Of the first run; what differs in another is told beside it."""
+    """The environment of the first run; values that differ in another are listed beside its own."""
 
-    def told(key: str) -> str:
+    def values_of(key: str) -> str:
         values = list(dict.fromkeys(str(run.environment.get(key, "not known")) for run in runs))
         return ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
 
     pairs = [
-        (key, told(key))
+        (key, values_of(key))
         for key in ("processor", "device", "threads", "precision", "platform", "python", "encore")
     ]
     packages = runs[0].environment.get("packages", {}) if runs else {}
@@ -101,6 +103,7 @@ def typed_command(environment: Mapping[str, Any]) -> str | None:
 
 
 def digest_table(runs: Sequence[gather.GatheredRun], own: Mapping[str, Path]) -> Listing:
+    """The digests of the data, the encoder, the tokenizer and the given files."""
     rows: dict[tuple[str, str], None] = {}
     for run in runs:
         for data in run.data.values():
@@ -113,6 +116,7 @@ def digest_table(runs: Sequence[gather.GatheredRun], own: Mapping[str, Path]) ->
 
 
 def format_memory(n_bytes: Any) -> str:
+    """Bytes in gigabytes, as a maximum."""
     return f"{n_bytes / 1e9:.2f} GB at most" if isinstance(n_bytes, int | float) else "not known"
 
 

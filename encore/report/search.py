@@ -1,5 +1,5 @@
-"""What stands in the report of a search: the best configuration on fresh seeds, beside it the tuned
-figure, the pictures, and every trial.
+"""The report of a search as a page: the best configuration on fresh seeds, beside it the tuned
+figure; the figures, and every trial.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def page(folder: Path) -> Page:
     if not (folder / files.MANIFEST).exists():
         raise DataError(
             f"{folder}: not a complete search (no {files.MANIFEST}). Give the command that "
-            f"started it once more; it goes on."
+            f"started it once more; it resumes."
         )
     if wrong := files.wrong_files(folder):
         raise DataError(
@@ -64,7 +64,7 @@ def page(folder: Path) -> Page:
 
 
 def _pictures(folder: Path) -> Iterator[Figure]:
-    """As the search drew them."""
+    """The figures as the search drew them."""
     for name, said in files.read_json(folder / "about.json").items():
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)

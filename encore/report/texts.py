@@ -159,7 +159,7 @@ class Sources:
 def _sizes(
     recipe: Recipe, task: str, tokens: TokenStore, n_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each example its number of tokens, and whether any were cut; its sides together."""
+    """The number of tokens of each example, and whether any were cut; its sides together."""
     n_sides = catalogue.find("pairs", pair_of(recipe, task)["name"]).n_sides
     sides = (-1, n_rows)
     lengths = tokens.lengths.reshape(sides)[:n_sides].sum(axis=0)

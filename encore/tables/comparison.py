@@ -129,7 +129,7 @@ def _line(row: VariantResult, form: Form) -> tuple[str, ...]:
 
 
 def _source(row: VariantResult, form: Form) -> str:
-    """What the source reports: mean ± sd, and its best seed."""
+    """The source's figures: mean ± sd, and its best seed."""
     if row.expected_max is None:
         return format_mean_sd(row.expected, row.expected_sd, form)
     best = f"max {format_value(row.expected_max, form)}"
@@ -161,7 +161,7 @@ def _notes(
 
 
 def reading_notes(record: ComparisonRecord, metric: MetricResult) -> Iterator[str]:
-    """How to read a table: what its columns are, and what its verdicts are adjusted for."""
+    """Notes on how to read a table: its columns, and what its verdicts are adjusted for."""
     yield (
         f"± sample standard deviation over seeds; Δ against {record.reference} on the same "
         f"seeds, with 95 % intervals (not adjusted): for this dev set, "

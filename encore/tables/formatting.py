@@ -30,7 +30,8 @@ __all__ = [
 
 
 def format_estimate(estimate: Estimate, form: Form) -> str:
-    """As the field prints it: `61.0 % [55.2, 66.6]`, `.280 [.150, .402]`, `0.512 [0.480, 0.544]`.
+    """A value with its interval, as the field prints it: `61.0 % [55.2, 66.6]`, `.280 [.150,
+    .402]`, `0.512 [0.480, 0.544]`.
 
     >>> format_estimate(Estimate(0.61, 0.552, 0.666), "percent")
     '61.0 % [55.2, 66.6]'
@@ -69,6 +70,7 @@ def shorten(text: str, max_chars: int) -> str:
 
 
 def format_mean(values: Sequence[float], form: Form) -> str:
+    """The mean over seeds with its 95 % interval for new seeds (t), where there are two or more."""
     if len(values) < 2:
         return format_value(values[0] if values else None, form)
     import numpy as np
@@ -83,10 +85,12 @@ def format_mean(values: Sequence[float], form: Form) -> str:
 
 
 def format_ratio(value: float | None) -> str:
+    """A ratio with two figures; ∞ for None."""
     return "∞" if value is None else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def format_p(value: float | None) -> str:
+    """A probability: `< .001`, `.023`; – for None."""
     return (
         "–"
         if value is None
@@ -104,10 +108,12 @@ def format_scaled(value: float, form: Form, digits: int = 0) -> str:
 
 
 def format_value(value: float | None, form: Form) -> str:
+    """A value without unit; – for None."""
     return "–" if value is None else format_scaled(value, form)
 
 
 def format_difference(value: float | None, form: Form) -> str:
+    """A value with its sign; – for None."""
     if value is None:
         return "–"
     text = format_scaled(abs(value), form)
@@ -115,6 +121,7 @@ def format_difference(value: float | None, form: Form) -> str:
 
 
 def format_mean_sd(value: float | None, sd: float | None, form: Form) -> str:
+    """`61.0 ± 1.2`; the mean alone where there is no deviation."""
     return (
         "–"
         if value is None
@@ -143,7 +150,7 @@ def format_plain(value: Any) -> str:
 
 
 def format_setting(value: Any) -> str:
-    """What a trial was told: a number with three figures, anything else as a recipe writes it.
+    """A setting of a trial: a number with three figures, anything else as a recipe writes it.
 
     >>> format_setting(6.860482946498176e-05), format_setting(15), format_setting(None)
     ('6.86e-05', '15', 'null')

@@ -1,5 +1,5 @@
 """`encore tune`: trials are runs, the best one is trained again on fresh seeds, and a search that
-was stopped goes on.
+was stopped resumes.
 """
 
 from __future__ import annotations

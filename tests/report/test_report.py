@@ -1097,7 +1097,7 @@ def test_an_unfinished_comparison_is_refused(compared: Compared, tmp_path: Path)
     with pytest.raises(
         DataError,
         match=r"not a finished comparison \(8 of 9 runs are complete\)\. Give the command that "
-        r"started it once more; it goes on\.",
+        r"started it once more; it resumes\.",
     ):
         write_report(folder)
 

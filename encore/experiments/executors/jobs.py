@@ -1,4 +1,6 @@
-"""What every executor takes and returns: jobs as data, and how each of them ended."""
+"""Jobs as data, the ends of jobs, and the protocol of executors, which take one and return the
+other.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended. problems: empty where it succeeded, else a line each."""
+    """The end of a job. problems: empty where it succeeded, else a line each."""
 
     seconds: float
     problems: tuple[str, ...] = ()
@@ -45,7 +47,9 @@ class Executor(Protocol):
     end) in this process as each ends. A job that fails stops no other.
     """
 
-    def run(self, jobs: Sequence[Job], on_end: Callable[[int, End], None]) -> None: ...
+    def run(self, jobs: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+        """Run all jobs; see the class."""
+        ...
 
 
 def problems_of_job(job: Job) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class LocalExecutor:
     threads: int = 1
 
     def run(self, jobs: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+        """Run all jobs; a process that is killed is started once more."""
         # The other end closes when this process is gone, whatever ended it.
         alive, held = os.pipe()
         slots, waiting = list(range(self.n)), [(number, job, 1) for number, job in enumerate(jobs)]

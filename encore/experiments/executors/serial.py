@@ -14,6 +14,7 @@ class SerialExecutor:
     """An `Executor` that runs each job here, in turn."""
 
     def run(self, jobs: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+        """Run all jobs, in their order."""
         for number, job in enumerate(jobs):
             since = time.monotonic()
             problems = problems_of_job(job)
