@@ -9,12 +9,12 @@ depends on time: the same runs give the same decisions.
 Two selections, two effects. *Seeds*: the winner of a screening was lucky with its seeds, so those
 runs flatter, and none of them enters the table: the survivors are run again with the table's seeds,
 and on this dev set their figures are as unbiased as without a race. In 1,500 simulated studies of 8
-equal variants (tests/experiments/test_race.py) the winner's screening figure is 0.9 to 1.0 standard deviations
-over seeds too good, its figure in the table 0.00 (standard error 0.02). *Rows*: the screening saw
-the rows of the table. Which rows suit a variant is not new luck, so *for new examples* the
-survivors' differences do flatter, and their probabilities are adjusted for all variants that
-started (Holm, those that left with p = 1), which no selection can cheat: false claims in 2.7 to 3.2
-% of the same studies, where adjusting for those who stayed makes 6.0 to 6.9 %.
+equal variants (tests/experiments/test_race.py) the winner's screening figure is 0.9 to 1.0 standard
+deviations over seeds too good, its figure in the table 0.00 (standard error 0.02). *Rows*: the
+screening saw the rows of the table. Which rows suit a variant is not new luck, so *for new
+examples* the survivors' differences do flatter, and their probabilities are adjusted for all
+variants that started (Holm, those that left with p = 1), which no selection can cheat: false claims
+in 2.7 to 3.2 % of the same studies, where adjusting for those who stayed makes 6.0 to 6.9 %.
 
 Source: Karnin, Koren, Somekh, Almost Optimal Exploration in Multi-Armed Bandits, 2013 (sequential
 halving); Jamieson, Talwalkar, 2016.
