@@ -9,12 +9,19 @@ Pure functions: raw scores in, frozen results out. All figures are in the metric
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from encore.evaluation.claims import FEWEST_SEEDS, Claim, Contrast, Stability, finite
+from encore.evaluation.contrast_notes import (
+    collapsed_note,
+    failed_note,
+    few_rows_note,
+    few_seeds_note,
+    seeds_in_words,
+)
 from encore.evaluation.intervals import (
     Components,
     Student,
@@ -34,7 +41,6 @@ from encore.types import LabelSpace
 
 __all__ = ["Contrasts", "compare_variants"]
 
-_FEW_ROWS = 30
 _LEVEL = 0.05
 
 
@@ -206,16 +212,15 @@ def _unpaired(base: Arm, arm: Arm) -> list[str]:
     if arm.not_applicable is not None:
         return [f"not applicable: {arm.not_applicable}"]
     notes = [
-        f"{one.name}, seed {seed}: {reason}"
+        failed_note(one.name, seed, reason)
         for one in (base, arm)
         for seed, reason in one.failed.items()
     ]
     for one, other in ((arm, base), (base, arm)):
         alone = [seed for seed in one.seeds if seed not in other.seeds and seed not in other.failed]
-        notes += [f"{other.name} was not run with {_seeds(alone)}"] if alone else []
+        notes += [f"{other.name} was not run with {seeds_in_words(alone)}"] if alone else []
     notes += [
-        f"{one.name}: {len(one.collapsed)} of {len(one.seeds)} runs collapsed "
-        f"({_seeds(one.collapsed)})"
+        collapsed_note(one.name, one.collapsed, len(one.seeds))
         for one in (base, arm)
         if one.collapsed
     ]
@@ -223,16 +228,4 @@ def _unpaired(base: Arm, arm: Arm) -> list[str]:
 
 
 def _few(n_seeds: int, n_rows: int) -> list[str]:
-    notes = []
-    if n_seeds == 1:
-        notes.append("one seed says nothing about other seeds")
-    elif n_seeds == 2:
-        notes.append(f"two seeds are too few for a verdict: run {FEWEST_SEEDS} or more")
-    if n_seeds and n_rows < _FEW_ROWS:
-        notes.append(f"{n_rows} rows are too few for an interval to be trusted")
-    return notes
-
-
-def _seeds(seeds: Iterable[int]) -> str:
-    words = [str(seed) for seed in seeds]
-    return f"seed{'s' if len(words) > 1 else ''} {', '.join(words)}"
+    return [note for note in (few_seeds_note(n_seeds), few_rows_note(n_seeds, n_rows)) if note]

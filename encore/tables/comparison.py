@@ -143,7 +143,7 @@ def _notes(
 ) -> Iterator[str]:
     """The verdicts, then all that qualifies the figures, then how to read them."""
     for row in metric.variants:
-        yield from _verdict(row, metric.variants[0], form)
+        yield from _verdict(row, metric.variants[0], each.n_rows, form)
     simple = [
         f"{who} {format_value(figures[metric.metric], form)}"
         for who, figures in each.baselines.items()
@@ -175,7 +175,9 @@ def reading_notes(record: ComparisonRecord, metric: MetricResult) -> Iterator[st
         )
 
 
-def _verdict(row: VariantResult, reference: VariantResult, form: Form) -> Iterator[str]:
+def _verdict(
+    row: VariantResult, reference: VariantResult, n_rows: int, form: Form
+) -> Iterator[str]:
     if row.not_applicable:
         yield f"{row.variant}: not applicable: {row.not_applicable}"
         return
@@ -183,7 +185,7 @@ def _verdict(row: VariantResult, reference: VariantResult, form: Form) -> Iterat
         yield f"{row.variant}: {probabilities_in_words(row.contrast)}"
         if stable := stability_in_words(row.contrast):
             yield f"{row.variant}, stability: {stable}"
-        yield from remarks(row)
+        yield from remarks(row, reference, n_rows)
     yield from (f"{row.variant}, {sentence}" for sentence in failed_runs(row))
     if collapsed := collapsed_runs(row):
         yield f"{row.variant}: {collapsed}"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from encore import catalogue
 from encore.evaluation.claims import Contrast
 from encore.evaluation.comparison_record import RaceSummary, Round, StudyRace, VariantResult
+from encore.evaluation.contrast_notes import (
+    collapsed_note,
+    failed_note,
+    few_rows_note,
+    few_seeds_note,
+)
 from encore.evaluation.metric import Form, Metric
 from encore.tables.formatting import (
     format_difference,
@@ -26,13 +32,6 @@ __all__ = [
     "remarks",
     "stability_in_words",
 ]
-
-# Notes that hold for every variant where they hold for one, the reference included.
-_OF_ANY = ("rows are too few for an interval to be trusted",)
-_OF_ALL = (
-    "run 3 or more",
-    "one seed says nothing about other seeds",
-)  # unless its own seeds failed
 
 
 def probabilities_in_words(against: Contrast) -> str:
@@ -81,18 +80,32 @@ def collapsed_runs(row: VariantResult) -> str | None:
     return f"{len(row.collapsed)} of {len(row.seeds)} runs collapsed: {which}"
 
 
-def remarks(row: VariantResult) -> list[str]:
+def remarks(row: VariantResult, reference: VariantResult, n_rows: int) -> list[str]:
     """The notes of a variant's contrast. Those that hold for all variants alike come without its
     name, so that they can be listed once; failed and collapsed runs have sentences of their own.
+    n_rows: of the dev set.
     """
-    if row.contrast is None:
+    against = row.contrast
+    if against is None:
         return []
-    general = _OF_ANY if row.failed else (*_OF_ANY, *_OF_ALL)
+    n_seeds = len(against.seeds)
+    of_all = {few_rows_note(n_seeds, n_rows)}
+    if not row.failed:  # else it has fewer seeds than the others
+        of_all.add(few_seeds_note(n_seeds))
+    own_sentences = {note for one in (reference, row) for note in _run_notes(one)}
     return [
-        note if note.endswith(general) else f"{row.variant}: {note}"
-        for note in row.contrast.notes
-        if " collapsed (" not in note and ", seed " not in note
+        note if note in of_all else f"{row.variant}: {note}"
+        for note in against.notes
+        if note not in own_sentences
     ]
+
+
+def _run_notes(row: VariantResult) -> Iterator[str]:
+    """The notes of contrasts on a variant's failed and collapsed runs."""
+    for seed, reason in row.failed.items():
+        yield failed_note(row.variant, seed, reason)
+    if row.collapsed:
+        yield collapsed_note(row.variant, row.collapsed, len(row.seeds))
 
 
 def beside_source(row: VariantResult, reference: VariantResult, form: Form) -> str | None:

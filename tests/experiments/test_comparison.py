@@ -38,7 +38,7 @@ from encore.experiments.task_averages import task_averages
 from encore.experiments.variants import study_from
 from encore.tables import comparison as comparison_module
 from encore.tables import comparison_files
-from encore.tables.verdicts import beside_source
+from encore.tables.verdicts import beside_source, failed_runs, remarks
 from encore.types import LabelSpace
 
 YES_NO = LabelSpace("binary", ("no", "yes"))
@@ -310,6 +310,27 @@ def test_the_source_s_difference_is_set_beside_the_intervals(
     assert beside_source(silent, reference, "percent") is None
     assert beside_source(row_of("cls", expected=said), reference, "percent") is None
     assert beside_source(replace(silent, expected=said), row_of("baseline"), "percent") is None
+
+
+def test_notes_that_hold_for_all_variants_come_without_a_name() -> None:
+    """Unless seeds of this one failed; what failed or collapsed has sentences of its own."""
+    arms, targets = simulated()
+    two = [SeedRuns(arm.name, {seed: arm.scores[seed][:20] for seed in (0, 1)}) for arm in arms]
+    few = metric_of(two, targets[:20])
+    rows = "20 rows are too few for an interval to be trusted"
+    seeds = "two seeds are too few for a verdict: run 3 or more"
+    assert remarks(few.variants[1], few.variants[0], 20) == [seeds, rows]
+    two[1] = SeedRuns("good", two[1].scores, {7: "no memory"})
+    failed = metric_of(two, targets[:20])
+    assert remarks(failed.variants[1], failed.variants[0], 20) == [f"good: {seeds}", rows]
+    assert "good, seed 7: no memory" in failed.variants[1].contrast.notes
+    assert failed_runs(failed.variants[1]) == ["seed 7 failed: no memory"]
+
+
+def metric_of(arms: list[SeedRuns], targets: np.ndarray) -> MetricResult:
+    return results_module.metric_results(
+        arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None)
+    )
 
 
 def row_of(name: str, **figures: Any) -> VariantResult:
@@ -636,9 +657,7 @@ def simulated() -> tuple[list[SeedRuns], np.ndarray]:
 
 
 def tabled(arms: list[SeedRuns], targets: np.ndarray) -> ComparisonRecord:
-    one = results_module.metric_results(
-        arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None)
-    )
+    one = metric_of(arms, targets)
     each = StudyResult("a_b & c", {}, "a", "dev", 400, (one,), {}, (), {})
     variants = ("baseline", "good", "alike")
     return ComparisonRecord("toy", "baseline", variants, (0, 1, 2, 3, 4), (each,), (), ())
