@@ -24,7 +24,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,17 @@ class Search:
             raise recipe_error(problems, rest)
         return with_seed(recipe, self.seed if seed is None else seed)
 
+    def _takes_whole_numbers_only(self, one: Parameter) -> bool:
+        """True where a range of any numbers is given for a setting that accepts 3, but not 3.0."""
+        if one.kind not in ("uniform", "log_uniform"):
+            return False
+        whole = int(one.high)
+        as_number, as_whole = list[Problem](), list[Problem]()
+        for value, found in ((float(whole), as_number), (whole, as_whole)):
+            change = (tuple(one.path.split(".")), replace(one.entry, data=value))
+            build_recipe(self.document, [*self.changes, change], self.base, found)
+        return bool(as_number) and not as_whole
+
     def _composed(
         self, given: Mapping[str, Any], problems: list[Problem]
     ) -> tuple[Recipe | None, Recipe | None]:
@@ -101,19 +112,17 @@ class Search:
         """
         problems: list[Problem] = []
         for one in self.parameters:
-            told: list[Problem] = []
+            of_values: list[Problem] = []
             for value in one.tried:
-                self._composed(self.first | {one.path: value}, told)
-            if one.kind in ("uniform", "log_uniform") and any(
-                problem.expected.startswith("a whole number") for problem in told
-            ):
-                told = [
+                self._composed(self.first | {one.path: value}, of_values)
+            if of_values and self._takes_whole_numbers_only(one):
+                of_values = [
                     one.entry.problem(
                         f"{one.kind} gives any number between its ends, and this setting is a "
                         f"whole one. Write int, or choice."
                     )
                 ]
-            problems += told
+            problems += of_values
         if problems:
             return problems
         pairs = itertools.combinations(self.parameters, 2)
