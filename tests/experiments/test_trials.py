@@ -83,6 +83,7 @@ def in_memory(
     """One trial after another by our own sampler, pruner and words, without a database."""
     with quiet_optuna():
         study = optuna.create_study(
+            study_name=trials.name,  # else a random one, which Hyperband draws its brackets from
             sampler=samplers.SeededSampler(trials),
             pruner=samplers.pruner_of(trials),
             direction="maximize" if trials.maximise else "minimize",
