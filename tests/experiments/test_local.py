@@ -6,14 +6,20 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from conftest import Tables
 
 from encore.errors import DataError
+from encore.experiments import cells
+from encore.experiments.cells import executor_for
 from encore.experiments.executors.jobs import End, Job
 from encore.experiments.executors.local import LocalExecutor
 from encore.experiments.executors.serial import SerialExecutor
+from encore.experiments.preparation import prepare_comparison
+from encore.experiments.variants import study_from
 
 
 def alive(pid: int) -> bool:
@@ -145,3 +151,43 @@ def test_one_after_another_here() -> None:
     found: dict[int, End] = {}
     SerialExecutor().run([Job("a", refused), Job("b", lambda: None)], found.__setitem__)
     assert [found[number].problems for number in range(2)] == [("no",), ()]
+
+
+def test_an_executor_is_chosen_by_device_and_size(tmp_path: Path) -> None:
+    here = executor_for(9, 4, 1, tmp_path, in_process=True)
+    assert isinstance(here, SerialExecutor)
+    apart = executor_for(3, 4, 2, tmp_path, in_process=False)
+    assert apart == LocalExecutor(3, tmp_path, 2), "no more processes than jobs"
+    assert executor_for(9, 4, 2, tmp_path, in_process=False) == LocalExecutor(4, tmp_path, 2)
+    alone = executor_for(9, None, 10_000, tmp_path, in_process=False)
+    assert alone == LocalExecutor(1, tmp_path, 10_000), "one at least"
+
+
+def test_another_executor_gets_jobs_as_data(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module's own function with its arguments, which one on other machines could call there."""
+    data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
+    given = {"encoder": str(tiny_encoder), "max_length": 32, "seeds": [1, 2]}
+    given["tasks"] = {"verdict": {"data": data}}
+    plan, jobs, lines = prepare_comparison(study_from(given)), list[Job](), list[str]()
+
+    class Elsewhere:
+        def run(self, given: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+            for number, job in enumerate(given):
+                jobs.append(job)
+                on_end(number, End(1.0, (f"machine {number} is gone",)))
+
+    monkeypatch.setattr(cells, "executor_for", lambda *given, **how: Elsewhere())
+    (tmp_path / "compare").mkdir()
+    runner = cells.CellRunner(plan, tmp_path, tmp_path / "compare", None, False, lines.append)
+    runner.compute(plan.distinct)
+    assert [job.name for job in jobs] == list(plan.distinct)
+    for job, prepared in zip(jobs, plan.distinct.values(), strict=True):
+        assert getattr(cells, job.function.__qualname__) is job.function
+        assert (job.arguments, job.options) == ((prepared, tmp_path), {"keep_model": False})
+    assert runner.failures == (
+        "verdict, baseline, seed 1: machine 0 is gone",
+        "verdict, baseline, seed 2: machine 1 is gone",
+    )
+    assert lines[-1].startswith("[2/2] verdict, baseline, seed 2: FAILED: machine 1 is gone")
