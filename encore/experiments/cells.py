@@ -8,10 +8,11 @@ import importlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from encore import files
+from encore.experiments.cell_state import CellState
 from encore.experiments.executors.jobs import End, Executor, Job
 from encore.experiments.executors.local import LocalExecutor
 from encore.experiments.executors.serial import SerialExecutor
@@ -159,34 +160,26 @@ class CellRunner:
 
     def write_states(self, left: Collection[str]) -> None:
         """Write cells.json. left: the runs that are still to be computed."""
-        n = len(self.plan.cells)
-        entries = []
-        for number, each in enumerate(self.cells):
-            cell = each.cell
-            entry: dict[str, Any] = {
-                "study": cell.study,
-                "variant": cell.variant,
-                "seed": cell.seed,
-                "run": each.run.name if each.run else None,
-            }
-            entries.append(entry | self._state(each, left, screening=number >= n))
-        screening = {"screening": entries[n:]} if self.plan.study.race else {}
-        files.write_json(self.folder / "cells.json", {"cells": entries[:n]} | screening)
+        table = [self._state(each, left, screening=False) for each in self.plan.cells]
+        found = {"cells": [one.to_json() for one in table]}
+        if self.plan.study.race:
+            screening = [self._state(each, left, screening=True) for each in self.plan.screening]
+            found["screening"] = [one.to_json() for one in screening]
+        files.write_json(self.folder / "cells.json", found)
 
-    def _state(
-        self, each: PreparedCell, left: Collection[str], *, screening: bool
-    ) -> dict[str, Any]:
-        if each.run is None:
-            return {"state": "not applicable"} | ({} if screening else {"why": [each.why]})
-        name = each.run.name
-        if name in self.failed:
-            return {"state": "failed", "why": list(self.failed[name])}
-        if name in self.wanted:
-            return {"state": "waiting" if name in left else "complete"}
-        if (number := self.eliminated_in(each.cell)) is not None:
-            return {"state": f"left the race in round {number}"}
+    def _state(self, each: PreparedCell, left: Collection[str], *, screening: bool) -> CellState:
+        cell, run = each.cell, each.run
+        of_cell = partial(CellState, cell.study, cell.variant, cell.seed, run.name if run else None)
+        if run is None:
+            return of_cell("not applicable", None if screening else (each.why,))
+        if run.name in self.failed:
+            return of_cell("failed", self.failed[run.name])
+        if run.name in self.wanted:
+            return of_cell("waiting" if run.name in left else "complete")
+        if (number := self.eliminated_in(cell)) is not None:
+            return of_cell(f"left the race in round {number}")
         # Of a screening without opponents nothing is run.
-        return {"state": "not needed" if screening and self.screened else "waiting"}
+        return of_cell("not needed" if screening and self.screened else "waiting")
 
 
 def execute_when_free(

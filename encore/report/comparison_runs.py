@@ -21,19 +21,19 @@ __all__ = ["cell_blocks", "cost_table", "reproduction"]
 
 def cell_blocks(comparison: gather.GatheredComparison) -> Iterator[Any]:
     """Every cell and its run."""
-    counted = Counter(cell["state"] for cell in comparison.cells)
+    counted = Counter(cell.state for cell in comparison.cells)
     lines = [f"{n} of {len(comparison.cells)} cells: {state}" for state, n in counted.items()]
     lines += [f"{name}: {why}" for name, why in comparison.lost.items()]
     yield Notes(tuple(lines))
-    n_columns = 6 if any("why" in cell for cell in comparison.cells) else 5
+    n_columns = 6 if any(cell.why is not None for cell in comparison.cells) else 5
     rows = [
         (
-            cell["study"],
-            cell["variant"],
-            str(cell["seed"]),
-            cell["state"],
-            cell["run"] or "–",
-            "; ".join(cell.get("why", ())),
+            cell.study,
+            cell.variant,
+            str(cell.seed),
+            cell.state,
+            cell.run or "–",
+            "; ".join(cell.why or ()),
         )
         for cell in comparison.cells
     ]
@@ -47,9 +47,7 @@ def cost_table(comparison: gather.GatheredComparison) -> Listing:
     """Per variant; means over its runs."""
     rows = []
     for variant in comparison.record.variants:
-        names = dict.fromkeys(
-            cell["run"] for cell in comparison.cells if cell["variant"] == variant
-        )
+        names = dict.fromkeys(cell.run for cell in comparison.cells if cell.variant == variant)
         runs = [comparison.runs[name] for name in names if name in comparison.runs]
         if not runs:
             continue

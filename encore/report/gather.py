@@ -19,6 +19,7 @@ from encore import files
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
 from encore.evaluation.comparison_record import ComparisonRecord
+from encore.experiments.cell_state import CellState
 from encore.model.parameters import unique_parameters
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import Recipe
@@ -73,7 +74,7 @@ class GatheredComparison:
     record: ComparisonRecord
     study: Mapping[str, Any]
     recipe: str
-    cells: Sequence[Mapping[str, Any]]
+    cells: Sequence[CellState]
     cost: Mapping[str, Any]
     runs: Mapping[str, GatheredRun]
     lost: Mapping[str, str]
@@ -88,9 +89,9 @@ class GatheredComparison:
         mine = [
             cell
             for cell in self.cells
-            if cell["study"] == study and cell["variant"] == variant and cell["seed"] in seeds
+            if cell.study == study and cell.variant == variant and cell.seed in seeds
         ]
-        return {cell["seed"]: self.runs[cell["run"]] for cell in mine if cell["run"] in self.runs}
+        return {cell.seed: self.runs[cell.run] for cell in mine if cell.run in self.runs}
 
 
 def gather_run(folder: Path) -> GatheredRun:
@@ -143,12 +144,20 @@ def _ordered(folder: Path, task: str, data: Mapping[str, Any]) -> bool:
     )
 
 
+def _cells(folder: Path) -> list[CellState]:
+    """The states in cells.json; none where it is missing or damaged."""
+    try:
+        return [CellState.from_json(one) for one in unvouched(folder / "cells.json")["cells"]]
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
 def gather_comparison(folder: Path) -> GatheredComparison:
     """Raises DataError where there are no figures yet."""
-    cells = unvouched(folder / "cells.json").get("cells", [])
+    cells = _cells(folder)
     if not (folder / "results.json").is_file():
-        n_done = len({cell["run"] for cell in cells if cell["state"] == "complete"})
-        n_all = len({cell["run"] for cell in cells if cell["run"]})
+        n_done = len({cell.run for cell in cells if cell.state == "complete"})
+        n_all = len({cell.run for cell in cells if cell.run})
         raise DataError(
             f"{folder}: not a finished comparison ({n_done} of {n_all} runs are complete). "
             f"Give the command that started it once more; it resumes."
@@ -169,9 +178,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
             f"written anew."
         ) from None
     runs, lost = {}, {}
-    for name in dict.fromkeys(
-        cell["run"] for cell in cells if cell["run"] and cell["state"] == "complete"
-    ):
+    for name in dict.fromkeys(cell.run for cell in cells if cell.run and cell.state == "complete"):
         try:
             runs[name] = gather_run(folder.resolve().parent / name)
         except EncoreError as error:
