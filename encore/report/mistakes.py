@@ -1,4 +1,4 @@
-"""The rows that a run, or most runs of a comparison, are most wrong about."""
+"""The largest errors of a run, and the errors that most runs of a comparison share."""
 
 from __future__ import annotations
 
@@ -50,25 +50,21 @@ def largest_errors(
                 f"{word.word} {100 * (word.weight or 0):.0f} %"
                 for word in explained[at].strongest(_STRONGEST)
             )
-            found.append(Mistake((*facts, ("looked at", strongest)), _marked(explained[at])))
+            found.append(Mistake((*facts, ("largest weights", strongest)), _marked(explained[at])))
         else:
             found.append(Mistake(facts, _texts_of(texts, row)))
-    by = (
-        "the size of the error"
-        if labels.kind == "regression"
-        else "how little the model thought of the truth"
-    )
-    looked = (
-        " The stronger a word is marked, the more the pooling looked at it; that need not be "
-        "what misled it."
+    by = "the size of the error" if labels.kind == "regression" else "−log p(truth)"
+    marks = (
+        " The stronger a word is marked, the larger its weight in the pooling, which need not be "
+        "the cause of the error."
         if explained
         else ""
     )
     return Mistakes(
         tuple(found),
-        f"The most wrong first, by {by}{_in_file(texts)}.{looked}"
+        f"The largest first, by {by}{_in_file(texts)}.{marks}"
         if found
-        else "No row is answered wrongly.",
+        else "No row is predicted wrongly.",
     )
 
 
@@ -105,13 +101,13 @@ def common_errors(
     texts: Texts | None,
     n_mistakes: int,
 ) -> Mistakes:
-    """Rows that the runs of all variants together are most wrong about."""
+    """Rows that most runs get wrong, by their mean loss over the runs of all variants."""
     every = [one for runs in groups.values() for one in runs]
     some, targets = every[0], every[0].targets
     losses = np.mean([row_losses(one.scores, targets, labels) for one in every], axis=0)
-    said = [predictions(one.scores, labels) for one in every]
+    predicted = [predictions(one.scores, labels) for one in every]
     wrong = np.array(
-        [(one != targets) if one.ndim == 1 else (one != targets).any(axis=1) for one in said]
+        [(one != targets) if one.ndim == 1 else (one != targets).any(axis=1) for one in predicted]
     )
     n_wrong = wrong.sum(axis=0)
     chosen = [
@@ -121,7 +117,7 @@ def common_errors(
     found = []
     for row in chosen:
         if labels.kind == "regression":
-            mean = float(np.mean([one[row] for one in said]))
+            mean = float(np.mean([one[row] for one in predicted]))
             facts = [
                 ("truth", f"{targets[row]:.4g}"),
                 ("mean prediction", f"{mean:.4g}"),
@@ -134,20 +130,21 @@ def common_errors(
                 else lambda of: "; ".join(names[at] for at in np.flatnonzero(of)) or "(none)"
             )
             often, n = Counter(
-                listed(one[row]) for one, no in zip(said, wrong[:, row], strict=True) if no
+                listed(one[row]) for one, no in zip(predicted, wrong[:, row], strict=True) if no
             ).most_common(1)[0]
             facts = [
                 ("truth", listed(targets[row])),
                 ("wrong in", f"{n_wrong[row]} of {len(every)} runs"),
-                ("mostly taken for", f"{often} ({n})"),
+                ("most often predicted", f"{often} ({n})"),
             ]
         found.append(Mistake((_place(texts, some, row), *facts), _texts_of(texts, row)))
     note = (
-        f"Wrong in more than half of all runs, the most wrong on average first: such rows "
+        f"Wrong in more than half of all runs, the largest mean loss first: such rows "
         f"are hard, ambiguous, or wrongly labelled{_in_file(texts)}."
     )
     return Mistakes(
-        tuple(found), note if found else "No row is answered wrongly by more than half of the runs."
+        tuple(found),
+        note if found else "No row is predicted wrongly by more than half of the runs.",
     )
 
 

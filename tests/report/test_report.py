@@ -487,7 +487,7 @@ def test_mistakes_have_their_texts_and_where_they_stand(make: Callable[[str], Ma
     with (one.data / "dev.csv").open(encoding="utf-8", newline="") as file:
         rows = dict(enumerate(csv.DictReader(file), 2))
     assert (
-        "The most wrong first, by the size of the error; lines of dev.csv."
+        "The largest first, by the size of the error; lines of dev.csv."
         in one.page.one("main").text
     )
     errors = []
@@ -539,7 +539,7 @@ def test_what_the_pooling_looked_at_is_marked(
         ]
         assert [strength for _, strength in marks] == pytest.approx(strengths, abs=0.51)
         facts = {part.one("dt").text: part.one("dd").text for part in item.one("dl").children}
-        assert facts["looked at"].startswith(
+        assert facts["largest weights"].startswith(
             f"{one.strongest(1)[0].word} {100 * one.strongest(1)[0].weight:.0f} %"
         )
     with tables.dev.open(encoding="utf-8", newline="") as file:
@@ -982,7 +982,7 @@ def test_what_all_runs_get_wrong(compared: Compared) -> None:
         wrong, of = map(int, re.fullmatch(r"(\d+) of (\d+) runs", facts["wrong in"]).groups())
         assert of == 9
         assert wrong > of / 2
-        assert facts["truth"] != facts["mostly taken for"].split(" (")[0]
+        assert facts["truth"] != facts["most often predicted"].split(" (")[0]
         assert item.one("q").text
 
 
