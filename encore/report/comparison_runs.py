@@ -53,10 +53,8 @@ def cost_table(comparison: gather.GatheredComparison) -> Listing:
             continue
         n = gather.parameters(runs[0])
         peaks = [run.cost["peak_memory_bytes"] for run in runs if "peak_memory_bytes" in run.cost]
-        seconds, speed = (
-            float(np.mean([getattr(run.result, what) for run in runs]))
-            for what in ("seconds", "tokens_per_second")
-        )
+        seconds = float(np.mean([run.result.seconds for run in runs]))
+        speed = float(np.mean([run.result.tokens_per_second for run in runs]))
         rows.append(
             (
                 variant,
