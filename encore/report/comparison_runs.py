@@ -47,7 +47,9 @@ def cost_table(comparison: gather.GatheredComparison) -> Listing:
     """Per variant; means over its runs."""
     rows = []
     for variant in comparison.record.variants:
-        names = dict.fromkeys(cell.run for cell in comparison.cells if cell.variant == variant)
+        names = dict.fromkeys(
+            cell.run for cell in comparison.cells if cell.variant == variant and cell.run
+        )
         runs = [comparison.runs[name] for name in names if name in comparison.runs]
         if not runs:
             continue

@@ -91,7 +91,9 @@ class GatheredComparison:
             for cell in self.cells
             if cell.study == study and cell.variant == variant and cell.seed in seeds
         ]
-        return {cell.seed: self.runs[cell.run] for cell in mine if cell.run in self.runs}
+        return {
+            cell.seed: self.runs[cell.run] for cell in mine if cell.run and cell.run in self.runs
+        }
 
 
 def gather_run(folder: Path) -> GatheredRun:

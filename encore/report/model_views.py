@@ -70,7 +70,8 @@ def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]
     counts: Counter[int] = Counter()
     branches: Sequence[Any] = list(model.branches)
     for branch in branches:
-        pooling, read = branch.pooling, branch.pooling.layers
+        read: Sequence[int] = branch.pooling.layers
+        pooling = branch.pooling
         if not isinstance(pooling, _ChoosesLayers):
             continue
         top = branch.encoder.shape.n_layers
