@@ -49,7 +49,7 @@ def register() -> None:
 class EncoreConfig(PreTrainedConfig):
     """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names
     them, with their settings; sharing where it has put several encoders side by side. reading: how
-    the model itself makes its rows of two texts, where the tokenizer cannot (`Reading`). The labels
+    the model itself makes its rows of two texts, where the tokenizer cannot (`PairReader`). The labels
     stand where transformers has them: `id2label`, `problem_type`.
     """
 

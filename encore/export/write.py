@@ -205,7 +205,7 @@ def _own(
 
 
 def _reading(task: LoadedTask, tokenizer: TextTokenizer) -> dict[str, Any]:
-    """How the exported class makes its rows itself (encore.hf.Reading)."""
+    """How the exported class makes its rows itself (encore.hf.PairReader)."""
     templates = [asdict(tokenizer.templates[pair]) for pair in (False, True)]
     return {
         "pair": dict(task.pair),

@@ -91,10 +91,10 @@ def test_it_is_compared_before_it_appears(
     """A weight that went wrong on its way: the target is as it was."""
     export_run(runs["multiclass"], "hf", tmp_path / "out")
     before = files.read_json(tmp_path / "out" / files.MANIFEST)
-    renamed = stock.stock_weights
+    right = stock.stock_weights
 
     def wrong(*given: Any, **named: Any) -> dict[str, Any]:
-        weights = renamed(*given, **named)
+        weights = right(*given, **named)
         weights["classifier.bias"] = weights["classifier.bias"].flip(0) + 0.1
         return weights
 
