@@ -1,27 +1,43 @@
-"""What `encore export` and `encore push` say."""
+"""`encore export` and `encore push`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encore.cli.output import print_json
 from encore.export.folder import Exported, export_run
 from encore.export.push import push_run
 
-__all__ = ["export_command", "push_command"]
+__all__ = ["ExportOptions", "export_command", "push_command", "size"]
 
 
-def export_command(run: Path, to: str, target: Path, *, json_: bool, **how: Any) -> None:
-    done = export_run(run, to, target, **how)
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export and how to check it. on: a table whose texts are compared, None for the run's
+    dev set.
+    """
+
+    to: str
+    task: str | None
+    on: str | None
+    overwrite: bool
+
+
+def export_command(run: Path, target: Path, options: ExportOptions, *, json_: bool) -> None:
+    """Export a run and print where it is. Raises EncoreError."""
+    done = export_run(
+        run,
+        options.to,
+        target,
+        task=options.task,
+        on=options.on,
+        overwrite=options.overwrite,
+    )
     if json_:
-        print(
-            json.dumps(
-                {"run": str(run), "folder": str(target), **_object(done), "files": done.files},
-                ensure_ascii=False,
-            )
-        )
+        print_json({"run": str(run), "folder": str(target), **_object(done), "files": done.files})
         return
     for line in _lines(done):
         print(line)
@@ -31,19 +47,35 @@ def export_command(run: Path, to: str, target: Path, *, json_: bool, **how: Any)
     )
 
 
-def push_command(run: Path, repository: str, *, dry_run: bool, json_: bool, **how: Any) -> None:
-    done = push_run(run, repository, dry_run=dry_run, **how)
+def push_command(
+    run: Path,
+    repository: str,
+    options: ExportOptions,
+    *,
+    private: bool,
+    dry_run: bool,
+    json_: bool,
+) -> None:
+    """Export a run, push it, and print where it is. Raises EncoreError."""
+    done = push_run(
+        run,
+        repository,
+        to=options.to,
+        task=options.task,
+        on=options.on,
+        private=private,
+        overwrite=options.overwrite,
+        dry_run=dry_run,
+    )
     if json_:
-        told = {
+        place = {
             "run": str(run),
             "repository": repository,
             "url": done.url,
             "private": done.private,
             "dry_run": dry_run,
         }
-        print(
-            json.dumps({**told, **_object(done.exported), "files": done.files}, ensure_ascii=False)
-        )
+        print_json({**place, **_object(done.exported), "files": done.files})
         return
     for line in _lines(done.exported):
         print(line)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from encore import catalogue, files
+from encore.cli.output import console, print_json
 from encore.data import named
+from encore.errors import RecipeError, did_you_mean
 from encore.evaluation.estimates import Estimate
 from encore.experiments.search_space import N_TRIALS
 from encore.experiments.study_keys import N_SEEDS
@@ -26,9 +28,42 @@ from encore.recipe.write import anchored, to_yaml
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.kind import FolderKind, folder_kind
 from encore.tables.formatting import format_estimate
-from encore.tables.listing import Listing
+from encore.tables.listing import Listing, show
 
-__all__ = ["named_tasks", "recipes", "recipes_table", "runs", "runs_table", "table", "techniques"]
+__all__ = [
+    "list_things",
+    "named_tasks",
+    "recipes",
+    "recipes_table",
+    "runs",
+    "runs_table",
+    "table",
+    "techniques",
+]
+
+
+def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
+    """Print the runs in a folder, the named tasks, the recipes, or the techniques of one kind.
+    what: None for runs. Raises RecipeError for an unknown kind.
+    """
+    known = ["tasks", "recipes", *catalogue.kinds()]
+    if what is not None and what not in known:
+        raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, known)}")
+    if what is None:
+        found = runs(runs_folder)
+        listing = runs_table(found)
+    elif what == "recipes":
+        found = recipes(runs_folder)
+        listing = recipes_table(found)
+    else:
+        found = named_tasks() if what == "tasks" else techniques(what)
+        listing = table(found)
+    if json_:
+        print_json({what or "runs": found})
+    elif not found:
+        print(f"no runs in {runs_folder}. Start one: encore train FILE.csv")
+    else:
+        show(listing, console())
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:

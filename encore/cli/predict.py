@@ -1,10 +1,16 @@
-"""Explanations printed by `encore predict --explain`."""
+"""`encore predict`: labels, probabilities and explanations of new texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from encore.cli.options import FileOptions
+from encore.cli.output import announce, console, print_json
+from encore.data.write import check_target, write_rows
+from encore.errors import Complaints, RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,9 +18,130 @@ if TYPE_CHECKING:
 
     from encore.data.dataset import Dataset
     from encore.runs.explain import Explanation
-    from encore.runs.predict import LoadedTask, Prediction
+    from encore.runs.predict import LoadedTask, Model, Prediction
 
-__all__ = ["explained_lines", "explained_object"]
+__all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The arguments of `encore predict`. out: "-" for standard output."""
+
+    run: Path
+    file: str
+    out: str
+    with_input: bool
+    overwrite: bool
+    explain: bool
+    task: str | None
+    reading: FileOptions
+    json_: bool
+    quiet: bool
+
+    @property
+    def to_terminal(self) -> bool:
+        return self.out == "-"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A loaded run, the tasks to predict, and the rows. explanations: None without --explain."""
+
+    model: Model
+    tasks: list[LoadedTask]
+    dataset: Dataset
+    explanations: Iterator[Explanation] | None
+
+
+def predict(options: PredictOptions) -> None:
+    """Write the predictions, or print the explanations. Raises RecipeError or DataError."""
+    request = _request(options)
+    dataset, explanations = request.dataset, request.explanations
+    announce([dataset.how_read, *dataset.notes], quiet=options.quiet)
+    scores = request.model.scores_of([task.name for task in request.tasks], dataset)
+    if explanations is not None and options.to_terminal:
+        _print_explanations(options, request.tasks[0], dataset, scores, explanations)
+        return
+    from encore.runs.predict import task_columns, with_columns
+
+    columns = task_columns(scores, request.tasks)
+    if explanations is not None:
+        from encore.runs.explain import weight_columns
+
+        columns |= weight_columns(explanations, pair=dataset.pairs is not None)
+    if options.with_input:
+        columns = with_columns(dataset, columns)
+    write_rows(options.out, columns, overwrite=options.overwrite)
+    n_rows = len(dataset)
+    if options.json_:
+        place = {"run": str(options.run), "file": options.file, "out": options.out}
+        print_json({**place, "rows": n_rows})
+    elif not options.to_terminal:
+        rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
+        announce([f"{rows} → {options.out}"], quiet=options.quiet)
+
+
+def _request(options: PredictOptions) -> _Request:
+    """Loads the run and reads the file. Raises EncoreError with everything that is wrong."""
+    from encore.runs.predict import load
+
+    complaints = Complaints()
+    with complaints.collecting():
+        _check_output(options)
+    with complaints.collecting():
+        check_target(options.out, overwrite=options.overwrite)
+    settings: dict[str, Any] = {}
+    with complaints.collecting():
+        settings = options.reading.settings()
+    with complaints.collecting():
+        model = load(options.run)
+        tasks = model.chosen(options.task, alone=options.explain)
+        name = tasks[0].name
+        dataset = model.read(options.file, task=name, keep_all=options.with_input, **settings)
+        explanations = model.explanations(dataset, task=name) if options.explain else None
+    complaints.raise_any()
+    return _Request(model, tasks, dataset, explanations)
+
+
+def _check_output(options: PredictOptions) -> None:
+    """Raises RecipeError where the output cannot hold what was asked for. Weights are lists, one
+    entry per word, and a cell of a csv file holds none.
+    """
+    if options.explain and Path(options.out).suffix.lower() in (".csv", ".tsv"):
+        raise RecipeError(
+            f"encore predict: {options.out} cannot hold the weights of --explain, which are lists. "
+            f"Name a .jsonl or .parquet file."
+        )
+    if options.explain and options.with_input and options.to_terminal:
+        raise RecipeError(
+            "encore predict: --explain shows texts, not columns, so --with-input needs a file "
+            "beside it: -o explained.jsonl"
+        )
+    if options.json_ and options.to_terminal and not options.explain:
+        raise RecipeError(
+            "encore predict: --json and the predictions cannot both go to standard output. "
+            "Name a file: -o predictions.csv"
+        )
+
+
+def _print_explanations(
+    options: PredictOptions,
+    task: LoadedTask,
+    dataset: Dataset,
+    scores: Mapping[str, np.ndarray],
+    explanations: Iterator[Explanation],
+) -> None:
+    own = scores[task.name]
+    if options.json_:
+        place = {"run": str(options.run), "file": options.file}
+        print_json({**place, **explained_object(task, own, explanations)})
+        return
+    terminal = console()
+    for line in explained_lines(task, dataset, own, explanations):
+        if terminal.is_terminal:
+            terminal.print(line)
+        else:
+            print(line.plain)
 
 
 def explained_lines(

@@ -1,35 +1,99 @@
-"""What the command line says: announcements before training, the dry run, results, and what is
-wrong with a command.
-"""
+"""`encore train`: what it announces before training, and what it prints after it."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from encore.cli.dry_run import dry_run_lines, dry_run_object, truncation_line
+from encore.cli.options import FileOptions, check_runs_folder
+from encore.cli.output import announce, console, print_json
 from encore.data.table import display_path
-from encore.recipe.located_yaml import write_yaml
-from encore.recipe.write import resolved
+from encore.errors import Complaints
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
-    from encore.runs.cost import Cost
     from encore.runs.folder import RunResult
     from encore.runs.prepare import Prepared
     from encore.tables.listing import Listing
 
 __all__ = [
+    "TrainOptions",
     "announcements",
-    "dry_run_lines",
-    "dry_run_object",
     "extent",
     "last_line",
     "result_tables",
     "run_line",
+    "train",
 ]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The arguments of `encore train`. data: column and file options, None where not given."""
+
+    what: str
+    overrides: tuple[str, ...]
+    data: Mapping[str, str | None]
+    file: FileOptions
+    runs: Path
+    json_: bool
+    quiet: bool
+    dry_run: bool
+
+
+def train(options: TrainOptions) -> None:
+    """Train, or resume, or find the run complete, and print the results. Raises EncoreError."""
+    prepared = _prepare(options)
+    folder = options.runs / prepared.name
+    announce([*announcements(prepared), run_line(folder)], quiet=options.quiet)
+    if options.dry_run:
+        _print_dry_run(prepared, folder, json_=options.json_)
+        return
+    from encore.cli.progress import Watch
+    from encore.runs.execute import execute
+
+    progress = Watch(sys.stderr, **extent(prepared))
+    with contextlib.nullcontext() if options.quiet else progress as watch:
+        result = execute(prepared, options.runs, watch=watch)
+    if options.json_:
+        print_json(result.summary())
+        return
+    from encore.tables.listing import show
+
+    for table in result_tables(result, prepared):
+        show(table, console())
+    print(last_line(result, prepared))
+
+
+def _prepare(options: TrainOptions) -> Prepared:
+    """The run, read and checked. Raises EncoreError with everything that is wrong."""
+    from encore import api
+    from encore.cli import usage
+
+    given = usage.option_values({**options.data, **options.file.settings()})
+    complaints = Complaints()
+    with complaints.collecting():
+        check_runs_folder(options.runs)
+    with complaints.collecting():
+        prepared = api.prepared_from(options.what, options.overrides, **given)
+    complaints.raise_any()
+    return prepared
+
+
+def _print_dry_run(prepared: Prepared, folder: Path, *, json_: bool) -> None:
+    from encore.runs.cost import estimate_cost
+
+    cost = estimate_cost(prepared)
+    if json_:
+        print_json(dry_run_object(prepared, cost, folder))
+    else:
+        print("\n".join(dry_run_lines(prepared, cost)))
 
 
 def announcements(prepared: Prepared) -> list[str]:
@@ -46,7 +110,7 @@ def announcements(prepared: Prepared) -> list[str]:
             f"{prefix}encoder {prepared.recipe.encoder}, pooling "
             f"{prepared.poolings[task]['name']}{why}{pairs}"
         )
-        lines.append(f"{prefix}{_cut(prepared, task)}")
+        lines.append(f"{prefix}{truncation_line(prepared, task)}")
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
     if several:
         lines.append(_together(prepared))
@@ -68,14 +132,6 @@ def _together(prepared: Prepared) -> str:
     return words + (
         f"; {', '.join(silent)}: no metric, so no part in choosing an epoch" if silent else ""
     )
-
-
-def _cut(prepared: Prepared, task: str) -> str:
-    settings = prepared.recipe.tasks[task]
-    cut = [f"{n:,} of {of:,} {split} rows" for split, (n, of) in prepared.cut[task].items() if n]
-    if not cut:
-        return f"no row is longer than {settings.max_length} tokens"
-    return f"cut to {settings.max_length} tokens ({settings.truncation}): {', '.join(cut)}"
 
 
 def run_line(folder: Path) -> str:
@@ -100,95 +156,6 @@ def extent(prepared: Prepared) -> dict[str, int]:
         count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True)
     )
     return {"epochs": sum(phase.epochs for phase in prepared.plan), "steps": steps}
-
-
-# ------------------------------------------------------------------------------------------ dry run
-
-
-def filled_in(prepared: Prepared) -> dict[str, Any]:
-    """The recipe as plain data with what was inferred in the place of what was left open, and
-    without what stays empty.
-    """
-    settings = resolved(prepared.recipe)
-    settings |= {"precision": prepared.precision, "threads": prepared.threads}
-    for name, task in settings["tasks"].items():
-        data, columns = prepared.data[name], prepared.data[name].columns
-        if task["data"]["train"] is not None:
-            task["data"] |= {
-                "text": columns.text,
-                "text_pair": columns.text_pair,
-                "label": columns.label,
-                "kind": columns.kind,
-            }
-            if columns.labels and task["data"]["labels"] is None:
-                task["data"]["labels"] = list(columns.labels)
-        task |= {"pooling": dict(prepared.poolings[name]), "metrics": list(data.metrics)}
-        task["losses"] = {
-            term: {**spec, "name": spec["name"] or prepared.task_loss(name)}
-            for term, spec in task["losses"].items()
-        }
-    return _short(settings)
-
-
-def _short(value: Any) -> Any:
-    """Without nulls and empty mappings; `{name: x}` is x, and a weight of 1 goes without saying."""
-    if isinstance(value, Mapping):
-        entries = {
-            key: _short(entry)
-            for key, entry in value.items()
-            if entry is not None and entry != {} and not (key == "weight" and entry == 1)
-        }
-        return (
-            entries["name"]
-            if set(entries) == {"name"}
-            else {key: entry for key, entry in entries.items() if entry != {}}
-        )
-    return [_short(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def dry_run_lines(prepared: Prepared, cost: Cost) -> list[str]:
-    """A recipe that loads, and as its comments what it would come to."""
-    lines = [write_yaml(filled_in(prepared)).rstrip()]
-    for task, data in prepared.data.items():
-        rows = ", ".join(
-            f"{len(part):,} {name}" for name, part in {"train": data.train, **data.dev}.items()
-        )
-        lines += [f"# {task}: {rows} rows; {_cut(prepared, task)}"]
-    lines.append(
-        f"# {cost.parameters:,} parameters, {cost.trained:,} of them trained; {cost.steps:,} "
-        f"steps, {cost.tokens_per_epoch:,} tokens per epoch"
-    )
-    lines.append(
-        f"# takes about {format_duration(cost.seconds)} and {cost.memory_bytes / 1e9:.1f} GB "
-        f"on this machine as busy as it is now (within a factor of two)"
-    )
-    return lines
-
-
-def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, Any]:
-    """The same for programs."""
-    return {
-        "run": str(folder),
-        "recipe": filled_in(prepared),
-        "rows": {
-            task: {name: len(part) for name, part in {"train": data.train, **data.dev}.items()}
-            for task, data in prepared.data.items()
-        },
-        "cut": {
-            task: {split: n for split, (n, _) in splits.items()}
-            for task, splits in prepared.cut.items()
-        },
-        "notes": list(prepared.notes),
-        "parameters": cost.parameters,
-        "parameters_trained": cost.trained,
-        "steps": cost.steps,
-        "tokens_per_epoch": cost.tokens_per_epoch,
-        "estimated_seconds": cost.seconds,
-        "estimated_memory_bytes": cost.memory_bytes,
-    }
-
-
-# ------------------------------------------------------------------------------------------ results
 
 
 def result_tables(result: RunResult, prepared: Prepared) -> list[Listing]:

@@ -1,0 +1,74 @@
+"""`encore evaluate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from encore.cli.options import (
+    DebugOption,
+    DelimiterOption,
+    EncodingOption,
+    FileOptions,
+    JsonOption,
+    MistakesOption,
+    OnBadRowOption,
+    QuietOption,
+    RunArgument,
+    TaskOption,
+    whole_number,
+)
+
+__all__ = ["evaluate_entry"]
+
+
+def evaluate_entry(
+    run: RunArgument,
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE",
+            help="A table with the columns that the run was trained on; - for standard input.",
+        ),
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help="Metrics for each value of a column; may be repeated."
+        ),
+    ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final",
+            help="Open the recipe's test file instead of FILE, and log that it was opened.",
+        ),
+    ] = False,
+    mistakes: MistakesOption = "10",
+    task: TaskOption = None,
+    on_bad_row: OnBadRowOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Metrics with 95 % intervals, confusion matrix, metrics per value of a column, and the worst
+    mistakes with their text.
+    """
+    from encore.cli.evaluate import EvaluateOptions, evaluate
+
+    evaluate(
+        EvaluateOptions(
+            run=run,
+            file=file,
+            final=final,
+            slices=tuple(slices or ()),
+            n_mistakes=whole_number("--mistakes", mistakes),
+            task=task,
+            reading=FileOptions(on_bad_row, delimiter, encoding),
+            json_=json_,
+            quiet=quiet,
+        )
+    )

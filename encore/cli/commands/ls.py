@@ -1,0 +1,32 @@
+"""`encore ls`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encore.catalogue import kinds
+from encore.cli.options import DebugOption, JsonOption, RunsOption
+
+__all__ = ["ls_entry"]
+
+
+def ls_entry(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND", help=f"tasks, recipes, or techniques: {', '.join(kinds())}."
+        ),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    json_: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """The runs that there are, the named tasks, the recipes that come with Encore and what there is
+    of them, or the techniques of one kind.
+    """
+    from encore.cli.inventory import list_things
+
+    list_things(what, runs, json_=json_)

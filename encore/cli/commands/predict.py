@@ -1,0 +1,90 @@
+"""`encore predict`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from encore.cli.options import (
+    DebugOption,
+    DelimiterOption,
+    EncodingOption,
+    FileOptions,
+    JsonOption,
+    OnBadRowOption,
+    OverwriteOption,
+    QuietOption,
+    RunArgument,
+)
+
+__all__ = ["predict_entry"]
+
+
+def predict_entry(
+    run: RunArgument,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A table with the text columns that the run was trained on; - for standard input.",
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.",
+        ),
+    ] = "-",
+    with_input: Annotated[
+        bool, typer.Option("--with-input", help="Begin each row with the columns of the input.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show how much each word weighs, where the run's pooling has weights "
+            "(attention, …).",
+        ),
+    ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAMES",
+            help="Which tasks of the run, commas between, where it has several.",
+        ),
+    ] = None,
+    on_bad_row: OnBadRowOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Labels and probabilities, one row for each row of the input, in its order. Of several tasks
+    the columns are called TASK.prediction and so on.
+
+    With --explain and no -o the texts are shown, the words that weigh most in the strongest colour;
+    with -o FILE.jsonl or .parquet the weights are columns.
+    """
+    from encore.cli.predict import PredictOptions, predict
+
+    predict(
+        PredictOptions(
+            run=run,
+            file=file,
+            out=out,
+            with_input=with_input,
+            overwrite=overwrite,
+            explain=explain,
+            task=task,
+            reading=FileOptions(on_bad_row, delimiter, encoding),
+            json_=json_,
+            quiet=quiet,
+        )
+    )

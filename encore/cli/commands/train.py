@@ -1,0 +1,99 @@
+"""`encore train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encore.cli.options import (
+    DebugOption,
+    DelimiterOption,
+    EncodingOption,
+    FileOptions,
+    JsonOption,
+    OnBadRowOption,
+    QuietOption,
+    RunsOption,
+)
+
+__all__ = ["train_entry"]
+
+
+def train_entry(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|RECIPE|TASK",
+            help="A table (.csv .tsv .jsonl .parquet), a recipe (.yaml), or a named task (rte, …).",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run: those in force)",
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="The text.")] = None,
+    text_pair: Annotated[
+        str | None,
+        typer.Option(
+            "--text-pair", metavar="COLUMN", help="The second text, where texts come in pairs."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="COLUMN", help="The label: what is to be predicted."),
+    ] = None,
+    dev: Annotated[
+        str | None,
+        typer.Option(
+            "--dev",
+            metavar="FILE",
+            help="Labelled rows to measure on; without it a part of the training rows.",
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            metavar="FILE",
+            help="Labelled rows that only `encore evaluate --final` opens.",
+        ),
+    ] = None,
+    on_bad_row: OnBadRowOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    runs: RunsOption = Path("runs"),
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the recipe with everything filled in, the rows, and what training would "
+            "cost.",
+        ),
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train on a table, a recipe or a named task.
+
+    The same command again resumes the run, or says that it is complete.
+    """
+    from encore.cli.train import TrainOptions, train
+
+    train(
+        TrainOptions(
+            what=what,
+            overrides=tuple(overrides or ()),
+            data={"text": text, "text_pair": text_pair, "label": label, "dev": dev, "test": test},
+            file=FileOptions(on_bad_row, delimiter, encoding),
+            runs=runs,
+            json_=json_,
+            quiet=quiet,
+            dry_run=dry_run,
+        )
+    )

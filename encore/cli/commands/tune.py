@@ -1,0 +1,89 @@
+"""`encore tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encore.cli.options import DebugOption, JsonOption, QuietOption, RunsOption, check_runs_folder
+from encore.types import DEFAULTS
+
+__all__ = ["tune_entry"]
+
+
+def tune_entry(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe (.yaml) with search:, and if need be trials:, seeds_per_trial: and "
+            "seeds:.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Settings of the recipe; one that is searched is then fixed."
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", "-n", min=1, metavar="N", help="Trials in all, with those that are there."
+        ),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option("--sampler", metavar="NAME", help="tpe, random, grid, gp, cmaes.")
+    ] = DEFAULTS.sampler,
+    pruner: Annotated[
+        str,
+        typer.Option(
+            "--pruner",
+            metavar="NAME",
+            help="Gives trials up: none, median, hyperband, wilcoxon (over seeds).",
+        ),
+    ] = "none",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="URL", help="A database for several machines; a file if not given."
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            metavar="N",
+            help="Trials at once; as many as there are cores if not given.",
+        ),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be searched and what it would cost.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Search for the best settings of a recipe, then train the best configuration again on fresh
+    seeds.
+
+    The same command again goes on where it was stopped; a larger N adds trials.
+    """
+    from encore.cli import search
+
+    check_runs_folder(runs)
+    how = {
+        "n": n,
+        "sampler": sampler,
+        "pruner": pruner,
+        "storage": storage,
+        "processes": processes,
+        "runs": runs,
+        "json_": json_,
+        "quiet": quiet,
+    }
+    raise typer.Exit(search.tune_command(recipe, overrides or (), dry_run=dry_run, **how))  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""Options that several commands have, and the checks of their values."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from encore.errors import RecipeError
+
+__all__ = [
+    "DebugOption",
+    "DelimiterOption",
+    "EncodingOption",
+    "FileOptions",
+    "JsonOption",
+    "MistakesOption",
+    "OnBadRowOption",
+    "OverwriteOption",
+    "QuietOption",
+    "RunArgument",
+    "RunsOption",
+    "TaskOption",
+    "check_runs_folder",
+    "whole_number",
+]
+
+RunArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, as `encore train` and `encore ls` print it."),
+]
+RunsOption = Annotated[
+    Path,
+    typer.Option("--runs", metavar="FOLDER", envvar="ENCORE_RUNS", help="Where runs are kept."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No announcements and no progress, only results.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", help="Which task of the run, where it has several."),
+]
+OnBadRowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-bad-row",
+        metavar="fail|skip",
+        help="fail: list the bad rows and stop; skip: leave them out and say how many.",
+    ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter", metavar="CHARACTER", help="Of a csv file; found out where it is not given."
+    ),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Of a text file (utf-8, cp1252, …); found out where it is not given.",
+    ),
+]
+MistakesOption = Annotated[
+    str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output file if there is one.")
+]
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to read a table; None where the file itself shows it."""
+
+    on_bad_row: str | None
+    delimiter: str | None
+    encoding: str | None
+
+    def settings(self) -> dict[str, Any]:
+        """The options that were given. Raises RecipeError for an unknown --on-bad-row."""
+        if self.on_bad_row not in (None, "fail", "skip"):
+            raise RecipeError(f"--on-bad-row: expected fail or skip, got '{self.on_bad_row}'.")
+        given = {
+            "on_bad_row": self.on_bad_row,
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def whole_number(option: str, value: str) -> int:
+    """The value of an option that counts something. Raises RecipeError."""
+    if not value.isdecimal():
+        raise RecipeError(f"{option}: expected a whole number of at least 0, got '{value}'.")
+    return int(value)
+
+
+def check_runs_folder(folder: Path) -> None:
+    """Raises RecipeError where no run can be written there, before an hour is spent on one."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise RecipeError(f"--runs {folder}: {there} is a file. Name a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RecipeError(f"--runs {folder}: nothing can be written there. Name another folder.")
