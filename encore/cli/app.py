@@ -119,7 +119,7 @@ def _failure(error: Exception, given: Sequence[str]) -> tuple[Sequence[str], int
     if hasattr(error, "format_message"):  # typer's parser; its classes moved between versions
         from encore.cli.usage import usage_problem
 
-        return [usage_problem(error, given)], 2
+        return [str(usage_problem(error, given))], 2
     if _out_of_memory(error):
         remedy = (
             "Compute fewer rows at once (plan.micro_batch=8) or shorter ones (max_length=64); "

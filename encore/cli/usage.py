@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from encore.errors import Problem
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, from_python
 
 __all__ = ["option_values", "usage_problem"]
 
-
-# ----------------------------------------------------------------------------------- wrong commands
+_TRAINABLE = (".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml")
 
 
 def option_values(options: Mapping[str, Any]) -> dict[str, Value]:
@@ -28,69 +28,75 @@ def option_values(options: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def usage_problem(error: Any, given: Sequence[str]) -> str:
-    """One line for what typer's parser raises. Its own words change from version to version; what
-    it found does not.
+def usage_problem(error: Any, given: Sequence[str]) -> Problem:
+    """The problem that typer's parser raised. Its classes have moved and its sentences have changed
+    between versions, the attributes of its exceptions have not: they are all that is read.
     """
     context: Any = getattr(error, "ctx", None)
-    where = context.command_path if context is not None else " ".join(["encore", *given[:1]])
-    name, message = type(error).__name__, " ".join(error.format_message().split()).rstrip(".")
-    options = [
-        option
-        for parameter in (context.command.params if context is not None else ())
-        for option in parameter.opts
-        if option.startswith("--")
-    ]
-    options.append("--help")
-    if name == "NoSuchOption":
-        return (
-            f"{where}: no option '{error.option_name}'. "
-            f"{_option_meant(error.option_name, options, where)}"
-        )
-    no_command = re.match(r"No such command '(.*?)'", message)
-    if no_command and context is not None:
-        near = difflib.get_close_matches(
-            no_command[1], list(context.command.commands), n=1, cutoff=0.6
-        )
-        guess = f"Did you mean '{near[0]}'? See: encore --help" if near else "See: encore --help"
-        if re.search(r"\.(csv|tsv|jsonl|parquet|ya?ml)$", no_command[1]):
-            guess = f"To train on it: encore train {shlex.quote(no_command[1])}"
-        return f"{where}: no command '{no_command[1]}'. {guess}"
+    command: Any = None if context is None else context.command
+    where = " ".join(["encore", *given[:1]]) if context is None else context.command_path
+    if hasattr(error, "possibilities"):
+        return _no_option(error.option_name, command, where)
+    commands = getattr(command, "commands", {})
+    unknown = next((word for word in given if not word.startswith("-")), "")
+    if commands and unknown and unknown not in commands:
+        return _no_command(unknown, commands, where)
     parameter = getattr(error, "param", None)
-    called = (
-        (
-            parameter.opts[0]
-            if parameter.opts[0].startswith("-")
-            else parameter.metavar or parameter.name
-        )
-        if parameter is not None
-        else ""
-    )
-    if name == "MissingParameter":
-        metavar = getattr(parameter, "metavar", None) or ""
-        choices = (
-            f", one of {metavar.replace('|', ', ')},"
-            if called.startswith("-") and "|" in metavar
-            else ""
-        )
-        return f"{where}: {called}{choices} is missing. See: {where} --help"
-    if name == "BadParameter" and getattr(parameter, "metavar", None) == "N":
-        return f"{where}: {called}: expected a whole number of at least 1."
-    if name == "BadParameter" and called:
-        return f"{where}: {called}: {error.message[:1].lower()}{error.message[1:].rstrip('.')}."
-    return f"{where}: {message[:1].lower()}{message[1:]}. See: {where} --help"
+    if parameter is not None and hasattr(error, "param_type"):
+        return _missing(parameter, where)
+    if parameter is not None:
+        message = f"{_name(parameter)}: {_in_lower_case(error.message)}."
+        if parameter.metavar == "N":
+            message = f"{_name(parameter)}: expected a whole number of at least 1."
+        return Problem(where=where, message=message)
+    # An option without its value, say: typer's own sentence is all that there is.
+    message = " ".join(error.format_message().split())
+    return Problem(where=where, message=f"{_in_lower_case(message)}.", remedy=_see(where))
 
 
-def _option_meant(given: str, options: Sequence[str], where: str) -> str:
-    """Settings of the recipe are no options: who writes `--epochs 3` is told to write
-    `plan.epochs=3`.
-    """
-    near = difflib.get_close_matches(given, options, n=1, cutoff=0.75)
-    setting = resolve_alias(given.lstrip("-")) if where.endswith((" train", " compare")) else None
+def _no_option(option: str, command: Any, where: str) -> Problem:
+    """Settings of a recipe are not options: `--epochs 3` is written `plan.epochs=3`."""
+    parameters = () if command is None else command.params
+    options = [name for parameter in parameters for name in parameter.opts if name[:2] == "--"]
+    near = difflib.get_close_matches(option, [*options, "--help"], n=1, cutoff=0.75)
+    setting = resolve_alias(option.lstrip("-")) if where.endswith((" train", " compare")) else None
     if near:
-        return f"Did you mean '{near[0]}'? See: {where} --help"
-    return (
-        f"It is a setting, not an option: write {setting}=…"
-        if setting is not None
-        else f"See: {where} --help"
-    )
+        remedy = f"Did you mean '{near[0]}'? {_see(where)}"
+    elif setting is not None:
+        remedy = f"It is a setting, not an option: write {setting}=…"
+    else:
+        remedy = _see(where)
+    return Problem(where=where, message=f"no option '{option}'.", remedy=remedy)
+
+
+def _no_command(word: str, commands: Mapping[str, Any], where: str) -> Problem:
+    near = difflib.get_close_matches(word, list(commands), n=1, cutoff=0.6)
+    if Path(word).suffix in _TRAINABLE:
+        remedy = f"To train on it: encore train {shlex.quote(word)}"
+    elif near:
+        remedy = f"Did you mean '{near[0]}'? {_see('encore')}"
+    else:
+        remedy = _see("encore")
+    return Problem(where=where, message=f"no command '{word}'.", remedy=remedy)
+
+
+def _missing(parameter: Any, where: str) -> Problem:
+    name, metavar = _name(parameter), parameter.metavar or ""
+    if name.startswith("-") and "|" in metavar:
+        name = f"{name}, one of {metavar.replace('|', ', ')},"
+    return Problem(where=where, message=f"{name} is missing.", remedy=_see(where))
+
+
+def _name(parameter: Any) -> str:
+    """An option or an argument as `--help` names it."""
+    option = parameter.opts[0]
+    return str(option if option.startswith("-") else parameter.metavar or parameter.name)
+
+
+def _see(where: str) -> str:
+    return f"See: {where} --help"
+
+
+def _in_lower_case(sentence: str) -> str:
+    """The sentence to go on after a colon, without its full stop."""
+    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.')}"
