@@ -130,7 +130,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         '<svg width="1pt" height="1pt" viewBox="0 0 1 1" '
         'xmlns="http://www.w3.org/2000/svg"></svg>\n'
     )
-    monkeypatch.setattr("encore.report.figures.svg", lambda name, draw, height: empty)
+    monkeypatch.setattr("encore.report.drawing.svg", lambda name, draw, height: empty)
 
 
 def copied(made: Made, place: Path) -> Path:

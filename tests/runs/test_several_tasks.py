@@ -338,7 +338,7 @@ def test_which_epoch_counts_and_what_chose_it_are_told_alike_everywhere(
         '<svg width="1pt" height="1pt" viewBox="0 0 1 1" '
         'xmlns="http://www.w3.org/2000/svg"></svg>\n'
     )
-    monkeypatch.setattr("encore.report.figures.svg", lambda name, draw, height: empty)
+    monkeypatch.setattr("encore.report.drawing.svg", lambda name, draw, height: empty)
     of_task = {"verdict": "accuracy", "score": "pearson", "pair": "accuracy"}
     for way, result in kept.items():
         page = write_report(result.folder).html.read_text(encoding="utf-8")

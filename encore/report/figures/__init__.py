@@ -1,0 +1,24 @@
+"""The figures of a report: each a drawing, the numbers that it shows, and its words."""
+
+from encore.report.figures.calibration import reliability_diagram
+from encore.report.figures.comparison import forest, seeds, sizes
+from encore.report.figures.errors import confusion_matrix, distances, scatter
+from encore.report.figures.figure import Figure
+from encore.report.figures.learning import Curve, learning
+from encore.report.figures.scores import LengthBin, estimates, lengths
+
+__all__ = [
+    "Curve",
+    "Figure",
+    "LengthBin",
+    "confusion_matrix",
+    "distances",
+    "estimates",
+    "forest",
+    "learning",
+    "lengths",
+    "reliability_diagram",
+    "scatter",
+    "seeds",
+    "sizes",
+]
