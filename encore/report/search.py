@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from encore import files
 from encore.errors import DataError
 from encore.evaluation.search_record import SearchRecord
+from encore.report.drawing import undescribed
 from encore.report.figures import Figure
 from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
@@ -68,13 +68,7 @@ def _pictures(folder: Path) -> Iterator[Figure]:
     for name, said in files.read_json(folder / "about.json").items():
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)
-        svg = re.sub(
-            r"\s*<(title|desc) id=[^>]*>.*?</\1>",
-            "",
-            (folder / f"{name}.svg").read_text(encoding="utf-8"),
-            count=2,
-            flags=re.S,
-        )
+        svg = undescribed((folder / f"{name}.svg").read_text(encoding="utf-8"))
         yield Figure(
             slug(name),
             said["title"],

@@ -1,50 +1,35 @@
-"""The figures of a search: Optuna's own and two of ours, by matplotlib. Each comes with the numbers
-that it shows and, in words, what is to be seen.
+"""The figures of a search: Optuna's own and two of ours. Each comes with the numbers that it shows
+and with a description in words.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-os.environ.setdefault(
-    "MPLBACKEND", "Agg"
-)  # files, no windows; a notebook that has set another keeps it
-
-import matplotlib
 import matplotlib.pyplot as plt
 import optuna.visualization.matplotlib as drawn
-from matplotlib.collections import PathCollection
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from encore import files
 from encore.experiments.study import importance_evaluator, quiet_optuna, score_of
-from encore.report.drawing import INK, LINE, SERIES, SOFT, cleaned
-from encore.report.figures import Figure
+from encore.report.drawing import SERIES, SOFT, described
+from encore.report.figures.axes import colour_of
+from encore.report.figures.figure import Figure
+from encore.report.search_drawing import pyplot_svg
 from encore.tables.formatting import format_setting
 
 if TYPE_CHECKING:
     import optuna
-    from matplotlib.axes import Axes
 
     from encore.experiments.search_preparation import PreparedSearch
 
 __all__ = ["draw_figures", "search_figures", "write_figures"]
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "figure.figsize": (6.4, 4.0),
-    "figure.max_open_warning": 0,
-    "font.size": 10.0,
-}
-_STYLE |= {"font.family": ["DejaVu Sans"], "text.parse_math": False}
 
 
 def draw_figures(
@@ -92,7 +77,10 @@ def write_figures(folder: Path, found: Sequence[Figure]) -> None:
             }:
                 old.unlink()
     for figure in found:
-        files.write(folder / f"{figure.name}.svg", _told(figure).encode())
+        files.write(
+            folder / f"{figure.name}.svg",
+            described(figure.svg, title=figure.title, alt=figure.alt).encode(),
+        )
         files.write(folder / f"{figure.name}.csv", figure.csv().encode())
     files.write_json(
         folder / "about.json",
@@ -103,18 +91,23 @@ def write_figures(folder: Path, found: Sequence[Figure]) -> None:
     )
 
 
-def _told(figure: Figure) -> str:
-    """The file with a title and a description, for those who do not see it."""
-    said = (
-        f'<title id="title">{escape(figure.title)}</title>\n <desc '
-        f'id="desc">{escape(figure.alt)}</desc>'
-    )
-    return re.sub(
-        r"(<svg\b[^>]*)>",
-        lambda found: f'{found[1]} role="img" aria-labelledby="title desc">\n {said}',
-        figure.svg,
-        count=1,
-    )
+@dataclass(frozen=True)
+class _Search:
+    """What the figures show. complete: its complete trials, in order. deciding: what a value is."""
+
+    study: optuna.Study
+    complete: Sequence[FrozenTrial]
+    best: FrozenTrial
+    deciding: str
+
+    @property
+    def maximises(self) -> bool:
+        return self.study.direction.name == "MAXIMIZE"
+
+    def best_settings(self, paths: Sequence[str]) -> str:
+        """The settings of the best trial, in words."""
+        params = self.best.params
+        return ", ".join(f"{path} {format_setting(params[path])}" for path in paths)
 
 
 def search_figures(
@@ -128,316 +121,224 @@ def search_figures(
     evaluator: Any,
     curves: Mapping[str, Path],
 ) -> list[Figure]:
-    """trials: those that count, in order. paths: what was searched. deciding: what a value is.
-    shares: importances, largest first, {} where there are none; evaluator: what they are from.
-    curves: seed → run folder of the best trial.
+    """trials: those that count, in order. paths: the settings that were searched. deciding: what a
+    value is. shares: importances, largest first, {} where there are none; evaluator: what they are
+    from. curves: seed → run folder of the best trial.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    found = [_history(study, complete, best, deciding)]
+    search = _Search(study, complete, best, deciding)
+    found = [_history(search)]
     if shares:
-        found.append(_importances(study, shares, evaluator, deciding))
-    found += [_slice(study, complete, best, path, deciding) for path in paths]
+        found.append(_importances(search, shares, evaluator))
+    found += [_slice(search, path) for path in paths]
     if len(paths) > 1:
-        found.append(_parallel(study, complete, best, paths, deciding))
+        found.append(_parallel(search, paths))
     if len(shares) > 1:
-        found.append(_contour(study, complete, best, tuple(shares)[:2], deciding))
+        found.append(_contour(search, list(shares)[:2]))
     if curves:
-        found.append(
-            _loss(curves, best, deciding, sign=1 if study.direction.name == "MAXIMIZE" else -1)
-        )
+        found.append(_loss(curves, best, deciding, sign=1 if search.maximises else -1))
     found.append(_seconds(trials))
     return found
-
-
-def _svg(name: str, draw: Callable[[], Any], *, width: float = 6.4) -> str:
-    """The picture that `draw` makes in matplotlib's current figure, `width` inches wide, in the
-    colours of reports. The same numbers give the same bytes.
-    """
-    with matplotlib.rc_context():  # Optuna sets a style for good
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": name})
-        before = set(plt.get_fignums())
-        try:
-            draw()
-            canvas = plt.gcf()
-            canvas.set_size_inches(width, canvas.get_size_inches()[1])
-            canvas.patch.set_visible(False)
-            for axes in canvas.axes:
-                _restyled(axes)
-            out = io.StringIO()
-            matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": name})
-            canvas.savefig(
-                out,
-                format="svg",
-                bbox_inches="tight",
-                metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-            )
-        finally:
-            for number in set(plt.get_fignums()) - before:
-                plt.close(number)
-    return cleaned(out.getvalue())
-
-
-def _restyled(axes: Axes) -> None:
-    """No title, which stands above the figure, and the colours that a page can make light or
-    dark.
-    """
-    for place in ("left", "center", "right"):
-        axes.set_title("", loc=place)
-    axes.patch.set_visible(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        if (
-            axis.get_scale() == "log"
-        ):  # its own marks are formulas, and text is text here: a setting may have a $ in it
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
-    axes.tick_params(which="both", color=SOFT, labelcolor=INK)
-    for dots in (one for one in axes.collections if isinstance(one, PathCollection)):
-        dots.set_edgecolor(INK)  # or the palest are lost on paper, and the darkest on a dark page
-    for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
-        text.set_color(INK)
-    for spine in axes.spines.values():
-        spine.set_edgecolor(SOFT)
-    for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-        line.set_color(LINE)
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.set_frame_on(False)
-        for text in legend.get_texts():
-            text.set_color(INK)
-
-
-def _settings(trial: FrozenTrial, paths: Sequence[str]) -> str:
-    return ", ".join(f"{path} {format_setting(trial.params[path])}" for path in paths)
 
 
 # ----------------------------------------------------------------------------------------- Optuna's
 
 
-def _history(
-    study: optuna.Study, complete: Sequence[FrozenTrial], best: FrozenTrial, deciding: str
-) -> Figure:
-    title, so_far, rows = "Value of every trial, and the best so far", None, []
-    keep = max if study.direction.name == "MAXIMIZE" else min
-    for trial in complete:
-        so_far = trial.value if so_far is None else keep(so_far, trial.value)  # type: ignore[type-var]
-        rows.append((trial.number, trial.value, so_far))
-    values = [trial.value for trial in complete if trial.value is not None]
+def _history(search: _Search) -> Figure:
+    values = [trial.value for trial in search.complete if trial.value is not None]
     alt = (
-        f"{deciding} of {len(complete)} trials lies between {format_setting(min(values))} "
-        f"and {format_setting(max(values))}; the best is trial {best.number}."
+        f"{search.deciding} of {len(values)} trials lies between {format_setting(min(values))} "
+        f"and {format_setting(max(values))}; the best is trial {search.best.number}."
     )
-    draw = lambda: drawn.plot_optimization_history(study, target_name=deciding)  # noqa: E731
-    caption = "Dot: a complete trial. Line: the best until then."
+    draw = partial(drawn.plot_optimization_history, search.study, target_name=search.deciding)
     return Figure(
         "history",
-        title,
+        "Value of every trial, and the best so far",
         alt,
-        caption,
+        "Dot: a complete trial. Line: the best until then.",
         ("trial", "value", "best_so_far"),
-        tuple(rows),
-        _svg("history", draw),
+        tuple(_best_so_far(search)),
+        pyplot_svg("history", draw),
     )
 
 
-def _importances(
-    study: optuna.Study, shares: Mapping[str, float], evaluator: Any, deciding: str
-) -> Figure:
-    title = "Importance of the settings (fANOVA)"
-    alt = (
-        f"Share of the variance of {deciding}: "
-        f"{', '.join(f'{path} {share:.2f}' for path, share in shares.items())}."
+def _best_so_far(search: _Search) -> Iterator[tuple[int, float | None, float | None]]:
+    better, best = max if search.maximises else min, None
+    for trial in search.complete:
+        best = trial.value if best is None else better(best, trial.value)  # type: ignore[type-var]
+        yield trial.number, trial.value, best
+
+
+def _importances(search: _Search, shares: Mapping[str, float], evaluator: Any) -> Figure:
+    draw = partial(
+        drawn.plot_param_importances,
+        search.study,
+        evaluator=evaluator,
+        target_name=search.deciding,
     )
-    caption = (
-        "How much of the variance of complete trials a setting explains by itself, "
-        "within the space that was searched. They add up to 1."
-    )
-    draw = lambda: drawn.plot_param_importances(study, evaluator=evaluator, target_name=deciding)  # noqa: E731
+    listed = ", ".join(f"{path} {share:.2f}" for path, share in shares.items())
     return Figure(
         "importances",
-        title,
-        alt,
-        caption,
+        "Importance of the settings (fANOVA)",
+        f"Share of the variance of {search.deciding}: {listed}.",
+        "How much of the variance of complete trials a setting explains by itself, "
+        "within the space that was searched. They add up to 1.",
         ("setting", "importance"),
         tuple(shares.items()),
-        _svg("importances", draw),
+        pyplot_svg("importances", draw),
     )
 
 
-def _slice(
-    study: optuna.Study,
-    complete: Sequence[FrozenTrial],
-    best: FrozenTrial,
-    path: str,
-    deciding: str,
-) -> Figure:
-    name, title = f"slice-{path}", f"Value by {path}"
-    rows = tuple((trial.number, trial.params[path], trial.value) for trial in complete)
-    alt = (
-        f"{deciding} of every trial by its {path}; the best trial has "
-        f"{format_setting(best.params[path])}."
+def _slice(search: _Search, path: str) -> Figure:
+    name = f"slice-{path}"
+    draw = partial(drawn.plot_slice, search.study, params=[path], target_name=search.deciding)
+    return Figure(
+        name,
+        f"Value by {path}",
+        f"{search.deciding} of every trial by its {path}; the best trial has "
+        f"{format_setting(search.best.params[path])}.",
+        "Dot: a complete trial; the darker, the later.",
+        ("trial", path, "value"),
+        tuple((trial.number, trial.params[path], trial.value) for trial in search.complete),
+        pyplot_svg(name, draw),
     )
-    draw = lambda: drawn.plot_slice(study, params=[path], target_name=deciding)  # noqa: E731
-    caption = "Dot: a complete trial; the darker, the later."
-    return Figure(name, title, alt, caption, ("trial", path, "value"), rows, _svg(name, draw))
 
 
-def _parallel(
-    study: optuna.Study,
-    complete: Sequence[FrozenTrial],
-    best: FrozenTrial,
-    paths: Sequence[str],
-    deciding: str,
-) -> Figure:
-    title = "All settings of every trial"
-    rows = tuple(
-        (trial.number, trial.value, *(trial.params[path] for path in paths)) for trial in complete
+def _parallel(search: _Search, paths: Sequence[str]) -> Figure:
+    draw = partial(
+        drawn.plot_parallel_coordinate,
+        search.study,
+        params=list(paths),
+        target_name=search.deciding,
     )
-    alt = (
-        f"A line for each trial through its value and its settings; the best, trial "
-        f"{best.number}: {_settings(best, paths)}."
-    )
-    draw = lambda: drawn.plot_parallel_coordinate(study, params=list(paths), target_name=deciding)  # noqa: E731
-    caption = "Line: a complete trial; the darker, the better."
     return Figure(
         "parallel",
-        title,
-        alt,
-        caption,
+        "All settings of every trial",
+        f"A line for each trial through its value and its settings; the best, trial "
+        f"{search.best.number}: {search.best_settings(paths)}.",
+        "Line: a complete trial; the darker, the better.",
         ("trial", "value", *paths),
-        rows,
-        _svg("parallel", draw, width=6 + len(paths)),
+        tuple(
+            (trial.number, trial.value, *(trial.params[path] for path in paths))
+            for trial in search.complete
+        ),
+        pyplot_svg("parallel", draw, width=6 + len(paths)),
     )
 
 
-def _contour(
-    study: optuna.Study,
-    complete: Sequence[FrozenTrial],
-    best: FrozenTrial,
-    two: tuple[str, ...],
-    deciding: str,
-) -> Figure:
-    title = f"Value by {two[0]} and {two[1]}, the two most important settings"
-    rows = tuple(
-        (trial.number, trial.params[two[0]], trial.params[two[1]], trial.value)
-        for trial in complete
-    )
-    alt = f"{deciding} over {two[0]} and {two[1]}; the best trial is at {_settings(best, two)}."
-    draw = lambda: drawn.plot_contour(study, params=list(two), target_name=deciding)  # noqa: E731
-    caption = (
-        "Dot: a complete trial. Colour: interpolated between them, so it says nothing "
-        "where there are no dots."
+def _contour(search: _Search, paths: Sequence[str]) -> Figure:
+    one, other = paths
+    draw = partial(
+        drawn.plot_contour, search.study, params=list(paths), target_name=search.deciding
     )
     return Figure(
         "contour",
-        title,
-        alt,
-        caption,
-        ("trial", *two, "value"),
-        rows,
-        _svg("contour", draw),
+        f"Value by {one} and {other}, the two most important settings",
+        f"{search.deciding} over {one} and {other}; the best trial is at "
+        f"{search.best_settings(paths)}.",
+        "Dot: a complete trial. Colour: interpolated between them, so it says nothing "
+        "where there are no dots.",
+        ("trial", one, other, "value"),
+        tuple(
+            (trial.number, trial.params[one], trial.params[other], trial.value)
+            for trial in search.complete
+        ),
+        pyplot_svg("contour", draw),
     )
 
 
 # ------------------------------------------------------------------------------------------ our own
 
 
+class _Epoch(NamedTuple):
+    seed: str
+    epoch: int
+    loss: float
+    value: float
+
+
 def _loss(curves: Mapping[str, Path], best: FrozenTrial, deciding: str, *, sign: int) -> Figure:
-    """Of the best trial, seed by seed: training loss and the value on the dev set, epoch by epoch.
+    """Training loss and the value on the dev set of the best trial, epoch by epoch for each seed.
     sign: -1 where runs log a value, of which lower is better, with its sign turned.
     """
-    title, rows = f"Training loss of the best trial (trial {best.number})", []
-    for seed, folder in curves.items():
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            rows.append(
-                (
-                    seed,
-                    record["epoch"],
-                    sum(task["loss"] for task in record["train"].values()) / len(record["train"]),
-                    sign * record["selected"],
-                )
-            )
-    ends = f"from {rows[0][2]:.3f} in the first epoch to {rows[-1][2]:.3f} in the last"
-    alt = (
-        f"Mean training loss by epoch, {ends}; below it {deciding}, "
-        f"{format_setting(rows[-1][3])} after the last epoch."
-    )
-
-    def draw() -> None:
-        _, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.0))
-        for number, seed in enumerate(curves):
-            mine = [row for row in rows if row[0] == seed]
-            above.plot(
-                [row[1] for row in mine],
-                [row[2] for row in mine],
-                marker="o",
-                color=SERIES[number % len(SERIES)],
-                label=f"seed {seed}",
-            )
-            below.plot(
-                [row[1] for row in mine],
-                [row[3] for row in mine],
-                marker="s",
-                linestyle="--",
-                color=SERIES[number % len(SERIES)],
-            )
-        above.set_ylabel("training loss")
-        above.legend()
-        below.set_ylabel(deciding)
-        below.set_xlabel("epoch")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in (above, below):
-            axes.grid(alpha=0.3)
-
-    caption = (
-        f"Above: the mean loss of an epoch's steps. Below: the dev set after it, "
-        f"{'higher' if sign > 0 else 'lower'} is better."
-    )
+    epochs = [epoch for seed, folder in curves.items() for epoch in _epochs(seed, folder, sign)]
+    ends = f"from {epochs[0].loss:.3f} in the first epoch to {epochs[-1].loss:.3f} in the last"
     return Figure(
         "loss",
-        title,
-        alt,
-        caption,
+        f"Training loss of the best trial (trial {best.number})",
+        f"Mean training loss by epoch, {ends}; below it {deciding}, "
+        f"{format_setting(epochs[-1].value)} after the last epoch.",
+        f"Above: the mean loss of an epoch's steps. Below: the dev set after it, "
+        f"{'higher' if sign > 0 else 'lower'} is better.",
         ("seed", "epoch", "train_loss", "dev"),
-        tuple(rows),
-        _svg("loss", draw),
+        tuple(map(tuple, epochs)),
+        pyplot_svg("loss", partial(_draw_loss, epochs, list(curves), deciding)),
     )
+
+
+def _epochs(seed: str, folder: Path, sign: int) -> Iterator[_Epoch]:
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        losses = [task["loss"] for task in record["train"].values()]
+        yield _Epoch(seed, record["epoch"], sum(losses) / len(losses), sign * record["selected"])
+
+
+def _draw_loss(epochs: Sequence[_Epoch], seeds: Sequence[str], deciding: str) -> None:
+    _, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.0))
+    for number, seed in enumerate(seeds):
+        mine = [one for one in epochs if one.seed == seed]
+        x, colour = [one.epoch for one in mine], colour_of(number)
+        above.plot(x, [one.loss for one in mine], marker="o", color=colour, label=f"seed {seed}")
+        below.plot(x, [one.value for one in mine], marker="s", linestyle="--", color=colour)
+    above.set_ylabel("training loss")
+    above.legend()
+    below.set_ylabel(deciding)
+    below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
 
 
 _COLOURS = {"complete": SERIES[0], "pruned": SOFT, "fail": SERIES[1]}
 
 
+class _Time(NamedTuple):
+    trial: int
+    state: str
+    seconds: float
+
+
 def _seconds(trials: Sequence[FrozenTrial]) -> Figure:
-    """Computing time of the complete ones; of others from their start to their end."""
-    title = "Time of every trial"
-    rows = []
-    for trial in trials:
-        whole, score = trial.duration.total_seconds() if trial.duration else 0.0, score_of(trial)
-        rows.append((trial.number, trial.state.name.lower(), score.seconds if score else whole))
-    times = [row[2] for row in rows]
-    alt = f"{len(rows)} trials took {sum(times):,.0f} s in all, the longest {max(times):,.0f} s."
-
-    def draw() -> None:
-        _, axes = plt.subplots()
-        for state, colour in _COLOURS.items():
-            mine = [row for row in rows if row[1] == state]
-            if mine:
-                axes.bar(
-                    [row[0] for row in mine], [row[2] for row in mine], color=colour, label=state
-                )
-        axes.set_xlabel("trial")
-        axes.set_ylabel("seconds")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-        axes.grid(alpha=0.3, axis="y")
-
+    """Computing time of complete trials; of others the time from start to end."""
+    times = list(map(_time, trials))
+    seconds = [one.seconds for one in times]
     return Figure(
         "time",
-        title,
-        alt,
+        "Time of every trial",
+        f"{len(times)} trials took {sum(seconds):,.0f} s in all, the longest "
+        f"{max(seconds):,.0f} s.",
         "Bar: the seconds of a trial's runs.",
         ("trial", "state", "seconds"),
-        tuple(rows),
-        _svg("time", draw),
+        tuple(map(tuple, times)),
+        pyplot_svg("time", partial(_draw_seconds, times)),
     )
+
+
+def _time(trial: FrozenTrial) -> _Time:
+    score = score_of(trial)
+    whole = trial.duration.total_seconds() if trial.duration else 0.0
+    return _Time(trial.number, trial.state.name.lower(), score.seconds if score else whole)
+
+
+def _draw_seconds(times: Sequence[_Time]) -> None:
+    _, axes = plt.subplots()
+    for state, colour in _COLOURS.items():
+        mine = [one for one in times if one.state == state]
+        if mine:
+            heights = [one.seconds for one in mine]
+            axes.bar([one.trial for one in mine], heights, color=colour, label=state)
+    axes.set_xlabel("trial")
+    axes.set_ylabel("seconds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    axes.grid(alpha=0.3, axis="y")
