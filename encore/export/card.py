@@ -4,7 +4,6 @@ and every limit comes from the run's own files.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +13,15 @@ from typing import Any
 import yaml
 
 from encore import catalogue, files
-from encore.encoder.load import MINILM, locate
-from encore.errors import DataError
+from encore.export.base_model import BaseModel
 from encore.export.sentence import SIMILARITY
 from encore.export.tokenizer import left_to_model
-from encore.recipe.schema import Recipe
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.predict import LoadedTask
 from encore.tables.evaluation import DevScores, results_table
 from encore.tables.formatting import format_estimate
 
-__all__ = ["Base", "base_of", "card"]
+__all__ = ["CardDetails", "card"]
 
 _HUB_METRICS = {
     "macro_f1": "f1",
@@ -47,73 +44,26 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Base:
-    """The pretrained encoder that a run started from. repository: its name on the hub, if it is
-    one; licence: what its own card says, as metadata.
+class CardDetails:
+    """What an export adds to its run. name: the model's, as the code on the card loads it. made_of:
+    its class; own_class: whether that is Encore's. limits: of this export. head: the task's, which
+    the card of a folder of vectors describes.
     """
 
     name: str
-    repository: str | None
-    licence: Mapping[str, str]
+    made_of: str
+    to: str
+    own_class: bool
+    limits: Sequence[str]
+    head: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.name.rpartition("/")[2]
 
 
-def base_of(recipe: Recipe) -> Base:
-    """Looks at files that are here: the encoder's folder, or what the hub's cache keeps of it. Asks
-    no server.
-    """
-    encoder = recipe.encoder
-    folder = recipe.path(encoder)
-    if encoder == MINILM:
-        repository: str | None = "sentence-transformers/all-MiniLM-L6-v2"
-        with contextlib.suppress(DataError):
-            folder = locate(encoder).folder
-    elif folder.is_dir():
-        repository, encoder = None, folder.name
-    else:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            cached, repository = try_to_load_from_cache(encoder, "README.md"), encoder
-            folder = Path(cached).parent if isinstance(cached, str) else folder
-        except HFValidationError:  # a folder that is not here any more
-            repository, encoder = None, folder.name
-    return Base(encoder, repository, _licence(folder / "README.md"))
-
-
-def _licence(card_file: Path) -> dict[str, str]:
-    """The licence in the front matter of a card; nothing where there is no card, or none that can
-    be read.
-    """
-    try:
-        _, front, _ = card_file.read_text(encoding="utf-8").split("---\n", 2)
-        said = yaml.safe_load(front)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    keys = ("license", "license_name", "license_link")
-    return {
-        key: str(said[key])
-        for key in keys
-        if isinstance(said, dict) and isinstance(said.get(key), str)
-    }
-
-
-def card(
-    result: RunResult,
-    task: LoadedTask,
-    base: Base,
-    *,
-    name: str,
-    made_of: str,
-    to: str,
-    own_class: bool,
-    limits: Sequence[str],
-    head: str = "",
-) -> str:
-    """Markdown with front matter. name: what the code in it loads; made_of: the class; own_class:
-    whether that is Encore's; limits: what the export adds; head: the task's, of which the card of
-    vectors tells.
-    """
+def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
+    """The card of a task's model: Markdown with front matter."""
     run = result.folder
     data: dict[str, Any] = files.read_json(run / "data.json")[task.name]
     recipe = files.read_json(run / "resolved.json")
@@ -123,25 +73,21 @@ def card(
         for split, columns in result.metrics[task.name].items()
     ]
     notes = [*map(scrub.of, result.notes_of(task.name)), *result.caveats(task.name)]
-    said = [
-        note
-        for note in results_table(sets, notes=notes).notes
-        if not note.startswith("[low, high]")
-    ]  # which stands below the table here
-    front = _front(task, base, sets, data, name=name, to=to)
+    # The last note explains the brackets, as the sentence below the card's table does.
+    *qualifying, _brackets = results_table(sets, notes=notes).notes
+    limits = dict.fromkeys([*qualifying, *details.limits, *_always(recipe)])
+    front = yaml.safe_dump(
+        _front(task, base, sets, data, details), sort_keys=False, allow_unicode=True, width=1000
+    )
     parts = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# "
-        f"{name.rpartition('/')[2]}",
-        _about(task, base, made_of, to, head),
+        f"---\n{front}---\n\n# {details.title}",
+        _about(task, base, details),
         f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that this "
         f"task was not trained on. In brackets: the 95 % bootstrap "
         "interval over these rows. The other columns are plain baselines on the same rows.",
-        f"## How to use it\n\n{_use(task, name, to, own_class)}",
+        f"## How to use it\n\n{_use(task, details)}",
         f"## Training\n\n{_training(result, task, data, recipe, base, scrub)}",
-        "## Limits\n\n"
-        + "\n".join(
-            f"* {line.rstrip('.')}." for line in dict.fromkeys([*said, *limits, *_always(recipe)])
-        ),
+        "## Limits\n\n" + "\n".join(f"* {line.rstrip('.')}." for line in limits),
         f"## Licence\n\n{_licence_words(base)}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -161,15 +107,13 @@ class _Paths:
 
 def _front(
     task: LoadedTask,
-    base: Base,
+    base: BaseModel,
     sets: Sequence[DevScores],
     data: Mapping[str, Any],
-    *,
-    name: str,
-    to: str,
+    details: CardDetails,
 ) -> dict[str, Any]:
     """The metadata that the hub reads."""
-    hf = to == "hf"
+    hf = details.to == "hf"
     results: list[dict[str, Any]] = []
     for each in sets:
         metrics = [
@@ -205,11 +149,11 @@ def _front(
             if results
             else {}
         ),
-        "model-index": [{"name": name.rpartition("/")[2], "results": results}],
+        "model-index": [{"name": details.title, "results": results}],
     }
 
 
-def _about(task: LoadedTask, base: Base, made_of: str, to: str, head: str = "") -> str:
+def _about(task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
     labels, what = task.labels, "pair of texts" if task.columns.text_pair else "text"
     if labels.kind == "regression":
         does = f"gives each {what} a number ({task.columns.label})"
@@ -219,9 +163,10 @@ def _about(task: LoadedTask, base: Base, made_of: str, to: str, head: str = "") 
             f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else ""
         )
         does = f"gives each {what} {choice} {len(labels.names)} labels: {shown}"
-    if to == "hf":
-        return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{made_of}`."
+    if details.to == "hf":
+        return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{details.made_of}`."
     what = f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}"
+    head = details.head
     if head in SIMILARITY:
         by = f"by the {_BY[SIMILARITY[head]]} of its two texts' vectors, which `similarity` gives"
         return f"{what} {by}. What makes the answer of it (`{head}`) is not in this folder."
@@ -252,8 +197,9 @@ def _bold(text: str, who: str) -> str:
     return f"**{text}**" if who == MODEL else text
 
 
-def _use(task: LoadedTask, name: str, to: str, own_class: bool) -> str:
-    """Code that runs as it stands, where `name` is a folder here or a repository on the hub."""
+def _use(task: LoadedTask, details: CardDetails) -> str:
+    """Code that runs as it is, if the name is a folder here or a repository on the hub."""
+    name, to, own_class = details.name, details.to, details.own_class
     first, second = (json.dumps(text) for text in _SENTENCE)
     if to == "sentence-transformers":
         code = [
@@ -304,7 +250,7 @@ def _training(
     task: LoadedTask,
     data: Mapping[str, Any],
     recipe: Mapping[str, Any],
-    base: Base,
+    base: BaseModel,
     scrub: _Paths,
 ) -> str:
     splits = [
@@ -385,7 +331,7 @@ def _always(recipe: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _linked(base: Base) -> str:
+def _linked(base: BaseModel) -> str:
     return (
         f"[{base.repository}](https://huggingface.co/{base.repository})"
         if base.repository
@@ -393,7 +339,7 @@ def _linked(base: Base) -> str:
     )
 
 
-def _licence_words(base: Base) -> str:
+def _licence_words(base: BaseModel) -> str:
     where = _linked(base)
     if "license" not in base.licence:
         return f"Unknown: see the base model, {where}."

@@ -113,22 +113,21 @@ def ready(
     """
     run = Path(run)
     complaints = Complaints()
-    complaints.of(_installed, to)
-    complaints.of(_free, target, overwrite=overwrite)
-    complaints.of(read_result, run)
-    model = complaints.of(load, run) if not complaints.errors else None
-    chosen = complaints.of(model.task, task) if model is not None else None
-    if model is not None and chosen is not None:
-        answered = (
-            complaints.of(reference_outputs, model, chosen, to, on=on)
-            if complaints.of(expressible, run, chosen, to)
-            else None
-        )
+    with complaints.collecting():
+        _installed(to)
+    with complaints.collecting():
+        _free(target, overwrite=overwrite)
+    with complaints.collecting():
+        read_result(run)
+    complete = not complaints.errors
+    with complaints.collecting():
+        if complete:  # else the model cannot be loaded either, or not be exported
+            model = load(run)
+            chosen = model.task(task)
+            expressible(run, chosen, to)
+            reference = reference_outputs(model, chosen, to, on=on)
     complaints.raise_any()
-    assert model is not None
-    assert chosen is not None
-    assert answered is not None
-    return model, chosen, answered
+    return model, chosen, reference
 
 
 def _installed(to: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,25 +50,21 @@ def push_run(
     not take it; what `export` raises.
     """
     complaints = Complaints()
-    complaints.of(_check_name, repository)
-    token = None if dry_run else complaints.of(_token)
-    hub = _Hub(repository, token) if token else None
-    there = complaints.of(hub.files) if hub and not complaints.errors else None
-    if there and not overwrite:
-        complaints.errors.append(
-            RecipeError(
-                f"{repository}: has {len(there)} files already "
-                f"({', '.join(there[:3])}{', …' if len(there) > 3 else ''}). Name another "
-                f"repository, or pass "
-                "--overwrite: they are replaced in one commit, and stay in the repository's "
-                "history."
-            )
-        )
+    hub: _Hub | None = None
+    there: list[str] | None = None
+    with complaints.collecting():
+        _check_name(repository)
+    with complaints.collecting():
+        hub = None if dry_run else _Hub(repository, _token())
+    with complaints.collecting():
+        if hub is not None and not complaints.errors:
+            there = hub.files()
+            _check_empty(repository, there or [], overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="encore-push-") as place:
-        if (
-            complaints.errors
-        ):  # nothing is written that will not be sent, which takes a minute; only looked at
-            complaints.of(ready, run, to, Path(place, "model"), task=task, on=on)
+        if complaints.errors:
+            # Writing takes a minute and nothing will be sent: the run is only checked.
+            with complaints.collecting():
+                ready(run, to, Path(place, "model"), task=task, on=on)
             complaints.raise_any()
         exported = export_run(run, to, Path(place, "model"), task=task, on=on, name=repository)
         files = exported.files
@@ -82,6 +79,17 @@ def push_run(
             else None
         )
     return Pushed(repository, url, private, files, exported)
+
+
+def _check_empty(repository: str, there: Sequence[str], *, overwrite: bool) -> None:
+    """Raises RecipeError where files would be replaced that nobody asked to replace."""
+    if there and not overwrite:
+        raise RecipeError(
+            f"{repository}: has {len(there)} files already "
+            f"({', '.join(there[:3])}{', …' if len(there) > 3 else ''}). Name another "
+            f"repository, or pass --overwrite: they are replaced in one commit, and stay in the "
+            f"repository's history."
+        )
 
 
 class _Hub:

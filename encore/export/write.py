@@ -19,7 +19,8 @@ from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import RecipeError
 from encore.export import sentence, stock
-from encore.export.card import base_of, card
+from encore.export.base_model import base_of
+from encore.export.card import CardDetails, card
 from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
 from encore.recipe.load import load_recipe
 from encore.runs.folder import read_result
@@ -77,51 +78,63 @@ def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
 def write_export(
     model: Model, task: LoadedTask, to: str, folder: Path, *, name: str, rounding: float = 0.0
 ) -> WrittenExport:
-    """Every file of an export, into a folder that is there and empty."""
+    """Write every file of an export into a folder that exists and is empty. rounding: how far the
+    run's own precision is from float32.
+    """
     run = model.folder
     config, assembly = files.read_json(run / "model" / "config.json"), _assembly(run, task.name)
     weights = {key: value.contiguous() for key, value in task.model.state_dict().items()}
     if to == "hf":
-        several = len(task.model.branches) > 1
-        assembly["sharing"] = (
-            files.read_json(run / "model" / "model.json")["sharing"] if several else None
-        )
-        itself = left_to_model(task, to)
-        assembly["reading"] = _reading(task, model.tokenizer) if itself else None
-        own_class = (
-            several or itself or not stock.has_class(config, assembly["pooling"], assembly["head"])
-        )
+        own_class = _needs_own_class(task, config, assembly)
+        if own_class:
+            assembly |= _own_settings(model, task)
         made_of, inputs = (_own if own_class else _stock)(
             folder, config, assembly, weights, _labels(task)
         )
     else:
         own_class = False
-        encoder: Any = task.model.branches[0].encoder
         made_of, inputs = _encoder_alone(folder, config, weights)
-        similarity = sentence.SIMILARITY.get(assembly["head"]["name"], "cosine")
-        how: Any = {"last": _last(run, task), "similarity": similarity}
-        sentence.write_modules(
-            folder,
-            sentence.modes_of(assembly["pooling"]),
-            encoder.shape.width,
-            task.max_length,
-            weights,
-            **how,
-        )
+        _write_sentence_modules(folder, run, task, assembly, weights)
     write_tokenizer(folder, model.tokenizer, task, config, to=to, inputs=inputs)
     limits = tuple(_limits(task, to, rounding))
-    written = WrittenExport(folder, to, made_of, own_class, limits)
-    said: Any = {
-        "head": assembly["head"]["name"],
-        "name": name,
-        "made_of": made_of,
-        "to": to,
-        "own_class": own_class,
-        "limits": limits,
+    details = CardDetails(name, made_of, to, own_class, limits, assembly["head"]["name"])
+    base = base_of(load_recipe(run / "recipe.yaml"))
+    files.write(folder / "README.md", card(read_result(run), task, base, details).encode())
+    return WrittenExport(folder, to, made_of, own_class, limits)
+
+
+def _needs_own_class(task: LoadedTask, config: Settings, assembly: Settings) -> bool:
+    """True if no class of transformers computes the same."""
+    return (
+        len(task.model.branches) > 1
+        or left_to_model(task, "hf")
+        or not stock.has_class(config, assembly["pooling"], assembly["head"])
+    )
+
+
+def _own_settings(model: Model, task: LoadedTask) -> dict[str, Any]:
+    """The settings that only Encore's own class has."""
+    several = len(task.model.branches) > 1
+    sharing = files.read_json(model.folder / "model" / "model.json")["sharing"]
+    return {
+        "sharing": sharing if several else None,
+        "reading": _reading(task, model.tokenizer) if left_to_model(task, "hf") else None,
     }
-    about = card(read_result(run), task, base_of(load_recipe(run / "recipe.yaml")), **said)
-    files.write(folder / "README.md", about.encode())
-    return written
+
+
+def _write_sentence_modules(
+    folder: Path, run: Path, task: LoadedTask, assembly: Settings, weights: Settings
+) -> None:
+    encoder: Any = task.model.branches[0].encoder
+    sentence.write_modules(
+        folder,
+        sentence.modes_of(assembly["pooling"]),
+        encoder.shape.width,
+        task.max_length,
+        weights,
+        last=_last(run, task),
+        similarity=sentence.SIMILARITY.get(assembly["head"]["name"], "cosine"),
+    )
 
 
 def _stock(

@@ -16,7 +16,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from encore import files
-from encore.export.card import Base, _about, _Paths, base_of
+from encore.export.base_model import BaseModel, base_of
+from encore.export.card import CardDetails, _about, _Paths
 from encore.export.check import reference_outputs
 from encore.export.write import write_export
 from encore.recipe.load import recipe_from
@@ -220,7 +221,9 @@ def test_of_many_labels_the_first_twenty_are_told(n_labels: int, told: str) -> N
         labels=LabelSpace("multiclass", tuple(map(str, range(n_labels)))),
         columns=SimpleNamespace(text_pair=None),
     )
-    text = _about(task, Base("tiny", None, {}), "X", "hf")
+    text = _about(
+        task, BaseModel("tiny", None, {}), CardDetails("a/b", "X", "hf", own_class=False, limits=())
+    )
     assert told in text
     assert ("more" in text) == (n_labels > 20)
 

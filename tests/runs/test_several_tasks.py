@@ -30,7 +30,8 @@ from encore.errors import DataError, EncoreError, RecipeError
 from encore.evaluation.comparison_record import StudyResult
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.variants import study_from
-from encore.export.card import Base, card
+from encore.export.base_model import BaseModel
+from encore.export.card import CardDetails, card
 from encore.model.feature_cache import cache_features, frozen_branches
 from encore.model.parameters import unique_parameters
 from encore.recipe.load import load_recipe, recipe_from
@@ -345,17 +346,13 @@ def test_which_epoch_counts_and_what_chose_it_are_told_alike_everywhere(
         shown = "\n".join(
             map(str, result_tables(result, prepared(tables, f"plan.keep={way}", "plan.epochs=4")))
         )
-        model, base = encore.load(result.folder), Base("tiny", None, {})
+        model, base = encore.load(result.folder), BaseModel("tiny", None, {})
         for task, metric in of_task.items():
             card_text = card(
                 result,
                 model.task(task),
                 base,
-                name="a/b",
-                made_of="X",
-                to="hf",
-                own_class=True,
-                limits=(),
+                CardDetails("a/b", "X", "hf", own_class=True, limits=()),
             )
             by = metric if way == "best_per_task" else "the mean over the tasks"
             said = f"keep: {way} chose the epoch by {by} on dev, so these figures flatter a little"
@@ -447,12 +444,8 @@ def test_a_task_without_a_metric_trains_along_and_chooses_nothing(
     alone = card(
         replace(result, keep="best"),
         model.task("score"),
-        Base("tiny", None, {}),
-        name="a/b",
-        made_of="X",
-        to="hf",
-        own_class=True,
-        limits=(),
+        BaseModel("tiny", None, {}),
+        CardDetails("a/b", "X", "hf", own_class=True, limits=()),
     )
     assert "these figures" not in alone, "there are none"
 
