@@ -70,14 +70,20 @@ def read_csv(data: bytes, encoding: str, name: str, asked: str | None, usual: st
             f"{_say(delimiter)}{' (as its first line says)' if stated and not asked else ''}"
         )
         has_quotes = b'"' in data
-        if delimiter == "\t" and has_quotes:
+        parsed: ParsedRows | DataError
+        try:
+            parsed = records(delimiter)
+        except DataError as error:
+            parsed = error
+        # Quotes that all close are csv quoting: a cell may hold tabs and line ends. Where they do
+        # not, as in GLUE's own files, a quote is a character like any other.
+        if delimiter == "\t" and has_quotes and (isinstance(parsed, DataError) or parsed.problems):
             plain = records(delimiter, quoting=csv.QUOTE_NONE)
-            if not plain.problems and not _all_closed(
-                plain.columns
-            ):  # GLUE's own files: a quote is a character like any other
+            if not plain.problems and not _all_closed(plain.columns):
                 plain.notes = [note, "quotes are taken as they are"]
                 return plain
-        parsed = records(delimiter)
+        if isinstance(parsed, DataError):
+            raise parsed
         if (
             parsed.problems and has_quotes and b"\\" in data
         ):  # Spark, MySQL and others write \" for a quote in a quoted cell

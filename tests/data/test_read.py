@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from encore.data.read import read_table
@@ -83,6 +83,7 @@ def test_csv_cells_come_back_and_every_row_knows_its_line(
 
 
 @QUICK
+@example(rows=[{"text": "\t\n", "label": 0}])  # without its quotes: two rows of two cells
 @given(
     rows=st.lists(
         st.fixed_dictionaries({"text": CELLS, "label": st.integers(-9, 9)}), min_size=1, max_size=20
