@@ -123,7 +123,11 @@ def contents(folder: Path, side: Path, names: Collection[str]) -> dict[str, byte
             about = json.loads(data)
             about.pop("time", None)  # a figure of how long trials took
             data = json.dumps(about, indent=1).encode()
-        elif file.suffix not in (".parquet", ".safetensors"):
+        elif file.name == "results.json" and b'"task_notes"' in data:
+            results = json.loads(data)
+            del results["task_notes"]  # "notes" again, in parts
+            data = (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
+        if file.name != "manifest.json" and file.suffix not in (".parquet", ".safetensors"):
             data = data.replace(str(side).encode(), FOLDER)
             for name in sorted(names, key=len, reverse=True):  # the longest first
                 data = data.replace(name.encode(), NAME)

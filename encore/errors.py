@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 import types
 import typing
 import unicodedata
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "RecipeError",
     "TrainingError",
+    "assignment",
     "describe_type",
     "did_you_mean",
     "escape_unprintable",
@@ -31,10 +33,14 @@ __all__ = [
     "format_given",
     "on_one_line",
     "printable",
+    "single_line",
 ]
 
 _Result = TypeVar("_Result")
 SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or trials missing
+_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# Settings of a task's data that the command line has an option for.
+_OPTIONS = ("text", "text_pair", "label", "dev", "test", "on_bad_row", "encoding", "delimiter")
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -45,10 +51,13 @@ class Problem:
     where: the file, override or option that it was found in ("recipe.yaml", "override plan.lr=x").
     line: its line in that file, from 1.
     task: the task that it is about, where a recipe has several.
-    setting: the dotted name of the setting ("plan.lr"), or the column.
+    setting: the dotted name of the setting ("plan.lr", "data.text").
+    column: the column of a data file that the wrong cell is in.
     message: what is wrong; without one, `expected` and `got` say it.
     expected, got: what was wanted, and what was found instead.
     remedy: what to do, a sentence.
+    change: the value that would put `setting` right ("skip", "NAME"); the remedy then ends in the
+        assignment as a user writes it, and the place does without the setting.
     """
 
     message: str = ""
@@ -56,21 +65,26 @@ class Problem:
     line: int | None = None
     task: str = ""
     setting: str = ""
+    column: str = ""
     expected: str = ""
     got: str = ""
     remedy: str = ""
+    change: str = ""
 
     @property
     def place(self) -> str:
         """Where it is: "recipe.yaml:14 plan.lr", or "" where nothing says so."""
         where = self.where if self.line is None else f"{self.where}:{self.line}"
-        return " ".join(part for part in (where, self.setting) if part)
+        column = f"column '{self.column}'" if self.column else ""
+        setting = "" if self.change else self.setting
+        return " ".join(part for part in (where, column, setting) if part)
 
     def __str__(self) -> str:
         expected = f"expected {self.expected}, got {self.got}." if self.expected else ""
-        text = " ".join(part for part in (self.message, expected, self.remedy) if part)
+        change = assignment(self.setting, self.change, task=self.task) if self.change else ""
+        text = " ".join(part for part in (self.message, expected, self.remedy, change) if part)
         task = f"task '{self.task}'" if self.task else ""
-        return ": ".join(part for part in (task, self.place, text) if part)
+        return single_line(": ".join(part for part in (task, self.place, text) if part))
 
 
 class EncoreError(Exception):
@@ -152,6 +166,29 @@ class Complaints:
         """Raise what was collected, as a RecipeError if any of it is one."""
         if self.errors:
             raise type(min(self.errors, key=lambda error: error.exit_code))(self.problems)
+
+
+def assignment(setting: str, value: str, *, task: str = "") -> str:
+    """`setting` set to `value`, as a user writes it: an option of the command line where there is
+    one, an override elsewhere. `task`: the one of several tasks that it is to be set for, which no
+    option can say.
+
+    >>> assignment("data.text_pair", "NAME"), assignment("data.kind", "multiclass")
+    ('--text-pair NAME', 'data.kind=multiclass')
+    >>> assignment("data.text_pair", "NAME", task="rte")
+    'tasks.rte.data.text_pair=NAME'
+    """
+    if task:
+        return f"tasks.{task}.{setting}={value}"
+    section, _, key = setting.partition(".")
+    if section == "data" and key in _OPTIONS:
+        return f"--{key.replace('_', '-')} {value}"
+    return f"{setting}={value}"
+
+
+def single_line(text: str) -> str:
+    """The text with a blank for each line end, which the name of a label or column may hold."""
+    return _LINE_ENDS.sub(" ", text)
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
+from encore.errors import single_line
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
@@ -76,7 +78,11 @@ class Note:
     about: str = ""
 
     def __str__(self) -> str:
-        return f"{self.about}: {self.text}" if self.about else self.text
+        return single_line(f"{self.about}: {self.text}" if self.about else self.text)
+
+    def line(self, *, several_tasks: bool) -> str:
+        """The note as it is printed; in a run of several tasks the one it is about comes first."""
+        return f"{self.task}: {self}" if several_tasks and self.task else str(self)
 
 
 @dataclass(frozen=True)

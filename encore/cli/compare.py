@@ -93,10 +93,10 @@ def _announced(plan: PreparedComparison, runs: Path) -> list[str]:
     study, distinct = plan.study, plan.distinct
     lines = list(study.notes)
     lines += dict.fromkeys(
-        f"{each.cell.study}: {each.run.about(task, note)}"
+        f"{each.cell.study}: {each.run.note_line(note)}"
         for each in plan.cells
         if each.run is not None and each.cell.variant == study.reference
-        for task, data in each.run.data.items()
+        for data in each.run.data.values()
         for note in data.notes
     )
     lines += dict.fromkeys(

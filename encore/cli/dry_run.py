@@ -90,7 +90,7 @@ def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, An
             task: {split: n for split, (n, _) in splits.items()}
             for task, splits in prepared.cut.items()
         },
-        "notes": list(prepared.notes),
+        "notes": list(map(prepared.note_line, prepared.notes)),
         "parameters": cost.parameters,
         "parameters_trained": cost.trained,
         "steps": cost.steps,

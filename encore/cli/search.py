@@ -92,8 +92,8 @@ def _announced(tuning: PreparedSearch, runs: Path) -> list[str]:
     lines = [
         *search.notes,
         *(
-            tuning.first.about(task, note)
-            for task, data in tuning.first.data.items()
+            tuning.first.note_line(note)
+            for data in tuning.first.data.values()
             for note in data.notes
         ),
     ]

@@ -99,11 +99,11 @@ def _print_dry_run(prepared: Prepared, folder: Path, *, json_: bool) -> None:
 def announcements(prepared: Prepared) -> list[str]:
     """Everything that was inferred or decided, before anything is spent on it."""
     several = len(prepared.data) > 1
-    lines = []
+    lines: list[str] = []
     for task, data in prepared.data.items():
         prefix = f"{task}: " if several else ""
         why = f" ({prepared.source.why})" if prepared.recipe.tasks[task].pooling is None else ""
-        lines += [f"{prefix}{note}" for note in data.notes]
+        lines += map(prepared.note_line, data.notes)
         pair = prepared.pairs[task]["name"]
         pairs = f", pairs {pair}" if data.columns.text_pair is not None and pair != "cross" else ""
         lines.append(
@@ -175,7 +175,7 @@ def result_tables(result: RunResult, prepared: Prepared) -> list[Listing]:
             results_table(
                 rows,
                 title=f"{task}: {result.kept(task)}",
-                notes=[*result.notes_of(task), *result.caveats(task)],
+                notes=[*map(str, result.notes_of(task)), *result.caveats(task)],
             )
         )
     if several and found:

@@ -1,109 +1,47 @@
-"""Checks of a task's settings and rows: conflicting settings, rare classes, contradictory labels,
-overlap with dev sets.
-"""
+"""Checks a task's rows: rare classes, contradictory labels, overlap with dev sets."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from encore.data import named
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
-from encore.data.table import complain, display_path
-from encore.errors import RecipeError, did_you_mean
-from encore.types import TaskKind
+from encore.data.table import display_path, join_limited, reject
+from encore.types import Note, TaskKind
 
-__all__ = [
-    "check_settings",
-    "check_test",
-    "class_notes",
-    "conflict_note",
-    "copies_per_row",
-    "overlap_note",
-]
-
-
-# ----------------------------------------------------------------------------------------- settings
-
-
-def check_settings(
-    name: str,
-    train: Any,
-    dev: Any,
-    text: Any,
-    text_pair: Any,
-    labels: Any,
-    kind: Any,
-    dev_frac: float,
-    train_rows: Any,
-    dev_rows: Any,
-    normalise: Any,
-    on_bad_row: Any,
-) -> None:
-    problems = []
-    if train is None and name in named.NAMED:
-        fixed = {"dev": dev, "text": text, "text_pair": text_pair, "labels": labels, "kind": kind}
-        problems += [
-            f"task '{name}' brings its own data.{key}; leave it out, or name your own file: "
-            f"data.train=FILE"
-            for key, value in fixed.items()
-            if value is not None
-        ]
-    if isinstance(dev, Mapping):
-        problems += [
-            f"data.dev.{key}: a dev set cannot be called '{key}'; choose another name"
-            for key in dev
-            if key in ("train", "test")
-        ]
-        problems += (
-            ["data.dev: expected one dev set or more, got none; leave it out to have one split off"]
-            if not dev
-            else []
-        )
-    if not 0.0 < dev_frac < 1.0:
-        problems.append(f"data.dev_frac: expected a number between 0 and 1, got {dev_frac}")
-    for key, count in (("train_rows", train_rows), ("dev_rows", dev_rows)):
-        if count is not None and (not isinstance(count, int) or count < 2):
-            problems.append(f"data.{key}: expected a whole number of 2 or more, got {count}")
-    if normalise is not None and normalise not in named.NORMALISATIONS:
-        problems.append(
-            f"data.normalise: no normalisation called '{normalise}'. "
-            f"{did_you_mean(str(normalise), named.NORMALISATIONS)}"
-        )
-    if on_bad_row not in ("fail", "skip"):
-        problems.append(f"data.on_bad_row: expected fail or skip, got '{on_bad_row}'")
-    if problems:
-        raise RecipeError(problems)
+__all__ = ["check_test", "class_notes", "conflict_notes", "copies_per_row", "overlap_notes"]
 
 
 def check_test(test: Path, others: Sequence[Path]) -> None:
+    """Raise DataError where the test file is not there, or is one of the `others`, the first of
+    which is the train file.
+    """
     if not test.is_file():
-        complain(
-            [
-                f"{display_path(test)}: no such file (data.test). It is checked now, and opened by "
-                f"`encore evaluate --final` only."
-            ]
+        reject(
+            display_path(test),
+            "no such file (data.test).",
+            "It is checked now, and opened by `encore evaluate --final` only.",
         )
     same = [other for other in others if other.exists() and os.path.samefile(test, other)]
     if same:
-        complain(
-            [
-                f"{display_path(test)}: the test file is also the "
-                f"{'dev' if same[-1] is not others[0] else 'train'} file. Give the test rows a "
-                f"file of their own."
-            ]
+        role = "dev" if same[-1] is not others[0] else "train"
+        reject(
+            display_path(test),
+            f"the test file is also the {role} file.",
+            "Give the test rows a file of their own.",
         )
 
 
-def class_notes(part: Dataset, columns: Columns) -> list[str]:
-    """Labels that no row has: in training nobody learns them, on a dev set no metric knows them."""
+def class_notes(part: Dataset, columns: Columns) -> list[Note]:
+    """A note on the labels that no row has: a train set cannot teach them, a dev set cannot measure
+    them.
+    """
     if columns.kind == "regression" or part.targets is None:
         return []
     counts = (
@@ -114,66 +52,55 @@ def class_notes(part: Dataset, columns: Columns) -> list[str]:
     absent = [
         name for name, count in zip(columns.labels, counts.tolist(), strict=True) if not count
     ]
+    if not absent:
+        return []
     which = "training row" if part.name == "train" else f"row of {part.name}"
-    listed = ", ".join(absent[:12]) + (", …" if len(absent) > 12 else "")
-    return [f"no {which} has the label{'s' if len(absent) > 1 else ''} {listed}"] if absent else []
+    label = "label" if len(absent) == 1 else "labels"
+    return [Note(f"no {which} has the {label} {join_limited(absent, 12)}")]
 
 
-def conflict_note(train: Dataset, kind: TaskKind) -> list[str]:
-    """How many texts the labels disagree on: no model can be right on all their rows."""
+def conflict_notes(train: Dataset, kind: TaskKind) -> list[Note]:
+    """A note on the number of texts with several labels: no model can be right on all their
+    rows.
+    """
     if kind in ("regression", "multilabel") or train.targets is None:
         return []
     codes = copies_per_row(train)
     seen = np.unique(np.stack([codes, train.targets], axis=1), axis=0)[:, 0]
     n_texts = int((np.bincount(seen) > 1).sum())
-    return (
-        [
-            f"{n_texts:,} text{'s occur' if n_texts > 1 else ' occurs'} in "
-            f"{display_path(train.path)} "
-            f"with different labels"
-        ]
-        if n_texts
-        else []
-    )
+    if not n_texts:
+        return []
+    occur = "text occurs" if n_texts == 1 else "texts occur"
+    return [Note(f"{n_texts:,} {occur} in {display_path(train.path)} with different labels")]
 
 
-def overlap_note(train: Dataset, part: Dataset) -> list[str]:
-    """How many dev rows have the very text (and second text) of a training row: their score is
-    memory, not skill.
+def overlap_notes(train: Dataset, part: Dataset) -> list[Note]:
+    """A note on the number of rows of `part` with the very text (and second text) of a training
+    row: their score is memory, not skill.
     """
     at = np.flatnonzero(pc.is_in(part.texts, value_set=pc.unique(train.texts)).to_numpy())
-    if not len(at):
-        return []
     n_same = len(at)
-    if train.pairs is not None and part.pairs is not None:
+    if n_same and train.pairs is not None and part.pairs is not None:
         suspects = part.take(at)
         near = train.take(
             np.flatnonzero(pc.is_in(train.texts, value_set=pc.unique(suspects.texts)).to_numpy())
         )
-        seen = set(
-            zip(
-                near.texts.to_pylist(),
-                near.pairs.to_pylist() if near.pairs is not None else [],
-                strict=True,
-            )
-        )
-        n_same = sum(
-            pair in seen
-            for pair in zip(
-                suspects.texts.to_pylist(),
-                suspects.pairs.to_pylist() if suspects.pairs is not None else [],
-                strict=True,
-            )
-        )
-    return (
-        [f"{part.name}: {n_same:,} of {len(part):,} rows also occur in the train set"]
-        if n_same
-        else []
-    )
+        seen = set(_pairs(near))
+        n_same = sum(pair in seen for pair in _pairs(suspects))
+    if not n_same:
+        return []
+    return [Note(f"{n_same:,} of {len(part):,} rows also occur in the train set", about=part.name)]
+
+
+def _pairs(part: Dataset) -> list[tuple[str, str]]:
+    assert part.pairs is not None
+    return list(zip(part.texts.to_pylist(), part.pairs.to_pylist(), strict=True))
 
 
 def copies_per_row(dataset: Dataset, *, by_text: bool = False) -> np.ndarray:
-    """(rows,) int: equal numbers for rows with the same text (and second text)."""
+    """(rows,) int: equal numbers for rows with the same text (and the same second text, unless
+    `by_text`).
+    """
     codes = _text_codes(dataset.texts)
     if dataset.pairs is not None and not by_text:
         codes = np.unique(

@@ -1,4 +1,4 @@
-"""Rows of a task: texts, targets and where they came from."""
+"""The rows of a task: texts, targets and their origin."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 import pyarrow as pa
 
 from encore.data.columns import Columns
-from encore.data.table import OnBadRow, display_path
-from encore.types import LabelSpace
+from encore.data.settings import OnBadRow
+from encore.data.table import display_path
+from encore.types import LabelSpace, Note
 
 __all__ = ["Dataset", "TaskData", "describe_task_data"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of one split.
+    """The rows of one split.
 
     texts, pairs: (rows,) strings, normalised. targets: (rows,) int64 for classes, (rows, labels)
     float32 for multilabel, (rows,) float32 for regression; None where there are none. rows: (rows,)
     int64, the row's number in its file: (digest, row) names an example for ever. lines: (rows,) its
     line, where the file has lines. extra: further columns of the file by name, row by row.
-    how_read: the file, its rows, delimiter and encoding, to be announced. notes: what qualifies
-    figures and predictions (rows that were left out).
+    how_read: the note on the file, its rows, delimiter and encoding; None for texts given directly.
+    notes: what qualifies figures and predictions (rows that were left out).
     """
 
     name: str
@@ -38,8 +39,8 @@ class Dataset:
     path: str
     lines: np.ndarray | None = None
     extra: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    how_read: str = ""
+    notes: tuple[Note, ...] = ()
+    how_read: Note | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -61,9 +62,9 @@ class Dataset:
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a task trains and is judged on.
+    """The rows that a task trains on and is scored on.
 
-    metrics: the first decides. notes: everything that was inferred, decided or noticed, to be said
+    metrics: the first decides. notes: everything that was inferred, decided or noticed, announced
     before training. caveats: those notes that qualify the figures, which every table repeats. test:
     never opened by `load_task`.
     """
@@ -73,19 +74,19 @@ class TaskData:
     train: Dataset
     dev: Mapping[str, Dataset]
     metrics: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     test: Path | None
     columns: Columns
     normalise: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
     on_bad_row: OnBadRow = "fail"
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Note, ...] = ()
 
 
 def describe_task_data(data: TaskData) -> dict[str, Any]:
-    """What `--dry-run` prints and a run keeps as data.json: per split its file, digest, rows and
-    label counts. The test file is named, not opened.
+    """The summary that `--dry-run` prints and a run keeps in data.json: per split its file, digest,
+    rows and label counts. The test file is named, not opened.
     """
     return {
         "task": data.name,
@@ -104,7 +105,7 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
             part.name: _described(part, data.labels) for part in (data.train, *data.dev.values())
         },
         "test": None if data.test is None else display_path(data.test),
-        "notes": list(data.notes),
+        "notes": list(map(str, data.notes)),
     }
 
 

@@ -7,15 +7,24 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
 from encore.data.encodings import EXCEL_NOTE, decode
-from encore.data.table import CHUNK_ROWS, SKIP, ParsedRows, complain, join_limited
-from encore.errors import DataError
+from encore.data.table import (
+    CHUNK_ROWS,
+    ParsedRows,
+    bad_row,
+    join_limited,
+    plural,
+    reject,
+    reject_all,
+)
+from encore.errors import DataError, Problem
 
-__all__ = ["USUAL_DELIMITERS", "detect_delimiter", "read_csv"]
+__all__ = ["TABLE_ENDINGS", "delimiter_character", "read_csv"]
+
 _DELIMITERS = (",", "\t", ";", "|")
 _DELIMITER_WORDS = {
     "tab": "\t",
@@ -25,31 +34,27 @@ _DELIMITER_WORDS = {
     "pipe": "|",
     "space": " ",
 }
-USUAL_DELIMITERS = (
-    ".csv",
-    ".tsv",
-    ".jsonl",
-    ".parquet",
-)  # what a hint calls a table: of .json files few are one
+# Endings of files that a hint names as tables: of .json files few are one.
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-# ---------------------------------------------------------------------------------------------- csv
-
-
-def detect_delimiter(asked: str | None) -> str | None:
-    if asked is None:
+def delimiter_character(word: str | None) -> str | None:
+    """The character that `word` names: itself, or tab, comma, semicolon, pipe, space. None for
+    None. Raises DataError.
+    """
+    if word is None:
         return None
-    chosen = _DELIMITER_WORDS.get(asked.lower(), asked)
+    chosen = _DELIMITER_WORDS.get(word.lower(), word)
     if len(chosen) != 1 or chosen in '"\r\n':
-        complain([f"delimiter '{asked}': expected one character, or tab, comma, semicolon, pipe."])
+        raise DataError(
+            f"delimiter '{word}': expected one character, or tab, comma, semicolon, pipe."
+        )
     return chosen
 
 
 @contextlib.contextmanager
 def _long_cells() -> Iterator[None]:
-    """The csv module refuses cells of more than 128 KiB unless told otherwise; a long review is no
-    mistake.
-    """
+    """Lift the csv module's limit of 128 KiB per cell, which a long review may exceed."""
     before = csv.field_size_limit(1 << 30)
     try:
         yield
@@ -57,45 +62,54 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def read_csv(data: bytes, encoding: str, name: str, asked: str | None, usual: str) -> ParsedRows:
-    def records(delimiter: str, **dialect: Any) -> ParsedRows:
-        return _csv_records(decode(data, encoding), name, delimiter, dialect)
+def read_csv(data: bytes, encoding: str, name: str, wanted: str | None, usual: str) -> ParsedRows:
+    """Parse the bytes of a csv or tsv file.
 
+    wanted: the delimiter that the user named; None: the one that the first line states or that
+    fits the first records, `usual` where none does. name: the file, for messages. Raises DataError
+    where no row can be read for what its header is; problems of rows are in the result.
+    """
     with _long_cells():
         sample = decode(data, encoding).read(1 << 16)
         stated = EXCEL_NOTE.match(sample)
-        delimiter = asked or (stated[1] if stated else _sniff_delimiter(sample, usual))
-        note = (
-            f"delimiter "
-            f"{_say(delimiter)}{' (as its first line says)' if stated and not asked else ''}"
-        )
-        has_quotes = b'"' in data
-        parsed: ParsedRows | DataError
-        try:
-            parsed = records(delimiter)
-        except DataError as error:
-            parsed = error
-        # Quotes that all close are csv quoting: a cell may hold tabs and line ends. Where they do
-        # not, as in GLUE's own files, a quote is a character like any other.
-        if delimiter == "\t" and has_quotes and (isinstance(parsed, DataError) or parsed.problems):
-            plain = records(delimiter, quoting=csv.QUOTE_NONE)
-            if not plain.problems and not _all_closed(plain.columns):
-                plain.notes = [note, "quotes are taken as they are"]
-                return plain
-        if isinstance(parsed, DataError):
-            raise parsed
-        if (
-            parsed.problems and has_quotes and b"\\" in data
-        ):  # Spark, MySQL and others write \" for a quote in a quoted cell
-            escaped = records(delimiter, escapechar="\\", doublequote=False)
-            if not escaped.problems:
-                escaped.notes = [note, 'quotes inside cells are written \\"']
-                return escaped
-        parsed.notes = [note]
+        delimiter = wanted or (stated[1] if stated else _sniff_delimiter(sample, usual))
+        parsed = _with_best_quoting(data, encoding, name, delimiter)
+        source = " (as its first line says)" if stated and not wanted else ""
+        parsed.how_read.insert(0, f"delimiter {_name_of(delimiter)}{source}")
         return parsed
 
 
-def _say(delimiter: str) -> str:
+def _with_best_quoting(data: bytes, encoding: str, name: str, delimiter: str) -> ParsedRows:
+    """Read with csv quoting, or in the way of quoting that fits where that leaves problems."""
+
+    def read(**dialect: Any) -> ParsedRows:
+        return _read_records(decode(data, encoding), name, delimiter, dialect)
+
+    parsed: ParsedRows | DataError
+    try:
+        parsed = read()
+    except DataError as error:
+        parsed = error
+    if b'"' in data and (isinstance(parsed, DataError) or parsed.problems):
+        # Quotes that all close are csv quoting: a cell may hold tabs and line ends. Where they do
+        # not, as in GLUE's own files, a quote is a character like any other.
+        if delimiter == "\t":
+            literal = read(quoting=csv.QUOTE_NONE)
+            if not literal.problems and not _all_closed(literal.columns):
+                literal.how_read.append("quotes are taken as they are")
+                return literal
+        # Spark, MySQL and others write \" for a quote in a quoted cell.
+        if b"\\" in data and not isinstance(parsed, DataError):
+            escaped = read(escapechar="\\", doublequote=False)
+            if not escaped.problems:
+                escaped.how_read.append('quotes inside cells are written \\"')
+                return escaped
+    if isinstance(parsed, DataError):
+        raise parsed
+    return parsed
+
+
+def _name_of(delimiter: str) -> str:
     return "tab" if delimiter == "\t" else f"'{delimiter}'"
 
 
@@ -106,13 +120,8 @@ def _sniff_delimiter(sample: str, usual: str) -> str:
     best, chosen = (0.0, 0), usual
     for candidate in (usual, *(other for other in _DELIMITERS if other != usual)):
         with contextlib.suppress(csv.Error):
-            rows = [
-                row
-                for row in itertools.islice(
-                    csv.reader(io.StringIO(sample, newline=""), delimiter=candidate), 101
-                )
-                if row
-            ]
+            reader = csv.reader(io.StringIO(sample, newline=""), delimiter=candidate)
+            rows = [row for row in itertools.islice(reader, 101) if row]
             body = rows[1:-1] if len(rows) > 2 else rows[1:]  # the sample may cut the last one
             width = len(rows[0]) if rows else 0
             if width >= 2:
@@ -123,9 +132,7 @@ def _sniff_delimiter(sample: str, usual: str) -> str:
 
 
 def _all_closed(columns: pa.Table) -> bool:
-    """Whether every cell that begins with a quote also ends with one: then the quotes are csv
-    quoting.
-    """
+    """True if every cell that begins with a quote also ends with one: csv quoting, then."""
     return all(
         len(cell) > 1 and cell.endswith('"')
         for column in columns.columns
@@ -135,28 +142,14 @@ def _all_closed(columns: pa.Table) -> bool:
     )
 
 
-def _csv_records(
+def _read_records(
     text: io.TextIOWrapper, name: str, delimiter: str, dialect: Mapping[str, Any]
 ) -> ParsedRows:
-    literal = dialect.get("quoting") == csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=delimiter, strict=True, **dialect)
-    header = _header(reader, name, delimiter)
-    width, row_number, header_line = len(header), 0, reader.line_num
-    chunks: list[pa.RecordBatch] = []
-    block: list[list[str]] = []
-    parsed, ragged = ParsedRows(pa.table({}), [], []), set[int]()
-    schema = pa.schema([(column, pa.string()) for column in header])
-
-    def flush() -> None:
-        if block:
-            chunks.append(
-                pa.record_batch(
-                    [pa.array(cells, pa.string()) for cells in zip(*block, strict=True)],
-                    schema=schema,
-                )
-            )
-            block.clear()
-
+    header = _read_header(reader, name, delimiter)
+    header_line, row_number = reader.line_num, 0
+    quoted = dialect.get("quoting") != csv.QUOTE_NONE
+    parsed, blocks, widths = ParsedRows(pa.table({}), [], []), _Blocks(header), set[int]()
     while True:
         start = reader.line_num + 1
         try:
@@ -167,73 +160,83 @@ def _csv_records(
             parsed.problems.append(_quote_problem(name, start, reader.line_num, str(error)))
             row_number += 1
             continue
-        if len(row) != width:
-            if not row or (len(row) == 1 and not row[0].strip()):
-                continue
-            parsed.problems.append(
-                _ragged_problem(name, start, header, len(row), delimiter, literal=literal)
-            )
-            ragged.add(len(row))
-        else:
-            block.append(row)
+        if len(row) == len(header):
+            blocks.append(row)
             parsed.lines.append(start)
             parsed.rows.append(row_number)
-            if len(block) == CHUNK_ROWS:
-                flush()
+        elif not row or (len(row) == 1 and not row[0].strip()):
+            continue  # a blank line is no row
+        else:
+            widths.add(len(row))
+            hint = _quote_it(delimiter) if quoted and len(row) > len(header) else ""
+            parsed.problems.append(
+                bad_row(name, start, expected=_cells(header), got=str(len(row)), hint=hint)
+            )
         row_number += 1
-    flush()
-    parsed.columns = pa.Table.from_batches(chunks, schema=schema)
-    if len(ragged) == 1 and len(parsed.problems) > max(
-        1, len(parsed.rows)
-    ):  # a title above the table, most often
-        cells, got = (
-            f"{width} cell{'s' if width > 1 else ''} ({join_limited(header)})",
-            ragged.pop(),
-        )
-        which, why = (
-            "most rows" if parsed.rows else "every row",
-            _unquoted(delimiter) if got > width > 1 and not literal else "",
-        )
-        complain(
-            [
-                f"{name}:{header_line}: this line has {cells}, and {which} below it {got}. "
-                f"Expected the column names, such as: text,label. "
-                f"Remove what stands above them.{why}"
-            ]
-        )
-    if not chunks and not parsed.problems:
-        complain([f"{name}: a header line ({', '.join(header)}) and no rows."])
+    parsed.columns = blocks.table()
+    # More rows of one other width than rows that fit: a title above the table, most often.
+    if len(widths) == 1 and len(parsed.problems) > max(1, len(parsed.rows)):
+        which = "most rows" if parsed.rows else "every row"
+        hint = _quote_it(delimiter) if quoted and max(widths) > len(header) > 1 else ""
+        _reject_header(name, header_line, header, f"{which} below it {max(widths)}", hint)
+    if not parsed.rows and not parsed.problems:
+        reject(name, f"a header line ({', '.join(header)}) and no rows.")
     return parsed
 
 
-def _quote_problem(name: str, start: int, end: int, error: str) -> str:
+class _Blocks:
+    """Collects rows of cells, and turns each block of them into arrays."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._schema = pa.schema([(column, pa.string()) for column in header])
+        self._batches: list[pa.RecordBatch] = []
+        self._rows: list[list[str]] = []
+
+    def append(self, row: list[str]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == CHUNK_ROWS:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.Table.from_batches(self._batches, schema=self._schema)
+
+    def _flush(self) -> None:
+        if self._rows:
+            arrays = [pa.array(cells, pa.string()) for cells in zip(*self._rows, strict=True)]
+            self._batches.append(pa.record_batch(arrays, schema=self._schema))
+            self._rows.clear()
+
+
+def _quote_problem(name: str, start: int, end: int, error: str) -> Problem:
     if "unexpected end" in error:
-        return (
-            f"{name}:{start}: a quoted cell opens in this row and is never closed. Close "
-            f'it, or double the quotes inside a cell: "". {SKIP}'
-        )
-    if "expected after" in error:
+        message = "a quoted cell opens in this row and is never closed."
+        hint = 'Close it, or double the quotes inside a cell: "".'
+    elif "expected after" in error:
         until = f" and closes on line {end}" if end > start else ""
-        return (
-            f"{name}:{start}: a quoted cell opens in this row{until} with more text after "
-            f'its closing quote. Double the quotes inside the cell: "". {SKIP}'
-        )
-    return f"{name}:{start}: not a csv row ({error}). {SKIP}"
+        message = f"a quoted cell opens in this row{until} with more text after its closing quote."
+        hint = 'Double the quotes inside the cell: "".'
+    else:
+        message, hint = f"not a csv row ({error}).", ""
+    return bad_row(name, start, message=message, hint=hint)
 
 
-def _ragged_problem(
-    name: str, line: int, header: Sequence[str], got: int, delimiter: str, *, literal: bool
-) -> str:
-    columns = f"{len(header)} cell{'s' if len(header) > 1 else ''} ({join_limited(header)})"
-    why = _unquoted(delimiter) if got > len(header) and not literal else ""
-    return f"{name}:{line}: expected {columns}, got {got}.{why} {SKIP}"
+def _cells(header: Sequence[str]) -> str:
+    return f"{plural(len(header), 'cell')} ({join_limited(header)})"
 
 
-def _unquoted(delimiter: str) -> str:
-    return f" A cell that holds {_say(delimiter)} must stand in double quotes."
+def _quote_it(delimiter: str) -> str:
+    return f"Put a cell that holds {_name_of(delimiter)} in double quotes."
 
 
-def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]:
+def _reject_header(name: str, line: int, header: Sequence[str], others: str, hint: str) -> NoReturn:
+    message = f"this line has {_cells(header)}, and {others}."
+    remedy = "Expected the column names, such as: text,label. Remove the lines above them."
+    reject(name, message, f"{remedy} {hint}" if hint else remedy, line=line)
+
+
+def _read_header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]:
+    """The column names: the first line that is not blank and no note to Excel."""
     try:
         header = next(
             (
@@ -245,29 +248,38 @@ def _header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]
             None,
         )
     except csv.Error:
-        raise DataError(
-            f"{name}:1: the header line has a quote that is not closed. Expected column names, "
-            f"such as: text,label"
-        ) from None
+        reject(
+            name,
+            "the header line has a quote that is not closed.",
+            "Expected column names, such as: text,label",
+            line=1,
+        )
     if header is None:
-        complain([f"{name}: the file is empty; expected a header line and at least two rows."])
+        reject(name, "the file is empty; expected a header line and at least two rows.")
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     header = [" ".join(cell.split()) or f"column_{number}" for number, cell in enumerate(header, 1)]
     twice = sorted({cell for cell in header if header.count(cell) > 1})
     if twice:
-        complain(
-            [
-                f"{name}:1: {header.count(word)} columns are called '{word}'; every column "
-                f"needs a name of its own. Rename them in the header line."
-                for word in twice
-            ]
+        reject_all(
+            Problem(
+                where=name,
+                line=1,
+                message=f"{header.count(word)} columns are called '{word}'; every column needs a "
+                f"name of its own.",
+                remedy="Rename them in the header line.",
+            )
+            for word in twice
         )
     if len(header) == 1 and others:
-        complain(
-            [
-                f"{name}:1: with delimiter {_say(delimiter)} there is one column, called "
-                f"'{header[0]}'. It looks separated by {_say(others[0])}: "
-                f"leave --delimiter out, or pass {_say(others[0])}."
-            ]
+        raise DataError(
+            Problem(
+                where=name,
+                line=1,
+                message=f"with delimiter {_name_of(delimiter)} there is one column, called "
+                f"'{header[0]}'. It looks separated by {_name_of(others[0])}:",
+                remedy="leave the delimiter out, or pass",
+                setting="data.delimiter",
+                change=_name_of(others[0]),
+            )
         )
     return header

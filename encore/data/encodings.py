@@ -8,93 +8,101 @@ import re
 
 import numpy as np
 
-from encore.data.table import complain
-from encore.errors import DataError
+from encore.data.table import reject
+from encore.errors import DataError, Problem
 
 __all__ = ["EXCEL_NOTE", "decode", "detect_encoding"]
-EXCEL_NOTE = re.compile(
-    r"sep=(.)\r?\n", re.IGNORECASE
-)  # the first line of some exports, which tells Excel the delimiter and is no row
+# The first line of some exports: it tells Excel the delimiter and is no row.
+EXCEL_NOTE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_KNOWN = "Known, among others: utf-8, cp1252, latin-1, utf-16, gb18030, shift_jis."
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
-# ---------------------------------------------------------------------------------------- encodings
+def detect_encoding(data: bytes, wanted: str | None, name: str) -> tuple[str, bool]:
+    """The Python codec that reads `data`, and whether a byte order mark is to be dropped.
 
-
-def detect_encoding(data: bytes, asked: str | None, name: str) -> tuple[str, bool]:
-    """The Python codec that reads `data`, without a byte order mark in its name, and whether there
-    is such a mark to drop.
+    wanted: the codec that the user named; None: UTF-8, a UTF-16 or UTF-32 that the bytes show, or
+    Windows-1252. name: the file, for messages. Raises DataError: no such codec, bytes that it does
+    not decode, NUL bytes.
     """
-    if asked is not None:
-        try:
-            codec = codecs.lookup(asked)
-        except LookupError:
-            raise DataError(
-                f"{name}: no encoding called '{asked}'. Known, among others: utf-8, cp1252, "
-                f"latin-1, utf-16, gb18030, shift_jis."
-            ) from None
-        if not getattr(codec, "_is_text_encoding", True):
-            complain(
-                [
-                    f"{name}: '{asked}' is no text encoding. Known, among others: utf-8, "
-                    f"cp1252, latin-1, utf-16, gb18030, shift_jis."
-                ]
-            )
-        wrong = _first_undecodable(data, asked)
-        if wrong is not None:
-            complain(
-                [
-                    f"{name}:{_line_at(data, wrong, asked)}: not {asked}: byte "
-                    f"0x{data[wrong]:02X} at offset {wrong:,}. Leave --encoding out to have it "
-                    f"found."
-                ]
-            )
-        _refuse_nul(data, asked, name)
-        return asked, data.startswith(codecs.BOM_UTF8) and codec.name.startswith("utf-8")
-    marks = (
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF32_LE, "utf-32-le"),
-        (codecs.BOM_UTF32_BE, "utf-32-be"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-    )
-    marked = next((codec_name for mark, codec_name in marks if data.startswith(mark)), None)
-    chosen = marked or _wide(data) or "utf-8"
+    if wanted is not None:
+        return _check_wanted(data, wanted, name)
+    marked = next((codec for mark, codec in _MARKS if data.startswith(mark)), None)
+    chosen = marked or _utf_16_without_mark(data) or "utf-8"
     wrong = _first_undecodable(data, chosen)
-    if wrong is not None:
-        if chosen == "utf-8" and marked is None and _is_western(data):
-            chosen = "cp1252"
-        else:
-            complain(
-                [
-                    f"{name}:{_line_at(data, wrong, chosen)}: not {chosen.upper()}: byte "
-                    f"0x{data[wrong]:02X} at offset {wrong:,}. "
-                    "Save the file as UTF-8, or pass --encoding (cp1252, latin-1, utf-16, "
-                    "gb18030, …)."
-                ]
+    if wrong is not None and chosen == "utf-8" and marked is None and _is_western(data):
+        chosen = "cp1252"
+    elif wrong is not None:
+        raise DataError(
+            Problem(
+                where=name,
+                line=_line_at(data, wrong, chosen),
+                message=f"not {chosen.upper()}: {_byte_at(data, wrong)}.",
+                remedy="Save the file as UTF-8, or name its encoding (cp1252, latin-1, utf-16, "
+                "gb18030, …):",
+                setting="data.encoding",
+                change="NAME",
             )
+        )
     _refuse_nul(data, chosen, name)
     return chosen, marked is not None
 
 
+def _check_wanted(data: bytes, wanted: str, name: str) -> tuple[str, bool]:
+    try:
+        codec = codecs.lookup(wanted)
+    except LookupError:
+        reject(name, f"no encoding called '{wanted}'.", _KNOWN)
+    if not _is_text_encoding(codec):
+        reject(name, f"'{wanted}' is no text encoding.", _KNOWN)
+    wrong = _first_undecodable(data, wanted)
+    if wrong is not None:
+        raise DataError(
+            Problem(
+                where=name,
+                line=_line_at(data, wrong, wanted),
+                message=f"not {wanted}: {_byte_at(data, wrong)}.",
+                remedy="Leave the encoding out to have it detected.",
+            )
+        )
+    _refuse_nul(data, wanted, name)
+    return wanted, data.startswith(codecs.BOM_UTF8) and codec.name.startswith("utf-8")
+
+
+def _is_text_encoding(codec: codecs.CodecInfo) -> bool:
+    """False for codecs such as hex and zlib, which make bytes of bytes."""
+    try:
+        return isinstance(codec.decode(b"")[0], str)
+    except Exception:  # a codec that does not take nothing is one of those
+        return False
+
+
+def _byte_at(data: bytes, offset: int) -> str:
+    return f"byte 0x{data[offset]:02X} at offset {offset:,}"
+
+
 def _refuse_nul(data: bytes, encoding: str, name: str) -> None:
-    at = (
-        -1
-        if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16", "utf32"))
-        else data.find(b"\0")
-    )
+    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16", "utf32"))
+    at = -1 if wide else data.find(b"\0")
     if at >= 0:
-        complain(
-            [
-                f"{name}:{_line_at(data, at, encoding)}: a NUL byte at offset {at:,}: this is "
-                f"not a text file, or it is damaged. Write it again."
-            ]
+        raise DataError(
+            Problem(
+                where=name,
+                line=_line_at(data, at, encoding),
+                message=f"a NUL byte at offset {at:,}: this is not a text file, or it is damaged.",
+                remedy="Write it again.",
+            )
         )
 
 
-def _wide(data: bytes) -> str | None:
-    """UTF-16 without a mark: nearly every second byte of the beginning is zero, always on the same
-    side.
-    """
+def _utf_16_without_mark(data: bytes) -> str | None:
+    """The UTF-16 codec if nearly every second byte of the beginning is zero, always on one side."""
     head = data[:4096]
     pairs = len(head) // 2
     if pairs < 2:
@@ -108,8 +116,8 @@ def _wide(data: bytes) -> str | None:
 
 
 def _first_undecodable(data: bytes, encoding: str) -> int | None:
-    """Offset of the first byte that does not decode; None where all do. In pieces, so that a large
-    file is never held as one string.
+    """Offset of the first byte that does not decode; None where all do. Decodes in pieces, so that
+    a large file is never held as one string.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     step = 1 << 20
@@ -129,12 +137,12 @@ def _line_at(data: bytes, offset: int, encoding: str) -> int:
 
 
 def _is_western(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 can only be Windows-1252 (or Latin-1, of which it is a
+    """True where bytes that are not UTF-8 can only be Windows-1252 (or Latin-1, of which it is a
     superset for text).
 
     Not if a byte is unassigned there; not if there are proper UTF-8 sequences too (a UTF-8 file
-    with damage, or two files in one); not if the high bytes stand in runs of three and more, as
-    Cyrillic, Greek or Chinese words do: in the languages that Windows-1252 is for, an accented
+    with damage, or two files in one); not if the high bytes come in runs of three and more, as in
+    Cyrillic, Greek or Chinese words: in the languages that Windows-1252 is for, an accented
     letter has one beside it at most (Größe).
     """
     array = np.frombuffer(data, dtype=np.uint8)
@@ -155,7 +163,7 @@ def _is_western(data: bytes) -> bool:
 
 
 def decode(data: bytes, encoding: str) -> io.TextIOWrapper:
-    """The decoded text, streamed; line ends stay as they are."""
+    """The decoded text as a stream, without its byte order mark; line ends stay as they are."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
     if text.read(1) != "\ufeff":
         text.seek(0)

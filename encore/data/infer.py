@@ -1,30 +1,33 @@
-"""Infers which columns hold the texts and the label, where that is clear; asks where it is not."""
+"""Infers which columns hold the texts and the label where that is clear, and asks where it is
+not: equals are never guessed between.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from encore.data.columns import (
+from encore.data.columns import Columns, is_text, require_text
+from encore.data.label_cells import (
     INTEGER,
     NUMBER,
     WRITTEN_NUMBER,
-    Columns,
     distinct_values,
     is_label_type,
     natural_order,
 )
-from encore.data.labels import with_labels
-from encore.data.table import Table, complain
-from encore.errors import did_you_mean
-from encore.types import TaskKind
+from encore.data.labels import read_vocabulary
+from encore.data.settings import DataSettings
+from encore.data.table import Table, join_limited, reject, reject_all
+from encore.errors import DataError, Problem, did_you_mean
+from encore.types import Note
 
-__all__ = ["infer_columns", "require_text"]
+__all__ = ["infer_columns"]
 
 _PAIRS = (
     ("text_a", "text_b"),
@@ -70,7 +73,7 @@ _TEXTS = (
     "summary",
     "title",
 )
-# the first group that has exactly one column in the table wins; two of one group are equals
+# The first group with exactly one column in the table wins; two of one group are equals.
 _LABELS = (
     ("label", "labels"),
     (
@@ -107,88 +110,84 @@ _LABELS = (
 _UNNAMED = re.compile(r"column_\d+")  # what `read_table` calls a column without a name
 
 
-# ---------------------------------------------------------------------------------------- inference
+def infer_columns(table: Table, settings: DataSettings) -> Columns:
+    """Find the columns that `settings` (text, text_pair, label) leave out, and what the labels are
+    (kind, labels).
 
-
-def infer_columns(
-    table: Table,
-    *,
-    text: str | None = None,
-    text_pair: str | None = None,
-    label: str | None = None,
-    kind: TaskKind | None = None,
-    labels: Sequence[str] | Mapping[str, str] | None = None,
-) -> Columns:
-    """Find the columns that nobody named, and what the labels are.
-
-    `labels`: the names in the order wanted, or {what a cell holds: its name}. Raises DataError
-    where a named column does not exist, where two columns are equally likely, where the labels have
-    one class only, or where nearly every row has a label of its own.
+    Raises DataError where a named column does not exist, where two columns are equally likely,
+    where the labels have one class only, or where nearly every row has a label of its own.
     """
-    names = table.columns.column_names
-    options = {"--text": text, "--text-pair": text_pair, "--label": label}
-    missing = [
-        f"{table.name}: no column '{given}' ({option}). {did_you_mean(given, names)}"
-        for option, given in options.items()
-        if given is not None and given not in names
-    ]
-    given = [value for value in options.values() if value is not None]
-    if not missing and len(set(given)) < len(given):
-        missing = [
-            f"{table.name}: "
-            f"{', '.join(f'{option} {value}' for option, value in options.items() if value)}: "
-            f"one column cannot serve twice."
-        ]
-    if missing:
-        complain(missing)
-    if kind == "unlabelled":
-        text_found, pair_found, text_why = _find_texts(table, text, text_pair, None)
-        found, which = Columns(text_found, pair_found, None, kind), "no labels"
+    _check_named(table, settings)
+    if settings.kind == "unlabelled":
+        text, pair, text_why = _find_texts(table, settings, None)
+        found = Columns(text, pair, None, "unlabelled")
+        which = "no labels"
     else:
-        label_found, label_why = (
-            (label, "given") if label is not None else _find_label(table, [text, text_pair])
+        label, label_why = (
+            (settings.label, "given")
+            if settings.label is not None
+            else _find_label(table, [settings.text, settings.text_pair])
         )
-        _require_header(table, label_found, label_why)
-        text_found, pair_found, text_why = _find_texts(table, text, text_pair, label_found)
-        found = with_labels(
-            table,
-            text=text_found,
-            text_pair=pair_found,
-            label=label_found,
-            kind=kind,
-            labels=labels,
+        _require_header(table, label, label_why)
+        text, pair, text_why = _find_texts(table, settings, label)
+        words = read_vocabulary(table, label, settings)
+        found = Columns(
+            text, pair, label, words.kind, words.labels, words.ordered, words.cells, words.notes
         )
-        which = f"label = '{label_found}' ({label_why}); {_described(found)}"
-    pair = f", text_pair = '{pair_found}'" if pair_found else ""
-    unused = [name for name in names if name not in (found.text, found.text_pair, found.label)]
-    line = f"columns: text = '{text_found}'{pair} ({text_why}), {which}" + (
-        f"; not used: {', '.join(unused)}" if unused else ""
-    )
+        which = f"label = '{label}' ({label_why}); {_described(found)}"
+    second = f", text_pair = '{pair}'" if pair else ""
+    unused = [name for name in table.columns.column_names if name not in (text, pair, found.label)]
+    rest = f"; not used: {', '.join(unused)}" if unused else ""
+    line = Note(f"columns: text = '{text}'{second} ({text_why}), {which}{rest}")
     return replace(found, notes=(line, *found.notes))
 
 
+_ROLES = {"text": "the text", "text_pair": "the second text", "label": "the label"}
+
+
+def _check_named(table: Table, settings: DataSettings) -> None:
+    """Raise DataError where a named column does not exist or is named twice."""
+    names = table.columns.column_names
+    given = {role: name for role in _ROLES if (name := getattr(settings, role)) is not None}
+    problems = [
+        Problem(
+            where=table.name,
+            setting=f"data.{role}",
+            message=f"no column '{name}' ({_ROLES[role]}).",
+            remedy=f"{did_you_mean(name, names)} Name one:",
+            change="NAME",
+        )
+        for role, name in given.items()
+        if name not in names
+    ]
+    if not problems and len(set(given.values())) < len(given):
+        twice = " and ".join(f"{_ROLES[role]} ('{name}')" for role, name in given.items())
+        problems = [Problem(where=table.name, message=f"one column cannot be both {twice}.")]
+    if problems:
+        reject_all(problems)
+
+
 def _require_header(table: Table, label: str, why: str) -> None:
-    """A column that is called what its own cells hold had its first row taken for its name."""
+    """Raise DataError where a column is called what its own cells hold: its first row was taken
+    for the names.
+    """
     if (
         why not in ("given", "by its name")
-        and _is_text(table, label)
+        and is_text(table, label)
         and label in distinct_values(table.columns[label]).words
     ):
-        complain(
-            [
-                f"{table.name}: the first line looks like a row, not like column names: "
-                f"'{label}' is also what the rows below hold. "
-                "Put the column names on top, such as: text,label"
-            ]
+        reject(
+            table.name,
+            f"the first line looks like a row, not like column names: '{label}' is also what the "
+            f"rows below hold.",
+            "Put the column names on top, such as: text,label",
         )
 
 
 def _described(columns: Columns) -> str:
     if columns.kind == "regression":
         return "a number per row (regression)"
-    names = ", ".join(repr(name) if "," in name else name for name in columns.labels[:12]) + (
-        ", …" if len(columns.labels) > 12 else ""
-    )
+    names = join_limited([repr(name) if "," in name else name for name in columns.labels], 12)
     what = {
         "binary": "two classes",
         "multiclass": f"{len(columns.labels)} classes",
@@ -203,6 +202,7 @@ def _plain(name: str) -> str:
 
 
 def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
+    """The label column and how it was found."""
     names = [name for name in table.columns.column_names if name not in taken]
     by_name = next(
         (
@@ -221,25 +221,22 @@ def _find_label(table: Table, taken: Sequence[str | None]) -> tuple[str, str]:
         _require_header(table, name, "a guess")
     if pool:
         choices = ", ".join(f"'{name}' ({_sample(table, name)})" for name in pool[:6])
-        complain(
-            [
-                f"{table.name}: several columns could hold the label: {choices}. Say which: "
-                f"--label NAME"
-            ]
-        )
-    _complain_of_none(table, "no column looks like a label", names, "--label")
+        _ask(table, f"several columns could hold the label: {choices}.", "label")
+    _reject_all_columns(table, "no column looks like a label", names, "label")
 
 
 def _find_texts(
-    table: Table, text: str | None, pair: str | None, label: str | None
+    table: Table, settings: DataSettings, label: str | None
 ) -> tuple[str, str | None, str]:
+    """The text column, the second one if any, and how they were found."""
+    text, pair = settings.text, settings.text_pair
     if text is not None:
-        require_text(table, [text, pair])
+        require_text(table, text, pair)
         return text, pair, "given"
     names = [
         name
         for name in table.columns.column_names
-        if name not in (label, pair) and _is_text(table, name)
+        if name not in (label, pair) and is_text(table, name)
     ]
     plain = {_plain(name): name for name in reversed(names)}
     if pair is None:
@@ -247,7 +244,7 @@ def _find_texts(
             if first in plain and second in plain:
                 return plain[first], plain[second], "by their names"
     else:
-        require_text(table, [pair])
+        require_text(table, None, pair)
     by_name = next((plain[word] for word in _TEXTS if word in plain), None)
     if by_name is not None:
         return by_name, pair, "by its name"
@@ -255,47 +252,36 @@ def _find_texts(
     if len(wordy) == 1:
         return wordy[0], pair, "the only column of texts"
     if wordy:
-        choices = ", ".join(f"'{name}'" for name in wordy[:8])
-        complain(
-            [
-                f"{table.name}: several columns could hold the text: {choices}. Say which: "
-                f"--text NAME (and --text-pair NAME for a pair of texts)"
-            ]
-        )
+        choices = join_limited([f"'{name}'" for name in wordy])
+        hint = "For pairs of texts, name text_pair too."
+        _ask(table, f"several columns could hold the text: {choices}. {hint}", "text")
     besides = "" if label is None else f" besides the label '{label}'"
-    _complain_of_none(table, f"no column of texts{besides}", table.columns.column_names, "--text")
+    _reject_all_columns(table, f"no column of texts{besides}", table.columns.column_names, "text")
 
 
-def _complain_of_none(table: Table, what: str, names: Sequence[str], option: str) -> NoReturn:
-    """What is there instead: of a csv file, whose header may be missing, the names; of others the
-    types too.
+def _ask(table: Table, message: str, role: str, hint: str = "") -> NoReturn:
+    """Raise DataError; the remedy is to name the column of this role, then the hint."""
+    raise DataError(
+        Problem(
+            where=table.name,
+            message=message,
+            remedy=f"{hint} Say which:".lstrip(),
+            setting=f"data.{role}",
+            change="NAME",
+        )
+    )
+
+
+def _reject_all_columns(table: Table, what: str, names: Sequence[str], role: str) -> NoReturn:
+    """List the columns that are there: of a csv file, whose header may be missing, the names; of
+    others the types too.
     """
     if table.path.suffix.lower() in (".csv", ".tsv"):
-        listed, header = (
-            ", ".join(names[:12]),
-            " The first line of the file must hold the column names, such as: text,label",
-        )
+        listed = ", ".join(names[:12])
+        hint = "The first line of the file must hold the column names, such as: text,label."
     else:
-        listed, header = ", ".join(f"{name}: {table.columns[name].type}" for name in names[:12]), ""
-    complain([f"{table.name}: {what} (columns: {listed}). Say which: {option} NAME.{header}"])
-
-
-def require_text(table: Table, names: Sequence[str | None]) -> None:
-    """Raises DataError where one of these columns holds anything but text."""
-    wrong = [name for name in names if name is not None and not _is_text(table, name)]
-    if wrong:
-        expected = "expected text. Name another column with --text or --text-pair."
-        complain(
-            [
-                f"{table.name}: column '{name}' holds {table.columns[name].type}, {expected}"
-                for name in wrong
-            ]
-        )
-
-
-def _is_text(table: Table, name: str) -> bool:
-    kind = table.columns[name].type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        listed, hint = ", ".join(f"{name}: {table.columns[name].type}" for name in names[:12]), ""
+    _ask(table, f"{what} (columns: {listed}).", role, hint)
 
 
 def _looks_wordy(table: Table, name: str) -> bool:
@@ -304,7 +290,7 @@ def _looks_wordy(table: Table, name: str) -> bool:
 
 
 def _looks_categorical(table: Table, name: str) -> bool:
-    """Few different values that recur, short ones: no id, no text."""
+    """True for few different values that recur, short ones: no id, no text."""
     column = table.columns[name]
     if not is_label_type(column.type):
         return False
@@ -315,10 +301,10 @@ def _looks_categorical(table: Table, name: str) -> bool:
     n_distinct = pc.count_distinct(column).as_py()
     if pa.types.is_floating(column.type):
         return True
-    if _is_text(table, name) and n_distinct <= max(20, 0.1 * len(table)):
+    if is_text(table, name) and n_distinct <= max(20, 0.1 * len(table)):
         longest = max((len(value) for value in pc.unique(column).to_pylist() if value), default=0)
         return longest <= 60 and n_distinct < max(2, 0.7 * len(table))
-    if _is_text(table, name):
+    if is_text(table, name):
         head = [value.strip() for value in column.slice(0, 500).to_pylist() if value]
         return (
             bool(head)

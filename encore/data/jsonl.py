@@ -9,15 +9,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from encore.data.table import CHUNK_ROWS, SKIP, ParsedRows, complain
+from encore.data.table import CHUNK_ROWS, ParsedRows, bad_row, reject
+from encore.errors import Problem
 
 __all__ = ["read_json_lines"]
 
 
-# -------------------------------------------------------------------------------------------- jsonl
-
-
 def read_json_lines(text: io.TextIOWrapper, name: str) -> ParsedRows:
+    """Parse a file of one JSON object per line.
+
+    A column is int64, double, bool or list of string where all its values are; string else. name:
+    the file, for messages. Raises DataError where there is no row; problems of rows are in the
+    result.
+    """
     parsed = ParsedRows(pa.table({}), [], [])
     chunks: list[pa.Table] = []
     block: list[dict[str, Any]] = []
@@ -25,32 +29,9 @@ def read_json_lines(text: io.TextIOWrapper, name: str) -> ParsedRows:
     for line_number, line in enumerate(text, 1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_no_twice)
-            if not isinstance(record, dict) or not record:
-                raise ValueError(
-                    f'expected an object such as {{"text": …, "label": …}}, got '
-                    f"{_short(line.strip())}"
-                )
-            line.encode() if "\\ud" not in line.lower() else json.dumps(
-                record, ensure_ascii=False
-            ).encode()
-        except json.JSONDecodeError as error:
-            parsed.problems.append(
-                f"{name}:{line_number}: not JSON ({error.msg} at column {error.colno}): "
-                f"{_short(line.strip())}. {SKIP}"
-            )
-        except UnicodeEncodeError:
-            parsed.problems.append(
-                f"{name}:{line_number}: half of a surrogate pair (\\ud800–\\udfff), which is "
-                f"no character. {SKIP}"
-            )
-        except RecursionError:
-            parsed.problems.append(
-                f"{name}:{line_number}: nested too deeply; expected a flat object. {SKIP}"
-            )
-        except ValueError as error:
-            parsed.problems.append(f"{name}:{line_number}: {error}. {SKIP}")
+        record = _parse_line(line, name, line_number)
+        if isinstance(record, Problem):
+            parsed.problems.append(record)
         else:
             block.append(record)
             parsed.lines.append(line_number)
@@ -62,12 +43,39 @@ def read_json_lines(text: io.TextIOWrapper, name: str) -> ParsedRows:
     if block:
         chunks.append(_json_block(block))
     if not chunks and not parsed.problems:
-        complain([f"{name}: the file holds no rows; expected one JSON object per line."])
+        reject(name, "the file holds no rows; expected one JSON object per line.")
     parsed.columns = _joined(chunks) if chunks else pa.table({})
     return parsed
 
 
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_line(line: str, name: str, number: int) -> dict[str, Any] | Problem:
+    shown = _short(line.strip())
+    try:
+        record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_without_duplicates)
+        if not isinstance(record, dict) or not record:
+            return bad_row(
+                name, number, expected='an object such as {"text": …, "label": …}', got=shown
+            )
+        # Only an escape can make half of a surrogate pair, which Arrow does not take.
+        if "\\ud" in line.lower():
+            json.dumps(record, ensure_ascii=False).encode()
+        else:
+            line.encode()
+    except json.JSONDecodeError as error:
+        why = f"not JSON ({error.msg} at column {error.colno}): {shown}."
+    except UnicodeEncodeError:
+        why = "half of a surrogate pair (\\ud800–\\udfff), which is no character."
+    except RecursionError:
+        why = "nested too deeply; expected a flat object."
+    except ValueError as error:
+        why = f"{error}."
+    else:
+        return record
+    return bad_row(name, number, message=why)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; raises ValueError where a key occurs twice, which `json` would let pass."""
     record = dict(pairs)
     if len(record) != len(pairs):
         keys = [key for key, _ in pairs]

@@ -5,33 +5,32 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encore.data.table import ParsedRows, complain, join_limited
-from encore.errors import DataError
+from encore.data.table import ParsedRows, join_limited, reject, reject_all
+from encore.errors import Problem
 
 __all__ = ["read_parquet"]
 
 
-# ------------------------------------------------------------------------------------------ parquet
-
-
 def read_parquet(data: bytes, name: str) -> ParsedRows:
+    """Parse the bytes of a parquet file. name: the file, for messages. Raises DataError: damaged,
+    no rows, columns that share a name.
+    """
     try:
         columns = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0].split(". ")[0][:120]
-        raise DataError(
-            f"{name}: a damaged parquet file ({reason}). Copy or write it again."
-        ) from None
+        reject(name, f"a damaged parquet file ({reason}).", "Copy or write it again.")
     if not columns.num_rows:
-        complain([f"{name}: the columns {join_limited(columns.column_names)} and no rows."])
+        reject(name, f"the columns {join_limited(columns.column_names)} and no rows.")
     twice = sorted({word for word in columns.column_names if columns.column_names.count(word) > 1})
     if twice:
-        complain(
-            [
-                f"{name}: more than one column is called '{word}'; every column needs a name "
-                f"of its own."
-                for word in twice
-            ]
+        reject_all(
+            Problem(
+                where=name,
+                message=f"more than one column is called '{word}'; every column needs a name of "
+                f"its own.",
+            )
+            for word in twice
         )
     for index, column in enumerate(columns.columns):
         kind = _usual_type(column.type)
@@ -41,9 +40,7 @@ def read_parquet(data: bytes, name: str) -> ParsedRows:
 
 
 def _usual_type(kind: pa.DataType) -> pa.DataType:
-    """Types that hold the same values in another arrangement are read as the plain one, so that
-    nobody downstream meets more than one of each.
-    """
+    """The plain type of the same values, so that later code meets one type per kind of value."""
     if pa.types.is_dictionary(kind):
         return _usual_type(kind.value_type)
     if pa.types.is_null(kind) or pa.types.is_string_view(kind):

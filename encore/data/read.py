@@ -1,5 +1,5 @@
-"""A file in, a table of text columns out: csv, tsv, jsonl and parquet, with every complaint at once
-and the source line of every row.
+"""Reads csv, tsv, jsonl and parquet files as tables of text columns, with all problems at once and
+the source line of every row.
 
 One parser reads csv files (the standard library's, streaming, about 80 MB/s): a second, faster one
 would read stray quotes and blank lines differently, and the difference would show as a row number
@@ -17,12 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from encore.data.delimited import USUAL_DELIMITERS, detect_delimiter, read_csv
+from encore.data.delimited import TABLE_ENDINGS, delimiter_character, read_csv
 from encore.data.encodings import decode, detect_encoding
 from encore.data.jsonl import read_json_lines
 from encore.data.parquet import read_parquet
-from encore.data.table import OnBadRow, Table, complain, display_path, skipped_note
-from encore.errors import DataError
+from encore.data.settings import OnBadRow
+from encore.data.table import (
+    Table,
+    display_path,
+    join_limited,
+    reject,
+    reject_all,
+    skipped_note,
+)
 
 __all__ = ["read_table"]
 _SUFFIXES = {
@@ -34,6 +41,7 @@ _SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_BLANKS = b"\xef\xbb\xbf \t\r\n"  # a byte order mark among them
 
 
 def read_table(
@@ -44,46 +52,44 @@ def read_table(
     on_bad_row: OnBadRow = "fail",
 ) -> Table:
     """Read a csv, tsv, jsonl or parquet file ("-": standard input). `delimiter` and `encoding` are
-    sniffed where None; what was found is in `notes`.
+    detected where None; what was found is in `how_read`. Rows that cannot be read are problems, or
+    with `on_bad_row` "skip" left out and noted.
 
-    Raises DataError, one line per problem: no such file (with near names), a folder, an empty file,
-    a header alone, columns that share a name, rows of the wrong length, text that is not what its
-    encoding says, NUL bytes, an archive or a spreadsheet (with the remedy), broken JSON, a damaged
+    Raises DataError with all problems: no such file (with near names), a folder, an empty file, a
+    header alone, columns that share a name, rows of the wrong length, text that is not in its
+    encoding, NUL bytes, an archive or a spreadsheet (with the remedy), broken JSON, a damaged
     parquet file.
     """
     name = display_path(path)
     data = _bytes_of(path, name)
-    digest = hashlib.sha256(data).hexdigest()
     form = _format(path, data, name)
+    lines = None
     if form == "parquet":
-        parsed, lines = read_parquet(data, name), None
+        parsed = read_parquet(data, name)
     else:
-        chosen, dropped = detect_encoding(data, encoding, name)
-        usual = "\t" if form == "tsv" else ","
-        parsed = (
-            read_json_lines(decode(data, chosen), name)
-            if form == "jsonl"
-            else read_csv(data, chosen, name, detect_delimiter(delimiter), usual)
-        )
-        guessed = chosen == "cp1252" and encoding is None
-        doubt = " (a guess: the file is not UTF-8; pass --encoding to say otherwise)"
-        parsed.notes += [f"encoding {chosen}{doubt if guessed else ''}"]
-        parsed.notes += ["byte order mark dropped"] if dropped else []
+        codec, marked = detect_encoding(data, encoding, name)
+        if form == "jsonl":
+            parsed = read_json_lines(decode(data, codec), name)
+        else:
+            usual = "\t" if form == "tsv" else ","
+            parsed = read_csv(data, codec, name, delimiter_character(delimiter), usual)
+        guess = " (a guess: the file is not UTF-8; data.encoding=NAME overrides it)"
+        guessed = codec == "cp1252" and encoding is None
+        parsed.how_read.append(f"encoding {codec}{guess if guessed else ''}")
+        if marked:
+            parsed.how_read.append("byte order mark dropped")
         lines = np.asarray(parsed.lines, dtype=np.int64)
     if parsed.problems and (on_bad_row == "fail" or not parsed.columns.num_rows):
-        complain(parsed.problems)
-    if parsed.problems:
-        parsed.notes.append(skipped_note(name, parsed.problems))
-    skipped = parsed.notes[-1] if parsed.problems else ""
+        reject_all(parsed.problems)
     return Table(
-        Path(path),
-        parsed.columns,
-        digest,
-        lines,
-        np.asarray(parsed.rows, dtype=np.int64),
-        tuple(parsed.notes),
-        name,
-        skipped,
+        path=Path(path),
+        columns=parsed.columns,
+        digest=hashlib.sha256(data).hexdigest(),
+        lines=lines,
+        rows=np.asarray(parsed.rows, dtype=np.int64),
+        name=name,
+        how_read=tuple(parsed.how_read),
+        skipped=skipped_note(name, parsed.problems) if parsed.problems else None,
     )
 
 
@@ -94,95 +100,88 @@ def _bytes_of(path: str | Path, name: str) -> bytes:
     if str(path) == "-":
         data = sys.stdin.buffer.read()
         if not data.strip():
-            complain(["standard input: empty; expected a header line and rows, or JSON lines."])
+            reject(name, "empty; expected a header line and rows, or JSON lines.")
         return data
     file = Path(path)
     if file.is_dir():
         tables = sorted(
-            entry.name for entry in file.iterdir() if entry.suffix.lower() in USUAL_DELIMITERS
+            entry.name for entry in file.iterdir() if entry.suffix.lower() in TABLE_ENDINGS
         )
-        inside = (
-            f" It holds {', '.join(tables[:5])}{', …' if len(tables) > 5 else ''}: name one of "
-            f"them."
-            if tables
-            else ""
-        )
-        complain([f"{name}: this is a folder; expected a csv, tsv, jsonl or parquet file.{inside}"])
+        inside = f"It holds {join_limited(tables, 5)}: name one of them." if tables else ""
+        reject(name, "this is a folder; expected a csv, tsv, jsonl or parquet file.", inside)
     if not file.exists():
-        complain([f"{name}: no such file.{_near(file)}"])
+        reject(name, "no such file.", _near(file))
     if not file.is_file():
-        complain([f"{name}: not a plain file; write it to disk, or pass '-' and pipe it in."])
+        reject(name, "not a plain file; write it to disk, or pass '-' and pipe it in.")
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}).") from None
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
-        complain([f"{name}: the file is empty; expected a header line and at least two rows."])
+        reject(name, f"cannot be read ({error.strerror}).")
+    if not data.strip(_BLANKS):
+        reject(name, "the file is empty; expected a header line and at least two rows.")
     return data
 
 
 def _near(file: Path) -> str:
+    """A sentence on files of nearly this name, or on what the folder holds."""
     folder = file.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder != file.parent:
-        return f" The folder {display_path(file.parent)} does not exist either."
+        return f"The folder {display_path(file.parent)} does not exist either."
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
     except OSError:
         return ""
-    near = [entry for entry in entries if Path(entry).stem == file.stem][
-        :2
-    ] or difflib.get_close_matches(file.name, entries, n=2, cutoff=0.7)
+    same_stem = [entry for entry in entries if Path(entry).stem == file.stem]
+    near = same_stem[:2] or difflib.get_close_matches(file.name, entries, n=2, cutoff=0.7)
     if near:
-        return f" Did you mean {' or '.join(display_path(folder / entry) for entry in near)}?"
-    tables = [entry for entry in entries if Path(entry).suffix.lower() in USUAL_DELIMITERS]
+        return f"Did you mean {' or '.join(display_path(folder / entry) for entry in near)}?"
+    tables = [entry for entry in entries if Path(entry).suffix.lower() in TABLE_ENDINGS]
     return (
-        f" That folder holds {', '.join(tables[:5])}{', …' if len(tables) > 5 else ''}."
+        f"That folder holds {join_limited(tables, 5)}."
         if tables
-        else " That folder holds no csv, tsv, jsonl or parquet file."
+        else "That folder holds no csv, tsv, jsonl or parquet file."
     )
 
 
 def _format(path: str | Path, data: bytes, name: str) -> str:
-    """'csv', 'tsv', 'jsonl' or 'parquet', by suffix; the content has a word where it is plainly
-    something else.
+    """'csv', 'tsv', 'jsonl' or 'parquet': by the suffix, unless the content is plainly another
+    format, which is rejected.
     """
     suffix = Path(path).suffix.lower()
-    foreign = _foreign(data, suffix)
+    foreign = _foreign_format(data, suffix)
     if foreign:
-        complain([f"{name}: {foreign.replace('FILE', name)}"])
+        reject(name, foreign.format(name=name))
     if data.startswith(b"PAR1"):
         if str(path) != "-" and _SUFFIXES.get(suffix) != "parquet":
-            complain([f"{name}: this is a parquet file; rename it to end in .parquet."])
+            reject(name, "this is a parquet file; rename it to end in .parquet.")
         return "parquet"
     if str(path) == "-":
-        return "jsonl" if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
+        return "jsonl" if data.lstrip(_BLANKS).startswith(b"{") else "csv"
     if suffix not in _SUFFIXES:
         what = f"files that end in '{suffix}' are not read" if suffix else "the name has no ending"
-        complain(
-            [
-                f"{name}: {what}; expected .csv, .tsv, .jsonl or .parquet. Rename the file "
-                f"after what it holds."
-            ]
+        reject(
+            name,
+            f"{what}; expected .csv, .tsv, .jsonl or .parquet.",
+            "Rename the file after what it holds.",
         )
     form = _SUFFIXES[suffix]
     if form == "parquet":
-        complain(
-            [
-                f"{name}: not a parquet file (it does not begin with 'PAR1'). Write it again, "
-                f"or rename it after what it holds (.csv, .tsv, .jsonl)."
-            ]
+        reject(
+            name,
+            "not a parquet file (it does not begin with 'PAR1').",
+            "Write it again, or rename it after what it holds (.csv, .tsv, .jsonl).",
         )
-    other = _other_json(data[: 1 << 16].lstrip(b"\xef\xbb\xbf \t\r\n"), form, Path(name))
+    other = _other_json(data[: 1 << 16].lstrip(_BLANKS), form, Path(name))
     if other:
-        complain([f"{name}: {other}"])
+        reject(name, other)
     return form
 
 
 def _other_json(text: bytes, form: str, file: Path) -> str | None:
-    """Which other JSON a file holds than its name says, and the remedy, whose result must not be
-    the very file that it reads.
+    """The JSON layout that a file holds if it is another than its name says, with the command that
+    converts it, whose output must not be the very file that it reads.
     """
     first = text.split(b"\n", 1)[0].strip()
     target = (
@@ -203,47 +202,38 @@ def _other_json(text: bytes, form: str, file: Path) -> str | None:
     return None
 
 
-def _foreign(data: bytes, suffix: str) -> str | None:
-    """What a file that is no table is, and the remedy."""
+_EXCEL = "Open it, and save the sheet as 'CSV UTF-8 (comma delimited)'."
+_HTML = "this is a web page, not a table: the download gave an HTML page instead of the file."
+_FOREIGN = (
+    (b"\xd0\xcf\x11\xe0", f"this is an old Excel workbook (.xls), not a csv file. {_EXCEL}"),
+    (b"\x1f\x8b", "this is gzip-compressed; unpack it first: gunzip -k {name}"),
+    (b"BZh", "this is bzip2-compressed; unpack it first: bunzip2 -k {name}"),
+    (b"\xfd7zXZ", "this is xz-compressed; unpack it first: unxz -k {name}"),
+    (b"\x28\xb5\x2f\xfd", "this is zstd-compressed; unpack it first: unzstd {name}"),
+    (b"7z\xbc\xaf", "this is a 7z archive; unpack it and name the file inside."),
+    (b"ARROW1", "this is an Arrow (feather) file; write it as parquet or csv."),
+    (b"SQLite format 3", "this is an SQLite database; export the table as csv."),
+    (b"%PDF", "this is a PDF, not a table of texts."),
+    (b"{\\rtf", "this is a rich-text document; save it as plain csv."),
+    (b"\x89PNG", "this is a picture, not a table of texts."),
+    (
+        b"\x80\x04\x95",
+        "this is a Python pickle, which Encore never opens (it can run code); write it as "
+        "parquet or csv.",
+    ),
+    (b"<!DOCTYPE html", _HTML),
+    (b"<html", _HTML),
+    (
+        b"version https://git-lfs",
+        "this is a Git LFS pointer, not the file itself; run: git lfs pull",
+    ),
+)
+
+
+def _foreign_format(data: bytes, suffix: str) -> str | None:
+    """The format of a file that is no table, by its first bytes, and what to do instead."""
     if data.startswith(b"PK\x03\x04"):
         if b"[Content_Types].xml" in data[:4096] or suffix in (".xlsx", ".xlsm"):
-            return (
-                "this is an Excel workbook, not a csv file. Open it, and save the sheet as "
-                "'CSV UTF-8 (comma delimited)'."
-            )
+            return f"this is an Excel workbook, not a csv file. {_EXCEL}"
         return "this is a zip archive; unzip it and name the file inside."
-    known: tuple[tuple[bytes, str], ...] = (
-        (
-            b"\xd0\xcf\x11\xe0",
-            "this is an old Excel workbook (.xls), not a csv file. Open it, and save the sheet "
-            "as 'CSV UTF-8 (comma delimited)'.",
-        ),
-        (b"\x1f\x8b", "this is gzip-compressed; unpack it first: gunzip -k FILE"),
-        (b"BZh", "this is bzip2-compressed; unpack it first: bunzip2 -k FILE"),
-        (b"\xfd7zXZ", "this is xz-compressed; unpack it first: unxz -k FILE"),
-        (b"\x28\xb5\x2f\xfd", "this is zstd-compressed; unpack it first: unzstd FILE"),
-        (b"7z\xbc\xaf", "this is a 7z archive; unpack it and name the file inside."),
-        (b"ARROW1", "this is an Arrow (feather) file; write it as parquet or csv."),
-        (b"SQLite format 3", "this is an SQLite database; export the table as csv."),
-        (b"%PDF", "this is a PDF, not a table of texts."),
-        (b"{\\rtf", "this is a rich-text document; save it as plain csv."),
-        (b"\x89PNG", "this is a picture, not a table of texts."),
-        (
-            b"\x80\x04\x95",
-            "this is a Python pickle, which Encore never opens (it can run code); write it as "
-            "parquet or csv.",
-        ),
-        (
-            b"<!DOCTYPE html",
-            "this is a web page, not a table: the download gave an HTML page instead of the file.",
-        ),
-        (
-            b"<html",
-            "this is a web page, not a table: the download gave an HTML page instead of the file.",
-        ),
-        (
-            b"version https://git-lfs",
-            "this is a Git LFS pointer, not the file itself; run: git lfs pull",
-        ),
-    )
-    return next((what for magic, what in known if data.startswith(magic)), None)
+    return next((what for magic, what in _FOREIGN if data.startswith(magic)), None)

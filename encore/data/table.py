@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 
-from encore.errors import DataError
+from encore.errors import DataError, Problem
+from encore.types import Note
 
 __all__ = [
     "CHUNK_ROWS",
-    "LINE_ENDS",
-    "OnBadRow",
     "ParsedRows",
-    "SKIP",
     "Table",
-    "complain",
+    "bad_row",
     "display_path",
     "join_limited",
-    "place",
-    "single_line",
+    "plural",
+    "reject",
+    "reject_all",
     "skipped_note",
 ]
 
-OnBadRow = Literal["fail", "skip"]
-
 _MOST_PROBLEMS = 20
 CHUNK_ROWS = 8192
-SKIP = "Fix the row, or pass --on-bad-row skip."  # the end of every complaint about a row
 
 
 @dataclass(frozen=True)
@@ -42,9 +37,11 @@ class Table:
     """The rows of one file. csv cells are all strings ("01" stays "01"); jsonl and parquet keep
     their types.
 
-    digest: sha256 of the file's bytes, hex. lines: (rows,) int64, the 1-based line where each row
-    starts; None for parquet. rows: (rows,) int64, the 0-based number of each row in the file,
-    counting the rows that were skipped, so that (digest, row) names an example for ever.
+    name: the path as a message prints it. digest: sha256 of the file's bytes, hex. lines: (rows,)
+    int64, the 1-based line where each row starts; None for parquet. rows: (rows,) int64, the
+    0-based number of each row in the file, counting the rows that were skipped, so that
+    (digest, row) names an example for ever. how_read: delimiter, encoding and the like, a phrase
+    each. skipped: the rows that could not be read, if any.
     """
 
     path: Path
@@ -52,36 +49,84 @@ class Table:
     digest: str
     lines: np.ndarray | None
     rows: np.ndarray
-    notes: tuple[str, ...] = ()
-    name: str = ""  # the path as a message prints it
-    skipped: str = ""  # the one of the notes that says which rows could not be read
+    name: str
+    how_read: tuple[str, ...] = ()
+    skipped: Note | None = None
 
     def __len__(self) -> int:
         return self.columns.num_rows
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Notes that qualify figures of these rows."""
+        return () if self.skipped is None else (self.skipped,)
+
+    def bad_row(
+        self, index: int, column: str, *, message: str = "", expected: str = "", got: str = ""
+    ) -> Problem:
+        """A problem with the cell of row `index` (0-based position in the table): at its line, or
+        where there are no lines, at its row in the file, counted from 1.
+        """
+        if self.lines is None:
+            where, line = f"{self.name} row {self.rows[index] + 1}", None
+        else:
+            where, line = self.name, int(self.lines[index])
+        return bad_row(where, line, column=column, message=message, expected=expected, got=got)
+
 
 @dataclass
 class ParsedRows:
-    """What a parser found: the good rows, where they stood, and what was wrong with the others."""
+    """The good rows that a parser found, their lines and numbers, and the problems of the others.
+
+    how_read: as in `Table`.
+    """
 
     columns: pa.Table
     lines: list[int]
     rows: list[int]
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    how_read: list[str] = field(default_factory=list)
 
 
-def complain(problems: Sequence[str]) -> NoReturn:
-    """Raise a DataError with all problems, the first 20 in full, one line each."""
-    kept = [single_line(problem) for problem in problems[:_MOST_PROBLEMS]]
-    if len(problems) > _MOST_PROBLEMS:
-        kept.append(f"… and {len(problems) - _MOST_PROBLEMS:,} more")
-    raise DataError(kept)
+def bad_row(
+    where: str,
+    line: int | None,
+    *,
+    column: str = "",
+    message: str = "",
+    expected: str = "",
+    got: str = "",
+    hint: str = "",
+) -> Problem:
+    """A problem with one row, which `on_bad_row: skip` leaves out. `hint`: a sentence that comes
+    before the remedy.
+    """
+    fix = "Fix the row, or pass"
+    return Problem(
+        where=where,
+        line=line,
+        column=column,
+        message=message,
+        expected=expected,
+        got=got,
+        remedy=f"{hint} {fix}" if hint else fix,
+        setting="data.on_bad_row",
+        change="skip",
+    )
 
 
-def single_line(text: str) -> str:
-    """A message as one line: a line end in the name of a label or column becomes a blank."""
-    return LINE_ENDS.sub(" ", text)
+def reject(name: str, message: str, remedy: str = "", *, line: int | None = None) -> NoReturn:
+    """Raise a DataError with one problem of the file `name`."""
+    raise DataError(Problem(where=name, line=line, message=message, remedy=remedy))
+
+
+def reject_all(problems: Iterable[Problem]) -> NoReturn:
+    """Raise a DataError with all problems, the first 20 in full."""
+    listed = list(problems)
+    shown = listed[:_MOST_PROBLEMS]
+    if len(listed) > _MOST_PROBLEMS:
+        shown.append(Problem(message=f"… and {len(listed) - _MOST_PROBLEMS:,} more"))
+    raise DataError(shown)
 
 
 def display_path(path: str | Path) -> str:
@@ -95,31 +140,29 @@ def display_path(path: str | Path) -> str:
     return str(path)
 
 
-def place(table: Table, index: int) -> str:
-    """Where row `index` of a table stands in its file: 'reviews.csv:118', or 'reviews.parquet row
-    117' (counted from 1) where there are no lines.
-    """
-    return (
-        f"{table.name}:{table.lines[index]}"
-        if table.lines is not None
-        else f"{table.name} row {table.rows[index] + 1}"
+def skipped_note(name: str, problems: Sequence[Problem]) -> Note:
+    """The note on rows that `on_bad_row: skip` left out: how many, and the first reasons."""
+    first = "; ".join(
+        str(replace(problem, remedy="", setting="", change="")).rstrip(".")
+        for problem in problems[:3]
     )
-
-
-def skipped_note(name: str, problems: Sequence[str]) -> str:
-    """What a run says of the rows that `on_bad_row: skip` dropped: how many, and the first reasons
-    in full.
-    """
-    first = "; ".join(problem.replace(f" {SKIP}", "").rstrip(".") for problem in problems[:3])
     more = f"; … and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    return single_line(
-        f"{name}: {len(problems):,} bad row{'s' if len(problems) > 1 else ''} skipped "
-        f"({first}{more})"
-    )
+    return Note(f"{plural(len(problems), 'bad row')} skipped ({first}{more})", about=name)
 
 
-def join_limited(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+def join_limited(names: Sequence[str], most: int = 8) -> str:
+    """The first names with commas between.
+
+    >>> join_limited(["a", "b", "c"], 2)
+    'a, b, …'
+    """
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+def plural(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    >>> plural(1, "row"), plural(1_200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -18,50 +18,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encore import files
-from encore.data.delimited import USUAL_DELIMITERS
-from encore.data.table import CHUNK_ROWS, complain, display_path
-from encore.errors import DataError
+from encore.data.delimited import TABLE_ENDINGS
+from encore.data.table import CHUNK_ROWS, display_path, reject
 
 __all__ = ["check_target", "write_rows"]
 
 
-# ------------------------------------------------------------------------------------------ writing
-
-
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
-    """Whether `write_rows` can write there, before anything is computed. Raises DataError."""
+    """Check, before anything is computed, that `write_rows` can write there. Raises DataError."""
     file, name = Path(path), display_path(path)
     if str(path) == "-":
         return
-    if file.suffix.lower() not in USUAL_DELIMITERS:
-        complain(
-            [
-                f"{name}: cannot tell the format from '{file.suffix or file.name}'; expected a "
-                f"name that ends in .csv, .tsv, .jsonl or .parquet."
-            ]
+    if file.suffix.lower() not in TABLE_ENDINGS:
+        reject(
+            name,
+            f"cannot tell the format from '{file.suffix or file.name}'; expected a name that ends "
+            f"in .csv, .tsv, .jsonl or .parquet.",
         )
     if file.is_dir():
-        complain(
-            [
-                f"{name}: this is a folder; name a file in it, such as "
-                f"{display_path(file / 'predictions.csv')}."
-            ]
-        )
+        inside = display_path(file / "predictions.csv")
+        reject(name, f"this is a folder; name a file in it, such as {inside}.")
     if file.exists() and not overwrite:
-        complain(
-            [
-                f"{name}: exists already and is left as it is. Name another file, or pass "
-                f"--overwrite."
-            ]
+        reject(
+            name, "exists already and is left as it is.", "Name another file, or pass --overwrite."
         )
     if not file.parent.is_dir():
-        complain(
-            [
-                f"{name}: the folder {display_path(file.parent)} does not exist. Make it "
-                f"first: mkdir "
-                f"-p {display_path(file.parent)}"
-            ]
-        )
+        folder = display_path(file.parent)
+        reject(name, f"the folder {folder} does not exist.", f"Make it first: mkdir -p {folder}")
 
 
 def write_rows(
@@ -101,9 +84,7 @@ def write_rows(
     try:
         files.put(file, partial(writers[file.suffix.lower()], table), mode=0o666 & ~mask)
     except OSError as error:
-        raise DataError(
-            f"{name}: could not be written ({error.strerror or error}); nothing was changed."
-        ) from None
+        reject(name, f"could not be written ({error.strerror or error}); nothing was changed.")
 
 
 def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:
@@ -121,8 +102,8 @@ def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:
 
 
 class _ShortEnds:
-    r"""Takes the csv module's rows and ends them with \n. The module quotes a cell that holds \r
-    only where \r is part of its line end.
+    r"""Ends the csv module's rows with \n. The module quotes a cell that holds \r only where \r is
+    part of its line end.
     """
 
     def __init__(self, text: io.TextIOWrapper) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue
-from encore.data.columns import natural_order
+from encore.data.label_cells import natural_order
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.evaluation.bootstrap import bootstrap_interval
 from encore.evaluation.metric import Metric, MetricWarning

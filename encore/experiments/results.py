@@ -233,12 +233,12 @@ class _Studies:
 
     def _notes(self, task: str, first: Prepared) -> tuple[str, ...]:
         """Notes on the reference's figures of a task; then those on other variants only."""
-        common = first.notes_of(task)
+        common = list(map(str, first.notes_of(task)))
         others = (
             f"{each.cell.variant}: {note}"
             for each in self.cells
             if each.run is not None
-            for note in each.run.notes_of(task)
+            for note in map(str, each.run.notes_of(task))
             if note not in common
         )
         return tuple(dict.fromkeys([*common, *others]))

@@ -72,7 +72,10 @@ def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDeta
         DevScores(split, data["splits"][split]["rows"], columns)
         for split, columns in result.metrics[task.name].items()
     ]
-    notes = [*map(scrub.of, result.notes_of(task.name)), *result.caveats(task.name)]
+    notes = [
+        *(scrub.of(str(note)) for note in result.notes_of(task.name)),
+        *result.caveats(task.name),
+    ]
     # The last note explains the brackets, as the sentence below the card's table does.
     *qualifying, _brackets = results_table(sets, notes=notes).notes
     limits = dict.fromkeys([*qualifying, *details.limits, *_always(recipe)])

@@ -22,7 +22,8 @@ import torch
 import encore
 from encore.data.batches import collate
 from encore.data.dataset import Dataset
-from encore.data.load import load_task, unlabelled
+from encore.data.inputs import unlabelled
+from encore.data.load import load_task
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import DataError, EncoreError
@@ -243,7 +244,8 @@ def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], st
     else:
         try:
             recipe = load_recipe(model.folder / "recipe.yaml")
-            data = load_task(task.name, **{**data_settings(recipe, task.name), "normalise": "none"})
+            settings = replace(data_settings(recipe, task.name), normalise="none")
+            data = load_task(task.name, settings)
         except EncoreError as error:
             raise DataError(
                 f"the run's dev set, to compare on: {error.lines[0]} Or compare on other "

@@ -20,6 +20,7 @@ from pydantic import (
 
 from encore import catalogue
 from encore.catalogue import Flaw
+from encore.data.settings import DataSettings
 from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.fields import Flaws, refuse
@@ -380,15 +381,13 @@ TOP_KEYS = (
 )
 
 
-def data_settings(recipe: Recipe, task: str) -> dict[str, Any]:
-    """A task's data settings as `load_task` takes them: `load_task(task, **reading(recipe,
-    task))`.
+def data_settings(recipe: Recipe, task: str) -> DataSettings:
+    """The settings of a task's data: those of its recipe, with the recipe's seed where it has none
+    of its own.
     """
     data = recipe.tasks[task].data
     given = {key: getattr(data, key) for key in type(data).model_fields}
-    return {
-        **given,
-        "seed": recipe.seed if data.seed is None else data.seed,
-        "metrics": recipe.tasks[task].metrics,
-        "base": recipe.base,
-    }
+    seed = recipe.seed if data.seed is None else data.seed
+    return DataSettings(
+        **{**given, "seed": seed}, metrics=recipe.tasks[task].metrics, base=recipe.base
+    )

@@ -76,7 +76,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     )
     lead = (
         data_table([run]),
-        *([Notes(notes)] if (notes := (*result.notes, *sources.notes)) else []),
+        *([Notes(notes)] if (notes := (*result.note_lines, *sources.notes)) else []),
     )
     sections = (
         Section("Results", tuple(_results(run, found))),

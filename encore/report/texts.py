@@ -95,17 +95,14 @@ class Sources:
         self, recipe: Recipe, task: str, split: str, digest: str, rows: np.ndarray
     ) -> Dataset:
         """The dev set in the order of `rows`. Raises DataError."""
-        how = data_settings(recipe, task)
-        if "-" in (
-            how["train"],
-            *(how["dev"].values() if isinstance(how["dev"], dict) else [how["dev"]]),
-        ):
+        settings = data_settings(recipe, task)
+        if settings.reads_standard_input:
             raise DataError("the rows came through standard input and were not kept.")
-        key = repr((task, sorted(how.items(), key=str)))
+        key = repr((task, settings))
         if key not in self._read:
             try:
                 with offline():
-                    self._read[key] = load_task(task, **how)
+                    self._read[key] = load_task(task, settings)
             except EncoreError as error:
                 self._read[key] = error.lines[0]
         data = self._read[key]

@@ -36,6 +36,7 @@ from encore.tables.evaluation import (
     slices_table,
 )
 from encore.tables.listing import Listing
+from encore.types import Note
 
 __all__ = ["RunEvaluation", "evaluate_run", "open_final"]
 
@@ -149,7 +150,7 @@ def evaluate_run(
         if n_mistakes
         else np.empty(0, np.int64),
         sliced,
-        (*dataset.notes, *_seen_before(model, chosen.name, dataset)),
+        (*map(str, dataset.notes), *_seen_before(model, chosen.name, dataset)),
     )
 
 
@@ -161,7 +162,7 @@ def open_final(
     """
     chosen = model.task(task).name
     recipe = load_recipe(model.folder / "recipe.yaml")
-    data = load_task(chosen, **data_settings(recipe, chosen))
+    data = load_task(chosen, data_settings(recipe, chosen))
     kept = model.folder / _OPENED
     before = kept.read_text(encoding="utf-8").count(" is opened\n") if kept.exists() else 0
 
@@ -175,7 +176,7 @@ def open_final(
     dataset = open_test(data, log=both, keep=keep)
     if not before:
         return dataset
-    again = (
+    again = Note(
         f"the test file of this run was opened {before} time{'s' if before > 1 else ''} "
         f"before: a figure that was looked at to choose something is no test"
     )

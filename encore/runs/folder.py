@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from encore import files
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
 from encore.runs.kind import folder_kind
-from encore.runs.prepare import notes_about
+from encore.types import Note
 
 __all__ = [
     "DevPredictions",
@@ -25,6 +25,7 @@ __all__ = [
     "RunResult",
     "epoch_of_task",
     "explain_no_run",
+    "notes_json",
     "read_predictions",
     "read_result",
     "read_scores",
@@ -44,7 +45,7 @@ class RunResult:
     epoch: int  # the one that is reported and kept; the latest of them where each task has its own
     epochs: int
     keep: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     seconds: float
     tokens_per_second: float
     already_complete: bool = False
@@ -69,7 +70,7 @@ class RunResult:
             "epoch": self.epoch,
             "epochs": self.epochs,
             "keep": self.keep,
-            "notes": list(self.notes),
+            **notes_json(self.notes),
         }
         return stored | ({"best": dict(self.best)} if self.best else {})
 
@@ -99,7 +100,7 @@ class RunResult:
             stored["epoch"],
             stored["epochs"],
             stored["keep"],
-            tuple(stored["notes"]),
+            _notes(stored),
             seconds,
             tokens_per_second,
             best=stored.get("best", {}),
@@ -113,9 +114,14 @@ class RunResult:
         """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
         return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
 
-    def notes_of(self, task: str) -> list[str]:
-        """What qualifies the figures of this task."""
-        return notes_about(task, self.notes, several=len(self.metrics) > 1 or bool(self.best))
+    def notes_of(self, task: str) -> list[Note]:
+        """The notes that qualify the figures of this task."""
+        return [note for note in self.notes if note.task in ("", task)]
+
+    @property
+    def note_lines(self) -> list[str]:
+        """All notes as they are printed, with their task where the run has several."""
+        return [note.line(several_tasks=True) for note in self.notes]
 
     def caveats(self, task: str) -> list[str]:
         """What must stand beside a task's figures where its epoch was chosen on the very rows
@@ -189,6 +195,24 @@ def read_result(folder: Path) -> RunResult:
         seconds=seconds,
         tokens_per_second=tokens_per_second,
     )
+
+
+def notes_json(notes: Sequence[Note]) -> dict[str, Any]:
+    """The entries of results.json for notes: the lines, and where the run has several tasks the
+    notes themselves, since a line alone does not say whose it is.
+    """
+    lines = {"notes": [note.line(several_tasks=True) for note in notes]}
+    has_tasks = any(note.task for note in notes)
+    return lines | ({"task_notes": list(map(asdict, notes))} if has_tasks else {})
+
+
+def _notes(stored: Mapping[str, Any]) -> tuple[Note, ...]:
+    """The notes of a results.json. The lines of one without `task_notes` (of one task, or older)
+    are notes on the whole run.
+    """
+    if "task_notes" in stored:
+        return tuple(Note(**note) for note in stored["task_notes"])
+    return tuple(map(Note, stored["notes"]))
 
 
 def explain_no_run(folder: Path) -> str:

@@ -15,7 +15,7 @@ import torch
 from encore import catalogue, files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
-from encore.data.load import labelled, unlabelled
+from encore.data.inputs import labelled, unlabelled
 from encore.data.table import display_path
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
@@ -28,7 +28,7 @@ from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
 from encore.training.scoring import score_together
 from encore.training.streams import Rows, tokenize_set
-from encore.types import LabelSpace, Spec
+from encore.types import LabelSpace, Note, Spec
 
 __all__ = [
     "LoadedTask",
@@ -373,7 +373,7 @@ def _built(folder: Path, where: Path) -> Model:
             **{
                 **spec["columns"],
                 "labels": tuple(spec["columns"]["labels"]),
-                "notes": tuple(spec["columns"]["notes"]),
+                "notes": tuple(map(Note, spec["columns"]["notes"])),
             }
         )
         how = (

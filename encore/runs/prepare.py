@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ import torch
 from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
 from encore.data.load import load_task
+from encore.data.settings import DataSettings
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
 from encore.errors import Complaints, DataError, EncoreError, Problem, RecipeError
@@ -28,7 +28,7 @@ from encore.recipe.schema import Recipe, data_settings
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import steps_in
 from encore.training.streams import Rows, Stream
-from encore.types import Mixing, Pairing
+from encore.types import Mixing, Note, Pairing
 
 if TYPE_CHECKING:
     from encore.types import Phase
@@ -50,7 +50,7 @@ from encore.runs.hardware import cores, precision_of
 from encore.runs.identity import run_spec
 from encore.training.streams import class_weights, sampling_weights, tokenize_set
 
-__all__ = ["Cache", "Prepared", "build_models", "find_conflicts", "notes_about", "prepare"]
+__all__ = ["Cache", "Prepared", "build_models", "find_conflicts", "prepare"]
 
 _Found = TypeVar("_Found")
 
@@ -88,62 +88,58 @@ class Prepared:
         return self.spec.identity
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What every table must say: all that qualifies its figures."""
-        return (
-            tuple(
-                self.about(task, note) for task, data in self.data.items() for note in data.caveats
+    def notes(self) -> tuple[Note, ...]:
+        """All notes that qualify the run's figures; every table repeats its task's."""
+        caveats = (note for data in self.data.values() for note in data.caveats)
+        untrained = (
+            Note(
+                "nothing of it is trained: its encoder is frozen, and its pooling and head have "
+                "no weights",
+                task=task,
             )
-            + tuple(
-                self.about(
-                    task,
-                    f"{split}: {n:,} of {of:,} rows cut to "
-                    f"{self.recipe.tasks[task].max_length} tokens "
-                    f"({self.recipe.tasks[task].truncation})",
-                )
-                for task, splits in self.cut.items()
-                for split, (n, of) in splits.items()
-                if n
-            )
-            + tuple(
-                self.about(
-                    task,
-                    "nothing of it is trained: its encoder is frozen, and its pooling and head "
-                    "have no weights",
-                )
-                for task in self.untrained
-            )
-            + tuple(self._met_elsewhere())
+            for task in self.untrained
         )
+        return (*caveats, *self._cut_rows(), *untrained, *self._trained_on_elsewhere())
 
-    def _met_elsewhere(self) -> Iterator[str]:
-        """Dev rows that another task trains on: where weights are shared, the model has seen their
-        texts.
+    def _cut_rows(self) -> Iterator[Note]:
+        for task, splits in self.cut.items():
+            settings = self.recipe.tasks[task]
+            for split, (n_cut, n_rows) in splits.items():
+                if n_cut:
+                    yield Note(
+                        f"{n_cut:,} of {n_rows:,} rows cut to {settings.max_length} tokens "
+                        f"({settings.truncation})",
+                        task=task,
+                        about=split,
+                    )
+
+    def _trained_on_elsewhere(self) -> Iterator[Note]:
+        """Notes on dev rows that another task trains on: where weights are shared, the model has
+        seen their texts.
         """
         if self.recipe.sharing.name == "separate":
             return
         for task, stream in self.streams.items():
             for split, rows in stream.dev.items():
                 for other, theirs in self.streams.items():
-                    n = (
-                        int(np.isin(rows.numbers, theirs.train.numbers).sum())
-                        if other != task and rows.digest == theirs.train.digest
-                        else 0
-                    )
-                    if n:
-                        yield self.about(
-                            task,
-                            f"{split}: {n:,} of {len(rows):,} rows are training rows of task "
+                    if other == task or rows.digest != theirs.train.digest:
+                        continue
+                    n_seen = int(np.isin(rows.numbers, theirs.train.numbers).sum())
+                    if n_seen:
+                        yield Note(
+                            f"{n_seen:,} of {len(rows):,} rows are training rows of task "
                             f"'{other}'; name a dev file (data.dev)",
+                            task=task,
+                            about=split,
                         )
 
-    def about(self, task: str, note: str) -> str:
-        """The note with the task that it is about, where there are several."""
-        return f"{task}: {note}" if len(self.data) > 1 else note
+    def note_line(self, note: Note) -> str:
+        """The note as it is printed, with its task where there are several."""
+        return note.line(several_tasks=len(self.data) > 1)
 
-    def notes_of(self, task: str) -> list[str]:
-        """What every table of this task must say."""
-        return notes_about(task, self.notes, several=len(self.data) > 1)
+    def notes_of(self, task: str) -> list[Note]:
+        """The notes on this task and on the whole run."""
+        return [note for note in self.notes if note.task in ("", task)]
 
     @property
     def parts(self) -> dict[str, TaskSpec]:
@@ -179,17 +175,6 @@ class Prepared:
     def task_loss(self, task: str) -> str:
         """The loss of a term that names none: the kind of the task decides."""
         return LOSS_OF_KIND[self.data[task].labels.kind]
-
-
-def notes_about(task: str, notes: Sequence[str], *, several: bool) -> list[str]:
-    """Those that are about this task, without its name, which `Prepared.about` has put before them
-    where there are several tasks.
-    """
-    return (
-        [note.removeprefix(f"{task}: ") for note in notes if note.startswith(f"{task}: ")]
-        if several
-        else list(notes)
-    )
 
 
 @dataclass
@@ -356,11 +341,9 @@ def _found(
     )
     data = {}
     for name, task in recipe.tasks.items():
-        how = data_settings(recipe, name)
-        read = partial(_read, name, how, several=len(recipe.tasks) > 1)
-        found = complaints.of(
-            cache.get_or_make, ("rows", name, repr(sorted(how.items(), key=str))), read
-        )
+        settings = data_settings(recipe, name)
+        read = partial(_read, name, settings, several=len(recipe.tasks) > 1)
+        found = complaints.of(cache.get_or_make, ("rows", name, repr(settings)), read)
         if found is not None and found.labels.kind == "unlabelled":
             complaints.of(check_unlabelled, recipe, name)
         elif found is not None:
@@ -391,31 +374,14 @@ def _found(
     return data, source
 
 
-def _read(name: str, how: Mapping[str, Any], *, several: bool) -> TaskData:
-    """The task's rows. Where there are several tasks, complaints name the one that they are about,
-    and a setting of it in the place of an option, which would hold for all of them.
-    """
-
-    def setting(option: re.Match[str]) -> str:
-        return (
-            f"tasks.{name}.data.{option[1].replace('-', '_')}{f'={option[2]}' if option[2] else ''}"
-        )
-
+def _read(name: str, settings: DataSettings, *, several: bool) -> TaskData:
+    """The task's rows. Where there are several tasks, problems name the one that they are about."""
     try:
-        return load_task(name, **how)
+        return load_task(name, settings)
     except EncoreError as error:
         if not several:
             raise
-        option = r"--(text-pair|text|label|on-bad-row|encoding|delimiter)\b(?: (NAME|skip))?"
-        raise type(error)(
-            replace(
-                problem,
-                task=name,
-                message=re.sub(option, setting, problem.message),
-                remedy=re.sub(option, setting, problem.remedy),
-            )
-            for problem in error.problems
-        ) from None
+        raise type(error)(replace(problem, task=name) for problem in error.problems) from None
 
 
 def build_models(prepared: Prepared) -> dict[str, TaskModel]:

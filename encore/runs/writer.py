@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -31,11 +31,18 @@ from encore.evaluation.estimates import estimate_metrics
 from encore.model.parameters import unique_state
 from encore.model.task_model import TaskModel
 from encore.runs.compatibility import head_of
-from encore.runs.folder import MODEL, RunResult, epoch_of_task, read_result, read_scores
+from encore.runs.folder import (
+    MODEL,
+    RunResult,
+    epoch_of_task,
+    notes_json,
+    read_result,
+    read_scores,
+)
 from encore.runs.prepare import Prepared
 from encore.training.loop import higher_is_better
 from encore.training.state import FitState
-from encore.types import EvalReport, StepReport
+from encore.types import EvalReport, Note, StepReport
 
 __all__ = ["Pruned", "RunBusy", "RunWriter", "TokenRate", "describe_environment"]
 
@@ -199,7 +206,7 @@ class RunWriter:
             simple = baselines.fit_tfidf(
                 data.train.texts, data.train.pairs, stream.train.targets, data.labels, seed=seed
             )
-            notes += [prepared.about(task, note) for note in simple.notes]
+            notes += [Note(note, task=task) for note in simple.notes]
             metrics[task] = {}
             for split, rows in stream.dev.items():
                 constant = baselines.majority(stream.train.targets, rows, data.labels)
@@ -217,12 +224,14 @@ class RunWriter:
                     }
                     for who, scores in candidates.items()
                 }
+        if len(prepared.data) == 1:
+            notes = [replace(note, task="") for note in notes]
         results = {
             "metrics": metrics,
             "epoch": self.kept_epoch,
             "epochs": self.state.epoch,
             "keep": prepared.recipe.plan.keep,
-            "notes": notes,
+            **notes_json(notes),
         }
         if best:
             results["best"] = best
@@ -356,7 +365,7 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
         recipe = prepared.recipe.tasks[name]
         tasks[name] = {
             "labels": asdict(data.labels),
-            "columns": asdict(data.columns),
+            "columns": asdict(data.columns) | {"notes": list(map(str, data.columns.notes))},
             "normalise": data.normalise,
             "metrics": list(data.metrics),
             "pooling": dict(prepared.poolings[name]),

@@ -17,14 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encore.data.columns import Columns, natural_order
-from encore.data.infer import infer_columns
-from encore.data.labels import read_targets
+from encore.data import infer
+from encore.data.columns import Columns
+from encore.data.label_cells import natural_order
 from encore.data.read import read_table
+from encore.data.settings import DataSettings
 from encore.data.table import Table
+from encore.data.targets import read_targets
 from encore.errors import DataError
+from encore.types import Note
 
-SKIP = "Fix the row, or pass --on-bad-row skip."
+SKIP = "Fix the row, or pass --on-bad-row skip"
 TEXTS = [
     "good, all in all",
     "bad it was",
@@ -61,6 +64,10 @@ def cells(label: Sequence[Any], **more: Sequence[Any]) -> Table:
     return read_table("t.csv")
 
 
+def infer_columns(table: Table, **settings: Any) -> Columns:
+    return infer.infer_columns(table, DataSettings(seed=0, **settings))
+
+
 def complaint(table: Table, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         infer_columns(table, **options)
@@ -70,7 +77,7 @@ def complaint(table: Table, **options: Any) -> str:
 def targets_of(table: Table, **options: Any) -> tuple[list[Any], list[str], Columns]:
     columns = infer_columns(table, **options)
     targets, problems = read_targets(table, columns)
-    return targets.tolist(), list(problems.values()), columns
+    return targets.tolist(), list(map(str, problems.values())), columns
 
 
 # ------------------------------------------------------------------------------------- which column
@@ -112,15 +119,15 @@ def test_columns_are_found_by_name(
         )
     )
     assert (columns.text, columns.text_pair, columns.label) == found
-    assert f"text = '{found[0]}'" in columns.notes[0]
-    assert f"label = '{found[2]}'" in columns.notes[0]
+    assert f"text = '{found[0]}'" in str(columns.notes[0])
+    assert f"label = '{found[2]}'" in str(columns.notes[0])
 
 
 def test_columns_are_found_by_what_they_hold() -> None:
     table = table_of({"id": range(6), "was": TEXTS, "art": ["x", "y", "x", "y", "x", "y"]})
     columns = infer_columns(table)
     assert (columns.text, columns.label, columns.labels) == ("was", "art", ("x", "y"))
-    assert "the only column with few different values" in columns.notes[0]
+    assert "the only column with few different values" in str(columns.notes[0])
 
 
 def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
@@ -287,7 +294,8 @@ def test_one_class_and_no_class_and_a_class_per_row() -> None:
 
 
 def test_odd_labels_are_announced() -> None:
-    notes = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"])).notes
+    columns = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"]))
+    notes = tuple(map(str, columns.notes))
     assert (
         "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals and are kept apart "
         "(data.labels={cell: name} merges them)" in notes
@@ -296,7 +304,8 @@ def test_odd_labels_are_announced() -> None:
 
 
 def test_a_missing_value_that_is_written_out_is_a_class_and_told() -> None:
-    notes = infer_columns(cells(["a", "#N/A", "b", "#N/A", "none", "a", "b", "none"])).notes
+    columns = infer_columns(cells(["a", "#N/A", "b", "#N/A", "none", "a", "b", "none"]))
+    notes = tuple(map(str, columns.notes))
     assert notes[1:] == (
         "'label': '#N/A' (2 rows) counts as a class; empty those cells if they have no label",
     )
@@ -309,8 +318,8 @@ def test_commas_within_labels_are_told() -> None:
         "would be several"
     )
     assert columns.labels == ("bug", "bug, urgent", "slow", "urgent")
-    assert columns.notes[0].endswith("4 classes: bug, 'bug, urgent', slow, urgent")
-    assert columns.notes[1:] == (told,)
+    assert str(columns.notes[0]).endswith("4 classes: bug, 'bug, urgent', slow, urgent")
+    assert columns.notes[1:] == (Note(told),)
     assert infer_columns(cells(["Paris, France", "Rome, Italy"] * 4)).notes[1:] == (), (
         "a comma that separates nothing that recurs"
     )
@@ -494,7 +503,7 @@ def test_multilabel_cells_that_are_wrong() -> None:
     targets, problems = read_targets(
         table, Columns("text", None, "label", "multilabel", ("a", "b"), False, {"a": 0, "b": 1})
     )
-    assert list(problems.values()) == [
+    assert list(map(str, problems.values())) == [
         f"t.csv:{line} column 'label': expected any of a, b, got {got!r}. {SKIP}"
         for line, got in ((3, "d"), (4, "x"))
     ]

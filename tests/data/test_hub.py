@@ -21,6 +21,7 @@ import pytest
 from encore.data import named
 from encore.data.hub import cache_folder, download
 from encore.data.load import load_task
+from encore.data.settings import DataSettings
 from encore.errors import DataError
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
@@ -267,9 +268,8 @@ def test_a_named_task_comes_from_the_repository_that_is_named(
         data = (tmp_path / f"{split}.parquet").read_bytes()
         server.files[f"rte/{split}.parquet"] = data
         files[split] = (f"rte/{split}.parquet", hashlib.sha256(data).hexdigest())
-    monkeypatch.setattr(
-        named, "NAMED", {**named.NAMED, "rte": replace(named.NAMED["rte"], files=files)}
-    )
+    rte = replace(named.named_tasks()["rte"], files=files)
+    monkeypatch.setattr(named, "named_tasks", lambda: {"rte": rte})
     monkeypatch.delenv("ENCORE_DATA", raising=False)
     monkeypatch.setattr(named, "_folders", lambda: [])
     with pytest.raises(
@@ -277,11 +277,13 @@ def test_a_named_task_comes_from_the_repository_that_is_named(
         match=r"task 'rte': rte/train.parquet is not on this machine .* Set ENCORE_DATA to a "
         r"folder .*, or ENCORE_DATA_REPO",
     ):
-        load_task("rte", seed=42)
+        load_task("rte", DataSettings(seed=42))
     monkeypatch.setenv("ENCORE_DATA_REPO", REPO)
-    data = load_task("rte", seed=42)
+    data = load_task("rte", DataSettings(seed=42))
     assert (len(data.train), len(data.dev["dev"])) == (20, 10)
     assert data.train.digest == files["train"][1]
     server.status = 500
     monkeypatch.delenv("ENCORE_DATA_REPO")
-    assert len(load_task("rte", seed=42).train) == 20  # from the cache, without asking anyone
+    assert (
+        len(load_task("rte", DataSettings(seed=42)).train) == 20
+    )  # from the cache, without asking anyone

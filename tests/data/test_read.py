@@ -123,7 +123,7 @@ def test_written_rows_come_back_from_every_format(
         (
             "cp1252",
             b"",
-            "encoding cp1252 (a guess: the file is not UTF-8; pass --encoding to say otherwise)",
+            "encoding cp1252 (a guess: the file is not UTF-8; data.encoding=NAME overrides it)",
         ),
     ],
 )
@@ -139,7 +139,7 @@ def test_encodings_are_found_and_announced(codec: str, mark: bytes, said: str, h
         {"text": "Café très bon — “vraiment”", "label": "ja"},
         {"text": "rien à dire de plus ici", "label": "nein"},
     ]
-    assert said in table.notes
+    assert said in table.how_read
     assert table.lines is not None
     assert table.lines.tolist() == [2, 3]
 
@@ -167,7 +167,9 @@ def test_delimiters_are_found_and_announced(delimiter: str, suffix: str, here: P
         csv.writer(out, delimiter=delimiter).writerows(rows)
     table = read_table(f"t{suffix}")
     assert [list(record.values()) for record in table.columns.to_pylist()] == rows[1:]
-    assert table.notes[0] == ("delimiter tab" if delimiter == "\t" else f"delimiter '{delimiter}'")
+    assert table.how_read[0] == (
+        "delimiter tab" if delimiter == "\t" else f"delimiter '{delimiter}'"
+    )
 
 
 def test_quotes_in_a_tab_separated_file_without_quoting_are_characters(here: Path) -> None:
@@ -178,14 +180,14 @@ def test_quotes_in_a_tab_separated_file_without_quoting_are_characters(here: Pat
         {"a": '5" pipe', "b": "no"},
         {"a": "plain", "b": '"'},
     ]
-    assert "quotes are taken as they are" in table.notes
+    assert "quotes are taken as they are" in table.how_read
 
 
 def test_quotes_escaped_by_backslash_are_read_and_announced(here: Path) -> None:
     Path("t.csv").write_text('text,label\n"He said \\"no\\", twice",a\nplain,b\n')
     table = read_table("t.csv")
     assert table.columns["text"].to_pylist() == ['He said "no", twice', "plain"]
-    assert any('\\"' in note for note in table.notes)
+    assert any('\\"' in note for note in table.how_read)
 
 
 def test_blank_lines_and_quoted_newlines_keep_the_line_numbers_right(here: Path) -> None:
@@ -299,7 +301,7 @@ def parquet(columns: dict[str, list[object]]) -> bytes:
     return file.getvalue()
 
 
-SKIP = "Fix the row, or pass --on-bad-row skip."
+SKIP = "Fix the row, or pass --on-bad-row skip"
 MISTAKES = {
     "empty": (
         "t.csv",
@@ -321,7 +323,7 @@ MISTAKES = {
     "one cell too many": (
         "t.csv",
         b"text,label\nfine,a\nso, so,b\n",
-        f"t.csv:3: expected 2 cells (text, label), got 3. A cell that holds ',' must stand in "
+        f"t.csv:3: expected 2 cells (text, label), got 3. Put a cell that holds ',' in "
         f"double quotes. {SKIP}",
     ),
     "one cell too few, after a quoted newline": (
@@ -344,20 +346,20 @@ MISTAKES = {
     "damaged UTF-8": (
         "t.csv",
         "text,label\ndéjà vu,a\nça va\n".encode()[:-4] + b"\xff\xfe,b\n",
-        "t.csv:3: not UTF-8: byte 0xFF at offset 26. Save the file as UTF-8, or pass "
-        "--encoding (cp1252, latin-1, utf-16, gb18030, …).",
+        "t.csv:3: not UTF-8: byte 0xFF at offset 26. Save the file as UTF-8, or name its "
+        "encoding (cp1252, latin-1, utf-16, gb18030, …): --encoding NAME",
     ),
     "Cyrillic in cp1251": (
         "t.csv",
         "text,label\nочень хорошо,да\n".encode("cp1251"),
-        "t.csv:2: not UTF-8: byte 0xEE at offset 11. Save the file as UTF-8, or pass "
-        "--encoding (cp1252, latin-1, utf-16, gb18030, …).",
+        "t.csv:2: not UTF-8: byte 0xEE at offset 11. Save the file as UTF-8, or name its "
+        "encoding (cp1252, latin-1, utf-16, gb18030, …): --encoding NAME",
     ),
     "Chinese in gb18030": (
         "t.csv",
         "text,label\n非常好的产品,好\n".encode("gb18030"),
-        "t.csv:2: not UTF-8: byte 0xB7 at offset 11. Save the file as UTF-8, or pass "
-        "--encoding (cp1252, latin-1, utf-16, gb18030, …).",
+        "t.csv:2: not UTF-8: byte 0xB7 at offset 11. Save the file as UTF-8, or name its "
+        "encoding (cp1252, latin-1, utf-16, gb18030, …): --encoding NAME",
     ),
     "a NUL byte": (
         "t.csv",
@@ -512,10 +514,10 @@ def test_the_line_that_tells_excel_the_delimiter_is_no_row(here: Path) -> None:
         {"text": "one, two, three", "n": "1", "label": "a"},
         {"text": "four", "n": "2", "label": "b"},
     ]
-    assert table.notes[0] == "delimiter ';' (as its first line says)"
+    assert table.how_read[0] == "delimiter ';' (as its first line says)"
     assert table.lines is not None
     assert table.lines.tolist() == [3, 4]
-    assert read_table("t.csv", delimiter=";").notes[0] == "delimiter ';'"
+    assert read_table("t.csv", delimiter=";").how_read[0] == "delimiter ';'"
     Path("t.csv").write_bytes(b"sep=#\ntext#label\nx, y#b\nz#c\n")
     assert read_table("t.csv").columns.column_names == ["text", "label"]
     Path("t.csv").write_bytes(b"sep=a,label\nx,b\ny,c\n")
@@ -619,7 +621,7 @@ def test_skipping_bad_rows_keeps_the_row_numbers_of_the_others(here: Path) -> No
     assert table.rows.tolist() == [0, 2, 4]
     assert table.lines is not None
     assert table.lines.tolist() == [2, 4, 6]
-    assert table.notes[-1].startswith("t.csv: 2 bad rows skipped (t.csv:3: expected 2 cells")
+    assert str(table.skipped).startswith("t.csv: 2 bad rows skipped (t.csv:3: expected 2 cells")
     Path("bad.csv").write_text("text,label\na,1,2\n")
     with pytest.raises(DataError, match="expected 2 cells"):
         read_table("bad.csv", on_bad_row="skip")

@@ -1,0 +1,152 @@
+"""Reads rows for a trained model: labelled ones to evaluate it on, texts to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from encore.data.build import (
+    build_dataset,
+    describe_reading,
+    missing_columns,
+    normalised,
+    read_texts,
+)
+from encore.data.columns import Columns
+from encore.data.dataset import Dataset
+from encore.data.read import read_table
+from encore.data.settings import OnBadRow
+from encore.data.table import Table, reject, reject_all
+from encore.errors import DataError, Problem
+from encore.types import Note
+
+__all__ = ["labelled", "unlabelled"]
+
+
+def labelled(
+    path: str | Path,
+    columns: Columns,
+    *,
+    normalise: str | None = None,
+    name: str = "labelled",
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    on_bad_row: OnBadRow = "fail",
+    keep: Sequence[str] = (),
+) -> Dataset:
+    """Read a labelled file as the training file was read: same columns, same label names.
+
+    keep: further columns wanted in `extra` (to slice metrics by). Raises DataError with all
+    problems.
+    """
+    table = read_table(path, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    missing = missing_columns(table, columns, keep=keep)
+    if missing:
+        reject_all(missing)
+    dataset, problems = build_dataset(
+        table, columns, name, normalise=normalise, on_bad_row=on_bad_row, keep=keep
+    )
+    if problems:
+        reject_all(problems)
+    return dataset
+
+
+def unlabelled(
+    source: str | Path | Sequence[str] | Sequence[tuple[str, str]],
+    columns: Columns,
+    *,
+    normalise: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    on_bad_row: OnBadRow = "fail",
+    keep_all: bool = False,
+) -> Dataset:
+    """Read texts to predict, one row per row of the source, in its order: a file ("-": standard
+    input), or texts given directly (pairs where the task has pairs).
+
+    A blank text is a row like any other. Where the task has single texts, the column of a file
+    with one column may have any name (noted). keep_all: every column of the file is in `extra`.
+    Raises DataError with all problems.
+    """
+    if not isinstance(source, str | Path):
+        return _given_texts(source, columns, normalise)
+    table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    columns, notes = _only_column(table, columns)
+    missing = missing_columns(table, columns, label=False)
+    if missing:
+        reject_all(missing)
+    pair = columns.text_pair
+    return Dataset(
+        name="predict",
+        texts=read_texts(table, columns.text, normalise),
+        pairs=None if pair is None else read_texts(table, pair, normalise),
+        targets=None,
+        rows=table.rows,
+        digest=table.digest,
+        path=str(table.path),
+        lines=table.lines,
+        extra={name: table.columns[name] for name in table.columns.column_names if keep_all},
+        notes=(*notes, *table.notes),
+        how_read=describe_reading(table),
+    )
+
+
+def _only_column(table: Table, columns: Columns) -> tuple[Columns, tuple[Note, ...]]:
+    """The columns, with the only column of a table as the text whatever its name."""
+    names = table.columns.column_names
+    if columns.text_pair is not None or columns.text in names or len(names) != 1:
+        return columns, ()
+    (only,) = names
+    if " " in only:
+        reject(
+            table.name,
+            f"the first line ({only[:60]!r}) looks like a text, not like a column name.",
+            f"Put the name on top: {columns.text}",
+        )
+    return replace(columns, text=only), (Note(f"column '{only}' is taken for the text"),)
+
+
+def _given_texts(source: Sequence[Any], columns: Columns, normalise: str | None) -> Dataset:
+    want_pair = columns.text_pair is not None
+    expected = "a pair of texts (text, text_pair)" if want_pair else "a string"
+    problems = [
+        Problem(where=f"text {position}", expected=expected, got=type(item).__name__)
+        for position, item in enumerate(source)
+        if not (_is_pair(item) if want_pair else isinstance(item, str))
+    ]
+    if problems:
+        reject_all(problems)
+    try:
+        first = _strings([item[0] if want_pair else item for item in source])
+        second = _strings([item[1] for item in source]) if want_pair else None
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise DataError(
+            f"a text holds half of a surrogate pair ({half!r}), which is no character."
+        ) from None
+    return Dataset(
+        name="predict",
+        texts=normalised(first, normalise),
+        pairs=None if second is None else normalised(second, normalise),
+        targets=None,
+        rows=np.arange(len(first)),
+        digest="",
+        path="given texts",
+    )
+
+
+def _is_pair(item: Any) -> bool:
+    return (
+        isinstance(item, tuple | list)
+        and len(item) == 2
+        and all(isinstance(part, str) for part in item)
+    )
+
+
+def _strings(texts: list[str]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(texts, pa.string())])

@@ -1,0 +1,164 @@
+"""Reads the train and dev sets of a task: a named task's files, or the user's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from encore.data.build import build_dataset, describe_reading, missing_columns
+from encore.data.columns import Columns
+from encore.data.dataset import Dataset
+from encore.data.infer import infer_columns
+from encore.data.named import NamedTask, read_split
+from encore.data.read import read_table
+from encore.data.settings import DataSettings
+from encore.data.table import Table, display_path, reject_all
+from encore.errors import DataError, EncoreError, Problem
+from encore.types import Note
+
+__all__ = ["TaskParts", "named_parts", "user_parts"]
+
+
+@dataclass(frozen=True)
+class TaskParts:
+    """The train set and the dev sets of a task as they are in its files.
+
+    notes: what was inferred. caveats: what qualifies the figures. group_by_text: rows with the
+    same first text are not split up, whatever their second one.
+    """
+
+    columns: Columns
+    train: Dataset
+    dev: Mapping[str, Dataset]
+    notes: tuple[Note, ...]
+    caveats: tuple[Note, ...] = ()
+    group_by_text: bool = False
+
+
+def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts:
+    """Read the files of a named task. Raises DataError with the problems of all of them."""
+    columns = _columns_of(task)
+    parts: dict[str, Dataset] = {}
+    problems: list[Problem] = []
+    for split in task.files:
+        try:
+            parts[split], wrong = build_dataset(
+                read_split(name, task, split),
+                columns,
+                split,
+                normalise=settings.normalise,
+                on_bad_row=settings.on_bad_row,
+            )
+            problems += wrong
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        reject_all(problems)
+    differs = (Note(task.official),) if isinstance(task.official, str) else ()
+    return TaskParts(
+        columns,
+        parts.pop("train"),
+        parts,
+        (*differs, *map(Note, task.notes)),
+        differs,
+        task.negative is not None,
+    )
+
+
+def _columns_of(task: NamedTask) -> Columns:
+    cells = {label: index for index, label in enumerate(task.labels)}
+    cells |= dict(task.cells) or {str(index): index for index in range(len(task.labels))}
+    label = None if task.kind == "unlabelled" else task.label
+    return Columns(task.text, task.text_pair, label, task.kind, task.labels, task.ordered, cells)
+
+
+def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> TaskParts:
+    """Read the user's files; the columns are those of the train file. Raises DataError with the
+    problems of all of them.
+    """
+    problems: list[Problem] = []
+    tables: dict[str, Table] = {}
+    partly = set()
+    for key, path in {"train": train, **dev}.items():
+        table, wrong = _read(path, settings)
+        problems += wrong
+        if table is not None:
+            tables[key] = table
+            partly |= {key} if wrong else set()
+    columns: Columns | None = None
+    if "train" in tables:
+        try:
+            columns = infer_columns(tables["train"], settings)
+        except EncoreError as error:
+            # What a file seems to hold may be wrong where only some of its rows could be read;
+            # what its header says is not.
+            if "train" not in partly or not _has_named_columns(tables["train"], settings):
+                problems += error.problems
+    parts: dict[str, Dataset] = {}
+    for key, table in tables.items() if columns is not None else ():
+        assert columns is not None
+        built, wrong = _build(table, columns, key, settings)
+        problems += wrong
+        if built is not None:
+            parts[key] = built
+    problems += _same_file_twice(train, dev)
+    if problems or columns is None:
+        reject_all(problems)
+    how_read = map(describe_reading, tables.values())
+    return TaskParts(columns, parts.pop("train"), parts, (*how_read, *columns.notes))
+
+
+def _read(path: Path, settings: DataSettings) -> tuple[Table | None, list[Problem]]:
+    """The table and its problems. Where rows cannot be read, the table of the others is returned
+    beside the problems, so that these are checked too and no file is repaired twice.
+    """
+
+    def read(**how: object) -> Table:
+        return read_table(
+            path,
+            delimiter=settings.delimiter,
+            encoding=settings.encoding,
+            **how,  # type: ignore[arg-type]
+        )
+
+    try:
+        return read(on_bad_row=settings.on_bad_row), []
+    except DataError as error:
+        problems = list(error.problems)
+    if settings.on_bad_row == "fail" and str(path) != "-":
+        with contextlib.suppress(DataError):
+            return read(on_bad_row="skip"), problems
+    return None, problems
+
+
+def _has_named_columns(table: Table, settings: DataSettings) -> bool:
+    named = (settings.text, settings.text_pair, settings.label)
+    return all(name is None or name in table.columns.column_names for name in named)
+
+
+def _build(
+    table: Table, columns: Columns, name: str, settings: DataSettings
+) -> tuple[Dataset | None, list[Problem]]:
+    missing = missing_columns(table, columns)
+    if missing:
+        return None, missing
+    try:
+        return build_dataset(
+            table, columns, name, normalise=settings.normalise, on_bad_row=settings.on_bad_row
+        )
+    except DataError as error:
+        return None, list(error.problems)
+
+
+def _same_file_twice(train: Path, dev: Mapping[str, Path]) -> list[Problem]:
+    if len({path.resolve() for path in dev.values()} | {train.resolve()}) == 1 + len(dev):
+        return []
+    return [
+        Problem(
+            where=display_path(train),
+            message="two of data.train and data.dev are the same file.",
+            remedy="Leave data.dev out: a part of the train file serves then.",
+        )
+    ]

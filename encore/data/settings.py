@@ -1,0 +1,151 @@
+"""The settings of a task's data, checked before a file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from encore.errors import Problem, RecipeError, did_you_mean
+from encore.types import TaskKind
+
+__all__ = ["NORMALISATIONS", "DataSettings", "OnBadRow", "check_settings"]
+
+OnBadRow = Literal["fail", "skip"]
+NORMALISATIONS = ("none", "minbert", "minbert_pair")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which rows a task trains on and is scored on, and how its files are read.
+
+    train, dev, test: files, relative to `base` ("-": standard input); dev: one, or several by
+        name. Without `train` the task is a named one, which brings its own files.
+    text, text_pair, label: columns; inferred where None.
+    kind, labels: the kind of task and its label names in order, or {cell: name}; inferred where
+        None.
+    dev_frac: the part of the train file that is the dev set where there is no dev file.
+    train_rows, dev_rows: the number of rows that a set is cut to.
+    delimiter, encoding: of csv and tsv files; detected where None.
+    on_bad_row: "fail" reports rows that cannot be used, "skip" leaves them out.
+    normalise: one of `NORMALISATIONS`; None: the named task's own.
+    seed: of the split and of the cuts.
+    metrics: their names, the deciding one first; None: those of the named task or of the kind.
+    """
+
+    train: str | Path | None = None
+    dev: str | Path | Mapping[str, str | Path] | None = None
+    test: str | Path | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    kind: TaskKind | None = None
+    labels: tuple[str, ...] | Mapping[str, str] | None = None
+    dev_frac: float = 0.15
+    train_rows: int | None = None
+    dev_rows: int | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    on_bad_row: OnBadRow = "fail"
+    normalise: str | None = None
+    seed: int
+    metrics: tuple[str, ...] | None = None
+    base: Path | None = None
+
+    def path(self, given: str | Path) -> Path:
+        """A path of these settings as the operating system understands it."""
+        if str(given) == "-":
+            return Path(given)
+        return Path(self.base or "") / Path(given).expanduser()
+
+    @property
+    def dev_files(self) -> dict[str, Path]:
+        """{name: dev file}; a single one is called "dev"."""
+        if self.dev is None:
+            return {}
+        if isinstance(self.dev, str | Path):
+            return {"dev": self.path(self.dev)}
+        return {str(name): self.path(file) for name, file in self.dev.items()}
+
+    @property
+    def reads_standard_input(self) -> bool:
+        """Standard input is one of the files, so they cannot be read a second time."""
+        files = self.dev.values() if isinstance(self.dev, Mapping) else (self.dev,)
+        return "-" in (str(self.train), *map(str, files))
+
+
+def check_settings(name: str, settings: DataSettings, *, is_named: bool) -> None:
+    """Raise RecipeError with all that is wrong with a task's settings.
+
+    is_named: there is a named task called `name`.
+    """
+    problems = _fixed_by_the_task(name, settings) if is_named and settings.train is None else []
+    problems += _wrong_dev_sets(settings.dev)
+    if not 0.0 < settings.dev_frac < 1.0:
+        problems.append(
+            Problem(
+                setting="data.dev_frac",
+                expected="a number between 0 and 1",
+                got=str(settings.dev_frac),
+            )
+        )
+    for key in ("train_rows", "dev_rows"):
+        count = getattr(settings, key)
+        if count is not None and (not isinstance(count, int) or count < 2):
+            problems.append(
+                Problem(
+                    setting=f"data.{key}", expected="a whole number of 2 or more", got=str(count)
+                )
+            )
+    if settings.normalise is not None and settings.normalise not in NORMALISATIONS:
+        problems.append(
+            Problem(
+                setting="data.normalise",
+                message=f"no normalisation called '{settings.normalise}'.",
+                remedy=did_you_mean(str(settings.normalise), NORMALISATIONS),
+            )
+        )
+    if settings.on_bad_row not in ("fail", "skip"):
+        problems.append(
+            Problem(
+                setting="data.on_bad_row", expected="fail or skip", got=f"'{settings.on_bad_row}'"
+            )
+        )
+    if problems:
+        raise RecipeError(problems)
+
+
+def _fixed_by_the_task(name: str, settings: DataSettings) -> list[Problem]:
+    return [
+        Problem(
+            message=f"task '{name}' brings its own data.{key}; leave it out, or name a file of "
+            f"your own:",
+            setting="data.train",
+            change="FILE",
+        )
+        for key in ("dev", "text", "text_pair", "labels", "kind")
+        if getattr(settings, key) is not None
+    ]
+
+
+def _wrong_dev_sets(dev: object) -> list[Problem]:
+    if not isinstance(dev, Mapping):
+        return []
+    if not dev:
+        return [
+            Problem(
+                setting="data.dev",
+                expected="one dev set or more",
+                got="none",
+                remedy="Leave it out to have one split off.",
+            )
+        ]
+    return [
+        Problem(
+            setting=f"data.dev.{name}",
+            message=f"a dev set cannot be called '{name}'; choose another name.",
+        )
+        for name in dev
+        if name in ("train", "test")
+    ]
