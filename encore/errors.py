@@ -25,11 +25,11 @@ __all__ = [
     "Problem",
     "RecipeError",
     "TrainingError",
-    "assignment",
     "describe_type",
     "did_you_mean",
     "escape_unprintable",
     "first_line",
+    "format_assignment",
     "format_given",
     "on_one_line",
     "printable",
@@ -81,7 +81,7 @@ class Problem:
 
     def __str__(self) -> str:
         expected = f"expected {self.expected}, got {self.got}." if self.expected else ""
-        change = assignment(self.setting, self.change, task=self.task) if self.change else ""
+        change = format_assignment(self.setting, self.change, task=self.task) if self.change else ""
         text = " ".join(part for part in (self.message, expected, self.remedy, change) if part)
         task = f"task '{self.task}'" if self.task else ""
         return single_line(": ".join(part for part in (task, self.place, text) if part))
@@ -168,14 +168,14 @@ class Complaints:
             raise type(min(self.errors, key=lambda error: error.exit_code))(self.problems)
 
 
-def assignment(setting: str, value: str, *, task: str = "") -> str:
+def format_assignment(setting: str, value: str, *, task: str = "") -> str:
     """`setting` set to `value`, as a user writes it: an option of the command line where there is
     one, an override elsewhere. `task`: the one of several tasks that it is to be set for, which no
     option can say.
 
-    >>> assignment("data.text_pair", "NAME"), assignment("data.kind", "multiclass")
+    >>> format_assignment("data.text_pair", "NAME"), format_assignment("data.kind", "multiclass")
     ('--text-pair NAME', 'data.kind=multiclass')
-    >>> assignment("data.text_pair", "NAME", task="rte")
+    >>> format_assignment("data.text_pair", "NAME", task="rte")
     'tasks.rte.data.text_pair=NAME'
     """
     if task:

@@ -162,7 +162,7 @@ def named_tasks() -> list[dict[str, Any]]:
     """Every named task, what it is, and where its files are."""
     found = []
     for name in named.task_names():
-        task = named.named_tasks()[name]
+        task = named.read_named_tasks()[name]
         what = {
             "binary": "two classes",
             "multiclass": f"{len(task.labels)} classes",

@@ -22,7 +22,7 @@ __all__ = [
     "build_dataset",
     "describe_reading",
     "missing_columns",
-    "normalised",
+    "normalise_column",
     "read_texts",
 ]
 
@@ -88,14 +88,14 @@ def missing_columns(
     names = table.columns.column_names
     wanted = [columns.text, columns.text_pair, columns.label if label else None, *keep]
     roles: Mapping[str | None, str] = {
-        columns.text: "the text",
-        columns.text_pair: "the second text",
-        columns.label: "the label",
+        columns.text: " (the text)",
+        columns.text_pair: " (the second text)",
+        columns.label: " (the label)",
     }
     return [
         Problem(
             where=table.name,
-            message=f"no column '{name}' ({roles.get(name, 'a further column')}).",
+            message=f"no column '{name}'{roles.get(name, '')}.",
             remedy=did_you_mean(name, names),
         )
         for name in dict.fromkeys(wanted)
@@ -111,10 +111,10 @@ def read_texts(table: Table, name: str, normalise: str | None) -> pa.ChunkedArra
     column = table.columns[name]
     if column.null_count:
         column = pc.fill_null(column, "")
-    return normalised(column, normalise)
+    return normalise_column(column, normalise)
 
 
-def normalised(column: pa.ChunkedArray, how: str | None) -> pa.ChunkedArray:
+def normalise_column(column: pa.ChunkedArray, how: str | None) -> pa.ChunkedArray:
     """The texts after `normalise_text`, chunk by chunk."""
     if how is None or how == "none":
         return column

@@ -12,7 +12,7 @@ from encore.data.table import Table, reject_all
 from encore.errors import DataError, Problem
 from encore.types import LabelSpace, Note, TaskKind
 
-__all__ = ["Columns", "is_text", "require_label", "require_text"]
+__all__ = ["Columns", "holds_text", "require_label", "require_text"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Columns:
         return LabelSpace(self.kind, self.labels, self.ordered)
 
 
-def is_text(table: Table, name: str) -> bool:
+def holds_text(table: Table, name: str) -> bool:
     """True if a column holds strings."""
     kind = table.columns[name].type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
@@ -56,7 +56,7 @@ def require_text(table: Table, text: str | None, text_pair: str | None = None) -
             change="NAME",
         )
         for setting, name in given
-        if name is not None and not is_text(table, name)
+        if name is not None and not holds_text(table, name)
     ]
     if problems:
         reject_all(problems)

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from encore.data.columns import Columns, is_text, require_text
+from encore.data.columns import Columns, holds_text, require_text
 from encore.data.label_cells import (
     INTEGER,
     NUMBER,
@@ -173,7 +173,7 @@ def _require_header(table: Table, label: str, why: str) -> None:
     """
     if (
         why not in ("given", "by its name")
-        and is_text(table, label)
+        and holds_text(table, label)
         and label in distinct_values(table.columns[label]).words
     ):
         reject(
@@ -236,7 +236,7 @@ def _find_texts(
     names = [
         name
         for name in table.columns.column_names
-        if name not in (label, pair) and is_text(table, name)
+        if name not in (label, pair) and holds_text(table, name)
     ]
     plain = {_plain(name): name for name in reversed(names)}
     if pair is None:
@@ -301,10 +301,10 @@ def _looks_categorical(table: Table, name: str) -> bool:
     n_distinct = pc.count_distinct(column).as_py()
     if pa.types.is_floating(column.type):
         return True
-    if is_text(table, name) and n_distinct <= max(20, 0.1 * len(table)):
+    if holds_text(table, name) and n_distinct <= max(20, 0.1 * len(table)):
         longest = max((len(value) for value in pc.unique(column).to_pylist() if value), default=0)
         return longest <= 60 and n_distinct < max(2, 0.7 * len(table))
-    if is_text(table, name):
+    if holds_text(table, name):
         head = [value.strip() for value in column.slice(0, 500).to_pylist() if value]
         return (
             bool(head)

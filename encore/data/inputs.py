@@ -14,7 +14,7 @@ from encore.data.build import (
     build_dataset,
     describe_reading,
     missing_columns,
-    normalised,
+    normalise_column,
     read_texts,
 )
 from encore.data.columns import Columns
@@ -131,8 +131,8 @@ def _given_texts(source: Sequence[Any], columns: Columns, normalise: str | None)
         ) from None
     return Dataset(
         name="predict",
-        texts=normalised(first, normalise),
-        pairs=None if second is None else normalised(second, normalise),
+        texts=normalise_column(first, normalise),
+        pairs=None if second is None else normalise_column(second, normalise),
         targets=None,
         rows=np.arange(len(first)),
         digest="",

@@ -19,7 +19,7 @@ from encore.data.table import Table, display_path, reject
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.types import TaskKind
 
-__all__ = ["NamedTask", "find_task", "named_tasks", "read_split", "task_names", "whereabouts"]
+__all__ = ["NamedTask", "find_task", "read_named_tasks", "read_split", "task_names", "whereabouts"]
 
 _TABLE = Path(__file__).with_name("named_tasks.toml")
 
@@ -54,7 +54,7 @@ class NamedTask:
 
 
 @cache
-def named_tasks() -> Mapping[str, NamedTask]:
+def read_named_tasks() -> Mapping[str, NamedTask]:
     """{name: task}, read from named_tasks.toml once."""
     with _TABLE.open("rb") as file:
         return {name: _task(entry) for name, entry in tomllib.load(file).items()}
@@ -77,21 +77,21 @@ def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def task_names() -> tuple[str, ...]:
     """The named tasks, sorted."""
-    return tuple(sorted(named_tasks()))
+    return tuple(sorted(read_named_tasks()))
 
 
 def find_task(name: str, *, label: str | None = None) -> NamedTask:
     """The named task; `label="stars"` makes `imdb` the five-class LMRD task. Raises RecipeError
     with a suggestion.
     """
-    if name not in named_tasks():
+    if name not in read_named_tasks():
         raise RecipeError(
             Problem(
                 message=f"no task called '{name}', and no data.train that names a file.",
                 remedy=did_you_mean(name, task_names()),
             )
         )
-    task = named_tasks()[name]
+    task = read_named_tasks()[name]
     if label is None or label == task.label:
         return task
     if label not in task.other_labels:
@@ -179,7 +179,7 @@ def whereabouts(name: str) -> str:
     """The place of a named task's files in a word: "here", "in the cache", "to download" or "not
     here". Their digests are checked when they are read.
     """
-    files = [file for file, _ in named_tasks()[name].files.values()]
+    files = [file for file, _ in read_named_tasks()[name].files.values()]
     folders = _folders()
     if all(any((folder / file).is_file() for folder in folders) for file in files):
         return "here"

@@ -512,7 +512,7 @@ def test_numbers_as_people_write_them_and_options_on_a_recipe(run: Run) -> None:
         (
             ("cp1252.csv",),
             "cp1252.csv: 40 rows, delimiter ',', encoding cp1252 (a guess: the file is not "
-            "UTF-8; pass --encoding to say otherwise)",
+            "UTF-8; data.encoding=NAME overrides it)",
         ),
         (("reviews.jsonl",), "reviews.jsonl: 40 rows, encoding utf-8"),
         (("data/more.csv",), "data/more.csv: 40 rows, delimiter ',', encoding utf-8"),

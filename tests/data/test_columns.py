@@ -144,8 +144,8 @@ def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
     two_texts = table_of({"left side": TEXTS, "right side": TEXTS, "label": ["no", "yes"] * 3})
     assert (
         complaint(two_texts)
-        == "t.parquet: several columns could hold the text: 'left side', 'right side'. Say "
-        "which: --text NAME (and --text-pair NAME for a pair of texts)"
+        == "t.parquet: several columns could hold the text: 'left side', 'right side'. For "
+        "pairs of texts, name text_pair too. Say which: --text NAME"
     )
     assert (
         infer_columns(two_texts, text="left side", text_pair="right side").text_pair == "right side"
@@ -155,17 +155,19 @@ def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
 def test_a_column_that_is_not_there_gets_a_suggestion_all_at_once() -> None:
     table = table_of({"text": TEXTS, "stars": [1, 2, 3, 1, 2, 3]})
     assert complaint(table, text="txt", label="star").splitlines() == [
-        "t.parquet: no column 'txt' (--text). Did you mean 'text'? Known: stars, text.",
-        "t.parquet: no column 'star' (--label). Did you mean 'stars'? Known: stars, text.",
+        "t.parquet: no column 'txt' (the text). Did you mean 'text'? Known: stars, text. Name "
+        "one: --text NAME",
+        "t.parquet: no column 'star' (the label). Did you mean 'stars'? Known: stars, text. "
+        "Name one: --label NAME",
     ]
     assert (
         complaint(table, text="text", label="text")
-        == "t.parquet: --text text, --label text: one column cannot serve twice."
+        == "t.parquet: one column cannot be both the text ('text') and the label ('text')."
     )
     assert (
         complaint(table, text="stars", label="text")
-        == "t.parquet: column 'stars' holds int64, expected text. Name another column with "
-        "--text or --text-pair."
+        == "t.parquet: column 'stars' holds int64, expected text. Name another column: "
+        "--text NAME"
     )
 
 
@@ -181,13 +183,13 @@ def test_no_label_at_all() -> None:
     assert (
         complaint(table_of({"text": TEXTS}))
         == "t.parquet: no column looks like a label (columns: text: string). Say which: "
-        "--label NAME."
+        "--label NAME"
     )
     numbers = table_of({"label": [1, 2, 1], "n": [1, 2, 3]})
     assert (
         complaint(numbers)
         == "t.parquet: no column of texts besides the label 'label' (columns: label: int64, n: "
-        "int64). Say which: --text NAME."
+        "int64). Say which: --text NAME"
     )
     Path("t.csv").write_text(
         "An export of 2024,\n,\ntext,label\n"
@@ -196,8 +198,8 @@ def test_no_label_at_all() -> None:
     header = "The first line of the file must hold the column names, such as: text,label"
     assert (
         complaint(read_table("t.csv"))
-        == f"t.csv: no column looks like a label (columns: An export of 2024, column_2). Say "
-        f"which: --label NAME. {header}"
+        == f"t.csv: no column looks like a label (columns: An export of 2024, column_2). {header}. "
+        f"Say which: --label NAME"
     )
 
 
@@ -274,22 +276,22 @@ def test_given_kinds_and_names_are_obeyed() -> None:
     assert (
         complaint(cells([1, 2, 3]), kind="binary")
         == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, "
-        "or merge labels with data.labels={cell: name}."
+        "or merge labels: data.labels={cell: name}"
     )
-    assert complaint(cells([1, 2, 3]), labels=["1", "1"]) == "labels: '1' is listed twice."
+    assert complaint(cells([1, 2, 3]), labels=["1", "1"]) == "data.labels: '1' is listed twice."
 
 
 def test_one_class_and_no_class_and_a_class_per_row() -> None:
     assert (
         complaint(cells(["a", "a", "a"]))
         == "t.csv: column 'label' holds one class only (a); expected two or more. Add rows of "
-        "another class, or name another column with --label."
+        "another class, or name another column: --label NAME"
     )
     assert complaint(cells(["", "", ""])) == "t.csv: column 'label' is empty in every row."
     assert (
         complaint(cells([f"id-{row}" for row in range(40)]))
         == "t.csv: column 'label' has 40 different values in 40 rows: that is an id or free "
-        "text, not a label. Say which column is: --label NAME"
+        "text, not a label. Name the label column: --label NAME"
     )
 
 
@@ -345,10 +347,10 @@ def test_commas_within_labels_are_told() -> None:
 def test_numbers_in_another_writing_are_asked_about(label: list[str]) -> None:
     words = [word for word in label if word not in ("4", "n/a")]
     expected = (
-        "t.csv: column 'label': expected numbers written with digits and a decimal point "
+        "t.csv column 'label': expected numbers written with digits and a decimal point "
         "alone, such as 3.5, got "
-        f"{', '.join(map(repr, words))}. Write them so in the file, or pass "
-        f"data.kind=multiclass to have a class for each."
+        f"{', '.join(map(repr, words))}. Write them so in the file, or have a "
+        f"class for each: data.kind=multiclass"
     )
     assert (
         complaint(cells(label * 10)) == complaint(cells(label * 10), kind="regression") == expected
@@ -364,7 +366,7 @@ def test_a_column_of_numbers_in_another_writing_is_found_by_its_cells() -> None:
     rows = [f'{row};"some text {row}";{row // 10},{row % 10}\n' for row in range(40)]
     Path("t.csv").write_text("Nr;Text;Note\n" + "".join(rows))
     assert complaint(read_table("t.csv")).startswith(
-        "t.csv: column 'Note': expected numbers written with digits and a decimal point alone"
+        "t.csv column 'Note': expected numbers written with digits and a decimal point alone"
     )
 
 

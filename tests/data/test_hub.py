@@ -268,8 +268,8 @@ def test_a_named_task_comes_from_the_repository_that_is_named(
         data = (tmp_path / f"{split}.parquet").read_bytes()
         server.files[f"rte/{split}.parquet"] = data
         files[split] = (f"rte/{split}.parquet", hashlib.sha256(data).hexdigest())
-    rte = replace(named.named_tasks()["rte"], files=files)
-    monkeypatch.setattr(named, "named_tasks", lambda: {"rte": rte})
+    rte = replace(named.read_named_tasks()["rte"], files=files)
+    monkeypatch.setattr(named, "read_named_tasks", lambda: {"rte": rte})
     monkeypatch.delenv("ENCORE_DATA", raising=False)
     monkeypatch.setattr(named, "_folders", lambda: [])
     with pytest.raises(

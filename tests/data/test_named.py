@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from encore import catalogue
 from encore.data import load, named
 from encore.data.dataset import TaskData, describe_task_data
-from encore.data.named import find_task, named_tasks, read_split, task_names
+from encore.data.named import find_task, read_named_tasks, read_split, task_names
 from encore.data.normalise import normalise_text
 from encore.data.settings import DataSettings
 from encore.errors import DataError, RecipeError
@@ -68,23 +68,23 @@ def test_all_named_tasks_are_there() -> None:
 
 def test_every_metric_is_in_the_catalogue() -> None:
     known = catalogue.names("metrics")
-    assert {metric for task in named_tasks().values() for metric in task.metrics} <= set(known)
+    assert {metric for task in read_named_tasks().values() for metric in task.metrics} <= set(known)
 
 
 def test_metrics_are_those_of_the_protocol() -> None:
     """METHODS §2: the metric that decides comes first."""
     first = {"cola": "mcc", "stsb": "spearman", "sts": "pearson"}
-    assert {name: task.metrics[0] for name, task in named_tasks().items() if task.metrics} == {
-        name: first.get(name, "accuracy") for name in named_tasks() if name != "allnli"
+    assert {name: task.metrics[0] for name, task in read_named_tasks().items() if task.metrics} == {
+        name: first.get(name, "accuracy") for name in read_named_tasks() if name != "allnli"
     }
-    assert all("f1" in named_tasks()[name].metrics for name in ("mrpc", "qqp", "quora"))
+    assert all("f1" in read_named_tasks()[name].metrics for name in ("mrpc", "qqp", "quora"))
 
 
 @pytest.mark.parametrize("name", sorted(GLUE | OTHERS))
 def test_a_named_task_loads_with_its_digests_checked(name: str) -> None:
     folder()
     data = load_task(name, seed=42)
-    assert data.labels.names == named_tasks()[name].labels
+    assert data.labels.names == read_named_tasks()[name].labels
     assert data.normalise == {
         "sst5": "minbert",
         "cfimdb": "minbert",
@@ -98,7 +98,7 @@ def test_a_named_task_loads_with_its_digests_checked(name: str) -> None:
         assert (float(data.train.targets.min()), float(data.train.targets.max())) == (0.0, 5.0)
     summary = describe_task_data(data)
     assert set(summary["splits"]) == {"train", *data.dev}
-    official = isinstance(named_tasks()[name].official, bool)
+    official = isinstance(read_named_tasks()[name].official, bool)
     assert official == (name in {"cola", "sst2", "mrpc", "stsb", "rte", "wnli", "sst5", "cfimdb"})
     assert official or any(str(note).startswith("not ") for note in data.notes)
 
@@ -133,7 +133,7 @@ def test_digests_and_row_counts_are_those_of_the_folders_readme() -> None:
     readme = (folder() / "README.md").read_text()
     listed = dict(re.findall(r"^\| (\S+\.parquet) \|.*`([0-9a-f]{64})` \|$", readme, flags=re.M))
     recorded = {
-        file: digest for task in named_tasks().values() for file, digest in task.files.values()
+        file: digest for task in read_named_tasks().values() for file, digest in task.files.values()
     }
     assert len(recorded) == 30
     assert recorded == {file: listed[file] for file in recorded}
@@ -162,10 +162,10 @@ def test_five_stars_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "imdb").mkdir()
     pq.write_table(pa.table({"text": ["a", "b"], "stars": [4, 5]}), tmp_path / "imdb/train.parquet")
     digest = hashlib.sha256((tmp_path / "imdb/train.parquet").read_bytes()).hexdigest()
-    imdb = named_tasks()["imdb"]
+    imdb = read_named_tasks()["imdb"]
     monkeypatch.setattr(
         named,
-        "named_tasks",
+        "read_named_tasks",
         lambda: {"imdb": replace(imdb, files={"train": ("imdb/train.parquet", digest)})},
     )
     monkeypatch.setenv("ENCORE_DATA", str(tmp_path))
@@ -225,7 +225,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_task("rte", seed=42)
     assert len(caught.value.lines) == 2
     for split, problem in zip(("train", "dev"), caught.value.lines, strict=True):
-        assert f"expected sha256 {named_tasks()['rte'].files[split][1]}, got" in problem
+        assert f"expected sha256 {read_named_tasks()['rte'].files[split][1]}, got" in problem
 
 
 def test_the_folder_that_is_asked_for_comes_first(

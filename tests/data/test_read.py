@@ -457,8 +457,8 @@ MISTAKES = {
         "t.csv",
         b"text,label\n'so, so',a\n'well, fine',b\n",
         "t.csv:1: this line has 2 cells (text, label), and every row below it 3. Expected the "
-        "column names, such as: text,label. Remove what stands above them. A cell that holds "
-        "',' must stand in double quotes.",
+        "column names, such as: text,label. Remove the lines above them. Put a cell that "
+        "holds ',' in double quotes.",
     ),
     "broken JSON": (
         "t.jsonl",

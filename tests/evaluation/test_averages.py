@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from encore.data.named import named_tasks
+from encore.data.named import read_named_tasks
 from encore.errors import RecipeError
 from encore.evaluation.averages import GLUE_COLUMNS, glue_averages, normalised, overall_scores
 
@@ -43,8 +43,8 @@ def test_both_averages_of_maxpoolbert(row, columns, printed, tasks):
 def test_the_columns_are_those_of_the_named_tasks():
     for column in GLUE_COLUMNS:
         task, *dev, metric = column.split(".")
-        assert metric in named_tasks()[task].metrics
-        assert set(dev) <= set(named_tasks()[task].files)
+        assert metric in read_named_tasks()[task].metrics
+        assert set(dev) <= set(read_named_tasks()[task].files)
     assert len(GLUE_COLUMNS) == 12
 
 

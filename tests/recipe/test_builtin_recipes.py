@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from encore import catalogue
-from encore.data.named import named_tasks
+from encore.data.named import read_named_tasks
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.runs.compatibility import NotApplicable, build_skeletons, pair_of, parts_of
@@ -189,7 +189,7 @@ def test_the_parts_of_every_variant_go_together(name: str) -> None:
     apart = []
     for cell in study.cells[:: len(study.seeds)]:
         labels = {
-            task: LabelSpace(named_tasks()[task].kind, named_tasks()[task].labels)
+            task: LabelSpace(read_named_tasks()[task].kind, read_named_tasks()[task].labels)
             for task in cell.recipe.tasks
         }
         source = SimpleNamespace(config=BERT_BASE)
