@@ -64,14 +64,15 @@ def use_threads(n: int) -> None:
 
 
 def read(split: str = "train", **how: Any) -> Texts:
-    """The rows, from ENCORE_DATA or ../shared/data. how: of `load_task`. Leaves the program with
+    """The rows, from ENCORE_DATA or ../shared/data. how: of `DataSettings`. Leaves the program with
     one clear line where they, or the encoder, are missing.
     """
     from encore.data.load import load_task
+    from encore.data.settings import DataSettings
     from encore.encoder.load import locate
 
     try:
-        found = load_task("sst5", **{"seed": SEED, **how})
+        found = load_task("sst5", DataSettings(**{"seed": SEED, **how}))
         rows = {"train": found.train, **found.dev}[split]
         folder = locate("minilm").folder
     except EncoreError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from encore.errors import Complaints, DataError, EncoreError, Problem, RecipeError
@@ -22,10 +24,28 @@ from encore.types import Note
         ),
         (Problem(task="b", where="x.csv", message="is empty."), "task 'b': x.csv: is empty."),
         (Problem(setting="plan.keep", message="no metric."), "plan.keep: no metric."),
+        (
+            Problem(where="x.csv", line=3, column="stars", expected="1 or 2", got="'3'"),
+            "x.csv:3 column 'stars': expected 1 or 2, got '3'.",
+        ),
+        (Problem(where="x.csv", message="two\r\nlines"), "x.csv: two lines"),
     ],
 )
 def test_a_problem_is_one_line(problem: Problem, line: str) -> None:
     assert str(problem) == line
+
+
+def test_a_change_is_written_as_an_option_or_for_the_one_task_that_it_is_for() -> None:
+    problem = Problem(
+        where="x.csv", message="which?", remedy="Say:", setting="data.text_pair", change="NAME"
+    )
+    assert str(problem) == "x.csv: which? Say: --text-pair NAME"
+    assert str(replace(problem, task="b")) == (
+        "task 'b': x.csv: which? Say: tasks.b.data.text_pair=NAME"
+    )
+    assert str(replace(problem, setting="data.kind", change="binary")) == (
+        "x.csv: which? Say: data.kind=binary"
+    )
 
 
 def test_a_string_is_a_problem_that_is_a_message() -> None:
@@ -59,3 +79,11 @@ def test_other_exceptions_are_not_collected() -> None:
 def test_a_note_names_what_it_is_about() -> None:
     assert str(Note("9 rows cut", task="a", about="dev")) == "dev: 9 rows cut"
     assert str(Note("one thread")) == "one thread"
+    assert str(Note("two\nlines")) == "two lines"
+
+
+def test_a_note_names_its_task_where_there_are_several() -> None:
+    note = Note("9 rows cut", task="a", about="dev")
+    assert note.line(several_tasks=True) == "a: dev: 9 rows cut"
+    assert note.line(several_tasks=False) == "dev: 9 rows cut"
+    assert Note("one thread").line(several_tasks=True) == "one thread"

@@ -445,13 +445,13 @@ MISTAKES = {
         "t.csv",
         b"\nSurvey 2024\n\ntext,label\nfine,a\nbad,b\n",
         "t.csv:2: this line has 1 cell (Survey 2024), and every row below it 2. Expected the "
-        "column names, such as: text,label. Remove what stands above them.",
+        "column names, such as: text,label. Remove the lines above them.",
     ),
     "two lines above the table": (
         "t.csv",
         b"# Survey\n# of 2024\ntext,label\nfine,a\nbad,b\n",
         "t.csv:1: this line has 1 cell (# Survey), and most rows below it 2. Expected the "
-        "column names, such as: text,label. Remove what stands above them.",
+        "column names, such as: text,label. Remove the lines above them.",
     ),
     "single quotes": (
         "t.csv",
@@ -554,7 +554,7 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     assert (
         complaint("t.csv", delimiter=";")
         == "t.csv:1: with delimiter ';' there is one column, called 'text,label'. It looks "
-        "separated by ',': leave --delimiter out, or pass ','."
+        "separated by ',': leave the delimiter out, or pass --delimiter ','"
     )
     assert (
         complaint("t.csv", delimiter="::")
@@ -562,7 +562,7 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     )
     assert (
         complaint("t.csv", encoding="utf-8")
-        == "t.csv:3: not utf-8: byte 0xF6 at offset 21. Leave --encoding out to have it found."
+        == "t.csv:3: not utf-8: byte 0xF6 at offset 21. Leave the encoding out to have it detected."
     )
     assert complaint("t.csv", encoding="latin1252").startswith(
         "t.csv: no encoding called 'latin1252'."
@@ -573,7 +573,7 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     assert (
         complaint("t.csv", delimiter=",")
         == "t.csv:1: with delimiter ',' there is one column, called 'text label'. It looks "
-        "separated by tab: leave --delimiter out, or pass tab."
+        "separated by tab: leave the delimiter out, or pass tab."
     )
 
 

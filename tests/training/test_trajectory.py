@@ -344,9 +344,10 @@ def test_words_that_never_occur_may_be_left_out_of_training() -> None:
 def real(task: str, *, batch_size: int, longest: int) -> Job:
     """The first rows of a named task that are at most `longest` tokens long."""
     from encore.data.load import load_task
+    from encore.data.settings import DataSettings
 
     try:
-        data, source = load_task(task, seed=SEED), locate("minilm")
+        data, source = load_task(task, DataSettings(seed=SEED)), locate("minilm")
     except DataError as error:
         pytest.skip(str(error))
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
