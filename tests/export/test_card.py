@@ -124,7 +124,7 @@ def test_it_says_what_the_run_says(exported: tuple[str, Path, Path]) -> None:
     limits = text[text.index("## Limits") : text.index("## Licence")]
     assert "* one run of one seed (42)" in limits
     assert f"{stored['splits']['dev']['rows']} rows are too few" in limits
-    for note in read_result(run).notes:
+    for note in read_result(run).note_lines:
         told = note.rstrip(".")
         for split in stored["splits"].values():
             told = told.replace(split["path"], Path(split["path"]).name)
@@ -134,7 +134,7 @@ def test_it_says_what_the_run_says(exported: tuple[str, Path, Path]) -> None:
 def test_nothing_of_this_machine_is_in_it(exported: tuple[str, Path, Path]) -> None:
     """No folder of the data, the encoder or the run: a card is published."""
     kind, run, folder = exported
-    told = [note for note in read_result(run).notes if str(run.parents[1]) in note]
+    told = [note for note in read_result(run).note_lines if str(run.parents[1]) in note]
     assert bool(told) is (kind == "pair"), "a run that has a path to tell of"
     for file in folder.iterdir():
         text = file.read_bytes()

@@ -132,8 +132,8 @@ def test_a_frozen_encoder_behind_a_head_without_weights_is_measured_as_it_is(
         else:
             assert report.grad_norm == 0
     result = execute(prepared, tmp_path)
-    assert UNTRAINED in result.notes
-    assert prepared.notes == (UNTRAINED,)
+    assert UNTRAINED in result.note_lines
+    assert list(map(str, prepared.notes)) == [UNTRAINED]
     for other in (
         ("head=siamese_cosine", "head.size=3"),
         ("head=siamese_cosine", "pooling=attention"),
@@ -172,7 +172,9 @@ def test_beside_a_task_that_has_nothing_to_train_another_trains_as_alone(tables:
                 )
             )
             assert prepared.untrained == names[:-1]
-            assert prepared.notes == tuple(f"{name}: {UNTRAINED}" for name in names[:-1])
+            assert [prepared.note_line(note) for note in prepared.notes] == [
+                f"{name}: {UNTRAINED}" for name in names[:-1]
+            ]
             models = build_models(prepared)
             torch.set_num_threads(1)
             list(train_loop(models, prepared.plan, prepared.streams, **prepared.how))

@@ -44,7 +44,7 @@ from encore.runs.prepare import Prepared, build_models, prepare
 from encore.runs.writer import _best_epochs
 from encore.training.loop import train_loop
 from encore.training.state import FitState, own_losses
-from encore.types import EvalReport, StepReport
+from encore.types import EvalReport, Note, StepReport
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -610,11 +610,13 @@ def test_dev_rows_that_another_task_trains_on_are_told(
     mine, theirs = one.streams["one"].dev["dev"], one.streams["two"].train
     n = len(set(mine.numbers.tolist()) & set(theirs.numbers.tolist()))
     assert n > 0
-    assert (
-        f"one: dev: {n} of {len(mine)} rows are training rows of task 'two'; name a dev file "
-        f"(data.dev)" in one.notes
-    ) == told
-    assert not [note for note in prepared(tables).notes if "training rows of task" in note]
+    expected = Note(
+        f"{n} of {len(mine)} rows are training rows of task 'two'; name a dev file (data.dev)",
+        task="one",
+        about="dev",
+    )
+    assert (expected in one.notes) == told
+    assert not [note for note in prepared(tables).notes if "training rows of task" in note.text]
 
 
 # ----------------------------------------------------------------------------------- asked together
@@ -804,20 +806,37 @@ def test_each_task_of_a_run_is_exported_by_itself(
         )
         of_rows = [
             note
-            for note in whole.notes_of(task)
+            for note in map(str, whole.notes_of(task))
             if "rows are training rows" in note or "cut to" in note
         ]
         assert all(f"* {note}" in about for note in of_rows)
 
 
 def test_notes_are_those_of_one_task(kept: Mapping[str, RunResult]) -> None:
-    whole = replace(
-        kept["last"], notes=("score: dev: 2 rows", "pair: dev: 3 rows", "score: train: 4 rows")
+    notes = (
+        Note("2 rows", task="score", about="dev"),
+        Note("3 rows", task="pair"),
+        Note("one thread"),
     )
-    assert whole.notes_of("score") == ["dev: 2 rows", "train: 4 rows"]
-    assert whole.notes_of("verdict") == []
-    alone = replace(whole, metrics={"dev": {}}, best={}, notes=("dev: 2 rows",))
-    assert alone.notes_of("dev") == ["dev: 2 rows"], "of one task they bear no name"
+    whole = replace(kept["last"], notes=notes)
+    assert whole.notes_of("score") == [notes[0], notes[2]]
+    assert whole.notes_of("verdict") == [notes[2]], "a note on the whole run is on each task"
+    assert whole.note_lines == ["score: dev: 2 rows", "pair: 3 rows", "one thread"]
+    alone = replace(whole, metrics={"score": {}}, best={}, notes=notes[:1])
+    assert alone.note_lines == ["dev: 2 rows"], "of one task they bear no name"
+
+
+def test_notes_are_stored_by_task(kept: Mapping[str, RunResult]) -> None:
+    """A task's name may be the beginning of a note: lines alone do not say whose they are."""
+    stored = json.loads((kept["last"].folder / "results.json").read_text(encoding="utf-8"))
+    by_task = stored["notes_by_task"]
+    assert set(by_task) >= set(kept["last"].metrics)
+    assert any(by_task.values())
+    assert sorted(f"{task}: {line}" for task in by_task for line in by_task[task]) == sorted(
+        stored["notes"]
+    )
+    for task, lines in by_task.items():
+        assert [str(note) for note in kept["last"].notes_of(task)] == lines
 
 
 # ------------------------------------------------------------------------------------------ refused
