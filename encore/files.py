@@ -1,5 +1,5 @@
-"""Files appear whole or not at all: temporary file, fsync, rename. Folders of files carry a
-manifest of sha256 digests.
+"""Writes files whole or not at all (temporary file, fsync, rename), and folders with a manifest of
+sha256 digests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
-from encore.errors import TrainingError
+from encore.errors import Problem, TrainingError
 
 __all__ = [
     "MANIFEST",
@@ -41,8 +41,8 @@ MANIFEST = "manifest.json"
 
 
 def write(path: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
-    """Bytes, or what a function writes into the open file. Raises TrainingError where the disk does
-    not take it.
+    """Write bytes, or what a function writes into the open file. Raises TrainingError where the
+    disk does not take it.
     """
     with explained(path):
         put(path, content, mode=0o644)
@@ -50,7 +50,7 @@ def write(path: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
 
 
 def put(path: Path, content: bytes | Callable[[BinaryIO], Any], *, mode: int) -> None:
-    """The same, where another error is wanted: raises OSError. mode: of the file."""
+    """Write as `write` does, but raise OSError. mode: of the file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -68,35 +68,38 @@ def put(path: Path, content: bytes | Callable[[BinaryIO], Any], *, mode: int) ->
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON. Raises TrainingError."""
     write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises OSError or ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def canonical(value: Any) -> bytes:
-    """JSON in one form only: what hashes are taken of."""
+    """The value as JSON in its one canonical form, of which hashes are made."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode()
 
 
 def sha256(path: Path) -> str:
+    """The hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, files: list[Path]) -> None:
-    """Name and digest of each file, relative to the folder."""
+    """Write the manifest: name and digest of each file, relative to the folder."""
     write_json(
         folder / MANIFEST, {str(file.relative_to(folder)): sha256(file) for file in sorted(files)}
     )
 
 
 def wrong_files(folder: Path) -> list[str]:
-    """Files of the manifest that are missing or changed; the manifest itself where it cannot be
-    read.
+    """The files of the manifest that are missing or changed; the manifest itself where it cannot
+    be read.
     """
     try:
         entries = read_json(folder / MANIFEST)
@@ -113,8 +116,8 @@ def wrong_files(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def commit_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder to fill; at the end its files are synced, it gets its manifest, and it is
-    renamed to `target`, which must not exist.
+    """Yield a temporary folder to fill; at the end its files are synced, its manifest is written,
+    and it is renamed to `target`, which must not exist. Raises TrainingError.
     """
     with explained(target):
         temporary = Path(
@@ -138,9 +141,7 @@ def commit_folder(target: Path) -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    """A folder that nobody needs any more, or that a killed process left half written. Renamed
-    first, so that it is never seen half removed.
-    """
+    """Remove a folder; it is renamed first, so that it is never seen half removed."""
     if folder.exists():
         gone = folder.parent / f".{folder.name}.gone"
         shutil.rmtree(gone, ignore_errors=True)
@@ -149,8 +150,8 @@ def remove(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written or half removed, here and in the folders
-    below.
+    """Remove the half-written and half-removed files of killed processes, in `folder` and the
+    folders below.
     """
     for left in [path for path in folder.rglob(".*") if path.suffix in (".part", ".gone", ".new")]:
         if left.is_dir():
@@ -161,8 +162,8 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
-    """One process per folder, which is made; `busy` is raised where another has it. The kernel lets
-    go of the lock when a process dies, however it dies.
+    """Make the folder and hold its lock; raises `busy` where another process holds it. The kernel
+    releases the lock when a process dies, however it dies.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,8 +171,8 @@ def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have removed the folder in between: then this is the lock of
-            # nothing.
+            # The process that held it may have removed the folder in between: then this file is
+            # no longer the folder's lock.
             alone = os.path.samestat(os.fstat(file.fileno()), os.stat(folder / "lock"))
         except (BlockingIOError, FileNotFoundError):
             alone = False
@@ -182,17 +183,20 @@ def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
+    """Raise what fails when `path` is written as a TrainingError with the remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors writes by itself and gives no number for what went wrong; next to always the
-        # disk is full.
+        # safetensors writes by itself and gives no error number; nearly always the disk is full.
         full = getattr(error, "errno", errno.ENOSPC) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "Free some space" if full else "Make it writable"
         reason = getattr(error, "strerror", None) or error
         raise TrainingError(
-            f"{path}: cannot be written ({reason}). {remedy}, or choose another folder; the "
-            f"same command then goes on."
+            Problem(
+                where=str(path),
+                message=f"cannot be written ({reason}).",
+                remedy=f"{remedy}, or choose another folder; the same command then resumes.",
+            )
         ) from error
 
 

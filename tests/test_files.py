@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(
     monkeypatch.undo()
     (line,) = error.value.lines
     assert line.startswith(f"{path}: cannot be written (No space left on device). ")
-    assert "the same command then goes on" in line
+    assert "the same command then resumes" in line
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"a.json"}
 

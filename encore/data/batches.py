@@ -1,6 +1,6 @@
-"""Rows → batches: which rows make a step, and their tokens as tensors, end to end with no padding.
+"""Makes batches of rows: their order, and their tokens as tensors, end to end with no padding.
 
-Order is a function of (seed, task, epoch): nothing needs saving to resume.
+The order is a function of (seed, task, epoch): nothing needs saving to resume.
 """
 
 from __future__ import annotations
@@ -50,24 +50,23 @@ def epoch_order(
 ) -> np.ndarray:
     """(n_rows,) int64: the rows of one epoch in the order in which they are trained on.
 
-    Each row once; with `sampling_weights` (n_rows,) ≥ 0, `n_rows` draws with replacement, each row
-    as often as its weight says.
+    Each row once; with `sampling_weights` (n_rows,) ≥ 0, `n_rows` draws with replacement, with
+    probabilities in proportion to the weights.
     """
     generator = rng.generator(seed, "order", task, epoch)
     if sampling_weights is None:
         return generator.permutation(n_rows)
     edges = np.cumsum(np.asarray(sampling_weights, dtype=np.float64))
     drawn = np.searchsorted(edges, generator.random(n_rows) * edges[-1], side="right")
-    return np.minimum(
-        drawn, np.flatnonzero(sampling_weights)[-1]
-    )  # rounding can reach the last edge
+    # Rounding can reach the last edge.
+    return np.minimum(drawn, np.flatnonzero(sampling_weights)[-1])
 
 
 def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray) -> np.ndarray:
-    """Where in `order` the rows of its batch `number` (from 0; the last may be short) stand: by
-    length, since a batch is a set, and attention likes equal lengths together.
+    """Places in `order` of the rows of batch `number` (from 0; the last may be short), by length:
+    a batch is a set, and attention is faster with equal lengths together.
 
-    lengths: (rows,), looked up by row number. Which rows make a batch does not depend on them.
+    lengths: (rows,), looked up by row number. The rows of a batch do not depend on them.
     """
     places = np.arange(number * size, min((number + 1) * size, len(order)))
     return places[np.argsort(lengths[order[places]], kind="stable")]
@@ -75,7 +74,7 @@ def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray)
 
 def evaluation_batches(lengths: np.ndarray, *, tokens_per_batch: int = 4096) -> list[np.ndarray]:
     """All rows once, sorted by length, as many to a batch as fit `tokens_per_batch` if they were
-    padded to the longest; a longer row stands alone.
+    padded to the longest; a longer row is a batch of its own.
     """
     order = np.argsort(lengths, kind="stable")
     ascending = np.asarray(lengths)[order]

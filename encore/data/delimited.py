@@ -74,7 +74,7 @@ def read_csv(data: bytes, encoding: str, name: str, wanted: str | None, usual: s
         stated = EXCEL_NOTE.match(sample)
         delimiter = wanted or (stated[1] if stated else _sniff_delimiter(sample, usual))
         parsed = _with_best_quoting(data, encoding, name, delimiter)
-        source = " (as its first line says)" if stated and not wanted else ""
+        source = " (stated in its first line)" if stated and not wanted else ""
         parsed.how_read.insert(0, f"delimiter {_name_of(delimiter)}{source}")
         return parsed
 

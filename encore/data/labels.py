@@ -37,7 +37,7 @@ _MOST_LISTED = 12
 
 @dataclass(frozen=True)
 class LabelVocabulary:
-    """The kind of a task, its label names, and the cells that stand for each.
+    """The kind of a task, its label names, and the cells of each.
 
     labels: in the order of the score columns; () for regression. ordered: the names are numbers.
     cells: what a label cell may hold → index of its name. notes: what was inferred.

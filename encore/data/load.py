@@ -201,7 +201,7 @@ def _cut(
     if n_rows is None or n_rows == len(part):
         return part, []
     if n_rows > len(part):
-        note = Note(f"{n_rows:,} rows asked for, all {len(part):,} used", about=part.name)
+        note = Note(f"{n_rows:,} rows wanted, all {len(part):,} used", about=part.name)
         return part, [note]
     targets, how = (
         (np.zeros(len(part)), "drawn") if part.targets is None else (part.targets, "stratified")

@@ -92,8 +92,8 @@ def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> 
         try:
             columns = infer_columns(tables["train"], settings)
         except EncoreError as error:
-            # What a file seems to hold may be wrong where only some of its rows could be read;
-            # what its header says is not.
+            # Where only some rows could be read, inference may be wrong about the columns; the
+            # header is right.
             if "train" not in partly or not _has_named_columns(tables["train"], settings):
                 problems += error.problems
     parts: dict[str, Dataset] = {}

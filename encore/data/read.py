@@ -180,8 +180,8 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
 
 
 def _other_json(text: bytes, form: str, file: Path) -> str | None:
-    """The JSON layout that a file holds if it is another than its name says, with the command that
-    converts it, whose output must not be the very file that it reads.
+    """The JSON layout that a file holds if it is another than its name promises, with the command
+    that converts it, whose output must not be the very file that it reads.
     """
     first = text.split(b"\n", 1)[0].strip()
     target = (

@@ -18,7 +18,7 @@ NORMALISATIONS = ("none", "minbert", "minbert_pair")
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Which rows a task trains on and is scored on, and how its files are read.
+    """The rows that a task trains on and is scored on, and the way to read its files.
 
     train, dev, test: files, relative to `base` ("-": standard input); dev: one, or several by
         name. Without `train` the task is a named one, which brings its own files.

@@ -1,5 +1,8 @@
-"""Which rows go to the dev set, and which rows a cut keeps: the same label mix on both sides, a
-pure function of the targets and the seed.
+"""Splits off dev sets and cuts sets: the same label mix on both sides, a pure function of the
+targets and the seed.
+
+No library does this here: with another version of it the same seed would give other rows, and all
+results would change.
 
 Single labels: each class gives its share (largest remainder). Regression: ten slices of equal size
 take the place of classes. Multi-label: iterative stratification (Sechidis, Tsoumakas and Vlahavas
@@ -27,8 +30,8 @@ def stratified_split(
     *,
     purpose: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of train and dev, each ascending; dev holds `frac` of the rows, as nearly as
-    whole groups allow.
+    """Split rows into train and dev, and return the row numbers of each, ascending; dev holds
+    `frac` of the rows, as nearly as whole groups allow.
 
     targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side
     (copies of a text). Every class with two groups or more is on both sides. `purpose` names the
@@ -54,7 +57,9 @@ def stratified_split(
 def stratified_subset(
     targets: np.ndarray, kind: TaskKind, n: int, seed: int, *, purpose: str = ""
 ) -> np.ndarray:
-    """Row numbers of exactly `n` rows, ascending; all rows where there are no more than `n`."""
+    """Draw exactly `n` rows and return their numbers, ascending; all rows where there are no more
+    than `n`.
+    """
     n_rows = len(targets)
     if n < 1:
         raise ValueError(f"n: expected 1 or more, got {n}")
@@ -96,7 +101,7 @@ def _pick(
             else np.unique(targets, return_inverse=True)[1].reshape(-1)
         )
         first = np.full(len(sizes), -1, dtype=np.int64)
-        first[members[::-1]] = classes[::-1]  # a group stands where its first row stands
+        first[members[::-1]] = classes[::-1]  # a group's class is its first row's
         picked = _per_class(first, sizes, n, rng, both_sides=both_sides)
     if both_sides and picked.all():  # no side is empty; a single group is train's
         picked[rng.integers(len(sizes))] = False

@@ -1,4 +1,4 @@
-"""Token ids of many texts, end to end, cut to a maximum length."""
+"""Stores the token ids of many texts, end to end, cut to a maximum length."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
-from encore.errors import DataError, RecipeError, did_you_mean
-
-if TYPE_CHECKING:
-    pass
-
 from encore.data.tokenizer import BLOCK_ROWS, Templates, Texts, TextTokenizer, string_block
+from encore.errors import DataError, RecipeError, did_you_mean
 
 __all__ = [
     "Pieces",
@@ -96,7 +92,7 @@ def tokenize(
 
     head: the first tokens stay; tail: the last; head_tail: the first ⌊share·128/510⌋ and the last
     of the rest (128 + 382 for 512); half_half: half of each. With `pairs`, the longer text is
-    trimmed first until both fit (`shares`), then each text is cut to its own share in the same way.
+    trimmed first until both fit (`pair_budgets`), then each text is cut to its share in this way.
     Raises RecipeError for impossible settings and DataError for rows that are not text.
     """
     n_special = tokenizer.n_special(pairs is not None)
@@ -143,10 +139,10 @@ def tokenize(
 
 @dataclass(frozen=True)
 class Pieces:
-    """Where the pieces of one text come from and where they went.
+    """The pieces of one text: their origin in it, and their places among the row's tokens.
 
     spans: (pieces,) first character and the one behind the last; words: (pieces,) the number of the
-    word that each is part of, as the tokenizer counts; places: (pieces,) int64, where each stands
+    word that each is part of, as the tokenizer counts; places: (pieces,) int64, the place of each
     among its row's tokens, -1 where it was cut off.
     """
 
@@ -163,7 +159,9 @@ def split_pieces(
     max_length: int,
     truncation: Truncation,
 ) -> tuple[Pieces, ...]:
-    """The pieces of one row that `tokenize` makes of the same arguments, for each of its texts."""
+    """Split one row into the pieces that `tokenize` makes of the same arguments, for each of its
+    texts.
+    """
     template = tokenizer.templates[pair is not None]
     encodings = [
         tokenizer.backend.encode(side, add_special_tokens=False)
@@ -210,7 +208,7 @@ def end_to_end(stores: Sequence[TokenStore]) -> TokenStore:
 def pair_budgets(
     first: np.ndarray, second: np.ndarray, budget: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens each text of a pair keeps when the longer one is trimmed until both fit
+    """Numbers of tokens that the texts of a pair keep when the longer one is trimmed until both fit
     `budget`.
 
     first, second: (rows,) lengths. A text of at most half the budget is never cut; where both are
@@ -252,7 +250,7 @@ def _assembled(
     budget: int,
     truncation: Truncation,
 ) -> tuple[np.ndarray, ...]:
-    """ids, segments, lengths and cut of one block."""
+    """The ids, segments, lengths and cut of one block."""
     template = tokenizer.templates[pairs is not None]
     sides = [tokenizer.encoded(side) for side in (texts, pairs) if side is not None]
     lengths = [side[1] for side in sides]
@@ -261,8 +259,7 @@ def _assembled(
         if pairs is None
         else list(pair_budgets(lengths[0], lengths[1], budget))
     )
-    # Every row is a list of runs in one pool of ids: specials, start of a text, its end, specials,
-    # ….
+    # Every row is a list of runs in one pool of ids: specials, start of a text, its end, specials.
     pool = np.concatenate([np.array(template.ids, dtype=np.int32), *(side[0] for side in sides)])
     pool_segments = np.repeat(
         np.array([*template.segments, *template.text_segments[: len(sides)]], dtype=np.uint8),

@@ -1,30 +1,22 @@
-"""Text → token ids, once per run: an unpadded store that every epoch reads.
+"""Turns texts into token ids, once per run.
 
 The tokenizer cuts and pads nothing here. It encodes each text alone, without special tokens; these
-are put around what is left after truncation, from the tokenizer's own template. So one piece of
-code serves every family (BERT adds 2 or 3 special tokens, RoBERTa 2 or 4) and every way to cut.
+are put around the truncated texts, from the tokenizer's own template. So one piece of code serves
+every family (BERT adds 2 or 3 special tokens, RoBERTa 2 or 4) and every truncation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-
-from encore.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow
-
-import hashlib
-import json
-from collections.abc import Mapping
-from itertools import chain
-from pathlib import Path
-
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -36,7 +28,10 @@ from tokenizers import (
 )
 
 from encore import files
-from encore.errors import on_one_line
+from encore.errors import DataError, on_one_line
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = [
     "BLOCK_ROWS",
@@ -70,8 +65,8 @@ _WORDPIECE = (
 
 @dataclass(frozen=True)
 class Template:
-    """What a tokenizer puts before, between and after the texts of a row. ids, segments: of these
-    special tokens; counts: how many in each place; text_segments: of the texts between them.
+    """The special tokens before, between and after the texts of a row. ids, segments: of these
+    tokens; counts: their number in each place; text_segments: of the texts between them.
     """
 
     ids: tuple[int, ...]
@@ -81,38 +76,38 @@ class Template:
 
 
 class Templates:
-    """What is put around the texts of a row: `templates[pair]`, around one text or around two. By
-    itself it makes rows of texts that are token ids already, (tokens,) int32 without special ones;
-    a Tokenizer makes them of strings.
+    """The templates around one text and around two, `templates[pair]`. By itself it makes rows of
+    texts that are token ids already, (tokens,) int32 without special ones; a TextTokenizer makes
+    them of strings.
     """
 
     def __init__(self, templates: Mapping[bool, Template]) -> None:
         self.templates = dict(templates)
 
     def n_special(self, pair: bool) -> int:
-        """Special tokens that one row (`pair`: of two texts) gets: BERT 2 and 3, RoBERTa 2 and
-        4.
+        """The number of special tokens of one row (`pair`: of two texts): BERT 2 and 3, RoBERTa 2
+        and 4.
         """
         return sum(self.templates[pair].counts)
 
     def encoded(self, texts: list[Any]) -> Encodings:
-        """Without special tokens."""
+        """Encode texts without special tokens: ids end to end, and the length of each text."""
         return np.concatenate([np.empty(0, np.int32), *texts]), np.fromiter(
             map(len, texts), np.int64, len(texts)
         )
 
     def problems(self, texts: Any, name: str) -> Iterator[str]:
-        """A line for each row that is no text."""
+        """Yield a line for each row that is no text."""
         return iter(())
 
 
 class TextTokenizer(Templates):
-    """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file says.
+    """A `tokenizers` tokenizer that neither pads nor truncates, whatever its file sets.
 
-    `source` is a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json
-    itself. For BERT's WordPiece, what tokenizer_config.json says of lower case, accents and Chinese
-    characters decides, as in transformers, with which these encoders were trained. Raises
-    DataError. `backend` is the `tokenizers.Tokenizer`, for those who need words and offsets.
+    source: a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json itself.
+    For BERT's WordPiece, tokenizer_config.json decides about lower case, accents and Chinese
+    characters, as in transformers, with which these encoders were trained. backend: the
+    `tokenizers.Tokenizer`, for words and offsets. Raises DataError.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -136,6 +131,7 @@ class TextTokenizer(Templates):
         super().__init__({pair: _template(self.backend, pair, file) for pair in (False, True)})
 
     def encoded(self, texts: list[str]) -> Encodings:
+        """Encode texts without special tokens: ids end to end, and the length of each text."""
         encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         return np.fromiter(
@@ -145,6 +141,7 @@ class TextTokenizer(Templates):
         ), lengths
 
     def problems(self, texts: Texts, name: str) -> Iterator[str]:
+        """Yield a line for each row that is no text."""
         return require_strings(texts, name)
 
     @cached_property
@@ -171,8 +168,8 @@ class TextTokenizer(Templates):
 
 
 def _template(backend: Tokenizer, pair: bool, file: Path) -> Template:
-    """Ask the tokenizer's post-processor what it puts where, with texts whose lengths tell them
-    apart.
+    """The template of the tokenizer's post-processor, from an encoding of texts whose lengths
+    differ.
     """
     n_texts = 2 if pair else 1
     piece = next(
@@ -340,6 +337,7 @@ Encodings: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 
 
 def require_strings(texts: Any, name: str) -> Iterator[str]:
+    """Yield a line for each row of `texts` that is no string, or none that UTF-8 can write."""
     if (
         hasattr(texts, "null_count")
         and texts.null_count == 0
@@ -362,11 +360,13 @@ def require_strings(texts: Any, name: str) -> Iterator[str]:
 
 
 def string_block(texts: Any, start: int) -> list[str]:
+    """The rows of one block, from row `start` on, as Python strings."""
     part = texts[start : start + BLOCK_ROWS]
     return part.to_pylist() if hasattr(part, "to_pylist") else list(part)
 
 
 def encodable(text: str) -> bool:
+    """True for a text that UTF-8 can write: one without half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

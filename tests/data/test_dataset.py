@@ -171,7 +171,7 @@ def test_cuts_are_stratified_noted_and_made_after_the_split() -> None:
     assert "train cut to 20 of 85 rows (stratified, seed 42)" in map(str, data.notes)
     assert "dev cut to 10 of 15 rows (stratified, seed 42)" in map(str, data.notes)
     more = load_task("reviews", train=file, train_rows=1000, seed=42)
-    assert "train: 1,000 rows asked for, all 85 used" in map(str, more.notes)
+    assert "train: 1,000 rows wanted, all 85 used" in map(str, more.notes)
 
 
 def test_without_labels_all_rows_train() -> None:

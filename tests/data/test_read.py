@@ -514,7 +514,7 @@ def test_the_line_that_tells_excel_the_delimiter_is_no_row(here: Path) -> None:
         {"text": "one, two, three", "n": "1", "label": "a"},
         {"text": "four", "n": "2", "label": "b"},
     ]
-    assert table.how_read[0] == "delimiter ';' (as its first line says)"
+    assert table.how_read[0] == "delimiter ';' (stated in its first line)"
     assert table.lines is not None
     assert table.lines.tolist() == [3, 4]
     assert read_table("t.csv", delimiter=";").how_read[0] == "delimiter ';'"

@@ -511,7 +511,7 @@ def test_on_a_full_disk_training_ends_in_one_line_and_goes_on_later(
     assert told == stopped.err.splitlines()[-1:]
     assert full in told[0]
     assert "File too large" in told[0]
-    assert "the same command then goes on" in told[0]
+    assert "the same command then resumes" in told[0]
     (folder,) = tmp_path.iterdir()
     assert not list(folder.rglob(".*"))
     assert not (folder / files.MANIFEST).exists()
