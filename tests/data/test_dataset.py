@@ -85,6 +85,9 @@ def test_a_part_of_the_train_file_serves_as_dev_and_says_so() -> None:
     )
     assert "reviews.csv: 100 rows, delimiter ',', encoding utf-8" in map(str, data.notes)
     assert data.metrics == ("accuracy", "macro_f1")
+    (caveat,) = data.caveats
+    assert (caveat.task, caveat.about) == ("reviews", "dev"), "inference qualifies no figure"
+    assert {note.task for note in data.notes} == {"reviews"}
 
 
 def test_the_split_depends_on_seed_and_name_only() -> None:

@@ -573,7 +573,7 @@ def test_a_wrong_delimiter_or_encoding_is_named(here: Path) -> None:
     assert (
         complaint("t.csv", delimiter=",")
         == "t.csv:1: with delimiter ',' there is one column, called 'text label'. It looks "
-        "separated by tab: leave the delimiter out, or pass tab."
+        "separated by tab: leave the delimiter out, or pass --delimiter tab"
     )
 
 
