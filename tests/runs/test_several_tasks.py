@@ -822,21 +822,19 @@ def test_notes_are_those_of_one_task(kept: Mapping[str, RunResult]) -> None:
     assert whole.notes_of("score") == [notes[0], notes[2]]
     assert whole.notes_of("verdict") == [notes[2]], "a note on the whole run is on each task"
     assert whole.note_lines == ["score: dev: 2 rows", "pair: 3 rows", "one thread"]
-    alone = replace(whole, metrics={"score": {}}, best={}, notes=notes[:1])
-    assert alone.note_lines == ["dev: 2 rows"], "of one task they bear no name"
 
 
-def test_notes_are_stored_by_task(kept: Mapping[str, RunResult]) -> None:
-    """A task's name may be the beginning of a note: lines alone do not say whose they are."""
-    stored = json.loads((kept["last"].folder / "results.json").read_text(encoding="utf-8"))
-    by_task = stored["notes_by_task"]
-    assert set(by_task) >= set(kept["last"].metrics)
-    assert any(by_task.values())
-    assert sorted(f"{task}: {line}" for task in by_task for line in by_task[task]) == sorted(
-        stored["notes"]
-    )
-    for task, lines in by_task.items():
-        assert [str(note) for note in kept["last"].notes_of(task)] == lines
+def test_notes_are_stored_with_their_tasks(kept: Mapping[str, RunResult]) -> None:
+    """A note may begin like the name of a task: its line alone does not say whose it is."""
+    for one in kept.values():
+        stored = json.loads((one.folder / "results.json").read_text(encoding="utf-8"))
+        assert stored["notes"] == one.note_lines
+        assert [Note(**note) for note in stored["task_notes"]] == list(one.notes)
+        assert {note.task for note in one.notes} <= set(one.metrics) | {"unlabelled"}
+        assert one.to_json() == stored
+    older = {key: value for key, value in stored.items() if key != "task_notes"}
+    before = RunResult.from_json(one.folder, older)
+    assert before.notes_of(next(iter(one.metrics))) == list(map(Note, stored["notes"]))
 
 
 # ------------------------------------------------------------------------------------------ refused
