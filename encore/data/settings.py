@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from encore.errors import Problem, RecipeError, did_you_mean
-from encore.types import TaskKind
+from encore.types import DEFAULTS, TaskKind
 
 __all__ = ["NORMALISATIONS", "DataSettings", "OnBadRow", "check_settings"]
 
@@ -42,7 +42,7 @@ class DataSettings:
     label: str | None = None
     kind: TaskKind | None = None
     labels: tuple[str, ...] | Mapping[str, str] | None = None
-    dev_frac: float = 0.15
+    dev_frac: float = DEFAULTS.dev_frac
     train_rows: int | None = None
     dev_rows: int | None = None
     delimiter: str | None = None
