@@ -25,10 +25,10 @@ from encore.data.table import Table, reject, reject_all
 from encore.errors import DataError, Problem
 from encore.types import Note
 
-__all__ = ["labelled", "unlabelled"]
+__all__ = ["read_labelled", "read_unlabelled"]
 
 
-def labelled(
+def read_labelled(
     path: str | Path,
     columns: Columns,
     *,
@@ -56,7 +56,7 @@ def labelled(
     return dataset
 
 
-def unlabelled(
+def read_unlabelled(
     source: str | Path | Sequence[str] | Sequence[tuple[str, str]],
     columns: Columns,
     *,

@@ -20,7 +20,7 @@ from encore.data.checks import (
     overlap_notes,
 )
 from encore.data.dataset import Dataset, TaskData
-from encore.data.inputs import labelled
+from encore.data.inputs import read_labelled
 from encore.data.named import find_task, task_names
 from encore.data.parts import TaskParts, named_parts, user_parts
 from encore.data.settings import DataSettings, check_settings
@@ -89,7 +89,7 @@ def load_task(name: str, settings: DataSettings) -> TaskData:
 
 def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str] = ()) -> Dataset:
     """Read the test file: the only function that does. What is opened is logged, with its digest,
-    before anything is computed from it. keep: as for `labelled`.
+    before anything is computed from it. keep: as for `read_labelled`.
 
     Raises DataError where the task has none, or where the file is wrong.
     """
@@ -103,7 +103,7 @@ def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str]
             )
         )
     log(f"test file {display_path(data.test)} is opened")
-    dataset = labelled(
+    dataset = read_labelled(
         data.test,
         data.columns,
         normalise=data.normalise,

@@ -22,7 +22,7 @@ import torch
 import encore
 from encore.data.batches import collate
 from encore.data.dataset import Dataset
-from encore.data.inputs import unlabelled
+from encore.data.inputs import read_unlabelled
 from encore.data.load import load_task
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
@@ -85,7 +85,7 @@ def reference_outputs(
     raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
         raise DataError(f"{where}: has no rows to compare on.")
-    whole = unlabelled(raw, task.columns, normalise=task.normalise)
+    whole = read_unlabelled(raw, task.columns, normalise=task.normalise)
     store = _tokenized_there(whole, model.tokenizer, task, to)
     at = np.argsort(store.lengths, kind="stable")
     at = at[~store.cut[at]] if cannot_cut(task, to) else at
@@ -105,7 +105,10 @@ def reference_outputs(
     store = store.take(at)
     values = (
         partial(
-            _probabilities, model, task, unlabelled(taken, task.columns, normalise=task.normalise)
+            _probabilities,
+            model,
+            task,
+            read_unlabelled(taken, task.columns, normalise=task.normalise),
         )
         if to == "hf"
         else partial(_vectors, task, store)
@@ -240,7 +243,7 @@ def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], st
     table's.
     """
     if on is not None:
-        dataset, where = unlabelled(on, task.columns), on
+        dataset, where = read_unlabelled(on, task.columns), on
     else:
         try:
             recipe = load_recipe(model.folder / "recipe.yaml")

@@ -15,7 +15,7 @@ import torch
 from encore import catalogue, files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
-from encore.data.inputs import labelled, unlabelled
+from encore.data.inputs import read_labelled, read_unlabelled
 from encore.data.table import display_path
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
@@ -150,7 +150,7 @@ class Model:
         if len(texts) == 0:
             return []
         scores = self.scores(
-            unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name
+            read_unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name
         )
         return named_predictions(scores, chosen.labels)
 
@@ -164,7 +164,8 @@ class Model:
         return (
             list(
                 self.explanations(
-                    unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name
+                    read_unlabelled(texts, chosen.columns, normalise=chosen.normalise),
+                    task=chosen.name,
                 )
             )
             if len(texts)
@@ -263,8 +264,10 @@ class Model:
         """
         chosen = self.task(task)
         if with_labels:
-            return labelled(path, chosen.columns, normalise=chosen.normalise, keep=keep, **reading)
-        return unlabelled(
+            return read_labelled(
+                path, chosen.columns, normalise=chosen.normalise, keep=keep, **reading
+            )
+        return read_unlabelled(
             path, chosen.columns, normalise=chosen.normalise, keep_all=keep_all, **reading
         )
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from encore.data import load
 from encore.data.columns import Columns
 from encore.data.dataset import TaskData, describe_task_data
-from encore.data.inputs import labelled, unlabelled
+from encore.data.inputs import read_labelled, read_unlabelled
 from encore.data.load import open_test
 from encore.data.settings import DataSettings
 from encore.errors import DataError, RecipeError
@@ -413,32 +413,32 @@ def test_a_labelled_file_with_a_column_to_slice_by() -> None:
         ("text", "label", "region"),
     )
     with pytest.raises(DataError, match=r"new.csv:3 column 'text': the text is blank"):
-        labelled("new.csv", COLUMNS)
-    dataset = labelled("new.csv", COLUMNS, on_bad_row="skip", keep=["region"])
+        read_labelled("new.csv", COLUMNS)
+    dataset = read_labelled("new.csv", COLUMNS, on_bad_row="skip", keep=["region"])
     assert dataset.extra["region"].to_pylist() == ["north", "west"]
     assert dataset.rows.tolist() == [0, 2]
     assert str(dataset.notes[-1]).startswith("new.csv: 1 bad row skipped")
     with pytest.raises(DataError, match=r"new.csv: no column 'regoin'\. Did you mean 'region'?"):
-        labelled("new.csv", COLUMNS, keep=["regoin"])
+        read_labelled("new.csv", COLUMNS, keep=["regoin"])
 
 
 def test_texts_to_predict_come_row_by_row_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     write("new.csv", [(1, "B "), (2, ""), (3, "A")], ("id", "text"))
-    dataset = unlabelled("new.csv", COLUMNS, normalise="minbert")
+    dataset = read_unlabelled("new.csv", COLUMNS, normalise="minbert")
     assert (dataset.texts.to_pylist(), dataset.targets, dataset.rows.tolist()) == (
         ["b", "", "a"],
         None,
         [0, 1, 2],
     )
-    assert unlabelled(["One", "", "two"], COLUMNS).texts.to_pylist() == ["One", "", "two"]
-    assert unlabelled([], COLUMNS).texts.to_pylist() == []
-    assert unlabelled([("x", "y"), ["z", "w"]], PAIR).pairs.to_pylist() == ["y", "w"]  # type: ignore[union-attr]
+    assert read_unlabelled(["One", "", "two"], COLUMNS).texts.to_pylist() == ["One", "", "two"]
+    assert read_unlabelled([], COLUMNS).texts.to_pylist() == []
+    assert read_unlabelled([("x", "y"), ["z", "w"]], PAIR).pairs.to_pylist() == ["y", "w"]  # type: ignore[union-attr]
     write("only.csv", [("x",), ("y",)], ("review",))
-    only = unlabelled("only.csv", COLUMNS)
+    only = read_unlabelled("only.csv", COLUMNS)
     assert only.texts.to_pylist() == ["x", "y"]
     assert "column 'review' is taken for the text" in map(str, only.notes)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text\nhello\n")))
-    assert unlabelled("-", COLUMNS).texts.to_pylist() == ["hello"]
+    assert read_unlabelled("-", COLUMNS).texts.to_pylist() == ["hello"]
 
 
 def test_texts_to_predict_that_are_wrong() -> None:
@@ -446,20 +446,20 @@ def test_texts_to_predict_that_are_wrong() -> None:
     with pytest.raises(
         DataError, match=r"looks like a text, not like a column name\. Put the name on top: text"
     ):
-        unlabelled("new.csv", COLUMNS)
+        read_unlabelled("new.csv", COLUMNS)
     with pytest.raises(DataError) as caught:
-        unlabelled(["x", None, 3], COLUMNS)  # type: ignore[list-item]
+        read_unlabelled(["x", None, 3], COLUMNS)  # type: ignore[list-item]
     assert caught.value.lines == (
         "text 1: expected a string, got NoneType.",
         "text 2: expected a string, got int.",
     )
     with pytest.raises(DataError, match=r"text 0: expected a pair of texts"):
-        unlabelled(["x"], PAIR)
+        read_unlabelled(["x"], PAIR)
     with pytest.raises(DataError, match=r"half of a surrogate pair"):
-        unlabelled(["\ud800"], COLUMNS)
+        read_unlabelled(["\ud800"], COLUMNS)
     write("pair.csv", [("x", "y")], ("a", "c"))
     with pytest.raises(DataError, match=r"pair.csv: no column 'b' \(the second text\)"):
-        unlabelled("pair.csv", PAIR)
+        read_unlabelled("pair.csv", PAIR)
 
 
 def test_the_description_is_json_and_tells_rows_and_labels() -> None:

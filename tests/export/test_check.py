@@ -16,7 +16,8 @@ from conftest import VOCABULARY
 from tokenizers import AddedToken
 
 from encore import catalogue, files
-from encore.data.load import unlabelled
+from encore.data.inputs import read_unlabelled
+from encore.data.settings import DataSettings
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
@@ -415,7 +416,7 @@ def test_normalising_is_in_the_tokenizer(name: str, done: dict[str, Done]) -> No
         else list(zip(*one.expected.raw, strict=True))
     )
     plain = tokenize_set(
-        unlabelled(texts, task.columns),
+        read_unlabelled(texts, task.columns),
         model.tokenizer,
         task.pair,
         max_length=task.max_length,
@@ -491,17 +492,17 @@ def test_texts_are_compared_as_they_stand_in_the_file(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the exported tokenizer that has to normalise them."""
-    asked: dict[str, Any] = {}
+    asked: list[DataSettings] = []
 
-    def stopped(name: str, **how: Any) -> None:
-        asked.update(how)
+    def stopped(name: str, settings: DataSettings) -> None:
+        asked.append(settings)
         raise DataError("stopped.")
 
     monkeypatch.setattr("encore.export.check.load_task", stopped)
     model = load(runs["binary"])
     with pytest.raises(DataError, match=r"to compare on: stopped\."):
         reference_outputs(model, model.task(), "hf")
-    assert asked["normalise"] == "none"
+    assert [settings.normalise for settings in asked] == ["none"]
 
 
 def test_special_tokens_are_those_that_the_tokenizer_itself_calls_so(tiny_encoder: Path) -> None:

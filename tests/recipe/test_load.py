@@ -400,7 +400,7 @@ def test_a_delimiter_may_be_called_tab() -> None:
 
 
 def test_normalisations_are_those_of_the_named_tasks() -> None:
-    from encore.data.named import NORMALISATIONS
+    from encore.data.settings import NORMALISATIONS
 
     for how in NORMALISATIONS:
         assert (
