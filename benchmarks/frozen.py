@@ -35,7 +35,7 @@ def epochs(task: str, rows: int, pooling: str, cache: Any) -> list[float]:
     from encore.recipe.load import recipe_from
     from encore.runs.prepare import build_models, prepare
     from encore.training.loop import train_loop
-    from encore.types import EvalReport
+    from encore.training.reports import EvalReport
 
     recipe = recipe_from(
         {

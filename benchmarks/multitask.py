@@ -72,7 +72,8 @@ def training_seconds(n_tasks: int, n_rows: int) -> tuple[float, int, int]:
     """
     from encore.techniques.curves.constant import ConstantCurve
     from encore.training.loop import train_loop
-    from encore.types import Phase, StepReport
+    from encore.training.reports import StepReport
+    from encore.types import Phase
 
     models, streams = models_and_streams(n_tasks, n_rows)
     phase = Phase(tuple(streams), epochs=1, lr=2e-5, batch_size=_BATCH, curve=ConstantCurve())

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from encore.errors import EncoreError
-from encore.types import StepReport
+from encore.training.reports import StepReport
 
 __all__ = [
     "HF_WAYS",
@@ -114,7 +114,7 @@ def model_for(precision: str) -> Any:
 def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
     """Our training, one report per step."""
     from encore import catalogue
-    from encore.techniques.plans.fine_tune import fine_tune
+    from encore.techniques.plans.fine_tune import FineTune
     from encore.training.loop import train_loop
     from encore.training.streams import Rows, Stream
     from encore.types import LabelSpace
@@ -130,7 +130,7 @@ def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
         ("accuracy",),
         {"task": (1.0, catalogue.build("losses", "cross_entropy", labels))},
     )
-    plan = fine_tune(("sst5",), epochs=EPOCHS, lr=LR, batch_size=BATCH)
+    plan = FineTune(epochs=EPOCHS, lr=LR, batch_size=BATCH)(("sst5",))
     for report in train_loop({"sst5": model_for(precision)}, plan, {"sst5": stream}, seed=SEED):
         if isinstance(report, StepReport):
             yield report

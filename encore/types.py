@@ -1,15 +1,21 @@
-"""The frozen data that flows from left to right, and the protocols of the parts.
+"""The values that flow from data to results, and what each kind of technique must offer.
+
+One page for whoever adds a technique. Each kind is a protocol, from `Pooling` down to `Metric`:
+derive from it, set the attributes that have no default, and write the methods that have no body.
+An attribute with a default is one that most techniques leave alone. Nothing else is ever read
+from a technique, and no other code knows its name; a recipe's settings are the keyword-only
+parameters of its constructor.
 
 A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`.
-Only attention, pooling and what lets the sides of a pair see each other know about rows.
+Only attention, pooling and layers between the two texts of a pair know about rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from encore.errors import single_line
 
@@ -22,31 +28,43 @@ __all__ = [
     "Batch",
     "BatchIndex",
     "Combine",
+    "Curve",
     "Defaults",
     "Encoded",
-    "EvalReport",
+    "Form",
+    "Head",
     "LabelSpace",
     "Loss",
+    "LossTerm",
+    "Metric",
     "Mixing",
     "Note",
     "Output",
     "Pairing",
     "Phase",
+    "Plan",
     "Pooling",
+    "Sharing",
     "Spec",
-    "StepReport",
     "TaskKind",
     "TaskSize",
     "Tokens",
+    "Weigh",
+    "Weighted",
 ]
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"]
+Form = Literal["percent", "coefficient", "amount"]  # of a metric's value: 61.0 %, .280, 0.512
 Spec = str | Mapping[str, Any]  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
+LABELLED: tuple[TaskKind, ...] = ("binary", "multiclass", "multilabel", "regression")
+BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
+
+# ------------------------------------------------------------------------------------------ values
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What a task predicts.
+    """The labels that a task predicts.
 
     `names` are the labels' own words in the order of the score columns: `("negative", "positive")`;
     empty for regression. A binary task has two names and the second is the positive class. An
@@ -89,10 +107,9 @@ class Note:
 class Tokens:
     """The real tokens of some rows, end to end.
 
-    reduced: per branch what its pooling reduces them to, where that is known and the encoder need
-    not be asked (encore.model.feature_cache), None where it is not. ids, segments, positions:
-    (tokens,) int64; offsets: (rows + 1,) int64, on the device of ids; lengths: the same on the
-    host, so that nothing waits for the device.
+    ids, segments, positions: (tokens,) int64. offsets: (rows + 1,) int64, on the device of ids;
+    lengths: the same on the host, so that nothing waits for the device. reduced: for each branch
+    its pooling's cached `reduce` (encore.model.feature_cache), None where the encoder must run.
     """
 
     ids: Tensor
@@ -112,97 +129,67 @@ class Tokens:
 
     @cached_property
     def cache(self) -> dict[Any, Any]:
-        """Layouts that depend on the lengths alone (attention's groups, row numbers); filled by
-        those who need them, once per batch.
+        """Layouts that depend on the lengths alone (attention's groups, row numbers), each made by
+        the first who needs it.
         """
         return {}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one task. (`digest`, `rows[i]`) names example i for ever: the sha256 of its file and
-    its row there, from 0.
+    """Rows of one task. (`digest`, `rows[i]`) identifies example i: the sha256 of its file and its
+    row there, from 0.
+
+    targets: (rows,) int64 classes or float32 values, 0 without labels; (rows, labels) float32 for
+    multi-label and soft targets. weights: (rows,) float32 class weights, 1 where there are none.
     """
 
     task: str
     digest: str
     rows: np.ndarray
     tokens: Tokens
-    # (rows,) int64 or float32, 0 where there are no labels; (rows, labels) float32 for multi-label
-    # or soft targets
     targets: Tensor
-    weights: Tensor  # (rows,) float32: class weights; 1 where none are asked for
+    weights: Tensor
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """`states[i]`: (tokens, width), H[0] is the embedding output. A state that no pooling reads is
-    None.
+    """Hidden states of a batch. `states[i]`: (tokens, width), H[0] is the embedding output; None
+    for a state that no pooling reads.
     """
 
     states: tuple[Tensor | None, ...]
     tokens: Tokens
 
     def read(self, layers: tuple[int, ...]) -> list[Tensor]:
-        """The states that a pooling announced, in its order."""
+        """The states of a pooling's `layers`, in its order. Raises LookupError where one of them
+        was not kept.
+        """
         found = [self.states[layer] for layer in layers]
         if any(state is None for state in found):
-            raise LookupError(
-                f"layers {layers} of {len(self.states)} were to be read, and not all of them "
-                f"were kept"
-            )
+            raise LookupError(f"layers {layers} of {len(self.states)}: not all of them were kept")
         return cast("list[Tensor]", found)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a task model says of a batch."""
+    """A task model's output for a batch.
 
-    scores: Tensor  # (rows, n_scores) float32: logits, or the value for regression
-    embeddings: tuple[Tensor, ...]  # one (rows, head width) per side
-    embedded: tuple[
-        Tensor | None, ...
-        # one (tokens, width) per branch: where SMART re-enters; None where a frozen encoder was not
-        # asked again
-    ] = ()
-
-
-@runtime_checkable
-class Pooling(Protocol):
-    """(Encoded) → (items, width), float32. It is `finish(reduce(encoded), encoded.tokens)`:
-    `reduce` has no parameters, so that a frozen phase can keep what it returns, by example, and
-    need no encoder any more; all that trains is in `finish`.
-
-    `reduce` gives one line of `reduced_width` numbers to each row or to each token, as `unit` says.
-    Lines of other batches may be put together as a new one: `finish` reads lengths and offsets of
-    its tokens, never ids. One that says `first_only = True` reads each row's first token and no
-    other, which spares the encoder most of its highest block.
+    scores: (rows, n_scores) float32, logits or values. embeddings: (rows, head width) for each
+    side. embedded: (tokens, width) for each branch, the word embeddings at which a loss may enter
+    the model again; None where the encoder did not run.
     """
 
-    width: int
-    layers: tuple[int, ...]  # indices into `states`, negative from the top
-    unit: Literal["rows", "tokens"]
-    reduced_width: int
-
-    def reduce(self, encoded: Encoded) -> Tensor: ...
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor: ...
-    def __call__(self, encoded: Encoded) -> Tensor: ...
+    scores: Tensor
+    embeddings: tuple[Tensor, ...]
+    embedded: tuple[Tensor | None, ...] = ()
 
 
-class Loss(Protocol):
-    """(model, batch, output) → (sum, weight): the effective batch does not depend on the
-    micro-batch.
+class LossTerm(NamedTuple):
+    """A loss of a (micro-)batch: the sum over its rows, and the weight to divide that by."""
 
-    `weight` is known from the batch alone, so that a micro-batch can be scaled by the weight of the
-    whole batch before the rest has been seen. A loss with parameters of its own is a module; `fit`
-    trains a copy of it and saves that.
-    """
-
-    couples_rows: bool  # True: the step must not split a batch
-    kinds: tuple[TaskKind, ...]  # the kinds of task that this loss can be the term `task` of
-
-    def weight(self, batch: Batch) -> Tensor: ...
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]: ...
+    sum: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -227,42 +214,24 @@ DEFAULTS = Defaults()
 
 @dataclass(frozen=True)
 class Phase:
-    """What trains, for how long, at which rate. A phase never changes structure."""
+    """A stage of training: what trains, for how long, at which rate. It never changes a model's
+    structure. `curve`: the constant 1 if None.
+    """
 
     tasks: tuple[str, ...]
     epochs: int
     lr: float
     batch_size: int = DEFAULTS.batch_size
-    curve: Any = None  # (step, total) → factor on the rate, step from 0
+    curve: Curve | None = None
     weight_decay: float = DEFAULTS.weight_decay
     clip_norm: float | None = DEFAULTS.clip_norm
     trainable: Literal["all", "heads"] = "all"
     fresh_optimiser: bool = True
 
 
-class Pairing(Protocol):
-    """How the texts of an example become rows of a batch.
-
-    n_sides: rows of an example, side by side. random_order: each time a pair is met in training its
-    order is drawn. both_orders: what is said of a pair is the mean over both orders. One with
-    `attend` puts a layer between the encoder and the pooling, through which the sides see each
-    other.
-    """
-
-    n_sides: int
-    random_order: bool
-    both_orders: bool
-
-    def tokenize(
-        self, tokenizer: Any, texts: Any, pairs: Any, *, max_length: int, truncation: Any
-    ) -> Any:
-        """The TokenStore of all examples, all first sides (or orders) before all second ones."""
-        ...
-
-
 @dataclass(frozen=True)
 class TaskSize:
-    """How much one task brings to an epoch: rows, and batches of its own size."""
+    """What one task brings to an epoch: rows, and batches of its own batch size."""
 
     rows: int
     batches: int
@@ -270,26 +239,148 @@ class TaskSize:
 
 @dataclass(frozen=True)
 class BatchIndex:
-    """One batch of a task: the `number`-th, from 0, when its rows are gone through in the order
-    number `order`.
-    """
+    """One batch of a task: the `number`-th, from 0, of its shuffled order number `order`."""
 
     task: str
     order: int
     number: int
 
 
-class Mixing(Protocol):
-    """Which batches make the steps of an epoch, one or more to a step: a function of its arguments
-    alone, so nothing of it needs saving.
+@dataclass(frozen=True)
+class Weighted:
+    """A metric as a function of how often each *kind of row* occurs, for thousands of resamples at
+    once.
 
-    Orders are numbered over the whole run; every one goes once through all rows of its task.
-    `epoch` counts from 0.
+    kind_of_row: (rows,) int64, which kind each row is (rows that a metric cannot tell apart are one
+    kind). value: (resamples, kinds) counts → (resamples,) values.
     """
 
-    nominal: (
-        bool  # True: a batch's loss is divided by the batch size that was asked for, not by its own
-    )
+    kind_of_row: np.ndarray
+    n_kinds: int
+    value: Callable[[np.ndarray], np.ndarray]
+
+
+Weigh = Callable[["np.ndarray", "np.ndarray", LabelSpace], Weighted]
+
+# -------------------------------------------------------------------------------------- techniques
+
+
+class Pooling(Protocol):
+    """Hidden states → one vector for each row, (rows, width) float32. A module, built as
+    `Pooling(shape, …)` with the encoder's Shape.
+
+    It is `finish(reduce(encoded), encoded.tokens)`. `reduce` has no parameters: with a frozen
+    encoder its output is computed once and cached, line by line, `reduced_width` numbers for each
+    row or token as `unit` says. Everything that trains is in `finish`, which reads lengths and
+    offsets of its tokens and never ids, since lines of several batches may be put together.
+    """
+
+    width: int
+    reduced_width: int
+    layers: tuple[int, ...]  # the hidden states that it reads; negative ones count from the top
+    unit: Literal["rows", "tokens"]
+    first_only: bool = False  # reads first tokens only, which spares the encoder most of a block
+    couples_sides: bool = False  # the texts of a pair see each other, so none can be embedded alone
+    frozen: bool = False  # keeps weights of the checkpoint unchanged, which it therefore needs
+    # (tokens,) or (tokens, heads): how much of each token goes into its row; adds up to 1 in a row
+    weights: Callable[[Encoded], Tensor] | None = None
+    # (layers,) int64: how many rows or tokens take their vector from each of `layers`
+    layer_counts: Callable[[Encoded], Tensor] | None = None
+
+    def reduce(self, encoded: Encoded) -> Tensor: ...
+    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor: ...
+    def __call__(self, encoded: Encoded) -> Tensor: ...
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """Weights from the checkpoint that train, and freeze, with the encoder."""
+        return []
+
+
+class Head(Protocol):
+    """A vector of each text → scores. A module, built as `Head(width, n_scores, …)`.
+
+    embed: (rows, width) → (rows, …), each text alone. score: one such matrix for each side → (rows,
+    n_scores) float32.
+    """
+
+    kinds: tuple[TaskKind, ...] = LABELLED  # the kinds of task that it can predict
+    n_sides: int = 1  # texts of an example, each with a vector of its own
+    gives_probabilities: bool = True  # False: scores decide, and are no logits
+    suite: str = ""  # heads of one suite have layers in common; see `share_layers`
+    score: Callable[..., Tensor]
+
+    def embed(self, vectors: Tensor) -> Tensor: ...
+
+    def share_layers(self, first: Head) -> None:
+        """Take over the common layers of the first head of the suite. Raises RecipeError where
+        they are of another size.
+        """
+        raise LookupError("a head without a suite has no layers in common with others")
+
+
+class Loss(Protocol):
+    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Effective batches do not
+    depend on micro-batches: terms are sums, divided by the weight of the whole batch.
+
+    A loss with parameters of its own is a module; training copies it and saves the copy.
+    """
+
+    kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
+    n_sides: int = 1  # texts of an example that it needs read apart
+    couples_rows: bool = False  # compares rows of a batch, which therefore must not be split
+    extra_passes: int = 0  # forward and backward passes through the model that it adds
+
+    def weight(self, batch: Batch) -> Tensor:
+        """The term's weight, known before the model runs."""
+        return batch.weights.sum()
+
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm: ...
+
+
+class Pairing(Protocol):
+    """How the two texts of an example become rows of a batch.
+
+    attend: (pooling, encoder width) → a pooling with a layer in front of it, through which the two
+    texts see each other; None where there is no such layer.
+    """
+
+    n_sides: int  # rows of an example, side by side
+    single_texts: bool = False  # also reads examples of one text
+    random_order: bool = False  # in training, the order of a pair is drawn each time
+    both_orders: bool = False  # a pair's scores are the mean over both orders
+    attend: Callable[[Pooling, int], Pooling] | None = None
+
+    def tokenize(
+        self, tokenizer: Any, texts: Any, pairs: Any, *, max_length: int, truncation: Any
+    ) -> Any:
+        """The TokenStore of all examples, all first sides (or orders) before all second ones."""
+
+
+class Sharing(Protocol[BranchT]):
+    """What tasks have in common: each task's own pooling on the one encoder → each task's branches,
+    in which shared parts are the same objects.
+
+    owners: task → the first task with an equal pooling.
+    """
+
+    shares_weights: bool = True  # False: no step of one task changes the model of another
+    keeps_pretrained: bool = False  # has branches that stay as the checkpoint is
+
+    def __call__(
+        self, branches: Mapping[str, BranchT], owners: Mapping[str, str]
+    ) -> dict[str, list[BranchT]]: ...
+
+
+class Mixing(Protocol):
+    """The batches of an epoch, one or more to a step. A function of its arguments alone, so that
+    nothing of it needs saving.
+
+    Orders are numbered over the whole run; each goes once through all rows of its task. `epoch`
+    counts from 0.
+    """
+
+    tasks_per_step: Literal["one", "all"] = "one"
+    nominal: bool = False  # a short batch's loss is divided by the batch size that was set
 
     def __call__(
         self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
@@ -297,8 +388,8 @@ class Mixing(Protocol):
 
 
 class Combine(Protocol):
-    """The gradients of the tasks of one step → one gradient for each parameter. `order`: a
-    permutation of the tasks for each of them, drawn for this step.
+    """The gradients of a step's tasks → one gradient for each parameter. order: for each task a
+    permutation of all of them, drawn for this step.
     """
 
     def __call__(
@@ -306,42 +397,28 @@ class Combine(Protocol):
     ) -> Mapping[nn.Parameter, Tensor]: ...
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """One optimiser step. Where it is of several tasks, `task` is their names with + between, and
-    `terms` are called TASK.TERM.
+class Plan(Protocol):
+    """Tasks → the phases of training."""
+
+    def __call__(self, tasks: tuple[str, ...]) -> list[Phase]: ...
+
+
+class Curve(Protocol):
+    """(step from 0, steps of the phase) → factor on the learning rate."""
+
+    def __call__(self, step: int, total: int) -> float: ...
+
+
+class Metric(Protocol):
+    """(scores, targets, labels) → value. scores: (rows, n_scores), raw; fractions, never percent.
+    A function, made one by `encore.evaluation.metric.metric`.
     """
 
-    step: int  # counts from 1 over the whole run
-    epoch: int  # counts from 1
-    steps_in_epoch: int
-    task: str
-    loss: float
-    terms: Mapping[str, float]
-    lr: float
-    grad_norm: float
-    n_tokens: int
-    n_rows: int
+    __name__: str
+    title: str  # as a table prints it
+    kinds: tuple[TaskKind, ...]
+    form: Form
+    higher_is_better: bool
+    weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
 
-
-@dataclass(frozen=True)
-class EvalReport:
-    """The end of an epoch: mean train loss, metrics of every split, and the raw scores of every dev
-    set.
-    """
-
-    epoch: int
-    step: int
-    train: Mapping[
-        str, Mapping[str, float]
-    ]  # task → metric → value, on the rows as they were trained on
-    dev: Mapping[str, Mapping[str, Mapping[str, float]]]  # task → dev set → metric → value
-    scores: Mapping[str, Mapping[str, np.ndarray]] = field(
-        default_factory=dict
-    )  # task → dev set → (rows, n_scores)
-    selected: float | None = None  # what `keep: best` and early stopping look at; higher is better
-    is_best: bool = False
-    is_last: bool = False  # early stopping or the plan's end
-    best: tuple[
-        str, ...
-    ] = ()  # the tasks for which this is the best epoch so far, each by its own metric
+    def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from encore.types import EvalReport, StepReport
+from encore.training.reports import EvalReport, StepReport
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

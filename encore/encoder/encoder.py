@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from encore.encoder import ragged
 from encore.types import Encoded, Tokens
 
-__all__ = ["Encoder", "Frozen", "Shape"]
+__all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,39 @@ class Shape:
     n_words: int | None = None
 
 
-class Encoder(nn.Module):
-    """Tokens → hidden states. Blocks are called `block(x, tokens)` and may be shared with other
-    encoders by aliasing.
+class Block(Protocol):
+    """A layer of an encoder, a module: (tokens, width) → (tokens, width).
 
-    `embed` has a `width`, `n_positions` and a word table `word`; a block has `n_heads`.
+    first: the same for each row's first token alone, (tokens, width) → (rows, width), where that is
+    cheaper than all of `forward`; None where there is no such way.
+    """
+
+    n_heads: int
+    first: Callable[[Tensor, Tokens], Tensor] | None = None
+
+    def __call__(self, x: Tensor, tokens: Tokens) -> Tensor: ...
+
+
+class TextEncoder(Protocol):
+    """The part of an encoder that branches use: of Encore's own, a borrowed or a frozen one."""
+
+    def embedded(self, tokens: Tokens) -> Tensor: ...
+    def run(
+        self,
+        embedded: Tensor,
+        tokens: Tokens,
+        *,
+        layers: Iterable[int] | None = None,
+        first_only: bool = False,
+        memo: MutableMapping[Any, Tensor] | None = None,
+    ) -> Encoded: ...
+
+
+class Encoder(nn.Module):
+    """Tokens → hidden states. Blocks are `Block`s and may be shared with other encoders by
+    aliasing.
+
+    `embed` has a `width`, `n_positions` and a word table `word`.
     `final_norm`: for pre-norm families, applied to every exposed state but the embedding output.
     `dtype`: what the matrix products are taken in.
     """
@@ -98,10 +126,9 @@ class Encoder(nn.Module):
             (ragged.first(x, tokens) if first_only else embedded) if 0 in wanted else None
         ]
         below: tuple[int, ...] = (id(self.embed),)
-        for number, block in enumerate(self.blocks[:highest], start=1):
-            shortened: Any = (
-                getattr(block, "first", None) if first_only and number == highest else None
-            )
+        blocks = cast("list[Block]", list(self.blocks[:highest]))
+        for number, block in enumerate(blocks, start=1):
+            shortened = block.first if first_only and number == highest else None
             run, below = shortened or block, (*below, id(block))
             if memo is None:
                 x = run(x, tokens)

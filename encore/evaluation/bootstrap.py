@@ -65,7 +65,7 @@ def resampled(
     """(n_resamples,) values of a metric on resamples of the rows."""
     scores, targets = checked(scores, targets, labels)
     draw = rng.generator(seed, "bootstrap", metric.__name__)
-    weigh = getattr(metric, "weighted", None)
+    weigh = metric.weighted
     if weigh is None:
         n = len(targets)
         rows = (draw.integers(0, n, n) for _ in range(n_resamples))

@@ -128,7 +128,7 @@ def _estimate(
         metric, scores, targets, labels, seed=seed, n_resamples=n_resamples
     )
     notes = [str(one.message) for one in caught if issubclass(one.category, MetricWarning)]
-    if getattr(metric, "form", None) == "percent" and interval.low == 1:
+    if metric.form == "percent" and interval.low == 1:
         # A bootstrap of faultless rows sees no fault. This is the chance of being right that leaves
         # one in twenty for so many in a row (about 1 − 3 / rows).
         lowest = 0.05 ** (1 / len(targets))

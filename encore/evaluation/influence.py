@@ -53,7 +53,7 @@ def _without_each_row(
     metric: Metric, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace
 ) -> np.ndarray:
     """(rows,) values of the metric on all rows but one."""
-    weigh = getattr(metric, "weighted", None)
+    weigh = metric.weighted
     if weigh is None:
         every = np.arange(len(targets))
         return np.array(

@@ -11,14 +11,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import cast
 
 import numpy as np
 
 from encore.errors import RecipeError
 from encore.evaluation.predictions import checked, predictions
-from encore.types import LabelSpace, TaskKind
+from encore.types import Form, LabelSpace, Metric, TaskKind, Weigh, Weighted
 
 __all__ = [
     "Form",
@@ -33,8 +32,6 @@ __all__ = [
     "undefined",
 ]
 
-Form = Literal["percent", "coefficient", "amount"]  # 61.0 %, .280, 0.512
-
 
 class MetricWarning(UserWarning):
     """A metric has no defined value on these rows and returns what METHODS 8.7 says instead (0,
@@ -42,36 +39,7 @@ class MetricWarning(UserWarning):
     """
 
 
-@dataclass(frozen=True)
-class Weighted:
-    """A metric as a function of how often each *kind of row* occurs.
-
-    kind_of_row: (rows,) int64, which kind each row is (rows that a metric cannot tell apart are one
-    kind). value: (resamples, kinds) counts → (resamples,) values.
-    """
-
-    kind_of_row: np.ndarray
-    n_kinds: int
-    value: Callable[[np.ndarray], np.ndarray]
-
-
 Measure = Callable[[np.ndarray, np.ndarray, LabelSpace], float]
-Weigh = Callable[[np.ndarray, np.ndarray, LabelSpace], Weighted]
-
-
-class Metric(Protocol):
-    """`metric(scores, targets, labels) → float`. Scores (rows, n_scores) are raw; fractions are
-    returned, never percent.
-    """
-
-    __name__: str
-    title: str  # as a table prints it
-    kinds: tuple[TaskKind, ...]  # the tasks it is for
-    form: Form
-    higher_is_better: bool
-    weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
-
-    def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...
 
 
 def metric(

@@ -15,7 +15,7 @@ from encore.experiments.trial import TrialReport, TrialScore
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.prepare import Cache, Prepared, prepare
 from encore.training.loop import higher_is_better
-from encore.types import EvalReport, StepReport
+from encore.training.reports import EvalReport, StepReport
 
 __all__ = ["SearchObjective"]
 

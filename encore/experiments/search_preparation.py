@@ -165,5 +165,5 @@ def _objections(search: Search, one: Parameter, value: Any, cache: Cache) -> lis
 
 def _epochs(recipe: Recipe) -> int:
     return sum(
-        phase.epochs for phase in catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+        phase.epochs for phase in catalogue.build("plans", recipe.plan.spec)(tuple(recipe.tasks))
     )

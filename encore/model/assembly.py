@@ -7,7 +7,8 @@ as it was trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,9 @@ from encore.errors import Complaints, Problem, RecipeError
 from encore.files import canonical
 from encore.model.parameters import seeded_initialisers
 from encore.model.task_model import Branch, TaskModel
-from encore.types import LabelSpace, Spec
+from encore.types import Head, LabelSpace, Pairing, Pooling, Sharing, Spec
 
-__all__ = ["Locate", "TaskSpec", "assemble", "with_location"]
+__all__ = ["Locate", "TaskSpec", "assemble", "located", "with_location"]
 
 Locate = Callable[
     [tuple[str, ...], str | Problem], Problem
@@ -58,30 +59,30 @@ def assemble(
     does not go together, each line as `told` writes it.
     """
     complaints = Complaints()
-    branches = {
-        task: complaints.of(_branch, task, part, encoder, shape, seed, told)
-        for task, part in parts.items()
-    }
+    own: dict[str, Branch] = {}
+    for task, part in parts.items():
+        with complaints.collecting():
+            own[task] = _branch(task, part, encoder, shape, seed, told)
     complaints.raise_any()
-    whole = {task: branch for task, branch in branches.items() if branch is not None}
-    shared = complaints.of(
-        with_location, told, ("sharing",), catalogue.build, "sharing", sharing, whole, _alike(parts)
-    ) or {t: [b] for t, b in whole.items()}
-    heads = {}
+    shared = {task: [branch] for task, branch in own.items()}
+    with complaints.collecting(), located(told, ("sharing",)):
+        way: Sharing[Branch] = catalogue.build("sharing", sharing)
+        shared = way(own, _owners(parts))
+    heads: dict[str, Head] = {}
     for task, part in parts.items():
         if part.same_as is None:
-            head = complaints.of(
-                _head, task, part, sum(_width(branch) for branch in shared[task]), seed, told
-            )
-            if head is not None:
-                heads[task] = head
-    complaints.of(_share_layers, heads, told)
+            with complaints.collecting():
+                width = sum(branch.pooling.width for branch in shared[task])
+                heads[task] = _head(task, part, width, seed, told)
+    with complaints.collecting():
+        _share_layers(heads, told)
     for task, part in parts.items():
-        if part.same_as is not None:
-            complaints.of(_borrow, task, part, parts, heads, shared, told)
+        if part.same_as in heads:
+            with complaints.collecting():
+                _check_borrowed(task, parts, shared, told)
     complaints.raise_any()
     return {
-        task: TaskModel(shared[task], heads[part.same_as or task], n_sides=_sides(part))
+        task: TaskModel(shared[task], heads[part.same_as or task], n_sides=_pairing(part).n_sides)
         for task, part in parts.items()
     }
 
@@ -94,27 +95,25 @@ def _branch(
     seed: int,
     told: Locate,
 ) -> Branch:
-    """The task's pooling on the encoder. One that reads pairs in a way of its own lies behind
-    that.
+    """The task's pooling on the encoder, behind the layer between the two texts of a pair where
+    there is one.
     """
     with seeded_initialisers(seed, "initialisation", task, "pooling"):
-        pooling = with_location(
-            told, ("tasks", task, "pooling"), catalogue.build, "pooling", part.pooling, shape
-        )
-        pairing = with_location(told, ("tasks", task, "pair"), catalogue.build, "pairs", part.pair)
-        if hasattr(pairing, "attend"):
-            pooling = with_location(
-                told, ("tasks", task, "pair"), pairing.attend, pooling, shape.width
-            )
+        with located(told, ("tasks", task, "pooling")):
+            pooling: Pooling = catalogue.build("pooling", part.pooling, shape)
+        with located(told, ("tasks", task, "pair")):
+            pairing: Pairing = catalogue.build("pairs", part.pair)
+            if pairing.attend is not None:
+                pooling = pairing.attend(pooling, shape.width)
     return Branch(encoder, pooling)
 
 
-def _width(branch: Branch) -> int:
-    return branch.pooling.width
+def _pairing(part: TaskSpec) -> type[Pairing]:
+    return catalogue.find("pairs", part.pair["name"])
 
 
-def _alike(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
-    """Task → the first task with the same pooling. Whether a default is written out makes no
+def _owners(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
+    """Task → the first task with an equal pooling. Whether a default is written out makes no
     difference, as in the name of a run.
     """
     firsts: dict[bytes, str] = {}
@@ -127,37 +126,34 @@ def _alike(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
     }
 
 
-def _layer_between(part: TaskSpec) -> Any:
-    return (
-        catalogue.specify("pairs", part.pair).to_json()
-        if hasattr(catalogue.find("pairs", part.pair["name"]), "attend")
-        else None
-    )
+def _layer_between(part: TaskSpec) -> dict[str, Any] | None:
+    return catalogue.specify("pairs", part.pair).to_json() if _pairing(part).attend else None
 
 
-def _head(task: str, part: TaskSpec, width: int, seed: int, told: Locate) -> Any:
+def _head(task: str, part: TaskSpec, width: int, seed: int, told: Locate) -> Head:
     steps = ("tasks", task, "head")
-    with seeded_initialisers(seed, "initialisation", task, "head"):
-        head = with_location(
-            told, steps, catalogue.build, "heads", part.head, width, part.labels.n_scores
-        )
-    kinds, name = getattr(head, "kinds", (part.labels.kind,)), part.head["name"]
-    if part.labels.kind not in kinds:
+    with seeded_initialisers(seed, "initialisation", task, "head"), located(told, steps):
+        head: Head = catalogue.build("heads", part.head, width, part.labels.n_scores)
+    name, sides = part.head["name"], _pairing(part).n_sides
+    if part.labels.kind not in head.kinds:
         raise RecipeError(
             told(
                 steps,
-                f"'{name}' is for {' and '.join(kinds)} tasks, and this is a "
+                f"'{name}' is for {' and '.join(head.kinds)} tasks, and this is a "
                 f"{part.labels.kind} task. Choose another head.",
             )
         )
-    sides = _sides(part)
-    wanted = getattr(head, "n_sides", 1)
-    if sides != wanted:
-        ways = "siamese or siamese_attend" if wanted == 2 else "cross"
+    if sides != head.n_sides:
+        fitting = [
+            pairing
+            for pairing in catalogue.names("pairs")
+            if catalogue.find("pairs", pairing).n_sides == head.n_sides
+        ]
         gives = (
-            f"'{name}' reads {_texts(wanted)}, and pair '{part.pair['name']}' gives it "
+            f"'{name}' reads {_texts(head.n_sides)}, and pair '{part.pair['name']}' gives it "
             f"{_texts(sides)}"
         )
+        ways = " or ".join(fitting)
         raise RecipeError(told(steps, f"{gives}. Write pair: {ways}, or choose another head."))
     return head
 
@@ -166,57 +162,39 @@ def _texts(n_sides: int) -> str:
     return "a vector of each text" if n_sides == 2 else "one vector"
 
 
-def _share_layers(heads: Mapping[str, Any], told: Locate) -> None:
-    """Heads of one suite get one object for the layers that they have in common: that of the
-    first.
-    """
-    firsts: dict[str, tuple[str, Any]] = {}
+def _share_layers(heads: Mapping[str, Head], told: Locate) -> None:
+    """Give heads of one suite the common layers of the first of them."""
+    firsts: dict[str, str] = {}
     for task, head in heads.items():
-        if not hasattr(head, "shared"):
-            continue
-        first, shared = firsts.setdefault(head.suite, (task, head.shared))
-        if shared.made_of != head.shared.made_of:
-            message = (
-                f"shares layers with the head of task '{first}', so their size, dropout "
-                f"and the width of what they read must be the same. Set them alike."
-            )
-            raise RecipeError(told(("tasks", task, "head"), message))
-        head.shared = shared
+        if head.suite and (first := firsts.setdefault(head.suite, task)) != task:
+            try:
+                head.share_layers(heads[first])
+            except RecipeError as error:
+                message = f"shares layers with the head of task '{first}', so "
+                raise RecipeError(
+                    told(
+                        ("tasks", task, "head"), replace(problem, message=message + problem.message)
+                    )
+                    for problem in error.problems
+                ) from None
 
 
-def _borrow(
+def _check_borrowed(
     task: str,
-    part: TaskSpec,
     parts: Mapping[str, TaskSpec],
-    heads: Mapping[str, Any],
     shared: Mapping[str, list[Branch]],
     told: Locate,
 ) -> None:
     """Raises RecipeError where a task cannot have the head of another."""
-    owner = str(part.same_as)
-    other = parts[owner]
-    labels = (
-        ()
-        if part.labels.kind == "unlabelled"
-        else (  # whose loss reads embeddings and no scores
-            ("kind", part.labels.kind, other.labels.kind),
-            ("number of labels", part.labels.n_scores, other.labels.n_scores),
-        )
-    )
+    owner = str(parts[task].same_as)
+    mine, theirs = (_reads(parts[name], shared[name]) for name in (task, owner))
+    unlabelled = parts[task].labels.kind == "unlabelled"  # its loss reads embeddings and no scores
     differing = [
         name
-        for name, mine, theirs in (
-            *labels,
-            ("number of texts that are read apart", _sides(part), _sides(other)),
-            (
-                "width of what the head reads",
-                sum(map(_width, shared[task])),
-                sum(map(_width, shared[owner])),
-            ),
-        )
-        if mine != theirs
+        for name in mine
+        if mine[name] != theirs[name] and not (unlabelled and name in ("kind", "number of labels"))
     ]
-    if differing and owner in heads:
+    if differing:
         message = (
             f"cannot have the head of '{owner}': not the same {', '.join(differing)}. "
             f"Give it a head of its own."
@@ -224,18 +202,31 @@ def _borrow(
         raise RecipeError(told(("tasks", task, "same_as"), message))
 
 
-def _sides(part: TaskSpec) -> int:
-    return catalogue.find("pairs", part.pair["name"]).n_sides
+def _reads(part: TaskSpec, branches: Sequence[Branch]) -> dict[str, str | int]:
+    """What a head must be made for, in the words of a complaint."""
+    return {
+        "kind": part.labels.kind,
+        "number of labels": part.labels.n_scores,
+        "number of texts that are read apart": _pairing(part).n_sides,
+        "width of what the head reads": sum(branch.pooling.width for branch in branches),
+    }
 
 
-def with_location(
-    told: Locate, steps: tuple[str, ...], build: Callable[..., Any], *given: Any
-) -> Any:
-    """Returns `build(*given)`; its problems are placed at the setting that `steps` lead to."""
+@contextlib.contextmanager
+def located(told: Locate, steps: tuple[str, ...]) -> Iterator[None]:
+    """Inside, the problems of a RecipeError are placed at the setting that `steps` lead to."""
     try:
-        return build(*given)
+        yield
     except RecipeError as error:
         raise RecipeError(
             told(steps, replace(problem, setting="") if problem.setting == steps[-1] else problem)
             for problem in error.problems
         ) from None
+
+
+def with_location(
+    told: Locate, steps: tuple[str, ...], build: Callable[..., Any], *given: Any
+) -> Any:
+    """The result of `build(*given)`; its problems are placed at the setting that `steps` lead to."""
+    with located(told, steps):
+        return build(*given)

@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from encore.data.token_store import TokenStore, take_runs
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
 from encore.model.task_model import TaskModel
-from encore.types import Tokens
+from encore.types import Pooling, Tokens
 
 __all__ = [
     "FeatureCache",
@@ -64,8 +63,7 @@ def frozen_branches(model: TaskModel, *, all_of_them: bool) -> tuple[bool, ...]:
     """Which of its branches have an encoder that never changes. all_of_them: nothing but heads is
     trained now.
     """
-    branches: Sequence[Any] = list(model.branches)
-    return tuple(all_of_them or isinstance(branch.encoder, Frozen) for branch in branches)
+    return tuple(all_of_them or isinstance(branch.encoder, Frozen) for branch in model.branches)
 
 
 def fits_in_memory(
@@ -76,17 +74,11 @@ def fits_in_memory(
     """
     needed = 0
     for task, model in models.items():
-        branches: Sequence[Any] = list(model.branches)
-        needed += cache_bytes(
-            [
-                branch.pooling
-                for branch, still in zip(
-                    branches, frozen_branches(model, all_of_them=False), strict=True
-                )
-                if still
-            ],
-            stores[task],
-        )
+        still = frozen_branches(model, all_of_them=False)
+        poolings = [
+            branch.pooling for branch, cached in zip(model.branches, still, strict=True) if cached
+        ]
+        needed += cache_bytes(poolings, stores[task])
     return needed <= _BESIDE
 
 
@@ -94,7 +86,7 @@ def cache_features(model: TaskModel, store: TokenStore, which: Sequence[bool]) -
     """Ask the encoders of `which` branches about every row, once. The same bits whenever it is
     done: the batches depend on the lengths alone.
     """
-    branches: Sequence[Any] = list(model.branches)
+    branches = list(model.branches)
     units = tuple(branch.pooling.unit for branch in branches)
     device = next(model.parameters()).device
     lines = [
@@ -127,7 +119,7 @@ def _n_lines(unit: str, store: TokenStore) -> int:
     return len(store.lengths) if unit == "rows" else len(store.ids)
 
 
-def cache_bytes(poolings: Sequence[Any], stores: Sequence[TokenStore]) -> int:
+def cache_bytes(poolings: Sequence[Pooling], stores: Sequence[TokenStore]) -> int:
     """What `keep` will need for these stores, given a model's poolings."""
     return sum(
         4 * pooling.reduced_width * _n_lines(pooling.unit, store)

@@ -4,15 +4,15 @@ same objects, counted once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import MutableMapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.huggingface import HuggingFaceEncoder
-from encore.types import Encoded, Output, Pooling, Tokens
+from encore.types import Encoded, Head, Output, Pooling, Tokens
 
 __all__ = ["Branch", "Memo", "TaskModel", "encoders_of"]
 
@@ -50,10 +50,14 @@ class Branch(nn.Module):
         """What the pooling reads, and the embeddings that it came from."""
         if embedded is None:
             embedded = self.encoder.embedded(tokens)
-        first_only = getattr(self.pooling, "first_only", False)
-        return self.encoder.run(
-            embedded, tokens, layers=self.pooling.layers, first_only=first_only, memo=memo
-        ), embedded
+        encoded = self.encoder.run(
+            embedded,
+            tokens,
+            layers=self.pooling.layers,
+            first_only=self.pooling.first_only,
+            memo=memo,
+        )
+        return encoded, embedded
 
 
 class TaskModel(nn.Module):
@@ -62,11 +66,13 @@ class TaskModel(nn.Module):
     what the whole batch would have drawn.
     """
 
-    def __init__(self, branches: Sequence[Branch], head: nn.Module, *, n_sides: int = 1) -> None:
+    branches: Sequence[Branch]
+    head: Head
+
+    def __init__(self, branches: Sequence[Branch], head: Head, *, n_sides: int = 1) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
-        # nn.Module says that its attributes are tensors or modules; a head has `embed` and `score`
-        self.head: Any = head
+        self.branches = cast("Sequence[Branch]", nn.ModuleList(branches))
+        self.head = head
         self.n_sides = n_sides
 
     def forward(
@@ -92,9 +98,8 @@ class TaskModel(nn.Module):
         """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that
         it came from, None where its encoder was not asked.
         """
-        branches: Sequence[Any] = list(self.branches)
-        nothing = (None,) * len(branches)
-        each = zip(branches, tokens.reduced or nothing, embedded or nothing, strict=True)
+        nothing = (None,) * len(self.branches)
+        each = zip(self.branches, tokens.reduced or nothing, embedded or nothing, strict=True)
         found, used = zip(
             *(
                 branch(tokens, start, memo)
@@ -109,8 +114,7 @@ class TaskModel(nn.Module):
 
 def encoders_of(model: TaskModel) -> list[Encoder | HuggingFaceEncoder]:
     """The encoder of each branch, also of one that is frozen."""
-    branches: Iterable[Any] = model.branches
     return [
         branch.encoder.encoder if isinstance(branch.encoder, Frozen) else branch.encoder
-        for branch in branches
+        for branch in model.branches
     ]

@@ -229,7 +229,7 @@ class PlanRecipe(_Section):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The plan as `catalogue.build("plans", recipe.plan.spec, tasks)` takes it: its name, the
+        """The plan as `catalogue.build("plans", recipe.plan.spec)` takes it: its name, the
         common settings that it has, and its own. A curve without settings is its bare name.
         """
         curve = dict(self.curve) if self.curve.settings else self.curve.name

@@ -14,7 +14,8 @@ from encore.model.task_model import TaskModel
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
-from encore.types import LabelSpace, Loss
+from encore.techniques.pairs._default import PAIRING_OF_SIDES
+from encore.types import Head, LabelSpace, Loss
 
 if TYPE_CHECKING:
     pass
@@ -46,11 +47,8 @@ def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
     task = recipe.tasks[name]
     if task.pair is not None:
         return dict(task.pair)
-    return {
-        "name": "siamese"
-        if getattr(catalogue.find("heads", head_of(recipe, name).name), "n_sides", 1) == 2
-        else "cross"
-    }
+    head: type[Head] = catalogue.find("heads", head_of(recipe, name).name)
+    return {"name": PAIRING_OF_SIDES[head.n_sides]}
 
 
 def head_of(recipe: Recipe, name: str) -> Technique:
@@ -82,13 +80,13 @@ def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
     if data.columns.text_pair is not None:
         return
     task = recipe.tasks[name]
-    if task.pair is not None and task.pair.name != "cross":
+    if task.pair is not None and not catalogue.find("pairs", task.pair.name).single_texts:
         said = (
             f"'{name}' has single texts and no pairs. Remove it, or name the second text: "
             f"data.text_pair."
         )
         raise NotApplicable(recipe.problem(("tasks", name, "pair"), said))
-    if pair_of(recipe, name)["name"] != "cross":
+    if not catalogue.find("pairs", pair_of(recipe, name)["name"]).single_texts:
         where, what = (
             ("same_as", task.same_as) if task.same_as is not None else ("head", task.head.name)
         )
@@ -108,7 +106,7 @@ def check_losses(
     wrong = []
     for name in recipe.tasks:
         for term, (_, loss) in losses_of(recipe, name, labels[name]).items():
-            if getattr(loss, "n_sides", 1) > models[name].n_sides:
+            if loss.n_sides > models[name].n_sides:
                 said = (
                     "this loss compares two texts that are read apart. Take a head for two "
                     "texts (siamese_cosine, …)."

@@ -30,8 +30,8 @@ from encore.runs.folder import RunResult, read_result
 from encore.runs.prepare import Prepared, build_models
 from encore.runs.writer import Pruned, RunBusy, RunWriter, TokenRate, describe_environment
 from encore.training.loop import train_loop
+from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState, own_losses
-from encore.types import EvalReport, StepReport
 
 __all__ = ["Watcher", "execute"]
 Watcher = Callable[[StepReport | EvalReport], None]

@@ -21,7 +21,7 @@ from encore.data.batches import collate, evaluation_batches
 from encore.data.token_store import Pieces, Truncation, split_pieces, tokenize
 from encore.data.tokenizer import Texts, TextTokenizer
 from encore.errors import RecipeError, printable
-from encore.model.task_model import TaskModel
+from encore.model.task_model import Branch, TaskModel
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -83,18 +83,18 @@ def explainable_poolings() -> tuple[str, ...]:
     return tuple(
         name
         for name in catalogue.names("pooling")
-        if hasattr(catalogue.find("pooling", name), "weights")
+        if catalogue.find("pooling", name).weights is not None
     )
 
 
-def explained_branch(model: TaskModel) -> Any:
+def explained_branch(model: TaskModel) -> Branch:
     """The model's branch whose pooling has token weights. Raises RecipeError where there is
     none.
     """
     for branch in model.branches:
-        if hasattr(branch.pooling, "weights"):
+        if branch.pooling.weights is not None:
             return branch
-    own = [type(branch.pooling).__module__.rpartition(".")[2] for branch in model.branches]  # type: ignore[union-attr]
+    own = [type(branch.pooling).__module__.rpartition(".")[2] for branch in model.branches]
     raise RecipeError(
         f"pooling '{own[0]}' has no token weights, so there is nothing to explain. Train with "
         f"one of these: {', '.join(explainable_poolings())}."
@@ -124,13 +124,15 @@ def explain(
 
 
 def _explained(
-    branch: Any,
+    branch: Branch,
     model: TaskModel,
     tokenizer: TextTokenizer,
     texts: Any,
     pairs: Any,
     cutting: Mapping[str, Any],
 ) -> Iterator[Explanation]:
+    weigh = branch.pooling.weights
+    assert weigh is not None  # explained_branch has chosen it
     for start in range(0, len(texts), _BLOCK_ROWS):
         first, second = (
             None if side is None else _strings(side[start : start + _BLOCK_ROWS])
@@ -142,9 +144,7 @@ def _explained(
         for rows in evaluation_batches(store.lengths):
             tokens = collate(store, rows, next(model.parameters()).device)
             with torch.inference_mode():
-                weights = branch.pooling.weights(
-                    branch.encoder(tokens, layers=branch.pooling.layers)
-                )
+                weights = weigh(branch.encoder(tokens, layers=branch.pooling.layers))
             of_token = (weights.mean(dim=1) if weights.dim() == 2 else weights).double().cpu()
             found |= dict(zip(rows.tolist(), of_token.split(tokens.lengths), strict=True))
         for row, text in enumerate(first):

@@ -22,13 +22,13 @@ from encore.evaluation.estimates import metrics_named
 from encore.files import canonical
 from encore.model.assembly import TaskSpec, assemble, with_location
 from encore.model.feature_cache import cache_bytes, check_memory
-from encore.model.task_model import TaskModel
+from encore.model.task_model import Branch, TaskModel
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, data_settings
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import steps_in
 from encore.training.streams import Rows, Stream
-from encore.types import Mixing, Note, Pairing
+from encore.types import Mixing, Note, Pairing, Sharing
 
 if TYPE_CHECKING:
     from encore.types import Phase
@@ -117,7 +117,8 @@ class Prepared:
         """Notes on dev rows that another task trains on: where weights are shared, the model has
         seen their texts.
         """
-        if self.recipe.sharing.name == "separate":
+        sharing: Sharing[Branch] = catalogue.build("sharing", self.recipe.sharing)
+        if not sharing.shares_weights:
             return
         for task, stream in self.streams.items():
             for split, rows in stream.dev.items():
@@ -246,7 +247,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         recipe.threads or cores(),
         "cuda" if torch.cuda.is_available() else "cpu",
     )
-    plan = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+    plan = catalogue.build("plans", recipe.plan.spec)(tuple(recipe.tasks))
     untrained: tuple[str, ...] = ()
     if any(phase.trainable == "heads" for phase in plan):
         stores = {

@@ -41,8 +41,9 @@ from encore.runs.folder import (
 )
 from encore.runs.prepare import Prepared
 from encore.training.loop import higher_is_better
+from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState
-from encore.types import EvalReport, Note, StepReport
+from encore.types import Note
 
 __all__ = ["Pruned", "RunBusy", "RunWriter", "TokenRate", "describe_environment"]
 

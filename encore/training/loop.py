@@ -23,10 +23,11 @@ from encore.model.feature_cache import FeatureCache, cache_features, fits_in_mem
 from encore.model.task_model import TaskModel
 from encore.techniques.mixing.even import Even
 from encore.training import optimiser, step
+from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import collate_cached, score_rows
 from encore.training.state import FitState, freeze, own_losses
 from encore.training.streams import TRAIN, Stream
-from encore.types import Batch, BatchIndex, Combine, EvalReport, Mixing, Phase, StepReport, TaskSize
+from encore.types import Batch, BatchIndex, Combine, Mixing, Phase, TaskSize
 
 __all__ = ["higher_is_better", "steps_in", "train_loop"]
 
@@ -169,7 +170,8 @@ def _train(
     assert state.optimiser is not None
     while state.batch < len(steps):
         parts = [_part(epoch, draw, orders, state, micro_batch) for draw in steps[state.batch]]
-        lr = phase.lr * phase.curve(state.phase_step, total)
+        factor = 1.0 if phase.curve is None else phase.curve(state.phase_step, total)
+        lr = phase.lr * factor
         how: dict[str, Any] = {
             "seed": epoch.seed,
             "step": state.step + 1,
@@ -286,7 +288,8 @@ def _evaluate(
 
 
 def higher_is_better(metric: str) -> bool:
-    return getattr(catalogue.find("metrics", metric), "higher_is_better", True)
+    """Whether greater values of the named metric are better."""
+    return catalogue.find("metrics", metric).higher_is_better
 
 
 def _metrics(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

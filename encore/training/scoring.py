@@ -41,9 +41,7 @@ def score_together(
     device = next(next(iter(models.values())).parameters()).device
     found = {task: np.zeros((len(rows), n), dtype=np.float32) for task, n in n_scores.items()}
     apart = rows.n_sides > 1 and not any(
-        getattr(branch.pooling, "couples_sides", False)
-        for model in models.values()
-        for branch in model.branches
+        branch.pooling.couples_sides for model in models.values() for branch in model.branches
     )
     with _evaluating(models.values()):
         if apart:

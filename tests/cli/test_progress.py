@@ -9,7 +9,7 @@ import pytest
 
 from encore.cli import progress
 from encore.cli.progress import Watch
-from encore.types import EvalReport, StepReport
+from encore.training.reports import EvalReport, StepReport
 
 
 class Terminal(io.StringIO):

@@ -24,8 +24,8 @@ from encore.recipe.load import recipe_from
 from encore.runs.execute import execute
 from encore.runs.prepare import Prepared, build_models, prepare
 from encore.training.loop import train_loop
+from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import score_rows
-from encore.types import EvalReport, StepReport
 
 FROZEN = ("plan.freeze_encoder=true", "plan.epochs=2")
 SPECS = {

@@ -17,8 +17,8 @@ from encore.runs.cost import estimate_cost
 from encore.runs.execute import execute
 from encore.runs.prepare import Prepared, build_models
 from encore.training.loop import train_loop
+from encore.training.reports import StepReport
 from encore.training.state import FitState
-from encore.types import StepReport
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from encore.runs.folder import RunResult, read_result, read_scores
 from encore.runs.predict import load
 from encore.runs.prepare import Prepared
 from encore.runs.writer import Pruned
-from encore.types import EvalReport, StepReport
+from encore.training.reports import EvalReport, StepReport
 
 
 @pytest.fixture(scope="module")

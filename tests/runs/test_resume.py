@@ -27,7 +27,7 @@ from encore.runs.execute import execute
 from encore.runs.folder import read_scores
 from encore.runs.predict import load
 from encore.runs.prepare import Prepared
-from encore.types import EvalReport, StepReport
+from encore.training.reports import EvalReport, StepReport
 
 
 @dataclass(frozen=True)

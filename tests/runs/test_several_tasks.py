@@ -43,8 +43,9 @@ from encore.runs.folder import RunResult, read_result, read_scores
 from encore.runs.prepare import Prepared, build_models, prepare
 from encore.runs.writer import _best_epochs
 from encore.training.loop import train_loop
+from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState, own_losses
-from encore.types import EvalReport, Note, StepReport
+from encore.types import Note
 
 
 @pytest.fixture(scope="module", autouse=True)

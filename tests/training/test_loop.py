@@ -31,9 +31,10 @@ from encore.techniques.curves.constant import ConstantCurve
 from encore.techniques.curves.linear import LinearCurve
 from encore.techniques.mixing.task_by_task import TaskByTask
 from encore.training.loop import train_loop
+from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState
 from encore.training.streams import Stream
-from encore.types import BatchIndex, EvalReport, Phase, StepReport, TaskSize
+from encore.types import BatchIndex, Phase, TaskSize
 
 Report = StepReport | EvalReport
 

@@ -28,11 +28,12 @@ from encore.encoder.families import bert
 from encore.encoder.load import load_encoder, locate
 from encore.errors import DataError
 from encore.model.task_model import Branch, TaskModel
-from encore.techniques.plans.fine_tune import fine_tune
+from encore.techniques.plans.fine_tune import FineTune
 from encore.training.loop import train_loop
+from encore.training.reports import StepReport
 from encore.training.state import FitState
 from encore.training.streams import Rows, Stream
-from encore.types import LabelSpace, Loss, StepReport, TaskKind
+from encore.types import LabelSpace, Loss, TaskKind
 
 transformers = pytest.importorskip(
     "transformers", reason="transformers, the reference, is not installed"
@@ -89,7 +90,7 @@ def ours(
     )
     loss: Loss = catalogue.build("losses", LOSSES[job.kind], labels)
     stream = Stream("task", labels, rows, {}, (), {"task": (1.0, loss)})
-    plan = fine_tune(("task",), epochs=1, lr=job.lr, batch_size=job.batch_size)
+    plan = FineTune(epochs=1, lr=job.lr, batch_size=job.batch_size)(("task",))
     state = None if narrow else FitState({"task": model})
     losses = []
     for report in train_loop(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from encore.encoder import ragged
 from encore.encoder.attention import attend
 from encore.encoder.dropout import Dropout, keep_mask
-from encore.encoder.encoder import Encoder
+from encore.encoder.encoder import Block, Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, ResidualNorm
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError
@@ -62,7 +62,7 @@ class BertEmbeddings(nn.Module):
         return x if self.project is None else self.project(x)
 
 
-class BertBlock(nn.Module):
+class BertBlock(nn.Module, Block):
     """Self-attention and feed-forward, each with dropout, residual and LayerNorm behind it.
     `mixed_dropout`: behind self-attention, if it is another.
     """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from encore.encoder.attention import attend
 from encore.encoder.dropout import Dropout
-from encore.encoder.encoder import Encoder
+from encore.encoder.encoder import Block, Encoder
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError
@@ -39,7 +39,7 @@ class ModernBertEmbeddings(nn.Module):
         return self.dropout(self.norm(self.word(tokens.ids)))
 
 
-class ModernBertBlock(nn.Module):
+class ModernBertBlock(nn.Module, Block):
     """x + attention(norm(x)), then x + feed-forward(norm(x)).
 
     `first`: the embeddings end in a LayerNorm, so the first block has none before its attention.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 
 from encore.errors import RecipeError
+from encore.types import Curve
 
 __all__ = ["ConstantCurve"]
 
 
-class ConstantCurve:
+class ConstantCurve(Curve):
     """`curve(step, total)` → factor on the learning rate; `step` counts from 0."""
 
     def __init__(self, warmup_frac: float = 0.0) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 
 from encore.errors import RecipeError
+from encore.types import Curve
 
 __all__ = ["LinearCurve"]
 
 
-class LinearCurve:
+class LinearCurve(Curve):
     """`curve(step, total)` → factor on the learning rate; `step` counts from 0.
 
     >>> [round(LinearCurve(warmup_frac=0.2)(step, 10), 3) for step in range(10)]

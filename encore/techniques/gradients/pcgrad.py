@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from encore.types import Combine
+
 __all__ = ["Pcgrad"]
 
 
-class Pcgrad:
+class Pcgrad(Combine):
     """For each task i and every other task j, in an order that is drawn: gᵢ ← gᵢ − (gᵢ·gⱼ /
     ‖gⱼ‖²)·gⱼ where gᵢ·gⱼ < 0, gⱼ as it was; then the sum over i.
     """

@@ -4,15 +4,15 @@ in common.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout
+from encore.errors import RecipeError
+from encore.types import Head
 
-__all__ = ["SharedLayers", "size_of", "suite"]
-
-suite = "fcn"  # heads of one suite have one object called `shared`
+__all__ = ["SharedLayers", "SuiteHead", "size_of"]
 
 
 def size_of(size: int | None, compat: Literal["gen"] | None) -> int:
@@ -33,3 +33,19 @@ class SharedLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(self.up(x).relu()))
+
+
+class SuiteHead(nn.Module, Head):
+    """A head with the common layers, `shared`."""
+
+    suite = "fcn"
+    shared: SharedLayers
+
+    def share_layers(self, first: Head) -> None:
+        other = cast(SuiteHead, first).shared
+        if other.made_of != self.shared.made_of:
+            raise RecipeError(
+                "their size, dropout and the width of what they read must be the same. Set them "
+                "alike."
+            )
+        self.shared = other

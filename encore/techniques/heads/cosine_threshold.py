@@ -13,13 +13,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from encore.techniques.heads._cosine import cosine, two_scores
+from encore.types import Head
 
 __all__ = ["CosineThreshold"]
 
 
-class CosineThreshold(nn.Module):
+class CosineThreshold(nn.Module, Head):
     n_sides = 2
     kinds = ("binary",)
+    gives_probabilities = False
 
     def __init__(self, width: int, n_scores: int, *, threshold: float = 0.0) -> None:
         super().__init__()

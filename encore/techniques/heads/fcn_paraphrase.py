@@ -19,17 +19,16 @@ from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import two_scores
-from encore.techniques.heads._shared import SharedLayers, size_of, suite
+from encore.techniques.heads._shared import SharedLayers, SuiteHead, size_of
 
 __all__ = ["FcnParaphrase"]
 
 
-class FcnParaphrase(nn.Module):
+class FcnParaphrase(SuiteHead):
     """xᵢ = D(pᵢ); dᵢ = W_d·xᵢ; e = W_e·D([x₁; x₂; d₁·d₂]); W_q·ReLU([S(x₁)·S(x₂); e]). Not
     symmetric in the two texts.
     """
 
-    suite = suite
     n_sides = 2
     kinds = ("binary",)
 
@@ -52,6 +51,7 @@ class FcnParaphrase(nn.Module):
             self.shared = SharedLayers(width, size, dropout)
             self.both, self.out = nn.Linear(2 * width + size, size), nn.Linear(2 * size, 1)
         else:
+            self.suite = ""
             self.out = nn.Linear(2 * width + size, 1)
 
     def embed(self, vectors: Tensor) -> Tensor:

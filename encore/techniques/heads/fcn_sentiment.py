@@ -15,15 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
-from encore.techniques.heads._shared import SharedLayers, size_of, suite
+from encore.techniques.heads._shared import SharedLayers, SuiteHead, size_of
 
 __all__ = ["FcnSentiment"]
 
 
-class FcnSentiment(nn.Module):
+class FcnSentiment(SuiteHead):
     """x = D(p); W_o·ReLU([W_s·x; S(x)])."""
-
-    suite = suite
 
     def __init__(
         self,

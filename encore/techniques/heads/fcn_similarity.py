@@ -17,15 +17,14 @@ from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import cosine
-from encore.techniques.heads._shared import SharedLayers, size_of, suite
+from encore.techniques.heads._shared import SharedLayers, SuiteHead, size_of
 
 __all__ = ["FcnSimilarity"]
 
 
-class FcnSimilarity(nn.Module):
+class FcnSimilarity(SuiteHead):
     """x = D(p); emb = [W_t·x; S(x)], with no ReLU and no further layer; scale·cos."""
 
-    suite = suite
     n_sides = 2
     kinds = ("regression",)
 

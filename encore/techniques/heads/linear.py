@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.errors import RecipeError
 from encore.techniques.heads._cosine import two_scores
+from encore.types import Head
 
 __all__ = ["LinearHead"]
 
 
-class LinearHead(nn.Module):
+class LinearHead(nn.Module, Head):
     """(rows, width) → (rows, n_scores). Weights N(0, 0.02), bias 0."""
 
     def __init__(

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.errors import RecipeError
+from encore.types import Head
 
 __all__ = ["SiameseConcat"]
 
 
-class SiameseConcat(nn.Module):
+class SiameseConcat(nn.Module, Head):
     """`parts`: which of u, v, n (the difference scaled to length 1), difference (|u − v|) and
     product (u·v) the linear layer sees, in that order.
     """

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import cosine
+from encore.types import Head
 
 __all__ = ["SiameseCosine"]
 
 
-class SiameseCosine(nn.Module):
+class SiameseCosine(nn.Module, Head):
     n_sides = 2
     kinds = ("regression",)
 

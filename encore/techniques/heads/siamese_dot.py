@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from encore.encoder.dropout import Dropout, DropoutRate
 from encore.techniques.heads._cosine import two_scores
+from encore.types import Head
 
 __all__ = ["SiameseDot"]
 
 
-class SiameseDot(nn.Module):
+class SiameseDot(nn.Module, Head):
     """The logit of two identical texts is a squared length, so never below 0: it cannot call them
     different.
     """

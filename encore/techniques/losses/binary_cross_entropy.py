@@ -9,29 +9,24 @@ Needs: targets (rows, labels) in [0, 1], or classes 0 and 1.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch.nn.functional as F
-from torch import Tensor
 
-from encore.types import Batch, LabelSpace, Output
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["BinaryCrossEntropy"]
 
 
-class BinaryCrossEntropy:
-    couples_rows = False
+class BinaryCrossEntropy(Loss):
     kinds = ("binary", "multilabel")
 
     def __init__(self, labels: LabelSpace) -> None:
         pass
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         binary = batch.targets.ndim == 1
         logits = output.scores[:, 1:] - output.scores[:, :1] if binary else output.scores
         targets = batch.targets.to(logits.dtype).unsqueeze(1) if binary else batch.targets
         per_row = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
-        return (per_row * batch.weights).sum(), self.weight(batch)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

@@ -8,20 +8,19 @@ Needs: a head for two texts; it reads their embeddings, not the scores
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from encore.techniques.heads._cosine import cosine
-from encore.types import Batch, LabelSpace, Output
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["CosineEmbedding"]
 
 
-class CosineEmbedding:
-    couples_rows = False
+class CosineEmbedding(Loss):
     kinds = ("binary",)
     n_sides = 2
 
@@ -30,10 +29,7 @@ class CosineEmbedding:
     ) -> None:
         self.margin = margin
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         found = cosine(*output.embeddings)
         per_row = torch.where(batch.targets == 1, 1 - found, (found - self.margin).clamp(min=0))
-        return (per_row * batch.weights).sum(), self.weight(batch)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

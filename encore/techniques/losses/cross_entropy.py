@@ -7,19 +7,18 @@ Needs: one score per label (a binary task has two).
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
-from encore.types import Batch, LabelSpace, Output
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["CrossEntropy"]
 
 
-class CrossEntropy:
-    couples_rows = False
+class CrossEntropy(Loss):
     kinds = ("binary", "multiclass")
 
     def __init__(
@@ -27,11 +26,8 @@ class CrossEntropy:
     ) -> None:
         self.label_smoothing = label_smoothing
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         per_row = F.cross_entropy(
             output.scores, batch.targets, reduction="none", label_smoothing=self.label_smoothing
         )
-        return (per_row * batch.weights).sum(), self.weight(batch)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

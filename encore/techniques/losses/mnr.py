@@ -9,18 +9,18 @@ Needs: pairs that belong together, a head for two texts, whole batches
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from encore.techniques.losses._similarity import Similarity, in_batch_cross_entropy
-from encore.types import Batch, LabelSpace, Output
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["Mnr"]
 
 
-class Mnr:
+class Mnr(Loss):
     couples_rows = True
     kinds = ("unlabelled",)
     n_sides = 2
@@ -34,11 +34,7 @@ class Mnr:
     ) -> None:
         self.similarity, self.scale = similarity, scale
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         first, second = output.embeddings
-        return (
-            in_batch_cross_entropy(first, second, self.similarity, self.scale) * batch.weights
-        ).sum(), self.weight(batch)
+        per_row = in_batch_cross_entropy(first, second, self.similarity, self.scale)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

@@ -6,25 +6,19 @@ Differs: none.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from torch import Tensor
-
-from encore.types import Batch, LabelSpace, Output
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["Mse"]
 
 
-class Mse:
-    couples_rows = False
+class Mse(Loss):
     kinds = ("regression",)
 
     def __init__(self, labels: LabelSpace) -> None:
         pass
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         per_row = (output.scores.squeeze(1) - batch.targets).square()
-        return (per_row * batch.weights).sum(), self.weight(batch)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

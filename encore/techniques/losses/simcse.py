@@ -11,23 +11,24 @@ Needs: dropout in encoder or head, without which both readings are the same; who
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from encore.encoder import dropout
 from encore.techniques.losses._similarity import Similarity, in_batch_cross_entropy
-from encore.types import Batch, LabelSpace, Output
+from encore.types import LABELLED, Batch, LabelSpace, Loss, LossTerm, Output
 
 __all__ = ["Simcse"]
 
 
-class Simcse:
+class Simcse(Loss):
     couples_rows = True
-    kinds = ("binary", "multiclass", "multilabel", "regression", "unlabelled")
+    extra_passes = 1
+    kinds = (*LABELLED, "unlabelled")
 
     def __init__(
         self,
@@ -38,10 +39,7 @@ class Simcse:
     ) -> None:
         self.similarity, self.temperature = similarity, temperature
 
-    def weight(self, batch: Batch) -> Tensor:
-        return batch.weights.sum()
-
-    def __call__(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         once, again = (
             output.embeddings,
             model(batch.tokens).embeddings,
@@ -57,4 +55,4 @@ class Simcse:
             )
             once, again = (once[0].where(~second, once[1]),), (again[0].where(~second, again[1]),)
         per_row = in_batch_cross_entropy(once[0], again[0], self.similarity, 1 / self.temperature)
-        return (per_row * batch.weights).sum(), self.weight(batch)
+        return LossTerm((per_row * batch.weights).sum(), self.weight(batch))

@@ -9,8 +9,7 @@ Needs: several tasks, or it only changes the rate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +17,12 @@ from torch import Tensor, nn
 from encore import catalogue
 from encore.errors import RecipeError
 from encore.techniques.losses._default import LOSS_OF_KIND
-from encore.types import Batch, LabelSpace, Output, Spec
+from encore.types import Batch, LabelSpace, Loss, LossTerm, Output, Spec
 
 __all__ = ["Uncertainty"]
 
 
-class Uncertainty(nn.Module):
+class Uncertainty(nn.Module, Loss):
     """`of`: the loss, that of the task's kind if null."""
 
     kinds = (*LOSS_OF_KIND, "unlabelled")
@@ -35,7 +34,7 @@ class Uncertainty(nn.Module):
                 "of: a task without labels has no loss of its own. Name one that needs none, "
                 "such as simcse."
             )
-        self.inner: Any = catalogue.build(
+        self.inner: Loss = catalogue.build(
             "losses", LOSS_OF_KIND[labels.kind] if of is None else of, labels
         )
         if labels.kind not in self.inner.kinds:
@@ -46,15 +45,15 @@ class Uncertainty(nn.Module):
                 else "a task without labels"
             )
             raise RecipeError(f"of: '{chosen}' does not fit {fitting}.")
-        self.couples_rows, self.n_sides = self.inner.couples_rows, getattr(self.inner, "n_sides", 1)
+        self.couples_rows, self.n_sides = self.inner.couples_rows, self.inner.n_sides
+        self.extra_passes = self.inner.extra_passes
         self.factor = 0.5 if labels.kind == "regression" else 1.0
         self.log_variance = nn.Parameter(torch.zeros(1))
 
     def weight(self, batch: Batch) -> Tensor:
         return self.inner.weight(batch)
 
-    def forward(self, model: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
+    def forward(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         total, weight = self.inner(model, batch, output)
-        return (
-            self.factor * (-self.log_variance).exp() * total + self.log_variance / 2 * weight
-        ).squeeze(), weight
+        weighted = self.factor * (-self.log_variance).exp() * total
+        return LossTerm((weighted + self.log_variance / 2 * weight).squeeze(), weight)

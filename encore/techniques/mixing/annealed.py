@@ -13,14 +13,12 @@ from typing import Annotated
 from pydantic import Field
 
 from encore.techniques.mixing._draws import sampled_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["Annealed"]
 
 
-class Annealed:
-    nominal = False
-
+class Annealed(Mixing):
     def __init__(self, *, fall: Annotated[float, Field(ge=0, le=1)] = 0.8) -> None:
         self.fall = fall
 

@@ -12,14 +12,12 @@ from typing import Literal
 
 from encore import rng
 from encore.techniques.mixing._draws import consecutive_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["Even"]
 
 
-class Even:
-    nominal = False
-
+class Even(Mixing):
     def __init__(self, *, compat: Literal["gen"] | None = None) -> None:
         self.compat = compat
 

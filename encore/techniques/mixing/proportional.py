@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from encore.techniques.mixing._draws import sampled_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["Proportional"]
 
 
-class Proportional:
-    nominal = False
-
+class Proportional(Mixing):
     def __call__(
         self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:

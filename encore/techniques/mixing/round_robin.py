@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from encore.techniques.mixing._draws import consecutive_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["RoundRobin"]
 
 
-class RoundRobin:
-    nominal = False
-
+class RoundRobin(Mixing):
     def __call__(
         self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:

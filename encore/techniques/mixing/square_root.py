@@ -10,14 +10,12 @@ import math
 from collections.abc import Mapping
 
 from encore.techniques.mixing._draws import sampled_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["SquareRoot"]
 
 
-class SquareRoot:
-    nominal = False
-
+class SquareRoot(Mixing):
     def __call__(
         self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from encore.techniques.mixing._draws import consecutive_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["Sum"]
 
 
-class Sum:
-    nominal = False
+class Sum(Mixing):
+    tasks_per_step = "all"
 
     def __call__(
         self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int

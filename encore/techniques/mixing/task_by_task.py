@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from encore.techniques.mixing._draws import consecutive_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["TaskByTask"]
 
 
-class TaskByTask:
+class TaskByTask(Mixing):
     def __init__(self, *, compat: Literal["gen"] | None = None) -> None:
         self.nominal = compat == "gen"
 

@@ -13,14 +13,12 @@ from typing import Annotated
 from pydantic import Field
 
 from encore.techniques.mixing._draws import sampled_batches
-from encore.types import BatchIndex, TaskSize
+from encore.types import BatchIndex, Mixing, TaskSize
 
 __all__ = ["Temperature"]
 
 
-class Temperature:
-    nominal = False
-
+class Temperature(Mixing):
     def __init__(self, *, temperature: Annotated[float, Field(gt=0)] = 5.0) -> None:
         self.temperature = temperature
 

@@ -16,12 +16,14 @@ import numpy as np
 
 from encore.data.token_store import TokenStore, Truncation, end_to_end, tokenize
 from encore.data.tokenizer import Templates, Texts
+from encore.types import Pairing
 
 __all__ = ["Cross"]
 
 
-class Cross:
+class Cross(Pairing):
     n_sides = 1
+    single_texts = True
 
     def __init__(
         self,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from encore.data.token_store import TokenStore, Truncation, end_to_end, tokenize
 from encore.data.tokenizer import Templates, Texts
+from encore.types import Pairing
 
 __all__ = ["Siamese"]
 
 
-class Siamese:
+class Siamese(Pairing):
     n_sides = 2
-    random_order = both_orders = False
 
     def tokenize(
         self,

@@ -11,7 +11,7 @@ Needs: a head for two texts
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from encore.encoder.attention import padded_length
 from encore.errors import RecipeError
 from encore.techniques.pairs.siamese import Siamese
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Pooling, Tokens
 
 __all__ = ["SiameseAttend"]
@@ -29,7 +30,7 @@ class SiameseAttend(Siamese):
     def __init__(self, *, n_heads: Annotated[int, Field(ge=1)] = 4) -> None:
         self.n_heads = n_heads
 
-    def attend(self, pooling: Any, width: int) -> nn.Module:
+    def attend(self, pooling: Pooling, width: int) -> Pooling:
         """The pooling with the layer in front of it. Raises RecipeError where the heads do not
         divide the encoder's width.
         """
@@ -40,7 +41,7 @@ class SiameseAttend(Siamese):
         return _Attended(pooling, width, self.n_heads)
 
 
-class _Attended(nn.Module):
+class _Attended(PoolingModule):
     """A Pooling whose sides see each other. Row 2·i and row 2·i + 1 are the two texts of example
     i.
     """
@@ -50,7 +51,8 @@ class _Attended(nn.Module):
 
     def __init__(self, pooling: Pooling, width: int, n_heads: int) -> None:
         super().__init__()
-        self.inner: Any = pooling
+        self.inner = cast(Any, pooling)
+        self.frozen = pooling.frozen
         self.width, self.n_heads = pooling.width, n_heads
         self.layers = tuple(dict.fromkeys(pooling.layers))
         self.reduced_width = width * len(self.layers)
@@ -73,8 +75,8 @@ class _Attended(nn.Module):
             states[layer] = state
         return self.inner(Encoded(tuple(states), tokens))
 
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)
+    def pretrained(self) -> list[nn.Parameter]:
+        return self.inner.pretrained()
 
     def attended(self, x: Tensor, tokens: Tokens) -> Tensor:
         """(tokens, width) → (tokens, width): x + MultiHead(x, other, other). Pairs of equal padded

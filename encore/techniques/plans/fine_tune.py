@@ -6,40 +6,48 @@ Differs: none.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from encore import catalogue
-from encore.types import DEFAULTS, Phase, Spec
+from encore.types import DEFAULTS, Curve, Phase, Plan, Spec
 
-__all__ = ["fine_tune"]
+__all__ = ["FineTune"]
 
 
-def fine_tune(
-    tasks: tuple[str, ...],
-    *,
-    epochs: int = DEFAULTS.epochs,
-    lr: float = DEFAULTS.lr,
-    batch_size: int = DEFAULTS.batch_size,
-    curve: Annotated[Spec, "curves"] = "linear",
-    warmup_frac: float = DEFAULTS.warmup_frac,
-    weight_decay: float = DEFAULTS.weight_decay,
-    clip_norm: float | None = DEFAULTS.clip_norm,
-    freeze_encoder: bool = False,
-) -> list[Phase]:
-    """One phase over all tasks; `clip_norm` None switches clipping off. `freeze_encoder`: only
-    poolings and heads train, on what the encoder says in eval mode, which is computed once (METHODS
-    1.12).
+class FineTune(Plan):
+    """One phase over all tasks.
+
+    clip_norm: the longest that the gradient may be, None for no limit. freeze_encoder: train
+    poolings and heads only; the encoder, in eval mode, runs once (METHODS 1.12).
     """
-    trainable: Literal["all", "heads"] = "heads" if freeze_encoder else "all"
-    return [
-        Phase(
-            tasks,
-            epochs,
-            lr,
-            batch_size=batch_size,
-            curve=catalogue.build("curves", curve, warmup_frac),
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            trainable=trainable,
-        )
-    ]
+
+    def __init__(
+        self,
+        *,
+        epochs: int = DEFAULTS.epochs,
+        lr: float = DEFAULTS.lr,
+        batch_size: int = DEFAULTS.batch_size,
+        curve: Annotated[Spec, "curves"] = "linear",
+        warmup_frac: float = DEFAULTS.warmup_frac,
+        weight_decay: float = DEFAULTS.weight_decay,
+        clip_norm: float | None = DEFAULTS.clip_norm,
+        freeze_encoder: bool = False,
+    ) -> None:
+        self.epochs, self.lr, self.batch_size = epochs, lr, batch_size
+        self.curve: Curve = catalogue.build("curves", curve, warmup_frac)
+        self.weight_decay, self.clip_norm = weight_decay, clip_norm
+        self.freeze_encoder = freeze_encoder
+
+    def __call__(self, tasks: tuple[str, ...]) -> list[Phase]:
+        return [
+            Phase(
+                tasks,
+                self.epochs,
+                self.lr,
+                batch_size=self.batch_size,
+                curve=self.curve,
+                weight_decay=self.weight_decay,
+                clip_norm=self.clip_norm,
+                trainable="heads" if self.freeze_encoder else "all",
+            )
+        ]

@@ -14,12 +14,13 @@ from encore.encoder import ragged
 from encore.encoder.encoder import Shape
 from encore.errors import Complaints, RecipeError
 from encore.techniques.pooling import _layers
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Tokens
 
 __all__ = ["AskedByCls", "ClsAttention"]
 
 
-class AskedByCls(nn.Module):
+class AskedByCls(PoolingModule):
     """`combine` of the last k states at every token, then the attention layer. pooling: its name,
     for complaints.
     """
@@ -54,9 +55,6 @@ class AskedByCls(nn.Module):
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         """(tokens, width) → (rows, width)."""
         return self.attention(reduced, tokens)
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)
 
     def weights(self, encoded: Encoded) -> Tensor:
         """(tokens, heads): how much of each token goes into its row; each row's add up to 1 in each

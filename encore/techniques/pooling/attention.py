@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Tokens
 
 __all__ = ["Attention"]
 
 
-class Attention(nn.Module):
+class Attention(PoolingModule):
     layers = (-1,)
     unit = "tokens"
 
@@ -34,9 +35,6 @@ class Attention(nn.Module):
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         """(tokens, width) → (rows, width)."""
         return ragged.mix(self._weights(reduced, tokens), reduced, tokens).squeeze(1)
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)
 
     def weights(self, encoded: Encoded) -> Tensor:
         """(tokens,): how much of each token goes into its row; each row's add up to 1."""

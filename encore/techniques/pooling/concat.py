@@ -17,12 +17,13 @@ from encore import catalogue
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
 from encore.errors import RecipeError
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Pooling, Spec, Tokens
 
 __all__ = ["Concat"]
 
 
-class Concat(nn.Module):
+class Concat(PoolingModule):
     def __init__(self, shape: Shape, *, of: tuple[Spec, ...] = ("cls", "mean")) -> None:
         super().__init__()
         self.parts = nn.ModuleList(_built(of, shape))
@@ -30,6 +31,7 @@ class Concat(nn.Module):
         self.width = sum(part.width for part in self._parts)
         self.unit = "tokens" if any(part.unit == "tokens" for part in self._parts) else "rows"
         self.reduced_width = sum(part.reduced_width for part in self._parts)
+        self.frozen = any(part.frozen for part in self._parts)
 
     @property
     def _parts(self) -> Sequence[Pooling]:
@@ -66,6 +68,9 @@ class Concat(nn.Module):
 
     def forward(self, encoded: Encoded) -> Tensor:
         return torch.cat([part(encoded) for part in self._parts], dim=1)
+
+    def pretrained(self) -> list[nn.Parameter]:
+        return [parameter for part in self._parts for parameter in part.pretrained()]
 
 
 def _built(of: Sequence[Spec], shape: Shape) -> list[nn.Module]:

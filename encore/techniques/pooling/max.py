@@ -7,30 +7,17 @@ Cost: none.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore.encoder import ragged
-from encore.encoder.encoder import Shape
-from encore.types import Encoded, Tokens
+from encore.techniques.pooling._module import RowPooling
+from encore.types import Encoded
 
 __all__ = ["Max"]
 
 
-class Max(nn.Module):
-    layers = (-1,)
-    unit = "rows"
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.width = self.reduced_width = shape.width
-
+class Max(RowPooling):
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
         (state,) = encoded.read(self.layers)
         return ragged.max(state, encoded.tokens).float()
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        return reduced
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.reduce(encoded)

@@ -7,22 +7,19 @@ Cost: none.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
-from encore.types import Encoded, Tokens
+from encore.techniques.pooling._module import RowPooling
+from encore.types import Encoded
 
 __all__ = ["Mean"]
 
 
-class Mean(nn.Module):
-    layers = (-1,)
-    unit = "rows"
-
+class Mean(RowPooling):
     def __init__(self, shape: Shape, *, include_special: bool = True) -> None:
-        super().__init__()
-        self.width = self.reduced_width = shape.width
+        super().__init__(shape)
         self.include_special = include_special
 
     def reduce(self, encoded: Encoded) -> Tensor:
@@ -36,9 +33,3 @@ class Mean(nn.Module):
         return ragged.total(state * words, encoded.tokens) / ragged.total(
             words, encoded.tokens
         ).clamp(min=1)
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        return reduced
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.reduce(encoded)

@@ -10,30 +10,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
-from encore.types import Encoded, Tokens
+from encore.techniques.pooling._module import RowPooling
+from encore.types import Encoded
 
 __all__ = ["MeanCls"]
 
 
-class MeanCls(nn.Module):
-    unit = "rows"
+class MeanCls(RowPooling):
     first_only = True
 
     def __init__(self, shape: Shape, *, k: Annotated[int, Field(ge=1)] = 3) -> None:
-        super().__init__()
+        super().__init__(shape)
         self.layers = _layers.last(k, shape, "mean_cls")
-        self.width = self.reduced_width = shape.width
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
         return _layers.average(_layers.first_states(encoded, self.layers))
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        return reduced
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.reduce(encoded)

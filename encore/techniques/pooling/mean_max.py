@@ -8,21 +8,19 @@ Cost: the head sees 2·width.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
-from encore.types import Encoded, Tokens
+from encore.techniques.pooling._module import RowPooling
+from encore.types import Encoded
 
 __all__ = ["MeanMax"]
 
 
-class MeanMax(nn.Module):
-    layers = (-1,)
-    unit = "rows"
-
+class MeanMax(RowPooling):
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape)
         self.width = self.reduced_width = 2 * shape.width
 
     def reduce(self, encoded: Encoded) -> Tensor:
@@ -31,9 +29,3 @@ class MeanMax(nn.Module):
         return torch.cat(
             [ragged.mean(state, encoded.tokens), ragged.max(state, encoded.tokens).float()], dim=1
         )
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        return reduced
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.reduce(encoded)

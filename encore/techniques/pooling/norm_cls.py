@@ -11,33 +11,26 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
-from encore.types import Encoded, Tokens
+from encore.techniques.pooling._module import RowPooling
+from encore.types import Encoded
 
 __all__ = ["NormCls"]
 
 
-class NormCls(nn.Module):
-    unit = "rows"
+class NormCls(RowPooling):
     first_only = True
 
     def __init__(self, shape: Shape, *, k: Annotated[int, Field(ge=1)] = 3) -> None:
-        super().__init__()
+        super().__init__(shape)
         self.layers = _layers.last(k, shape, "norm_cls")
-        self.width = self.reduced_width = shape.width
 
     def reduce(self, encoded: Encoded) -> Tensor:
         """(rows, width) float32."""
         return _layers.longest(_layers.first_states(encoded, self.layers)).float()
-
-    def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
-        return reduced
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.reduce(encoded)
 
     def layer_counts(self, encoded: Encoded) -> Tensor:
         """(k,) int64: how many rows take their vector from each layer, the lowest first. Behind a

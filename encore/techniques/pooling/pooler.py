@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Tokens
 
 __all__ = ["Pooler"]
 
 
-class Pooler(nn.Module):
+class Pooler(PoolingModule):
     layers = (-1,)
     unit = "rows"
     first_only = True
@@ -43,5 +44,5 @@ class Pooler(nn.Module):
     def finish(self, reduced: Tensor, tokens: Tokens) -> Tensor:
         return torch.tanh(self.dense(reduced))
 
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)
+    def pretrained(self) -> list[nn.Parameter]:
+        return [] if self.frozen else list(self.dense.parameters())

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from encore.encoder import ragged
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
+from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Tokens
 
 __all__ = ["WeightedLayers"]
 
 
-class WeightedLayers(nn.Module):
+class WeightedLayers(PoolingModule):
     """Mixing layers and taking the mean over tokens commute, so the mean comes first: that has no
     parameters, and is small.
     """
@@ -57,6 +58,3 @@ class WeightedLayers(nn.Module):
         return torch.einsum(
             "k,rkw->rw", self.logits.softmax(0), reduced.unflatten(1, (len(self.layers), -1))
         )
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        return self.finish(self.reduce(encoded), encoded.tokens)

@@ -16,37 +16,38 @@ from typing import Literal, cast
 from encore.encoder.encoder import Encoder
 from encore.errors import RecipeError
 from encore.model.task_model import Branch
+from encore.types import Sharing
 
-__all__ = ["branch"]
-
-
-def branch(
-    branches: Mapping[str, Branch],
-    alike: Mapping[str, str],
-    *,
-    own_layers: int = 2,
-    pooler: Literal["shared", "own"] = "shared",
-) -> dict[str, list[Branch]]:
-    """Every task's branches, see `one`. Each copy of the top layers starts from the same pretrained
-    ones. Raises RecipeError.
-    """
-    encoder = cast(Encoder, next(iter(branches.values())).encoder)
-    n_layers = len(encoder.blocks)  # a borrowed encoder has none to give, and says so
-    if not 0 <= own_layers <= n_layers:
-        raise RecipeError(
-            f"own_layers: expected a number from 0 to {n_layers}, the encoder's layers, got "
-            f"{own_layers}."
-        )
-    found = {}
-    for number, (task, own) in enumerate(branches.items()):
-        above = _above(encoder, n_layers - own_layers) if number and own_layers else encoder
-        found[task] = [
-            Branch(above, branches[alike[task]].pooling if pooler == "shared" else own.pooling)
-        ]
-    return found
+__all__ = ["BranchedEncoder"]
 
 
-def _above(encoder: Encoder, at: int) -> Encoder:
+class BranchedEncoder(Sharing[Branch]):
+    """Each copy of the top layers starts from the same pretrained ones."""
+
+    def __init__(self, *, own_layers: int = 2, pooler: Literal["shared", "own"] = "shared") -> None:
+        self.own_layers, self.pooler = own_layers, pooler
+
+    def __call__(
+        self, branches: Mapping[str, Branch], owners: Mapping[str, str]
+    ) -> dict[str, list[Branch]]:
+        """Raises RecipeError where the encoder has fewer layers than `own_layers`."""
+        encoder = cast(Encoder, next(iter(branches.values())).encoder)
+        n_layers = len(encoder.blocks)  # of a borrowed encoder this raises, since it has no blocks
+        if not 0 <= self.own_layers <= n_layers:
+            raise RecipeError(
+                f"own_layers: expected a number from 0 to {n_layers}, the encoder's layers, got "
+                f"{self.own_layers}."
+            )
+        found = {}
+        for number, (task, own) in enumerate(branches.items()):
+            copied = number > 0 and self.own_layers > 0
+            above = _copy_from(encoder, n_layers - self.own_layers) if copied else encoder
+            pooling = branches[owners[task]].pooling if self.pooler == "shared" else own.pooling
+            found[task] = [Branch(above, pooling)]
+        return found
+
+
+def _copy_from(encoder: Encoder, at: int) -> Encoder:
     """The encoder's own blocks [0, at), and copies of the rest and of the norm behind it."""
     found = Encoder(
         encoder.embed,

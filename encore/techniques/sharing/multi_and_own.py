@@ -12,19 +12,22 @@ import copy
 from collections.abc import Mapping
 
 from encore.model.task_model import Branch
+from encore.types import Sharing
 
-__all__ = ["multi_and_own"]
+__all__ = ["SharedAndOwnEncoders"]
 
 
-def multi_and_own(
-    branches: Mapping[str, Branch], alike: Mapping[str, str]
-) -> dict[str, list[Branch]]:
-    """Every task's branches, see `one`: the shared one first."""
-    shared = {
-        task: Branch(branches[task].encoder, copy.deepcopy(branches[task].pooling))
-        for task in dict.fromkeys(alike.values())
-    }
-    return {
-        task: [shared[alike[task]], Branch(copy.deepcopy(own.encoder), own.pooling)]
-        for task, own in branches.items()
-    }
+class SharedAndOwnEncoders(Sharing[Branch]):
+    """The shared branch comes first."""
+
+    def __call__(
+        self, branches: Mapping[str, Branch], owners: Mapping[str, str]
+    ) -> dict[str, list[Branch]]:
+        shared = {
+            task: Branch(branches[task].encoder, copy.deepcopy(branches[task].pooling))
+            for task in dict.fromkeys(owners.values())
+        }
+        return {
+            task: [shared[owners[task]], Branch(copy.deepcopy(own.encoder), own.pooling)]
+            for task, own in branches.items()
+        }

@@ -11,20 +11,19 @@ from collections.abc import Mapping
 from typing import Literal
 
 from encore.model.task_model import Branch
+from encore.types import Sharing
 
-__all__ = ["one"]
+__all__ = ["OneEncoder"]
 
 
-def one(
-    branches: Mapping[str, Branch],
-    alike: Mapping[str, str],
-    *,
-    pooler: Literal["shared", "own"] = "shared",
-) -> dict[str, list[Branch]]:
-    """Every task's branches. `branches`: each task's own pooling on the encoder, which is one
-    object; `alike`: task → the first one with the same pooling.
-    """
-    return {
-        task: [branches[alike[task]] if pooler == "shared" else own]
-        for task, own in branches.items()
-    }
+class OneEncoder(Sharing[Branch]):
+    def __init__(self, *, pooler: Literal["shared", "own"] = "shared") -> None:
+        self.pooler = pooler
+
+    def __call__(
+        self, branches: Mapping[str, Branch], owners: Mapping[str, str]
+    ) -> dict[str, list[Branch]]:
+        return {
+            task: [branches[owners[task]] if self.pooler == "shared" else own]
+            for task, own in branches.items()
+        }

@@ -11,13 +11,20 @@ import copy
 from collections.abc import Mapping
 
 from encore.model.task_model import Branch
+from encore.types import Sharing
 
-__all__ = ["separate"]
+__all__ = ["SeparateEncoders"]
 
 
-def separate(branches: Mapping[str, Branch], alike: Mapping[str, str]) -> dict[str, list[Branch]]:
-    """Every task's branches, see `one`. The first task keeps the encoder, the others get copies."""
-    return {
-        task: [Branch(copy.deepcopy(own.encoder) if number else own.encoder, own.pooling)]
-        for number, (task, own) in enumerate(branches.items())
-    }
+class SeparateEncoders(Sharing[Branch]):
+    """The first task keeps the encoder, the others get copies."""
+
+    shares_weights = False
+
+    def __call__(
+        self, branches: Mapping[str, Branch], owners: Mapping[str, str]
+    ) -> dict[str, list[Branch]]:
+        return {
+            task: [Branch(copy.deepcopy(own.encoder) if number else own.encoder, own.pooling)]
+            for number, (task, own) in enumerate(branches.items())
+        }

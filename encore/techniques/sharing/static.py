@@ -13,40 +13,59 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
+
+from torch import nn
 
 from encore import catalogue
-from encore.encoder.encoder import Encoder, Frozen
+from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError
 from encore.model.task_model import Branch
-from encore.techniques.pooling.pooler import Pooler
-from encore.types import Spec
+from encore.types import Pooling, Sharing, Spec
 
-__all__ = ["static"]
-
-
-def static(
-    branches: Mapping[str, Branch], alike: Mapping[str, str], *, of: Spec = "separate"
-) -> dict[str, list[Branch]]:
-    """Every task's branches, see `one`: the frozen one last. Raises RecipeError."""
-    learning = [task for task, branch in branches.items() if _learns(branch.pooling)]
-    if learning:
-        what = (
-            "weights that start from nothing (its pooling, or siamese_attend), which no "
-            "frozen copy can learn"
-        )
-        instead = "Take the pooling pooler, cls, mean or max, and pair: cross or siamese."
-        raise RecipeError(
-            f"task '{task}' reads its texts with {what}. {instead}" for task in learning
-        )
-    frozen = Frozen(cast(Encoder, copy.deepcopy(next(iter(branches.values())).encoder)))
-    still = {
-        task: Branch(frozen, cast(Any, copy.deepcopy(branches[task].pooling)).requires_grad_(False))
-        for task in dict.fromkeys(alike.values())
-    }
-    trained = catalogue.build("sharing", of, branches, alike)
-    return {task: [*own, still[alike[task]]] for task, own in trained.items()}
+__all__ = ["StaticEncoder"]
 
 
-def _learns(pooling: Any) -> bool:
-    return not isinstance(pooling, Pooler) and any(True for _ in pooling.parameters())
+class StaticEncoder(Sharing[Branch]):
+    """The frozen branch comes last."""
+
+    keeps_pretrained = True
+
+    def __init__(self, *, of: Spec = "separate") -> None:
+        self.trained: Sharing[Branch] = catalogue.build("sharing", of)
+
+    def __call__(
+        self, branches: Mapping[str, Branch], owners: Mapping[str, str]
+    ) -> dict[str, list[Branch]]:
+        """Raises RecipeError for tasks whose pooling has new weights."""
+        learning = [task for task, branch in branches.items() if _has_new_weights(branch.pooling)]
+        if learning:
+            what = (
+                "weights that start from nothing (its pooling, or siamese_attend), which no "
+                "frozen copy can learn"
+            )
+            instead = "Take the pooling pooler, cls, mean or max, and pair: cross or siamese."
+            raise RecipeError(
+                f"task '{task}' reads its texts with {what}. {instead}" for task in learning
+            )
+        frozen = Frozen(copy.deepcopy(next(iter(branches.values())).encoder))
+        still = {
+            task: Branch(frozen, _frozen_copy(branches[task].pooling))
+            for task in dict.fromkeys(owners.values())
+        }
+        trained = self.trained(branches, owners)
+        return {task: [*own, still[owners[task]]] for task, own in trained.items()}
+
+
+def _has_new_weights(pooling: Pooling) -> bool:
+    pretrained = {id(parameter) for parameter in pooling.pretrained()}
+    return any(
+        parameter.requires_grad and id(parameter) not in pretrained
+        for parameter in cast(nn.Module, pooling).parameters()
+    )
+
+
+def _frozen_copy(pooling: Pooling) -> Pooling:
+    frozen = copy.deepcopy(pooling)
+    cast(nn.Module, frozen).requires_grad_(False)
+    return frozen

@@ -168,7 +168,7 @@ def test_how_many_there_are() -> None:
 @each_case
 def test_it_announces_its_shape(case, encoded) -> None:
     pooling = built(case)
-    assert isinstance(pooling, Pooling)
+    assert Pooling in type(pooling).__mro__
     out, reduced = pooling(encoded), pooling.reduce(encoded)
     assert (out.shape, out.dtype) == ((ROWS, pooling.width), torch.float32)
     assert (reduced.shape, reduced.dtype) == (
@@ -287,10 +287,10 @@ def test_what_was_reduced_can_be_kept_and_finished_in_other_batches(case, encode
 @each_case
 def test_weights_of_tokens_add_up_to_one_in_each_row(case, encoded) -> None:
     pooling = built(case)
-    assert hasattr(pooling, "weights") == (
+    assert (pooling.weights is not None) == (
         case["name"] == "attention" or case["name"].endswith("mha")
     )
-    if hasattr(pooling, "weights"):
+    if pooling.weights is not None:
         weights = pooling.weights(encoded)
         assert weights.shape == (
             (sum(LENGTHS),)

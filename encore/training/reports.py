@@ -1,0 +1,50 @@
+"""The reports that training yields: one for each optimiser step, and one for each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["EvalReport", "StepReport"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step. Of a step of several tasks, `task` is their names with + between, and
+    `terms` are called TASK.TERM.
+    """
+
+    step: int  # counts from 1 over the whole run
+    epoch: int  # counts from 1
+    steps_in_epoch: int
+    task: str
+    loss: float
+    terms: Mapping[str, float]
+    lr: float
+    grad_norm: float
+    n_tokens: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """The end of an epoch.
+
+    train: task → "loss" and each metric, on the rows as they were trained on, with dropout.
+    dev: task → dev set → metric → value. scores: task → dev set → (rows, n_scores) float32, raw.
+    selected: the figure by which `keep: best` and early stopping decide; higher is better.
+    is_last: the plan has ended, or early stopping ends it. best: the tasks for which this epoch is
+    the best so far, each by its own metric.
+    """
+
+    epoch: int
+    step: int
+    train: Mapping[str, Mapping[str, float]]
+    dev: Mapping[str, Mapping[str, Mapping[str, float]]]
+    scores: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    selected: float | None = None
+    is_best: bool = False
+    is_last: bool = False
+    best: tuple[str, ...] = ()
