@@ -32,9 +32,10 @@ GOALS |= dict.fromkeys(("attention", "mha", "max_seq_mha", "mean_seq_mha", "norm
 
 def epochs(task: str, rows: int, pooling: str, cache: Any) -> list[float]:
     """Seconds of each epoch, the evaluation at its end included."""
+    from encore import catalogue
     from encore.recipe.load import recipe_from
     from encore.runs.prepare import build_models, prepare
-    from encore.training.loop import train_loop
+    from encore.training.loop import TrainSettings, train_loop
     from encore.training.reports import EvalReport
 
     recipe = recipe_from(
@@ -50,7 +51,12 @@ def epochs(task: str, rows: int, pooling: str, cache: Any) -> list[float]:
     prepared = prepare(recipe, cache)
     models = build_models(prepared)
     found, begun = [], time.perf_counter()
-    for report in train_loop(models, prepared.plan, prepared.streams, seed=recipe.seed):
+    for report in train_loop(
+        models,
+        prepared.plan,
+        prepared.streams,
+        TrainSettings(seed=recipe.seed, mixing=catalogue.build("mixing", "even")),
+    ):
         if isinstance(report, EvalReport):
             found.append(time.perf_counter() - begun)
             begun = time.perf_counter()

@@ -70,15 +70,23 @@ def training_seconds(n_tasks: int, n_rows: int) -> tuple[float, int, int]:
     """Seconds of one epoch of steps after the first two, with the steps and tokens that they
     were.
     """
+    from encore import catalogue
     from encore.techniques.curves.constant import ConstantCurve
-    from encore.training.loop import train_loop
+    from encore.training.loop import TrainSettings, train_loop
     from encore.training.reports import StepReport
     from encore.types import Phase
 
     models, streams = models_and_streams(n_tasks, n_rows)
     phase = Phase(tuple(streams), epochs=1, lr=2e-5, batch_size=_BATCH, curve=ConstantCurve())
     seconds, steps, tokens, begun = 0.0, 0, 0, time.perf_counter()
-    for number, report in enumerate(train_loop(models, [phase], streams, seed=1)):
+    for number, report in enumerate(
+        train_loop(
+            models,
+            [phase],
+            streams,
+            TrainSettings(seed=1, mixing=catalogue.build("mixing", "even")),
+        )
+    ):
         now = time.perf_counter()
         if isinstance(report, StepReport) and number >= 2:
             seconds, steps, tokens = seconds + now - begun, steps + 1, tokens + report.n_tokens

@@ -115,7 +115,7 @@ def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
     """Our training, one report per step."""
     from encore import catalogue
     from encore.techniques.plans.fine_tune import FineTune
-    from encore.training.loop import train_loop
+    from encore.training.loop import TrainSettings, train_loop
     from encore.training.streams import Rows, Stream
     from encore.types import LabelSpace
 
@@ -131,7 +131,12 @@ def fitting(data: Texts, precision: str) -> Iterator[StepReport]:
         {"task": (1.0, catalogue.build("losses", "cross_entropy", labels))},
     )
     plan = FineTune(epochs=EPOCHS, lr=LR, batch_size=BATCH)(("sst5",))
-    for report in train_loop({"sst5": model_for(precision)}, plan, {"sst5": stream}, seed=SEED):
+    for report in train_loop(
+        {"sst5": model_for(precision)},
+        plan,
+        {"sst5": stream},
+        TrainSettings(seed=SEED, mixing=catalogue.build("mixing", "even")),
+    ):
         if isinstance(report, StepReport):
             yield report
 

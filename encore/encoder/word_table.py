@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encore.errors import TrainingError
+
 __all__ = ["WordTable"]
 
 
@@ -67,7 +69,7 @@ class WordTable(nn.Module):
             return F.embedding(ids, self.weight)
         places = self.place[ids]
         if torch.is_grad_enabled() and self.weight.requires_grad:
-            return F.embedding(places, self.weight)
+            return self._trained(places, ids)
         vectors = F.embedding(places, self.table)
         return (
             vectors
@@ -76,6 +78,20 @@ class WordTable(nn.Module):
                 (places < len(self.weight)).unsqueeze(1), vectors, vectors * self.decay
             )
         )
+
+    def _trained(self, places: Tensor, ids: Tensor) -> Tensor:
+        """The vectors of words in training. Raises TrainingError for any other word, which no
+        gradient could reach.
+        """
+        try:
+            return F.embedding(places, self.weight)
+        except IndexError:
+            unseen = ids[places >= len(self.weight)].unique().tolist()
+            raise TrainingError(
+                f"the training batch holds words that were not announced for training: token "
+                f"{', '.join(map(str, unseen[:5]))}{', …' if len(unseen) > 5 else ''}. Narrow "
+                f"the word table to the ids of all training texts (FitState.narrow)."
+            ) from None
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.whole()

@@ -113,7 +113,9 @@ def _train(
     )  # whoever began it wanted its weights
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
-    for report in train_loop(models, prepared.plan, prepared.streams, state=state, **prepared.how):
+    for report in train_loop(
+        models, prepared.plan, prepared.streams, prepared.settings, state=state
+    ):
         rate.see(report)
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:

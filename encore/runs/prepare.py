@@ -26,7 +26,7 @@ from encore.model.task_model import Branch, TaskModel
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, data_settings
 from encore.techniques.losses._default import LOSS_OF_KIND
-from encore.training.loop import steps_in
+from encore.training.loop import TrainSettings, steps_in
 from encore.training.streams import Rows, Stream
 from encore.types import Mixing, Note, Pairing, Sharing
 
@@ -150,17 +150,16 @@ class Prepared:
         )
 
     @property
-    def how(self) -> dict[str, Any]:
-        """The rest of what `fit` wants to know: `fit(models, plan, streams, **how)`."""
+    def settings(self) -> TrainSettings:
+        """The settings of training, for `train_loop`."""
         plan = self.recipe.plan
-        combine = None if plan.combine is None else catalogue.build("combine", plan.combine)
-        return {
-            "seed": self.recipe.seed,
-            "micro_batch": plan.micro_batch,
-            "patience": plan.early_stopping,
-            "mixing": self.mixing,
-            "combine": combine,
-        }
+        return TrainSettings(
+            seed=self.recipe.seed,
+            mixing=self.mixing,
+            micro_batch=plan.micro_batch,
+            patience=plan.early_stopping,
+            combine=None if plan.combine is None else catalogue.build("combine", plan.combine),
+        )
 
     @property
     def mixing(self) -> Mixing:

@@ -161,8 +161,9 @@ class RunWriter:
         if target.exists():
             return
         seconds = self.seconds_before + time.monotonic() - self.started
+        snapshot = self.state.snapshot()
         numbers = {
-            "state": self.state.numbers(),
+            "state": snapshot.numbers,
             "epochs": self.epochs,
             "seconds": seconds,
             "kept_epoch": self.kept_epoch,
@@ -170,7 +171,7 @@ class RunWriter:
         numbers["rate"] = [self.rate.tokens, self.rate.seconds]
         with files.commit_folder(target) as being_written:
             safetensors.torch.save_file(
-                {name: tensor.contiguous() for name, tensor in self.state.tensors().items()},
+                {name: tensor.contiguous() for name, tensor in snapshot.tensors().items()},
                 being_written / "tensors.safetensors",
             )
             (being_written / "state.json").write_text(json.dumps(numbers), encoding="utf-8")

@@ -15,10 +15,11 @@ from encore.encoder.encoder import Frozen
 from encore.model.parameters import unique_parameters, word_tables
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
+from encore.training.step import StepResult
 from encore.training.streams import Stream
 from encore.types import Phase
 
-__all__ = ["FitState", "freeze", "own_losses"]
+__all__ = ["FitState", "Snapshot", "freeze", "own_losses"]
 
 
 def own_losses(streams: Mapping[str, Stream]) -> dict[str, dict[str, nn.Module]]:
@@ -37,8 +38,9 @@ def own_losses(streams: Mapping[str, Stream]) -> dict[str, dict[str, nn.Module]]
 
 @dataclass
 class FitState:
-    """Where a run stands. Everything random is a function of (seed, step, purpose), so nothing
-    random is in here. `losses`: what `own_losses` gives.
+    """The state of a run, which `train_loop` changes with every step: others read a `snapshot`.
+    Everything random is a function of (seed, step, purpose), so nothing random is in here.
+    `losses`: those of `own_losses`.
     """
 
     models: Mapping[str, TaskModel]
@@ -76,23 +78,57 @@ class FitState:
             }
         )
 
-    def numbers(self) -> dict[str, Any]:
-        """All that is not a tensor, ready for JSON. Floats survive JSON exactly."""
-        plain = (
-            "phase",
-            "epoch",
-            "batch",
-            "step",
-            "phase_step",
-            "best",
-            "bests",
-            "waited",
-            "finished",
-            "sums",
+    def count_step(self, outcome: StepResult) -> None:
+        """Take an optimiser step into account."""
+        self.step, self.phase_step, self.batch = (
+            self.step + 1,
+            self.phase_step + 1,
+            self.batch + 1,
         )
-        return {name: getattr(self, name) for name in plain} | {
-            "decays": [table.decay for table in word_tables(self.models.values())]
+        for part in outcome.parts:
+            self.sums[part.task][0] += part.loss * part.weight
+            self.sums[part.task][1] += part.weight
+            self.seen[part.task].append(part.scores)
+
+    def close_epoch(
+        self, selected: float | None, deciding: Mapping[str, float]
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether the epoch is the best so far, and the tasks for which it is.
+
+        selected: the dev score, None where no task has a metric: then the latest is the best.
+        deciding: task → its own; higher is better for both.
+        """
+        is_best = selected is None or self.best is None or selected > self.best
+        if is_best:
+            self.best, self.waited = selected, 0
+        else:
+            self.waited += 1
+        best = tuple(
+            task
+            for task, value in deciding.items()
+            if task not in self.bests or value > self.bests[task]
+        )
+        self.bests = self.bests | {task: deciding[task] for task in best}
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums, self.seen = {}, {}
+        return is_best, best
+
+    def snapshot(self) -> Snapshot:
+        """The run as it is now, between two steps, for a checkpoint."""
+        numbers = {
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "phase_step": self.phase_step,
+            "best": self.best,
+            "bests": dict(self.bests),
+            "waited": self.waited,
+            "finished": self.finished,
+            "sums": copy.deepcopy(self.sums),
+            "decays": [table.decay for table in word_tables(self.models.values())],
         }
+        return Snapshot(numbers, self)
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters, optimiser state and the epoch's scores so far, by name. Aliases, not
@@ -131,10 +167,12 @@ class FitState:
     def restore(
         self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], plan: Sequence[Phase]
     ) -> None:
-        """The way back from `numbers` and `tensors`."""
-        for name, value in numbers.items():
-            if name != "decays":
-                setattr(self, name, value)
+        """Resume from the numbers and tensors of a snapshot."""
+        self.phase, self.epoch, self.batch = numbers["phase"], numbers["epoch"], numbers["batch"]
+        self.step, self.phase_step = numbers["step"], numbers["phase_step"]
+        self.best, self.bests = numbers["best"], numbers["bests"]
+        self.waited, self.finished = numbers["waited"], numbers["finished"]
+        self.sums = numbers["sums"]
         for table, decay in zip(word_tables(self.models.values()), numbers["decays"], strict=True):
             table.decay = decay
         parameters = self.parameters
@@ -157,6 +195,25 @@ class FitState:
             task: [tensors[f"seen/{task}"].numpy()] if f"seen/{task}" in tensors else []
             for task in self.sums
         }
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run between two steps. `numbers`: all that is not a tensor, ready for JSON, in which floats
+    survive exactly.
+    """
+
+    numbers: Mapping[str, Any]
+    state: FitState
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters, optimiser state and the epoch's scores so far, by name: the tensors that
+        train, and no copies. Raises RuntimeError where training has gone on since.
+        """
+        place = (self.numbers["step"], self.numbers["epoch"])
+        if place != (self.state.step, self.state.epoch):
+            raise RuntimeError("training has gone on since this snapshot was taken")
+        return self.state.tensors()
 
 
 def freeze(models: Mapping[str, TaskModel], phase: Phase) -> None:

@@ -23,9 +23,11 @@ from encore.model.task_model import Branch, TaskModel
 from encore.recipe.load import recipe_from
 from encore.runs.execute import execute
 from encore.runs.prepare import Prepared, build_models, prepare
-from encore.training.loop import train_loop
+from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import score_rows
+
+EVEN = catalogue.build("mixing", "even")
 
 FROZEN = ("plan.freeze_encoder=true", "plan.epochs=2")
 SPECS = {
@@ -43,7 +45,12 @@ def trained(
 ) -> list[StepReport | EvalReport]:
     torch.set_num_threads(1)
     return list(
-        train_loop(models, plan or prepared.plan, prepared.streams, seed=prepared.recipe.seed)
+        train_loop(
+            models,
+            plan or prepared.plan,
+            prepared.streams,
+            TrainSettings(seed=prepared.recipe.seed, mixing=EVEN),
+        )
     )
 
 
@@ -71,7 +78,7 @@ def test_the_same_as_asking_the_encoder_every_time(
     (branch,) = slow[task].branches
     slow[task] = TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], slow[task].head)  # type: ignore[arg-type]
     (phase,) = prepared.plan
-    monkeypatch.setattr("encore.training.loop._kept", lambda *_: {})
+    monkeypatch.setattr("encore.training.loop._feature_caches", lambda *_: {})
     theirs = trained(prepared, slow, [type(phase)(**{**vars(phase), "trainable": "all"})])
     assert [one.loss for one in mine if isinstance(one, StepReport)] == pytest.approx(
         [one.loss for one in theirs if isinstance(one, StepReport)], rel=1e-4
@@ -177,7 +184,7 @@ def test_beside_a_task_that_has_nothing_to_train_another_trains_as_alone(tables:
             ]
             models = build_models(prepared)
             torch.set_num_threads(1)
-            list(train_loop(models, prepared.plan, prepared.streams, **prepared.how))
+            list(train_loop(models, prepared.plan, prepared.streams, prepared.settings))
             found.append(models["learns"].head.out.weight.detach())
         torch.testing.assert_close(*found)
 

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from encore import catalogue
 from encore.api import prepared_from
 from encore.model.parameters import unique_parameters
 from encore.runs import cost as estimating
 from encore.runs.cost import estimate_cost
 from encore.runs.execute import execute
 from encore.runs.prepare import Prepared, build_models
-from encore.training.loop import train_loop
+from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import StepReport
 from encore.training.state import FitState
+
+EVEN = catalogue.build("mixing", "even")
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,9 @@ def test_counts_are_those_of_the_run(tables: Any, settings: tuple[str, ...]) -> 
     state.narrow(one.streams)
     steps = [
         report
-        for report in train_loop(models, one.plan, one.streams, seed=1, state=state)
+        for report in train_loop(
+            models, one.plan, one.streams, TrainSettings(seed=1, mixing=EVEN), state=state
+        )
         if isinstance(report, StepReport)
     ]
     assert cost.steps == len(steps)

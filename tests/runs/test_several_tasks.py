@@ -163,7 +163,7 @@ def test_micro_batches_do_not_change_the_result(pair: str, tables: Tables) -> No
                     build_models(one),
                     one.plan,
                     one.streams,
-                    **one.how | {"micro_batch": size},
+                    replace(one.settings, micro_batch=size),
                 )
             )
         )
@@ -211,7 +211,7 @@ def test_what_a_frozen_encoder_says_is_kept_for_both_sides_and_both_orders(
     before = {
         name: p.clone() for name, p in unique_parameters(models).items() if ".encoder." in name
     }
-    reports = list(train_loop(models, one.plan, one.streams, **one.how))
+    reports = list(train_loop(models, one.plan, one.streams, one.settings))
     assert isinstance(reports[-1], EvalReport)
     whole = [
         name for name in before if not name.endswith("word.weight")
@@ -241,7 +241,7 @@ def test_tasks_with_the_same_head_train_it_together_and_a_step_tells_each_one_s_
     one = prepare(recipe_from(mapping, (*tables.settings, "plan.batch_size=52")))
     models = build_models(one)
     assert models["one"].head is models["two"].head
-    first = next(train_loop(models, one.plan, one.streams, **one.how))
+    first = next(train_loop(models, one.plan, one.streams, one.settings))
     assert isinstance(first, StepReport)
     assert first.task == "one+two"
     assert list(first.terms) == ["one.task", "two.task"]
@@ -533,7 +533,7 @@ def test_a_task_without_labels_moves_what_it_shares_and_nothing_else(tables: Tab
         "plan": [replace(phase, tasks=("pairs",), epochs=1) for phase in one.plan],
         "streams": {"pairs": one.streams["pairs"]},
     }
-    list(train_loop({"pairs": models["pairs"]}, **alone, **one.how))
+    list(train_loop({"pairs": models["pairs"]}, settings=one.settings, **alone))
     after = unique_parameters(models)
     moved = {
         name
@@ -1065,7 +1065,7 @@ def test_the_parameters_of_a_loss_are_trained_saved_and_not_those_of_the_recipe(
     assert own_losses(one.streams).keys() == {"score"}
     state = FitState(build_models(one), own_losses(one.streams))
     state.narrow(one.streams)
-    list(train_loop(state.models, one.plan, one.streams, state=state, **one.how))
+    list(train_loop(state.models, one.plan, one.streams, one.settings, state=state))
     learnt = state.losses["score"]["task"].log_variance
     assert state.tensors()["model/score.losses.task.log_variance"].item() == learnt.item() != 0
     assert one.streams["score"].losses["task"][1].log_variance.item() == 0

@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import Tables, Warm, write_csv
 
+from encore import catalogue
 from encore.data.batches import collate, epoch_order
 from encore.encoder.encoder import Frozen
 from encore.errors import RecipeError, TrainingError
@@ -30,11 +31,13 @@ from encore.runs.prepare import Prepared, build_models, prepare
 from encore.techniques.curves.constant import ConstantCurve
 from encore.techniques.curves.linear import LinearCurve
 from encore.techniques.mixing.task_by_task import TaskByTask
-from encore.training.loop import train_loop
+from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState
 from encore.training.streams import Stream
 from encore.types import BatchIndex, Phase, TaskSize
+
+EVEN = catalogue.build("mixing", "even")
 
 Report = StepReport | EvalReport
 
@@ -52,9 +55,9 @@ def reports(
             build_models(prepared),
             prepared.plan,
             prepared.streams,
-            seed=prepared.recipe.seed,
-            micro_batch=micro_batch,
-            patience=patience,
+            TrainSettings(
+                seed=prepared.recipe.seed, mixing=EVEN, micro_batch=micro_batch, patience=patience
+            ),
         )
     )
 
@@ -172,6 +175,27 @@ def test_it_learns(tables: Tables) -> None:
 # ----------------------------------------------------------------------------- leaving and resuming
 
 
+def test_a_snapshot_refuses_its_tensors_once_training_has_gone_on(prepared: Prepared) -> None:
+    models = build_models(prepared)
+    state = FitState(models)
+    state.narrow(prepared.streams)
+    training = train_loop(
+        models,
+        prepared.plan,
+        prepared.streams,
+        TrainSettings(seed=42, mixing=EVEN),
+        state=state,
+    )
+    next(training)
+    snapshot = state.snapshot()
+    assert snapshot.numbers["step"] == 1
+    assert set(snapshot.tensors()) == set(state.tensors())
+    next(training)
+    assert snapshot.numbers["step"] == 1
+    with pytest.raises(RuntimeError, match="training has gone on"):
+        snapshot.tensors()
+
+
 @pytest.mark.parametrize("n_taken", [1, 6, 7, 10, 20, 21])
 def test_left_early_and_taken_up_with_its_state_it_goes_on_as_if_never_left(
     n_taken: int, prepared: Prepared, whole: list[Report]
@@ -181,10 +205,25 @@ def test_left_early_and_taken_up_with_its_state_it_goes_on_as_if_never_left(
     state.narrow(prepared.streams)
     first = list(
         itertools.islice(
-            train_loop(models, prepared.plan, prepared.streams, seed=42, state=state), n_taken
+            train_loop(
+                models,
+                prepared.plan,
+                prepared.streams,
+                TrainSettings(seed=42, mixing=EVEN),
+                state=state,
+            ),
+            n_taken,
         )
     )
-    rest = list(train_loop(models, prepared.plan, prepared.streams, seed=42, state=state))
+    rest = list(
+        train_loop(
+            models,
+            prepared.plan,
+            prepared.streams,
+            TrainSettings(seed=42, mixing=EVEN),
+            state=state,
+        )
+    )
     assert len(first) + len(rest) == 21
     assert [report.step for report in [*first, *rest]] == [report.step for report in whole]
     assert [report.loss for report in steps([*first, *rest])] == [
@@ -223,7 +262,15 @@ class Joint:
         return models, state
 
     def go(self, models: Mapping[str, TaskModel], state: FitState) -> list[Report]:
-        return list(train_loop(models, self.plan, self.streams, seed=5, state=state, micro_batch=4))
+        return list(
+            train_loop(
+                models,
+                self.plan,
+                self.streams,
+                TrainSettings(seed=5, mixing=EVEN, micro_batch=4),
+                state=state,
+            )
+        )
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fresh", "carried"])
@@ -273,11 +320,17 @@ def test_at_every_step_the_state_survives_being_written_down(joint: Joint) -> No
     models, state = joint.start()
     saved = []
     found = []
-    for report in train_loop(models, joint.plan, joint.streams, seed=5, state=state, micro_batch=4):
+    for report in train_loop(
+        models,
+        joint.plan,
+        joint.streams,
+        TrainSettings(seed=5, mixing=EVEN, micro_batch=4),
+        state=state,
+    ):
         found.append(report)
         saved.append(
             (
-                json.dumps(state.numbers()),
+                json.dumps(dict(state.snapshot().numbers)),
                 {name: tensor.clone() for name, tensor in state.tensors().items()},
             )
         )
@@ -325,7 +378,9 @@ def test_a_phase_of_heads_leaves_the_encoder_as_it_is_and_the_next_trains_it(joi
         name: [parameter.clone() for parameter in model.head.parameters()]
         for name, model in models.items()
     }
-    generator = train_loop(models, joint.plan, joint.streams, seed=5, state=state)
+    generator = train_loop(
+        models, joint.plan, joint.streams, TrainSettings(seed=5, mixing=EVEN), state=state
+    )
     first = list(itertools.islice(generator, 12))
     assert epochs(first)[-1].epoch == 2
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -362,7 +417,9 @@ def test_a_mixing_is_told_of_all_epochs_of_a_run_and_every_model_trains(joint: J
     mixing.nominal = False  # type: ignore[attr-defined]
     for model in models.values():
         model.eval()
-    for report in train_loop(models, joint.plan, joint.streams, seed=5, state=state, mixing=mixing):  # type: ignore[arg-type]
+    for report in train_loop(
+        models, joint.plan, joint.streams, TrainSettings(seed=5, mixing=mixing), state=state
+    ):  # type: ignore[arg-type]
         if isinstance(report, StepReport):
             assert all(
                 module.training for model in models.values() for module in (model, model.head)
@@ -382,9 +439,8 @@ def test_a_short_last_batch_weighs_less_where_its_author_divides_by_the_full_siz
                 models,
                 joint.plan[1:],
                 streams,
-                seed=5,
+                TrainSettings(seed=5, mixing=TaskByTask(compat=compat)),
                 state=state,
-                mixing=TaskByTask(compat=compat),
             )
         )
         taken = [(report.task, report.n_rows) for report in steps(found)[:6]]
@@ -408,7 +464,7 @@ def test_a_frozen_encoder_stays_as_it_is_whatever_the_phase_trains(prepared: Pre
         "train": TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], models["train"].head)
     }
     head = [parameter.clone() for parameter in models["train"].head.parameters()]
-    list(train_loop(frozen, prepared.plan, prepared.streams, seed=42))
+    list(train_loop(frozen, prepared.plan, prepared.streams, TrainSettings(seed=42, mixing=EVEN)))
     assert not any(parameter.requires_grad for parameter in branch.encoder.parameters())
     assert all(
         torch.equal(value, before[name]) for name, value in branch.encoder.state_dict().items()
@@ -642,15 +698,33 @@ def test_a_loss_that_compares_rows_refuses_micro_batches(prepared: Prepared) -> 
     with pytest.raises(
         RecipeError, match=r"plan.micro_batch: the loss 'ranking' compares the rows"
     ):
-        next(train_loop(build_models(prepared), prepared.plan, streams, seed=42, micro_batch=4))
+        next(
+            train_loop(
+                build_models(prepared),
+                prepared.plan,
+                streams,
+                TrainSettings(seed=42, mixing=EVEN, micro_batch=4),
+            )
+        )
 
 
 def test_loss_terms_are_logged_before_their_weight(tables: Tables, prepared: Prepared) -> None:
     stream = prepared.streams["train"]
     ((_, loss),) = stream.losses.values()
     streams = {"train": replace(stream, losses={"task": (0.5, loss), "again": (2.0, loss)})}
-    first = next(train_loop(build_models(prepared), prepared.plan, streams, seed=42))
-    plain = next(train_loop(build_models(prepared), prepared.plan, prepared.streams, seed=42))
+    first = next(
+        train_loop(
+            build_models(prepared), prepared.plan, streams, TrainSettings(seed=42, mixing=EVEN)
+        )
+    )
+    plain = next(
+        train_loop(
+            build_models(prepared),
+            prepared.plan,
+            prepared.streams,
+            TrainSettings(seed=42, mixing=EVEN),
+        )
+    )
     assert isinstance(first, StepReport)
     assert isinstance(plain, StepReport)
     assert first.terms == {"task": plain.loss, "again": plain.loss}
@@ -687,7 +761,7 @@ def test_a_loss_that_is_not_finite_ends_training_in_one_line(hopeless: Tables) -
 
 def test_weights_that_are_not_finite_end_training_at_the_next_step(prepared: Prepared) -> None:
     models = build_models(prepared)
-    found = train_loop(models, prepared.plan, prepared.streams, seed=42)
+    found = train_loop(models, prepared.plan, prepared.streams, TrainSettings(seed=42, mixing=EVEN))
     next(found)
     with torch.no_grad():
         next(models["train"].head.parameters())[0] = math.nan

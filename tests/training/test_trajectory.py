@@ -29,11 +29,13 @@ from encore.encoder.load import load_encoder, locate
 from encore.errors import DataError
 from encore.model.task_model import Branch, TaskModel
 from encore.techniques.plans.fine_tune import FineTune
-from encore.training.loop import train_loop
+from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import StepReport
 from encore.training.state import FitState
 from encore.training.streams import Rows, Stream
 from encore.types import LabelSpace, Loss, TaskKind
+
+EVEN = catalogue.build("mixing", "even")
 
 transformers = pytest.importorskip(
     "transformers", reason="transformers, the reference, is not installed"
@@ -94,7 +96,11 @@ def ours(
     state = None if narrow else FitState({"task": model})
     losses = []
     for report in train_loop(
-        {"task": model}, plan, {"task": stream}, seed=SEED, micro_batch=micro_batch, state=state
+        {"task": model},
+        plan,
+        {"task": stream},
+        TrainSettings(seed=SEED, mixing=EVEN, micro_batch=micro_batch),
+        state=state,
     ):
         if isinstance(report, StepReport):
             losses.append(report.loss)
