@@ -1,10 +1,9 @@
 """The values that flow from data to results, and what each kind of technique must offer.
 
 One page for whoever adds a technique. Each kind is a protocol, from `Pooling` down to `Metric`:
-derive from it, set the attributes that have no default, and write the methods that have no body.
-An attribute with a default is one that most techniques leave alone. Nothing else is ever read
-from a technique, and no other code knows its name; a recipe's settings are the keyword-only
-parameters of its constructor.
+derive from it, set the attributes without a default, and write the methods without a body. Nothing
+else is ever read from a technique, and no other code knows its name; a recipe's settings are the
+keyword-only parameters of its constructor.
 
 A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`.
 Only attention, pooling and layers between the two texts of a pair know about rows.
@@ -59,8 +58,6 @@ Spec = str | Mapping[str, Any]  # how a recipe names a technique: `name`, or `{n
 LABELLED: tuple[TaskKind, ...] = ("binary", "multiclass", "multilabel", "regression")
 BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
 
-# ------------------------------------------------------------------------------------------ values
-
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -77,9 +74,7 @@ class LabelSpace:
 
     @property
     def n_scores(self) -> int:
-        """Columns of the score matrix: one per name (two for a binary task), one for regression,
-        none without labels.
-        """
+        """Columns of the score matrix: one per name, one for regression, none without labels."""
         return 1 if self.kind == "regression" else len(self.names)
 
 
@@ -129,9 +124,7 @@ class Tokens:
 
     @cached_property
     def cache(self) -> dict[Any, Any]:
-        """Layouts that depend on the lengths alone (attention's groups, row numbers), each made by
-        the first who needs it.
-        """
+        """Layouts that depend on the lengths alone, each made by the first who needs it."""
         return {}
 
 
@@ -154,9 +147,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Hidden states of a batch. `states[i]`: (tokens, width), H[0] is the embedding output; None
-    for a state that no pooling reads.
-    """
+    """Hidden states of a batch: (tokens, width) each, H[0] is the embedding output; None if unread."""
 
     states: tuple[Tensor | None, ...]
     tokens: Tokens
@@ -248,11 +239,10 @@ class BatchIndex:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A metric as a function of how often each *kind of row* occurs, for thousands of resamples at
-    once.
+    """A metric as a function of how often each *kind of row* occurs, for many resamples at once.
 
-    kind_of_row: (rows,) int64, which kind each row is (rows that a metric cannot tell apart are one
-    kind). value: (resamples, kinds) counts → (resamples,) values.
+    kind_of_row: (rows,) int64; rows that a metric cannot tell apart are one kind. value:
+    (resamples, kinds) counts → (resamples,) values.
     """
 
     kind_of_row: np.ndarray
@@ -261,8 +251,6 @@ class Weighted:
 
 
 Weigh = Callable[["np.ndarray", "np.ndarray", LabelSpace], Weighted]
-
-# -------------------------------------------------------------------------------------- techniques
 
 
 class Pooling(Protocol):
@@ -338,10 +326,8 @@ class Loss(Protocol):
 
 
 class Pairing(Protocol):
-    """How the two texts of an example become rows of a batch.
-
-    attend: (pooling, encoder width) → a pooling with a layer in front of it, through which the two
-    texts see each other; None where there is no such layer.
+    """How the two texts of an example become rows of a batch. `attend`: (pooling, encoder width) →
+    a pooling behind a layer through which the two texts see each other.
     """
 
     n_sides: int  # rows of an example, side by side
@@ -358,9 +344,7 @@ class Pairing(Protocol):
 
 class Sharing(Protocol[BranchT]):
     """What tasks have in common: each task's own pooling on the one encoder → each task's branches,
-    in which shared parts are the same objects.
-
-    owners: task → the first task with an equal pooling.
+    in which shared parts are the same objects. owners: task → the first with an equal pooling.
     """
 
     shares_weights: bool = True  # False: no step of one task changes the model of another

@@ -227,6 +227,6 @@ def located(told: Locate, steps: tuple[str, ...]) -> Iterator[None]:
 def with_location(
     told: Locate, steps: tuple[str, ...], build: Callable[..., Any], *given: Any
 ) -> Any:
-    """The result of `build(*given)`; its problems are placed at the setting that `steps` lead to."""
+    """The result of `build(*given)`, whose problems are placed like those of `located`."""
     with located(told, steps):
         return build(*given)
