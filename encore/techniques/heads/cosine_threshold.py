@@ -1,7 +1,7 @@
 """The second class where the cosine of the two texts' vectors is above a threshold; nothing is
 trained.
 
-Source: AdapterFusion §3 (METHODS 4.8), threshold 0, with the loss cosine_embedding.
+Source: AdapterFusion §4.1 (METHODS 4.8), threshold 0, with the loss cosine_embedding.
 Differs: none.
 Cost: none.
 Needs: losses: {task: cosine_embedding}; other losses take the cosine, less the threshold, for a

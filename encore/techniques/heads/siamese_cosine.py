@@ -1,7 +1,7 @@
 """The cosine of the two texts' vectors, times a scale, is the value.
 
-Source: AdapterFusion §3 (METHODS 4.8), scale 5, negative cosines cut to 0, in training too; minBERT
-generalization §4.1 (METHODS 4.12) with `size: 32`, `dropout: 0.3`, `clamp: false`.
+Source: AdapterFusion §4.1 (METHODS 4.8), scale 5, negative cosines cut to 0, in training too;
+minBERT generalization §4.1 (METHODS 4.12) with `size: 32`, `dropout: 0.3`, `clamp: false`.
 Differs: none; with `clamp_train: false` negative cosines are cut where texts are scored and not in
 training, where cutting takes all gradient from them.
 Cost: none, or (width + 1)·size parameters.

@@ -1,7 +1,7 @@
 """One minus the cosine for pairs of the second class, what the cosine has above the margin for
 those of the first.
 
-Source: AdapterFusion §3, margin 0 (METHODS 4.8).
+Source: AdapterFusion §4.1, margin 0 (METHODS 4.8).
 Differs: none.
 Needs: a head for two texts; it reads their embeddings, not the scores
 """
