@@ -147,7 +147,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Hidden states of a batch: (tokens, width) each, H[0] is the embedding output; None if unread."""
+    """Hidden states, (tokens, width) each or None; H[0] is the embedding output."""
 
     states: tuple[Tensor | None, ...]
     tokens: Tokens
@@ -205,9 +205,7 @@ DEFAULTS = Defaults()
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of training: what trains, for how long, at which rate. It never changes a model's
-    structure. `curve`: the constant 1 if None.
-    """
+    """A stage of training: what trains, for how long, at which rate. curve: 1 if None."""
 
     tasks: tuple[str, ...]
     epochs: int

@@ -17,9 +17,11 @@ __all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What others need to know of an encoder. `pooler`: the pretrained dense layer behind [CLS],
-    where the checkpoint has one. `n_positions`: tokens of the longest row that it takes; `n_words`:
-    ids that it knows; None where there is no limit.
+    """What others need to know of an encoder.
+
+    pooler: the pretrained dense layer behind [CLS], where it was loaded. has_pooler: False where
+    the checkpoint is known to have none. n_positions: tokens of the longest row that it takes;
+    n_words: ids that it knows; None where there is no limit.
     """
 
     width: int
@@ -28,6 +30,7 @@ class Shape:
     pooler: nn.Linear | None = None
     n_positions: int | None = None
     n_words: int | None = None
+    has_pooler: bool = True
 
 
 class Block(Protocol):

@@ -151,7 +151,8 @@ def load_encoder(source: Source) -> Pretrained:
     known = family(source.config["model_type"])
     if known is None:
         lent, dense = huggingface.pretrained(source.folder, source.config)
-        return Pretrained(lent, replace(lent.shape, pooler=dense), source)
+        shape = replace(lent.shape, pooler=dense, has_pooler=dense is not None)
+        return Pretrained(lent, shape, source)
     weights, pooler = known.from_huggingface(_tensors(source.folder / "model.safetensors"))
     encoder = build_encoder(source.config)
     fill(
@@ -159,7 +160,7 @@ def load_encoder(source: Source) -> Pretrained:
         {key: value.float() for key, value in weights.items()},
         source.folder / "model.safetensors",
     )
-    shape = encoder.shape
+    shape = replace(encoder.shape, has_pooler=bool(pooler))
     if pooler:
         dense = nn.utils.skip_init(nn.Linear, shape.width, shape.width)
         fill(

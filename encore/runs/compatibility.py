@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.encoder import load
 from encore.errors import Complaints, DataError, RecipeError
-from encore.model.assembly import TaskSpec, assemble, with_location
-from encore.model.task_model import TaskModel
+from encore.model.assembly import TaskSpec, assemble, located, with_location
+from encore.model.task_model import Branch, TaskModel
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
-from encore.types import Head, LabelSpace, Loss
+from encore.types import Head, LabelSpace, Loss, Pooling, Sharing
 
 if TYPE_CHECKING:
     pass
@@ -145,10 +146,11 @@ def build_skeletons(
     the parts do not go together.
     """
     encoder = load.build_skeleton(source.config)
+    shape = replace(encoder.shape, has_pooler=source.has_pooler)
     try:
         with load.on_meta_device():
             return assemble(
-                parts, recipe.sharing, encoder, encoder.shape, seed=recipe.seed, told=recipe.problem
+                parts, recipe.sharing, encoder, shape, seed=recipe.seed, told=recipe.problem
             )
     except RecipeError as error:
         raise NotApplicable(error.problems) from None
@@ -164,26 +166,21 @@ def shape_of(recipe: Recipe, source: load.Source) -> Any:
 
 
 def check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
+    """Raises RecipeError where poolings or lengths do not fit the encoder."""
     complaints = Complaints()
     longest = shape.n_positions
+    sharing: Sharing[Branch] = catalogue.build("sharing", recipe.sharing)
+    static = f"sharing: {recipe.sharing.name}" if sharing.keeps_pretrained else ""
     for name, task in recipe.tasks.items():
-        pooling, steps = pooling_of(task, source), ("tasks", name, "pooling")
-        complaints.of(
-            with_location, recipe.problem, steps, catalogue.build, "pooling", pooling, shape
-        )
-        still = (
-            "frozen: true"
-            if pooling.get("frozen")
-            else "sharing: static"
-            if recipe.sharing.name == "static"
-            else None
-        )
-        if pooling["name"] == "pooler" and still and not source.has_pooler:
-            why = (
-                f"encoder '{recipe.encoder}' has no pretrained pooler, and {still} would "
-                f"keep a random one as it is. Take another pooling (cls, mean, …)."
-            )
-            complaints.errors.append(RecipeError(recipe.problem(steps, why)))
+        steps = ("tasks", name, "pooling")
+        with complaints.collecting(), located(recipe.problem, steps):
+            pooling: Pooling = catalogue.build("pooling", pooling_of(task, source), shape)
+            still = "frozen: true" if pooling.frozen else static and pooling.pretrained() and static
+            if still and not source.has_pooler:
+                raise RecipeError(
+                    f"encoder '{recipe.encoder}' has no pretrained pooler, and {still} would "
+                    f"keep a random one as it is. Take another pooling (cls, mean, …)."
+                )
         if longest is not None and task.max_length > longest:
             too_long = (
                 f"encoder '{recipe.encoder}' has {longest} positions, got "

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
@@ -27,6 +28,7 @@ from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, data_settings
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import TrainSettings, steps_in
+from encore.training.state import freeze
 from encore.training.streams import Rows, Stream
 from encore.types import Mixing, Note, Pairing, Sharing
 
@@ -267,6 +269,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
             }
         )
         if all(phase.trainable == "heads" for phase in plan):
+            freeze(models, plan[0])
             untrained = tuple(name for name in streams if not _learns(models[name]))
     spec = run_spec(
         recipe.model_copy(update={"precision": precision, "threads": threads}),
@@ -296,12 +299,10 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
 
 def _learns(model: TaskModel) -> bool:
     """Whether anything behind its encoders has weights to train."""
-    branches: list[Any] = list(model.branches)
-    return any(
-        parameter.requires_grad
-        for part in (model.head, *(branch.pooling for branch in branches))
-        for parameter in part.parameters()
-    )
+    for part in (model.head, *(branch.pooling for branch in model.branches)):
+        if any(parameter.requires_grad for parameter in cast(nn.Module, part).parameters()):
+            return True
+    return False
 
 
 def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[Problem, ...]:

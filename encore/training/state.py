@@ -217,13 +217,16 @@ class Snapshot:
 
 
 def freeze(models: Mapping[str, TaskModel], phase: Phase) -> None:
-    """Gradients for what the phase trains: everything, or all but the encoders. A `Frozen` encoder
-    stays frozen.
+    """Gradients for what the phase trains: everything, or all but the encoders with their
+    pretrained poolers (METHODS 1.12). A `Frozen` encoder and its pooling stay frozen.
     """
+    trains = phase.trainable == "all"
     for model in models.values():
         for branch in model.branches:
             if not isinstance(branch.encoder, Frozen):
-                branch.encoder.requires_grad_(phase.trainable == "all")
+                branch.encoder.requires_grad_(trains)
+                for parameter in branch.pooling.pretrained():
+                    parameter.requires_grad_(trains)
 
 
 def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, torch.nn.Parameter]]:

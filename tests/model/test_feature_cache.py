@@ -4,12 +4,14 @@ change.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import Tables
 
@@ -76,6 +78,8 @@ def test_the_same_as_asking_the_encoder_every_time(
     mine = trained(prepared, once)
     slow = _of_clear_norms(build_models(prepared))
     (branch,) = slow[task].branches
+    for parameter in branch.pooling.pretrained():
+        parameter.requires_grad_(False)
     slow[task] = TaskModel([Branch(Frozen(branch.encoder), branch.pooling)], slow[task].head)  # type: ignore[arg-type]
     (phase,) = prepared.plan
     monkeypatch.setattr("encore.training.loop._feature_caches", lambda *_: {})
@@ -372,3 +376,38 @@ def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "{name: concat, of: [cls, pooler]}"])
+def test_a_frozen_encoder_keeps_its_pretrained_pooler(pooling: str, tables: Tables) -> None:
+    """METHODS 1.12."""
+    prepared = tables.prepared(*FROZEN, f"pooling={pooling}")
+    models = build_models(prepared)
+    (branch,) = models["train"].branches
+    before = [parameter.clone() for parameter in branch.pooling.pretrained()]
+    assert len(before) == 2
+    assert trained(prepared, models)
+    assert all(map(torch.equal, branch.pooling.pretrained(), before))
+    thawed = tables.prepared("plan.epochs=2", f"pooling={pooling}")
+    models = build_models(thawed)
+    trained(thawed, models)
+    (branch,) = models["train"].branches
+    assert not any(map(torch.equal, branch.pooling.pretrained(), before))
+
+
+def test_a_pooler_that_no_checkpoint_has_trains_with_the_heads(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(tiny_encoder, tmp_path / "bare")
+    weights = safetensors.torch.load_file(bare / "model.safetensors")
+    safetensors.torch.save_file(
+        {name: tensor for name, tensor in weights.items() if "pooler" not in name},
+        bare / "model.safetensors",
+    )
+    prepared = tables.prepared(*FROZEN, "pooling=pooler", f"encoder={bare}")
+    models = build_models(prepared)
+    (branch,) = models["train"].branches
+    assert branch.pooling.pretrained() == []
+    before = [parameter.clone() for parameter in branch.pooling.parameters()]
+    trained(prepared, models)
+    assert not any(map(torch.equal, branch.pooling.parameters(), before))

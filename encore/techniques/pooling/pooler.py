@@ -33,7 +33,7 @@ class Pooler(PoolingModule):
             nn.init.zeros_(self.dense.bias)
         else:
             self.dense.load_state_dict(shape.pooler.state_dict())
-        self.frozen = frozen
+        self.frozen, self.has_pretrained = frozen, shape.has_pooler
         self.dense.requires_grad_(not frozen)
 
     def reduce(self, encoded: Encoded) -> Tensor:
@@ -45,4 +45,5 @@ class Pooler(PoolingModule):
         return torch.tanh(self.dense(reduced))
 
     def pretrained(self) -> list[nn.Parameter]:
-        return [] if self.frozen else list(self.dense.parameters())
+        trained_before = self.has_pretrained and not self.frozen
+        return list(self.dense.parameters()) if trained_before else []
