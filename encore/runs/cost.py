@@ -25,6 +25,8 @@ from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.model.parameters import unique_parameters, word_tables
 from encore.runs.compatibility import build_skeletons
 from encore.runs.prepare import Prepared
+from encore.training.state import freeze
+from encore.training.streams import Stream
 
 __all__ = ["Cost", "estimate_cost"]
 
@@ -62,6 +64,11 @@ def _estimate(prepared: Prepared) -> Cost:
     recipe, config = prepared.recipe, prepared.source.config
     encoder = load.build_encoder(config)
     models = build_skeletons(prepared.parts, recipe, prepared.source)
+    frozen = all(
+        phase.trainable == "heads" for phase in prepared.plan
+    )  # then the encoder is asked once, and nothing is computed backwards
+    if frozen:
+        freeze(models, prepared.plan[0])
     parameters = unique_parameters(models)
     n_all = sum(p.numel() for p in parameters.values())
     moved = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
@@ -71,15 +78,10 @@ def _estimate(prepared: Prepared) -> Cost:
     width, depth = shape.width, shape.n_layers
     streams = prepared.streams.values()
     met = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
-    frozen = all(
-        phase.trainable == "heads" for phase in prepared.plan
-    )  # then the encoder is asked once, and nothing is computed backwards
-    in_encoders = sum(n for name, n in moved.items() if ".encoder." in name)
-    trained = sum(moved.values()) - (
-        in_encoders if frozen else n_words - sum(met * table.shape[1] for table in tables)
-    )
+    trained = sum(moved.values()) - n_words + sum(met * table.shape[1] for table in tables)
 
     tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
+    passes = sum(int(s.train.lengths.sum()) * (1 + _extra_passes(s)) for s in streams)
     dev_tokens = sum(
         int(rows.lengths.sum()) * (1 + rows.both_orders)
         for stream in streams
@@ -94,7 +96,7 @@ def _estimate(prepared: Prepared) -> Cost:
     computed = (
         (tokens + dev_tokens) * forward
         if frozen
-        else epochs * (tokens * both + dev_tokens * forward)
+        else epochs * (passes * both + dev_tokens * forward)
     )
     seconds = (
         depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
@@ -113,6 +115,11 @@ def _estimate(prepared: Prepared) -> Cost:
         _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
     )
     return Cost(n_all, trained, steps, tokens, seconds, memory)
+
+
+def _extra_passes(stream: Stream) -> int:
+    """Passes through the model that the losses of a task add to each step."""
+    return sum(loss.extra_passes for _, loss in stream.losses.values())
 
 
 def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:

@@ -44,6 +44,7 @@ COUNTED = {
     "plain": (),
     "batches": ("plan.batch_size=13", "plan.epochs=2"),
     "frozen": ("plan.freeze_encoder=true",),
+    "frozen pooler": ("plan.freeze_encoder=true", "pooling={name: concat, of: [pooler, mha]}"),
     "either order": (*PAIRS, "pair={name: cross, order: random}"),
     "apart": (*PAIRS, "pair=siamese", "head=siamese_concat"),
 }
@@ -114,3 +115,17 @@ def test_the_machine_is_left_as_it_was(tables: Any) -> None:
     before = torch.get_num_threads(), torch.get_rng_state().tolist()
     estimate_cost(dataclasses.replace(one, threads=2))
     assert (torch.get_num_threads(), torch.get_rng_state().tolist()) == before
+
+
+def test_a_loss_that_reads_a_batch_twice_costs_twice(
+    tables: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds are counted with one per token and block forwards and backwards, none forwards."""
+    monkeypatch.setattr(estimating, "_seconds_per_token", lambda *_: (1.0, 0.0))
+    plain, twice = (
+        estimate_cost(prepared(tables, *settings))
+        for settings in ((), ("losses={task: cross_entropy, again: simcse}",))
+    )
+    n_layers, epochs = 2, 4
+    tokens = plain.tokens_per_epoch * n_layers * epochs
+    assert twice.seconds - plain.seconds == pytest.approx(tokens)
