@@ -14,7 +14,7 @@ from encore.encoder.encoder import Encoder, Frozen
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.types import Encoded, Head, Output, Pooling, Tokens
 
-__all__ = ["Branch", "Memo", "TaskModel", "encoders_of"]
+__all__ = ["Branch", "Memo", "TaskModel", "encoder_of", "encoders_of"]
 
 Memo = MutableMapping[
     Any, Tensor
@@ -112,9 +112,11 @@ class TaskModel(nn.Module):
         return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
 
 
+def encoder_of(branch: Branch) -> Encoder | HuggingFaceEncoder:
+    """The encoder of a branch, also where it is frozen."""
+    return branch.encoder.encoder if isinstance(branch.encoder, Frozen) else branch.encoder
+
+
 def encoders_of(model: TaskModel) -> list[Encoder | HuggingFaceEncoder]:
-    """The encoder of each branch, also of one that is frozen."""
-    return [
-        branch.encoder.encoder if isinstance(branch.encoder, Frozen) else branch.encoder
-        for branch in model.branches
-    ]
+    """The encoder of each branch."""
+    return [encoder_of(branch) for branch in model.branches]

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from encore import catalogue
 from encore.data.batches import collate, evaluation_batches
+from encore.model.task_model import encoder_of
 from encore.report.gather import GatheredRun
 from encore.report.texts import Texts
 from encore.runs.explain import Explanation, explain, explainable_poolings
 from encore.runs.predict import load
-from encore.types import Encoded
 
 __all__ = ["chosen_layers", "explanations"]
-
-
-@runtime_checkable
-class _ChoosesLayers(Protocol):
-    """A pooling that takes its vectors from one of several layers, place by place."""
-
-    def layer_counts(self, encoded: Encoded) -> Tensor: ...
 
 
 def explanations(
@@ -64,22 +55,20 @@ def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]
     kind = catalogue.find("pooling", found.identity["tasks"][task]["pooling"]["name"])
     if texts.tokens is None or not (found.folder / "model").is_dir():
         return {}
-    if not issubclass(kind, _ChoosesLayers):
+    if kind.layer_counts is None:
         return {}
     model = load(found.folder).task(task).model.eval()
     counts: Counter[int] = Counter()
-    branches: Sequence[Any] = list(model.branches)
-    for branch in branches:
-        read: Sequence[int] = branch.pooling.layers
-        pooling = branch.pooling
-        if not isinstance(pooling, _ChoosesLayers):
+    for branch in model.branches:
+        read, layer_counts = branch.pooling.layers, branch.pooling.layer_counts
+        if layer_counts is None:
             continue
-        top = branch.encoder.shape.n_layers
+        top = encoder_of(branch).shape.n_layers
         layers = [layer if layer >= 0 else top + 1 + layer for layer in read]
         for rows in evaluation_batches(texts.tokens.lengths):
             tokens = collate(texts.tokens, rows, next(model.parameters()).device)
             with torch.inference_mode():
                 encoded, _ = branch.encoded(tokens)
-                of_layer = pooling.layer_counts(encoded).tolist()
+                of_layer = layer_counts(encoded).tolist()
             counts.update(dict(zip(layers, of_layer, strict=True)))
     return dict(sorted(counts.items()))

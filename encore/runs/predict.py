@@ -28,7 +28,7 @@ from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
 from encore.training.scoring import score_together
 from encore.training.streams import Rows, tokenize_set
-from encore.types import LabelSpace, Note, Spec
+from encore.types import LabelSpace, Note, Pairing, Spec
 
 __all__ = [
     "LoadedTask",
@@ -90,7 +90,9 @@ class LoadedTask:
         """Whether one encoder reads each of two texts by itself, so that a text has a vector
         whatever its partner.
         """
-        return len(self.model.branches) == 1 and self.pair["name"] == "siamese"
+        pairing: type[Pairing] = catalogue.find("pairs", self.pair["name"])
+        apart = pairing.n_sides > 1 and pairing.attend is None
+        return len(self.model.branches) == 1 and apart
 
     @property
     def reading(self) -> str:
