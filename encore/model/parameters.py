@@ -1,5 +1,8 @@
 """Names of parameters and buffers when models share parts: each shared part counts once, under its
 first name.
+
+The one place that reads private parts of torch's modules: which buffers a `state_dict` leaves out,
+and what a single module puts into it.
 """
 
 from __future__ import annotations

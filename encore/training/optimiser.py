@@ -1,4 +1,8 @@
-"""AdamW, fused, with clipping folded into its step."""
+"""AdamW, fused, with clipping folded into its step.
+
+The one place that sets `grad_scale` and `found_inf`, which torch's fused optimisers read and its
+documentation leaves out (they are how torch.amp.GradScaler speaks to them).
+"""
 
 from __future__ import annotations
 

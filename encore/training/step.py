@@ -132,11 +132,13 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
             output = part.model(batch.tokens)
             total: Tensor | float = 0.0
             for name, (weight, loss) in losses.items():
+                if not whole[name]:  # no row of the batch counts, so there is nothing to divide
+                    continue
                 term = loss(part.model, batch, output)[0] / whole[name]
                 terms[name] += float(term.detach())
                 total = total + weight * term
-        if total.requires_grad:  # type: ignore[union-attr]
-            total.backward()  # type: ignore[union-attr]
+        if isinstance(total, Tensor) and total.requires_grad:
+            total.backward()
         scores.append(output.scores.detach().cpu().numpy())
         lengths = batch.tokens.lengths
         place = dropout.BatchOffset(

@@ -793,3 +793,18 @@ def test_the_command_ends_with_4_and_one_line(hopeless: Tables, warm: Warm, tmp_
         (folder,) = tmp_path.iterdir()
         assert not list((folder / "checkpoint").iterdir())
         assert not (folder / "manifest.json").exists()
+
+
+def test_a_batch_of_rows_that_do_not_count_moves_nothing(prepared: Prepared) -> None:
+    """Class weights may be 0, and then a batch may have no weight to divide by."""
+    stream = prepared.streams["train"]
+    none = replace(stream.train, weights=np.zeros(len(stream.train), np.float32))
+    models = build_models(prepared)
+    before = [parameter.clone() for parameter in models["train"].head.parameters()]  # type: ignore[attr-defined]
+    settings = TrainSettings(seed=42, mixing=EVEN)
+    report = next(
+        train_loop(models, prepared.plan, {"train": replace(stream, train=none)}, settings)
+    )
+    assert isinstance(report, StepReport)
+    assert report.loss == report.grad_norm == 0
+    assert all(map(torch.equal, models["train"].head.parameters(), before))  # type: ignore[attr-defined]
