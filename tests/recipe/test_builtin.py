@@ -212,6 +212,7 @@ def test_a_search_is_found_and_how_far_it_is(tmp_path: Path) -> None:
         {
             "overrides": ["encoder=minilm"],
             "trials": 12,
+            "sampler": "tpe",
             "seeds_per_trial": 1,
             "seeds": [43, 44, 45],
         },
