@@ -256,10 +256,9 @@ def _study_section(
 
 def _variant_figures(metric: MetricResult, reference: str, where: str) -> list[Figure]:
     kind, name = catalogue.find("metrics", metric.metric), f"{where} {metric.metric}"
-    rows = [row.to_json() for row in metric.variants]
     drawn = (
-        figures.forest(slug(f"differences {name}"), kind, rows, reference, where=where),
-        figures.seeds(slug(f"seeds {name}"), kind, rows, where=where),
+        figures.forest(slug(f"differences {name}"), kind, metric.variants, reference, where=where),
+        figures.seeds(slug(f"seeds {name}"), kind, metric.variants, where=where),
     )
     return [figure for figure in drawn if figure is not None]
 

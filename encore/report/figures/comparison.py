@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encore.evaluation.comparison_record import VariantResult
 from encore.evaluation.intervals import for_these_rows
 from encore.evaluation.metric import Metric
 from encore.report import drawing
@@ -61,21 +62,21 @@ class _Difference:
     verdict: str
 
 
-def _differences(variants: Sequence[Mapping[str, Any]]) -> Iterator[_Difference]:
+def _differences(variants: Sequence[VariantResult]) -> Iterator[_Difference]:
     for row in variants:
-        contrast = row["contrast"]
-        if contrast is None or contrast["delta"] is None:
+        contrast = row.contrast
+        if contrast is None or contrast.delta is None:
             continue
-        claims = [contrast[interval.key] or {} for interval in _INTERVALS]
-        ends = tuple((claim.get("low"), claim.get("high")) for claim in claims)
-        yield _Difference(row["variant"], contrast["delta"], ends, contrast["verdict"])
+        claims = (contrast.this_dev_set, contrast.new_examples)  # in the order of _INTERVALS
+        ends = tuple((claim.low, claim.high) if claim else (None, None) for claim in claims)
+        yield _Difference(row.variant, contrast.delta, ends, contrast.verdict)
 
 
 def forest(
-    name: str, metric: Metric, variants: Sequence[Mapping[str, Any]], reference: str, *, where: str
+    name: str, metric: Metric, variants: Sequence[VariantResult], reference: str, *, where: str
 ) -> Figure | None:
     """Every variant's difference to the reference with both intervals; None where there is no
-    difference to show. variants: as in results.json.
+    difference to show.
     """
     shown = list(_differences(variants))
     if not shown:
@@ -148,20 +149,20 @@ class _Seeds:
     expected: float | None
 
 
-def _seeds(variants: Sequence[Mapping[str, Any]]) -> Iterator[_Seeds]:
+def _seeds(variants: Sequence[VariantResult]) -> Iterator[_Seeds]:
     for row in variants:
-        if row["values"]:
+        if row.values and row.mean is not None:
             yield _Seeds(
-                row["variant"],
-                dict(zip(row["seeds"], row["values"], strict=True)),
-                row["mean"],
-                {int(seed): why for seed, why in row["collapsed"].items()},
-                row["expected"],
+                row.variant,
+                dict(zip(row.seeds, row.values, strict=True)),
+                row.mean,
+                row.collapsed,
+                row.expected,
             )
 
 
 def seeds(
-    name: str, metric: Metric, variants: Sequence[Mapping[str, Any]], *, where: str
+    name: str, metric: Metric, variants: Sequence[VariantResult], *, where: str
 ) -> Figure | None:
     """Every run of every variant; None where there is none. variants: as in results.json."""
     shown = list(_seeds(variants))
