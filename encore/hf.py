@@ -47,10 +47,12 @@ def register() -> None:
 
 
 class EncoreConfig(PreTrainedConfig):
-    """encoder_config: the encoder's own config.json; pooling, head, sharing: as a recipe names
-    them, with their settings; sharing where it has put several encoders side by side. reading: how
-    the model itself makes its rows of two texts, where the tokenizer cannot (`PairReader`). The labels
-    stand where transformers has them: `id2label`, `problem_type`.
+    """The configuration of an exported model.
+
+    encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
+    with their settings; sharing is there if it put several encoders side by side. reading: how the
+    model makes its rows of two texts, if the tokenizer cannot (`PairReader`). Labels are where
+    transformers has them: `id2label`, `problem_type`.
     """
 
     model_type = "encore"
