@@ -31,7 +31,7 @@ __all__ = ["app", "main"]
 _INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Fine-tune pretrained text encoders and know how good they are. Start with: encore "
+    help="Fine-tune pretrained text encoders and measure how good they are. Start with: encore "
     "train FILE.csv",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,11 +42,11 @@ for _name, _entry, _summary in (
     ("train", train_entry, "Train on a table, a recipe or a named task."),
     ("compare", compare_entry, "Compare the variants of a recipe over several seeds."),
     ("tune", tune_entry, "Search for the best settings of a recipe."),
-    ("evaluate", evaluate_entry, "Measure a run on labelled rows."),
+    ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
     ("report", report_entry, "Write a run, a comparison or a search as one HTML file."),
     ("export", export_entry, "Write a run as a folder that transformers loads."),
-    ("push", push_entry, "Export a run and send it to the hub."),
+    ("push", push_entry, "Export a run and upload it to the Hugging Face hub."),
     ("ls", ls_entry, "List runs, named tasks, recipes or techniques."),
 ):
     app.command(_name, short_help=_summary)(_entry)
@@ -65,7 +65,7 @@ def _encore(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and leave."
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = _run(given)
     if code == _INTERRUPTED:
         resumable = given[:1] in (["train"], ["compare"], ["tune"])
-        again = f". Nothing is lost; to go on: {shlex.join(['encore', *given])}"
+        again = f". Nothing is lost; to resume: {shlex.join(['encore', *given])}"
         print(f"\ninterrupted{again if resumable else ''}", file=sys.stderr)
     sys.exit(code)
 
@@ -122,13 +122,13 @@ def _failure(error: Exception, given: Sequence[str]) -> tuple[Sequence[str], int
         return [str(usage_problem(error, given))], 2
     if _out_of_memory(error):
         remedy = (
-            "Compute fewer rows at once (plan.micro_batch=8) or shorter ones (max_length=64); "
-            "`--dry-run` estimates what is needed."
+            "Process fewer rows at a time (plan.micro_batch=8) or shorter ones (max_length=64); "
+            "`--dry-run` estimates the memory."
         )
         return [f"encore: not enough memory. {remedy}"], TrainingError.exit_code
     return [
-        f"encore: internal error: {first_line(error)}. With --debug it shows where; please report "
-        f"it."
+        f"encore: internal error: {first_line(error)}. Add --debug for the traceback, and please "
+        f"report it."
     ], 1
 
 

@@ -43,7 +43,7 @@ def export_command(run: Path, target: Path, options: ExportOptions, *, json_: bo
         print(line)
     print(
         f"exported: {target} ({size(sum(done.files.values()))}, {done.made_of}); next: its "
-        f"README.md says how to load it"
+        f"README.md shows how to load it"
     )
 
 
@@ -82,7 +82,7 @@ def push_command(
     _print_files(done.files)
     if dry_run:
         print(
-            f"not sent (--dry-run): {len(done.files)} files, {size(sum(done.files.values()))}, "
+            f"not uploaded (--dry-run): {len(done.files)} files, {size(sum(done.files.values()))}, "
             f"for {repository}, {'private' if done.private else 'public'}"
         )
     else:
@@ -101,16 +101,16 @@ def _object(done: Exported) -> dict[str, Any]:
 
 
 def _lines(done: Exported) -> list[str]:
-    what = "answers" if done.to == "hf" else "vectors"
+    what = "outputs" if done.to == "hf" else "vectors"
     rows = f"{done.rows} row{'' if done.rows == 1 else 's'} of {done.where}"
     lines = [
-        f"loaded again in a fresh process: {what} of {rows} differ from Encore's by "
-        f"{done.difference:.1g} at most"
+        f"checked in a fresh process: {what} for {rows} differ from Encore's by at most "
+        f"{done.difference:.1g}"
     ]
     if done.own_class:
         lines.append(
-            "no class of transformers computes the same: who loads it needs Encore, and says "
-            "first: import encore.hf; encore.hf.register()"
+            "no class of transformers computes the same, so loading it needs Encore: "
+            "import encore.hf; encore.hf.register()"
         )
     return [*lines, *done.notes]
 

@@ -34,31 +34,33 @@ RunArgument = Annotated[
 ]
 RunsOption = Annotated[
     Path,
-    typer.Option("--runs", metavar="FOLDER", envvar="ENCORE_RUNS", help="Where runs are kept."),
+    typer.Option(
+        "--runs", metavar="FOLDER", envvar="ENCORE_RUNS", help="The folder that holds the runs."
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No announcements and no progress, only results.")
+    bool, typer.Option("--quiet", "-q", help="Print results only: no announcements, no progress.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", metavar="NAME", help="Which task of the run, where it has several."),
+    typer.Option("--task", metavar="NAME", help="Which task of the run, if it has several."),
 ]
 OnBadRowOption = Annotated[
     str | None,
     typer.Option(
         "--on-bad-row",
         metavar="fail|skip",
-        help="fail: list the bad rows and stop; skip: leave them out and say how many.",
+        help="fail: list the bad rows and stop; skip: skip them and report how many.",
     ),
 ]
 DelimiterOption = Annotated[
     str | None,
     typer.Option(
-        "--delimiter", metavar="CHARACTER", help="Of a csv file; found out where it is not given."
+        "--delimiter", metavar="CHARACTER", help="Delimiter of a csv file; detected by default."
     ),
 ]
 EncodingOption = Annotated[
@@ -66,14 +68,14 @@ EncodingOption = Annotated[
     typer.Option(
         "--encoding",
         metavar="NAME",
-        help="Of a text file (utf-8, cp1252, …); found out where it is not given.",
+        help="Encoding of a text file (utf-8, cp1252, …); detected by default.",
     ),
 ]
 MistakesOption = Annotated[
-    str, typer.Option("--mistakes", metavar="N", help="How many of the worst mistakes to show.")
+    str, typer.Option("--mistakes", metavar="N", help="How many of the largest errors to show.")
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output file if there is one.")
+    bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
 ]
 
 

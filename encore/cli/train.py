@@ -130,7 +130,7 @@ def _together(prepared: Prepared) -> str:
         f"{recipe.plan.mixing.name}"
     )
     return words + (
-        f"; {', '.join(silent)}: no metric, so no part in choosing an epoch" if silent else ""
+        f"; {', '.join(silent)}: no metric, so not part of the choice of an epoch" if silent else ""
     )
 
 
@@ -140,14 +140,14 @@ def run_line(folder: Path) -> str:
         return f"run {folder}: complete already" + (
             ""
             if (folder / "model").is_dir()
-            else " but for its weights, which are trained again, to the same bits"
+            else ", but its weights are gone and are trained again, to the same bits"
         )
     steps = (
         (folder / "steps.jsonl").read_bytes().count(b"\n")
         if (folder / "steps.jsonl").exists()
         else 0
     )
-    return f"run {folder}: goes on after step {steps:,}" if steps else f"run {folder}"
+    return f"run {folder}: resumes after step {steps:,}" if steps else f"run {folder}"
 
 
 def extent(prepared: Prepared) -> dict[str, int]:

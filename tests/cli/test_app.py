@@ -762,7 +762,7 @@ def test_weights_that_are_gone_are_trained_again_and_that_is_said(run: Run) -> N
     )
     again = run(*command[1:])
     assert (
-        f"run {folder}: complete already but for its weights, which are trained again, to the "
+        f"run {folder}: complete already, but its weights are gone and are trained again, to the "
         f"same bits" in again.err.splitlines()
     )
     assert run("predict", folder, "new.csv").code == 0
@@ -915,7 +915,7 @@ def test_a_run_that_another_process_trains_ends_with_4(run: Run) -> None:
         (
             MemoryError(),
             4,
-            "encore: not enough memory. Compute fewer rows at once (plan.micro_batch=8)",
+            "encore: not enough memory. Process fewer rows at a time (plan.micro_batch=8)",
         ),
         (
             RuntimeError(
@@ -927,13 +927,13 @@ def test_a_run_that_another_process_trains_ends_with_4(run: Run) -> None:
         (
             ValueError("a surprise\nin two lines"),
             1,
-            "encore: internal error: ValueError: a surprise. With --debug it shows where; "
-            "please report it.\n",
+            "encore: internal error: ValueError: a surprise. Add --debug for the traceback, "
+            "and please report it.\n",
         ),
         (
             KeyboardInterrupt(),
             130,
-            "\ninterrupted. Nothing is lost; to go on: encore train reviews.csv\n",
+            "\ninterrupted. Nothing is lost; to resume: encore train reviews.csv\n",
         ),
     ],
     ids=["memory", "allocator", "surprise", "interrupt"],

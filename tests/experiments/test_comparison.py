@@ -530,7 +530,7 @@ def test_ctrl_c_is_told_once_with_the_command_that_goes_on(whole: Whole, tmp_pat
     assert outcome.err.count("interrupted") == 1
     assert (
         outcome.err.splitlines()[-1]
-        == f"interrupted. Nothing is lost; to go on: encore compare {whole.recipe} --runs "
+        == f"interrupted. Nothing is lost; to resume: encore compare {whole.recipe} --runs "
         f"{tmp_path}"
     )
 

@@ -220,7 +220,7 @@ def test_a_dry_run_asks_nobody(
     assert hub.requests == []
     assert "model.safetensors" in told.out
     assert " kB" in told.out
-    assert told.out.splitlines()[-1].startswith("not sent (--dry-run): 6 files, ")
+    assert told.out.splitlines()[-1].startswith("not uploaded (--dry-run): 6 files, ")
     assert told.out.splitlines()[-1].endswith(f"for {REPOSITORY}, public")
 
 

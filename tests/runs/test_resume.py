@@ -418,7 +418,7 @@ def test_the_real_command_stopped_by_a_signal_is_resumed_by_the_same_command(
         assert process.returncode == 130
         assert "interrupted" in err
         assert err.splitlines()[-1].endswith(
-            f"to go on: {shlex.join(['encore', *map(str, command.arguments(tmp_path))])}"
+            f"to resume: {shlex.join(['encore', *map(str, command.arguments(tmp_path))])}"
         )
     else:
         assert process.returncode == -number
@@ -470,5 +470,5 @@ def test_interrupted_while_modules_are_imported(
     assert len(err.strip().splitlines()) == 1
     if module != "typer":
         assert err.strip().endswith(
-            f"to go on: {shlex.join(['encore', *map(str, command.arguments(tmp_path))])}"
+            f"to resume: {shlex.join(['encore', *map(str, command.arguments(tmp_path))])}"
         )

@@ -32,19 +32,22 @@ def compare_entry(
         typer.Option(
             "--only",
             metavar="NAMES",
-            help="Only these variants, commas between; the reference is always there.",
+            help="Only these variants, separated by commas; the reference is always included.",
         ),
     ] = None,
     curve: Annotated[
         str | None,
         typer.Option(
-            "--curve", metavar="KEY=VALUES", help="A study for each size: train_rows=500,1000,2000"
+            "--curve",
+            metavar="KEY=VALUES",
+            help="One study per training size: train_rows=500,1000,2000",
         ),
     ] = None,
     race: Annotated[
         bool,
         typer.Option(
-            "--race", help="Screen the variants on seeds of its own; all seeds only for the best."
+            "--race",
+            help="Eliminate weak variants on screening seeds; only the best get all seeds.",
         ),
     ] = False,
     processes: Annotated[
@@ -53,29 +56,29 @@ def compare_entry(
             "--processes",
             min=1,
             metavar="N",
-            help="Runs at once; as many as there are cores if not given.",
+            help="Runs at the same time; one per core by default.",
         ),
     ] = None,
     keep_models: Annotated[
         bool,
-        typer.Option("--keep-models", help="Keep the weights of every run, which fills the disk."),
+        typer.Option("--keep-models", help="Keep the weights of every run; needs much disk space."),
     ] = False,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the runs and what they would cost.")
+        bool, typer.Option("--dry-run", help="Train nothing: list the runs and the estimated cost.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Compare the variants of a recipe over several seeds, in one or more studies.
 
-    Every distinct run is computed once. The same command again goes on where it was stopped.
+    Each distinct run is trained once. The same command resumes a stopped comparison.
 
-    --race: every variant runs with one screening seed; the better half (and whoever equals its
-    last) runs with a second; the better half of these runs, with the reference, with all of the
-    recipe's seeds, and only those runs are in the table. race.seeds=[7,8,9] and race.factor=3 say
-    otherwise. Each study of `each` or --curve races on its own.
+    --race: every variant is trained with one screening seed, the better half (and variants tied
+    with its last) with a second one. The better half of these and the reference are trained with
+    all seeds of the recipe, and only they are in the table. race.seeds=[7,8,9] and race.factor=3
+    change this. Each study of `each` or --curve has a race of its own.
     """
     from encore.cli import compare
 

@@ -35,14 +35,16 @@ def evaluate_entry(
     slices: Annotated[
         list[str] | None,
         typer.Option(
-            "--slice", metavar="COLUMN", help="Metrics for each value of a column; may be repeated."
+            "--slice",
+            metavar="COLUMN",
+            help="Also evaluate each value of this column; may be repeated.",
         ),
     ] = None,
     final: Annotated[
         bool,
         typer.Option(
             "--final",
-            help="Open the recipe's test file instead of FILE, and log that it was opened.",
+            help="Read the recipe's test file instead of FILE, and log that it was opened.",
         ),
     ] = False,
     mistakes: MistakesOption = "10",
@@ -54,8 +56,8 @@ def evaluate_entry(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Metrics with 95 % intervals, confusion matrix, metrics per value of a column, and the worst
-    mistakes with their text.
+    """Print metrics with 95 % intervals, the confusion matrix, metrics per value of a column, and
+    the largest errors with their text.
     """
     from encore.cli.evaluate import EvaluateOptions, evaluate
 

@@ -17,7 +17,7 @@ _To = Annotated[
     typer.Option(
         "--to",
         metavar="hf|sentence-transformers",
-        help="What is to load it: transformers, or sentence-transformers (vectors).",
+        help="The library that will load it: transformers, or sentence-transformers (vectors).",
     ),
 ]
 _On = Annotated[
@@ -33,13 +33,13 @@ _On = Annotated[
 def export_entry(
     run: RunArgument,
     to: _To,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")],
     task: TaskOption = None,
     on: _On = None,
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace an earlier export. Nothing else is ever replaced."
+            "--overwrite", help="Replace an earlier export; nothing else is ever replaced."
         ),
     ] = False,
     json_: JsonOption = False,
@@ -48,7 +48,7 @@ def export_entry(
     """Write a run as a folder that other libraries load: weights, tokenizer, label names, and a
     model card.
 
-    It is loaded again in a fresh process and compared with Encore before it appears.
+    Before it appears, it is loaded in a fresh process and compared with Encore.
     """
     from encore.cli.export import ExportOptions, export_command
 
@@ -62,14 +62,14 @@ def push_entry(
     repository: Annotated[
         str,
         typer.Argument(
-            metavar="USER/NAME", help="A repository of models; it is made where there is none."
+            metavar="USER/NAME", help="A model repository; created if it does not exist."
         ),
     ],
     to: _To = "hf",
     task: TaskOption = None,
     on: _On = None,
     private: Annotated[
-        bool, typer.Option("--private", help="If the repository is made, make it private.")
+        bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
     overwrite: Annotated[
         bool,
@@ -80,12 +80,13 @@ def push_entry(
     ] = False,
     json_: JsonOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Export and compare, list the files, send nothing.")
+        bool,
+        typer.Option("--dry-run", help="Export, compare and list the files, but upload nothing."),
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Export a run and send it to the hub (huggingface.co), in one commit. The token is HF_TOKEN,
-    or that of `hf auth login`.
+    """Export a run and upload it to the Hugging Face hub in one commit. The token is HF_TOKEN, or
+    that of `hf auth login`.
     """
     from encore.cli.export import ExportOptions, push_command
 

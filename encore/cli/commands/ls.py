@@ -24,8 +24,8 @@ def ls_entry(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """The runs that there are, the named tasks, the recipes that come with Encore and what there is
-    of them, or the techniques of one kind.
+    """List the runs, the named tasks, the recipes that come with Encore and which of their runs are
+    complete, or the techniques of one kind.
     """
     from encore.cli.inventory import list_things
 

@@ -40,15 +40,15 @@ def predict_entry(
         ),
     ] = "-",
     with_input: Annotated[
-        bool, typer.Option("--with-input", help="Begin each row with the columns of the input.")
+        bool,
+        typer.Option("--with-input", help="Put the columns of the input before the predictions."),
     ] = False,
     overwrite: OverwriteOption = False,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Show how much each word weighs, where the run's pooling has weights "
-            "(attention, …).",
+            help="Show the weight of each word, if the run's pooling has weights (attention, …).",
         ),
     ] = False,
     task: Annotated[
@@ -56,7 +56,7 @@ def predict_entry(
         typer.Option(
             "--task",
             metavar="NAMES",
-            help="Which tasks of the run, commas between, where it has several.",
+            help="Which tasks of the run, separated by commas, if it has several.",
         ),
     ] = None,
     on_bad_row: OnBadRowOption = None,
@@ -66,10 +66,10 @@ def predict_entry(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Labels and probabilities, one row for each row of the input, in its order. Of several tasks
-    the columns are called TASK.prediction and so on.
+    """Predict labels and probabilities, one row for each row of the input, in its order. With
+    several tasks the columns are named TASK.prediction and so on.
 
-    With --explain and no -o the texts are shown, the words that weigh most in the strongest colour;
+    With --explain and no -o the texts are shown, words with larger weights in stronger colours;
     with -o FILE.jsonl or .parquet the weights are columns.
     """
     from encore.cli.predict import PredictOptions, predict

@@ -24,7 +24,7 @@ def report_entry(
         Path,
         typer.Argument(
             metavar="RUN|COMPARISON|SEARCH",
-            help="A folder that `encore train`, `compare` or `tune` printed.",
+            help="A folder that `encore train`, `compare` or `tune` wrote.",
         ),
     ],
     out: Annotated[
@@ -33,7 +33,7 @@ def report_entry(
             "--out",
             "-o",
             metavar="FILE.html",
-            help="Where to write; report.html in the folder if not given.",
+            help="Where to write; report.html in the folder by default.",
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -43,10 +43,10 @@ def report_entry(
     debug: DebugOption = False,
 ) -> None:
     """Write a run, a comparison or a search as one HTML file that needs no network and no script,
-    and beside it each figure as SVG and CSV.
+    and each of its figures as SVG and CSV.
 
-    Verdicts, tables, figures, the worst mistakes with their text, cost, versions and digests of the
-    data, and the command to repeat it.
+    It holds verdicts, tables, figures, the largest errors with their text, cost, versions, digests
+    of the data, and the command that repeats the run.
     """
     from encore.cli.report import report
 

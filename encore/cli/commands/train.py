@@ -33,26 +33,28 @@ def train_entry(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run: those in force)",
+            help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run prints all of them)",
         ),
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="The text.")] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COLUMN", help="Column with the text.")
+    ] = None,
     text_pair: Annotated[
         str | None,
         typer.Option(
-            "--text-pair", metavar="COLUMN", help="The second text, where texts come in pairs."
+            "--text-pair", metavar="COLUMN", help="Column with the second text of a pair."
         ),
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="COLUMN", help="The label: what is to be predicted."),
+        typer.Option("--label", metavar="COLUMN", help="Column with the label to predict."),
     ] = None,
     dev: Annotated[
         str | None,
         typer.Option(
             "--dev",
             metavar="FILE",
-            help="Labelled rows to measure on; without it a part of the training rows.",
+            help="Labelled rows to evaluate on; by default, some training rows are held out.",
         ),
     ] = None,
     test: Annotated[
@@ -60,7 +62,7 @@ def train_entry(
         typer.Option(
             "--test",
             metavar="FILE",
-            help="Labelled rows that only `encore evaluate --final` opens.",
+            help="Labelled rows that only `encore evaluate --final` reads.",
         ),
     ] = None,
     on_bad_row: OnBadRowOption = None,
@@ -73,7 +75,7 @@ def train_entry(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the recipe with everything filled in, the rows, and what training would "
+            help="Train nothing: print the recipe with every setting, the rows, and the estimated "
             "cost.",
         ),
     ] = False,
@@ -81,7 +83,7 @@ def train_entry(
 ) -> None:
     """Train on a table, a recipe or a named task.
 
-    The same command again resumes the run, or says that it is complete.
+    The same command resumes a stopped run, or reports that the run is complete.
     """
     from encore.cli.train import TrainOptions, train
 

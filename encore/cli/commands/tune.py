@@ -18,7 +18,7 @@ def tune_entry(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe (.yaml) with search:, and if need be trials:, seeds_per_trial: and "
+            help="A recipe (.yaml) with search:, optionally trials:, seeds_per_trial: and "
             "seeds:.",
         ),
     ],
@@ -31,7 +31,11 @@ def tune_entry(
     n: Annotated[
         int | None,
         typer.Option(
-            "--trials", "-n", min=1, metavar="N", help="Trials in all, with those that are there."
+            "--trials",
+            "-n",
+            min=1,
+            metavar="N",
+            help="Number of trials in total, completed ones included.",
         ),
     ] = None,
     sampler: Annotated[
@@ -42,13 +46,15 @@ def tune_entry(
         typer.Option(
             "--pruner",
             metavar="NAME",
-            help="Gives trials up: none, median, hyperband, wilcoxon (over seeds).",
+            help="Stops weak trials early: none, median, hyperband, wilcoxon (over seeds).",
         ),
     ] = "none",
     storage: Annotated[
         str | None,
         typer.Option(
-            "--storage", metavar="URL", help="A database for several machines; a file if not given."
+            "--storage",
+            metavar="URL",
+            help="A database that several machines share; a local file by default.",
         ),
     ] = None,
     processes: Annotated[
@@ -57,21 +63,24 @@ def tune_entry(
             "--processes",
             min=1,
             metavar="N",
-            help="Trials at once; as many as there are cores if not given.",
+            help="Trials at the same time; one per core by default.",
         ),
     ] = None,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be searched and what it would cost.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Train nothing: print the search space and the estimated cost."
+        ),
     ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Search for the best settings of a recipe, then train the best configuration again on fresh
     seeds.
 
-    The same command again goes on where it was stopped; a larger N adds trials.
+    The same command resumes a stopped search; a larger N adds trials.
     """
     from encore.cli import search
 
