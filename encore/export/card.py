@@ -1,5 +1,5 @@
-"""The model card: what a run says of itself, as the README.md of an exported folder. Every figure
-and every limit comes from the run's own files.
+"""The model card: the README.md of an exported folder. Every figure and every limit comes from the
+run's own files.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDeta
     parts = [
         f"---\n{front}---\n\n# {details.title}",
         _about(task, base, details),
-        f"## Results\n\n{_table(sets)}\n\nMeasured by Encore after training, on rows that this "
+        f"## Results\n\n{_table(sets)}\n\nEvaluated by Encore after training, on rows that this "
         f"task was not trained on. In brackets: the 95 % bootstrap "
         "interval over these rows. The other columns are plain baselines on the same rows.",
         f"## How to use it\n\n{_use(task, details)}",
@@ -97,7 +97,7 @@ def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDeta
 
 
 class _Paths:
-    """Takes folders out of what a run says: a card is for strangers."""
+    """Removes folders from the notes of a run: a card is published."""
 
     def __init__(self, paths: Any) -> None:
         self.paths = sorted({str(path) for path in paths}, key=len, reverse=True)
@@ -159,25 +159,28 @@ def _front(
 def _about(task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
     labels, what = task.labels, "pair of texts" if task.columns.text_pair else "text"
     if labels.kind == "regression":
-        does = f"gives each {what} a number ({task.columns.label})"
+        does = f"predicts a number ({task.columns.label}) for each {what}"
     else:
         choice = "any of" if labels.kind == "multilabel" else "one of"
         shown = ", ".join(labels.names[:20]) + (
             f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else ""
         )
-        does = f"gives each {what} {choice} {len(labels.names)} labels: {shown}"
+        does = f"assigns each {what} {choice} {len(labels.names)} labels: {shown}"
     if details.to == "hf":
         return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{details.made_of}`."
     what = f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}"
     head = details.head
     if head in SIMILARITY:
-        by = f"by the {_BY[SIMILARITY[head]]} of its two texts' vectors, which `similarity` gives"
-        return f"{what} {by}. What makes the answer of it (`{head}`) is not in this folder."
+        by = (
+            f"by the {_BY[SIMILARITY[head]]} of its two texts' vectors, which `similarity` computes"
+        )
+        unseen = f"The head that turns it into a prediction (`{head}`) is not in this folder."
+        return f"{what} {by}. {unseen}"
     unknown = (
-        "The vectors were made for that; nothing was measured of how well they say which "
-        "texts are alike."
+        "The vectors were trained for that task; how well they measure similarity was not "
+        "evaluated."
     )
-    return f"{what}. The part that decides is not in this folder. {unknown}"
+    return f"{what}. The head is not in this folder. {unknown}"
 
 
 def _table(sets: Sequence[DevScores]) -> str:
@@ -327,10 +330,10 @@ def _cell(value: Any) -> str:
 
 def _always(recipe: Mapping[str, Any]) -> list[str]:
     return [
-        f"one run of one seed ({recipe['seed']}): another seed gives another model, and the "
-        f"intervals say nothing of that",
-        "measured on no other texts than the dev set; texts of another kind may get worse "
-        "answers, and just as sure ones",
+        f"one run of one seed ({recipe['seed']}): another seed gives another model, which the "
+        f"intervals do not account for",
+        "evaluated on the dev set only: on texts of another kind the model may be worse and just "
+        "as confident",
     ]
 
 

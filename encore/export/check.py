@@ -1,5 +1,5 @@
-"""Whether an exported folder gives Encore's numbers: asked of a process of its own, which loads it
-as a stranger would.
+"""Compares an exported folder with Encore: a fresh process loads it as any user would, and its
+outputs have to be the same.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ __all__ = [
 _TOLERANCE = 1e-5
 _MOST_ROWS = 64
 _ENDLESS = 1 << 30
-_SORRY = "Nothing of it was kept. Please report it; another version of transformers may do."
+_SORRY = "Nothing was kept. Please report this; another version of transformers may work."
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """Texts, and what Encore makes of them in float32. raw: as a stranger would hand them in;
+    """Texts and Encore's own outputs for them in float32. raw: the texts as they are in the file;
     values: probabilities (the number itself for regression) or vectors, (rows, columns) float64;
     names: of the columns, where these are labels; rounding: how far these are from those of the
     run's own precision.
@@ -70,9 +70,7 @@ class ReferenceOutputs:
 def reference_outputs(
     model: Model, task: LoadedTask, to: str, *, on: str | None = None
 ) -> ReferenceOutputs:
-    """Encore's own numbers for some rows, of all lengths that there are. Raises DataError where
-    there are no rows to take.
-    """
+    """Encore's own outputs for rows of all lengths. Raises DataError if there are no rows."""
     raw, where = _rows(model, task, on)
     if to != "hf" and task.columns.text_pair:  # each text by itself
         raw, task = (
@@ -84,7 +82,7 @@ def reference_outputs(
     ]
     raw = [row for row in raw if _readable(row, task, specials)]
     if not raw:
-        raise DataError(f"{where}: has no rows to compare on.")
+        raise DataError(f"{where}: has no rows to compare.")
     whole = read_unlabelled(raw, task.columns, normalise=task.normalise)
     store = _tokenized_there(whole, model.tokenizer, task, to)
     at = np.argsort(store.lengths, kind="stable")
@@ -134,8 +132,8 @@ def reference_outputs(
 def outputs_in_fresh_process(
     jobs: Sequence[tuple[WrittenExport, ReferenceOutputs]],
 ) -> list[dict[str, Any]]:
-    """What exported folders make of texts, in one process that knows nothing of this one. Raises
-    EncoreError where it fails.
+    """The outputs of exported folders, from one process that shares nothing with this one. Raises
+    EncoreError if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="encore-export-") as place:
         asked, told = Path(place, "jobs.json"), Path(place, "answers.json")
@@ -164,7 +162,7 @@ def outputs_in_fresh_process(
         )
         if done.returncode or not told.exists():
             said = [line for line in done.stderr.splitlines() if line.strip()] or [
-                f"it ended with {done.returncode} and said nothing"
+                f"it ended with {done.returncode} and printed nothing"
             ]
             raise EncoreError(
                 f"not exported: a fresh process could not load what was written "
@@ -174,7 +172,7 @@ def outputs_in_fresh_process(
 
 
 def check_job(written: WrittenExport, rows: ReferenceOutputs) -> dict[str, Any]:
-    """What `fresh.answer` is asked."""
+    """The job of `fresh.answer` for one export."""
     return {
         "folder": str(written.folder.resolve()),
         "to": written.to,
@@ -230,7 +228,7 @@ def compare_outputs(target: Path, expected: ReferenceOutputs, found: Mapping[str
         )
         what = f"'{expected.names[column]}'" if expected.names else f"number {column} of the vector"
         raise EncoreError(
-            f"{lead} gives other numbers than Encore: {what} of {expected.raw[0][row][:60]!r} "
+            f"{lead} gives other outputs than Encore: {what} of {expected.raw[0][row][:60]!r} "
             f"({where}): expected {expected.values[row, column]:.6f}, "
             f"got {got[row, column]:.6f}; {int((worst > _TOLERANCE).any(axis=1).sum())} of "
             f"{len(off)} rows differ. {_SORRY}"

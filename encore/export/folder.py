@@ -1,5 +1,5 @@
-"""From a run to a folder that other libraries load: written beside its place, loaded again by a
-process of its own, compared, and only then moved there.
+"""Exports a run as a folder that other libraries load. It is written beside its place, loaded by a
+fresh process, compared with Encore, and only then moved there.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def ready(
     on: str | None = None,
     overwrite: bool = False,
 ) -> tuple[Model, LoadedTask, ReferenceOutputs]:
-    """What an export is made of, once nothing stands in its way; nothing is written. Raises all
-    that `export` raises before it writes.
+    """The model, its task and Encore's outputs, if nothing prevents the export. Writes nothing;
+    raises all that `export_run` raises before it writes.
     """
     run = Path(run)
     complaints = Complaints()
@@ -132,9 +132,7 @@ def ready(
 
 def _installed(to: str) -> None:
     if to not in KINDS:
-        raise RecipeError(
-            f"--to: nothing called '{to}' to export to. {did_you_mean(to, list(KINDS))}"
-        )
+        raise RecipeError(f"--to: no format called '{to}'. {did_you_mean(to, list(KINDS))}")
     problems = []
     for name in dict.fromkeys(("transformers", KINDS[to])):
         version, wanted = version_of(name), OLDEST[name]
@@ -156,17 +154,17 @@ def _free(target: Path, *, overwrite: bool) -> None:
     replaced.
     """
     if target.is_file():
-        raise RecipeError(f"{target}: is a file; name a folder.")
+        raise RecipeError(f"{target}: this is a file; name a folder.")
     if (
         target.resolve() == Path.cwd()
-    ):  # it is put there whole, and nobody's working folder is taken away
-        raise RecipeError(f"{target}: is the folder that you are in; name a new one.")
+    ):  # the export replaces the folder, and nobody's working directory is taken away
+        raise RecipeError(f"{target}: this is the current working directory; name a new folder.")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
         raise RecipeError(
-            f"{target}: is there and not empty. Name another folder, or pass --overwrite to "
-            f"replace an earlier export."
+            f"{target}: exists and is not empty. Name another folder, or pass --overwrite "
+            f"to replace an earlier export."
         )
     try:
         known = set(files.read_json(target / files.MANIFEST)) | {files.MANIFEST}
@@ -180,8 +178,8 @@ def _free(target: Path, *, overwrite: bool) -> None:
     if others:
         told = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
         raise RecipeError(
-            f"{target}: holds what no export wrote ({told}). Remove it yourself, or name "
-            f"another folder."
+            f"{target}: contains files that no export wrote ({told}). Remove them "
+            f"yourself, or name another folder."
         )
 
 

@@ -1,4 +1,4 @@
-"""A run on the hub: exported and compared as always, then one commit with every file, or none."""
+"""Uploads a run to the hub: exported and compared as always, then all files in one commit."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def push_run(
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
-    """Export a run and commit it to a repository of the hub, which is made where there is none.
-    dry_run: everything but the sending; nobody is asked.
+    """Export a run and commit it to a repository of the hub, which is created if it does
+    not exist. dry_run: do everything but upload; no server is contacted.
 
     The token comes from HF_TOKEN or the hub's own login. Raises RecipeError for a name that is none
     and for a repository that has files already (unless `overwrite`), DataError where the hub does
@@ -114,7 +114,7 @@ class _Hub:
             return None
         # the HTTP library's own errors too; it changed twice in two years, so none is named here
         except Exception as error:
-            raise self._told(error, "Nothing was sent.") from error
+            raise self._told(error, "Nothing was uploaded.") from error
 
     def commit(self, folder: Path, *, is_new: bool, private: bool, message: str) -> str:
         """Every file in one commit, which also removes what was there before."""
@@ -122,7 +122,7 @@ class _Hub:
             try:
                 self.api.create_repo(self.repository, private=private, exist_ok=True)
             except Exception as error:
-                raise self._told(error, "Nothing was sent.") from error
+                raise self._told(error, "Nothing was uploaded.") from error
         try:
             with contextlib.nullcontext() if sys.stderr.isatty() else quiet():
                 self.api.upload_folder(
@@ -133,13 +133,13 @@ class _Hub:
                 )
         except Exception as error:
             left = (
-                f"{self.repository} was made and is empty"
+                f"{self.repository} was created and is empty"
                 if is_new
                 else f"{self.repository} is as it was"
             )
             raise self._told(
                 error,
-                f"{left}: files count only together, in the last step, which was not reached. "
+                f"{left}: files appear only with the commit, which was not reached. "
                 f"The same command tries again.",
             ) from error
         return f"{self.endpoint}/{self.repository}"
@@ -148,12 +148,14 @@ class _Hub:
         code = getattr(getattr(error, "response", None), "status_code", None)
         if code in (401, 403):
             reason = (
-                f"the token may not write there ({code}); it needs the right to write, "
-                f"and the name has to be yours or your organisation's"
+                f"the token may not write there ({code}); it needs write access, and "
+                f"the repository has to be yours or your organisation's"
             )
         else:
             reason = first_line(error, 200).rstrip(".")
-        return DataError(f"{self.repository}: {self.endpoint} did not take it ({reason}). {state}")
+        return DataError(
+            f"{self.repository}: {self.endpoint} refused the upload ({reason}). {state}"
+        )
 
 
 def _check_name(repository: str) -> None:
@@ -167,8 +169,8 @@ def _check_name(repository: str) -> None:
         fits = False
     if not fits:
         raise RecipeError(
-            f"'{repository}': not a repository's name; expected user/name, of letters, digits, "
-            f"'-', '_' and '.'."
+            f"'{repository}': not the name of a repository; expected user/name, with letters, "
+            f"digits, '-', '_' and '.'."
         )
 
 
@@ -178,11 +180,12 @@ def _token() -> str:
     token: Any = get_token()
     if not token:
         raise DataError(
-            "no token for the hub. Set HF_TOKEN to one with the right to write "
+            "no token for the hub. Set HF_TOKEN to one with write access "
             "(https://huggingface.co/settings/tokens), or log in: hf auth login"
         )
     if constants.HF_HUB_OFFLINE:
         raise DataError(
-            "HF_HUB_OFFLINE is set, so nothing can be sent. Unset it; --dry-run needs no network."
+            "HF_HUB_OFFLINE is set, so nothing can be uploaded. Unset it; --dry-run needs no "
+            "network."
         )
     return str(token)

@@ -55,7 +55,7 @@ def modes_of(pooling: Mapping[str, Any]) -> tuple[str, ...]:
     raise RecipeError(
         f"--to sentence-transformers: it has no pooling like {told}. It has cls, mean, max, "
         f"mean_max, pooler, and concat of cls, mean and max. "
-        "Take --to hf, which has every pooling, or train with one of these."
+        "Use --to hf, which has every pooling, or train with one of these."
     )
 
 
@@ -70,9 +70,9 @@ def layer_of(head: Any, name: str, width: int) -> tuple[Tensor, Tensor] | None:
         straight = torch.allclose(head.embed(some), some @ weight.T + bias, atol=1e-4)
     if not straight:
         raise RecipeError(
-            f"--to sentence-transformers: the head '{name}' makes a text's vector by layers "
-            f"that it has not. It has the vectors of siamese_cosine, "
-            "siamese_dot, siamese_concat and cosine_threshold. Take --to hf, or train with one "
+            f"--to sentence-transformers: the head '{name}' makes a text's vector with layers "
+            f"that it does not have. It has the vectors of siamese_cosine, "
+            "siamese_dot, siamese_concat and cosine_threshold. Use --to hf, or train with one "
             "of these."
         )
     return None if torch.equal(weight, torch.eye(width)) and not bias.any() else (weight, bias)

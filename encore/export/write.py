@@ -33,8 +33,8 @@ Settings: TypeAlias = "Mapping[str, Any]"
 
 @dataclass(frozen=True)
 class WrittenExport:
-    """An export that nobody has looked at yet. made_of: its class; limits: what the card says of
-    this export.
+    """An export that was written and not yet compared. made_of: its class. limits: those of this
+    export, for the card.
     """
 
     folder: Path
@@ -50,12 +50,10 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
         return True
     lead = f"--to {to}: task '{task.name}' of {run}"
     if len(task.model.branches) > 1:
-        raise RecipeError(
-            f"{lead} has several encoders side by side, and a folder there has one. Take --to hf."
-        )
+        raise RecipeError(f"{lead} has several encoders, and a folder there has one. Use --to hf.")
     if task.columns.text_pair and not task.apart:
         raise RecipeError(
-            f"{lead} reads two texts together, so it has no vector of a text. Take --to hf, or "
+            f"{lead} reads two texts together, so it has no vector of a text. Use --to hf, or "
             f"train with pair: siamese."
         )
     sentence.modes_of(_assembly(run, task.name)["pooling"])
@@ -270,7 +268,7 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
         )
     elif cannot_cut(task, to):
         yield (
-            f"texts longer than {task.max_length} tokens give other answers than in Encore: it "
+            f"texts longer than {task.max_length} tokens get other outputs than in Encore: it "
             f"keeps their beginning and their end ({task.truncation}), "
             "which this tokenizer cannot: it keeps the beginning"
         )
@@ -284,7 +282,7 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
         then = (
             "this model refuses"
             if left_to_model(task, to)
-            else "gets another answer than from Encore"
+            else "gets another output than in Encore"
         )
         yield f"`pipeline` takes a pair whose second text is empty for a single text, which {then}"
     if task.normalise not in (None, "none"):
@@ -293,7 +291,7 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
             f"and the like), but leaves words that are its own special tokens"
         )
     if rounding:
-        what = "answers" if to == "hf" else "numbers of a vector"
+        what = "outputs" if to == "hf" else "numbers of a vector"
         yield (
             f"the figures were measured with matrix products in bf16, this model computes in "
             f"float32: {what} differ by up to {rounding:.1g}"

@@ -354,13 +354,13 @@ def test_vectors_of_texts_that_are_read_apart_make_the_answers_of_their_run(
         card = (one.written.folder / "README.md").read_text(encoding="utf-8")
         assert (
             f"by the {'dot product' if by == 'dot' else 'cosine'} of its two texts' vectors, "
-            f"which `similarity` gives" in card
+            f"which `similarity` computes" in card
         )
-        assert "nothing was measured" not in card
+        assert "how well they measure similarity" not in card
     other = (done["vectors siamese_concat"].written.folder / "README.md").read_text(
         encoding="utf-8"
     )
-    assert "The part that decides is not in this folder." in other
+    assert "The head is not in this folder." in other
     assert "`pipeline`" not in other, "what only a pipeline does wrong"
 
 
@@ -391,7 +391,7 @@ def test_rows_that_cannot_be_cut_alike_are_left_out_and_told(done: dict[str, Don
     for name in ("both ends", "half and half"):
         assert not done[name].expected.store.cut.any()
         assert any(
-            "longer than 9 tokens give other answers" in line for line in done[name].written.limits
+            "longer than 9 tokens get other outputs" in line for line in done[name].written.limits
         )
     assert done["from the end"].expected.store.cut.any()
     assert any("the last 7 are read" in line for line in done["from the end"].written.limits)

@@ -99,9 +99,7 @@ def test_it_is_compared_before_it_appears(
 
     monkeypatch.setattr("encore.export.stock.stock_weights", wrong)
     for target, how in ((tmp_path / "new", {}), (tmp_path / "out", {"overwrite": True})):
-        with pytest.raises(
-            EncoreError, match=r"gives other numbers than Encore.*Nothing of it was kept"
-        ):
+        with pytest.raises(EncoreError, match=r"gives other outputs than Encore.*Nothing was kept"):
             export_run(runs["multiclass"], "hf", target, **how)
     assert all(name.endswith(".part") for name in here), "what is compared is not yet in its place"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -116,13 +114,13 @@ def test_only_an_earlier_export_is_ever_replaced(
     target.mkdir()
     export_run(runs["binary"], "hf", target)  # an empty folder is no loss
     first = files.read_json(target / files.MANIFEST)
-    with pytest.raises(RecipeError, match=r"out: is there and not empty.*--overwrite"):
+    with pytest.raises(RecipeError, match=r"out: exists and is not empty.*--overwrite"):
         export_run(runs["multiclass"], "hf", target)
     assert files.read_json(target / files.MANIFEST) == first
     export_run(runs["multiclass"], "hf", target, overwrite=True)
     assert files.read_json(target / files.MANIFEST) != first
     (target / "notes.txt").write_text("mine")
-    with pytest.raises(RecipeError, match=r"holds what no export wrote \(notes\.txt\)"):
+    with pytest.raises(RecipeError, match=r"contains files that no export wrote \(notes\.txt\)"):
         export_run(runs["binary"], "hf", target, overwrite=True)
     assert (target / "notes.txt").read_text() == "mine"
     with pytest.raises(RecipeError, match="is a file; name a folder"):
@@ -135,7 +133,9 @@ def test_the_folder_that_one_is_in_is_not_taken_away(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in (".", str(tmp_path), f"../{tmp_path.name}"):
-        with pytest.raises(RecipeError, match="is the folder that you are in; name a new one"):
+        with pytest.raises(
+            RecipeError, match="is the current working directory; name a new folder"
+        ):
             export_run(runs["binary"], "hf", name)
     assert tmp_path.is_dir()
     assert not here
@@ -148,7 +148,7 @@ def test_everything_that_is_wrong_is_said_at_once(runs: dict[str, Path], tmp_pat
         export_run(tmp_path / "no-run", "hff", tmp_path / "full")
     lines = error.value.lines
     assert len(lines) == 3
-    assert "--to: nothing called 'hff' to export to. Did you mean 'hf'?" in lines[0]
+    assert "--to: no format called 'hff'. Did you mean 'hf'?" in lines[0]
     assert "not empty" in lines[1]
     assert "no such run" in lines[2]
 
@@ -255,17 +255,17 @@ def test_poolings_that_sentence_transformers_has_not(
         (
             "cross",
             {"name": "linear"},
-            "so it has no vector of a text. Take --to hf, or train with pair: siamese.",
+            "so it has no vector of a text. Use --to hf, or train with pair: siamese.",
         ),
         (
             "siamese_attend",
             {"name": "siamese_concat"},
-            "so it has no vector of a text. Take --to hf, or train with pair: siamese.",
+            "so it has no vector of a text. Use --to hf, or train with pair: siamese.",
         ),
         (
             "siamese",
             {"name": "fcn_similarity"},
-            "the head 'fcn_similarity' makes a text's vector by layers that it has not",
+            "the head 'fcn_similarity' makes a text's vector with layers that it does not have",
         ),
     ],
 )

@@ -260,7 +260,7 @@ def test_half_way_nothing_is_seen(
     with pytest.raises(DataError) as error:
         push_run(runs["binary"], REPOSITORY, overwrite=not is_new)
     (line,) = error.value.lines
-    assert f"{REPOSITORY} {'was made and is empty' if is_new else 'is as it was'}" in line
+    assert f"{REPOSITORY} {'was created and is empty' if is_new else 'is as it was'}" in line
     assert line.endswith("The same command tries again.")
     assert hub.repositories[REPOSITORY] == ({".gitattributes": b""} if is_new else before)
     assert hub.commits == []
@@ -289,7 +289,7 @@ def test_before_anything_is_sent(
     hub.fails, hub.status = place, status
     with pytest.raises(DataError, match=told) as error:
         push_run(runs["binary"], REPOSITORY)
-    assert error.value.lines[0].endswith("Nothing was sent.")
+    assert error.value.lines[0].endswith("Nothing was uploaded.")
     assert not hub.repositories
 
 
@@ -300,9 +300,9 @@ def test_without_a_token_or_a_name_nothing_is_tried(
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(RecipeError) as error:
         push_run(runs["binary"], "stars")
-    assert "'stars': not a repository's name; expected user/name" in error.value.lines[0]
+    assert "'stars': not the name of a repository; expected user/name" in error.value.lines[0]
     assert "HF_TOKEN" in error.value.lines[1]
-    with pytest.raises(RecipeError, match="not a repository's name"):
+    with pytest.raises(RecipeError, match="not the name of a repository"):
         push_run(runs["binary"], "a/b/c", dry_run=True)
     assert hub.requests == []
 
@@ -311,7 +311,7 @@ def test_where_the_hub_is_switched_off_that_is_told(
     runs: dict[str, Path], hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set, so nothing can be sent"):
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set, so nothing can be uploaded"):
         push_run(runs["binary"], REPOSITORY)
     assert hub.requests == []
 
@@ -321,6 +321,6 @@ def test_a_server_that_is_not_there(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9 did not take it"):
+    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9 refused the upload"):
         push_run(runs["binary"], REPOSITORY)
     assert hub.requests == []

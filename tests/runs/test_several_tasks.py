@@ -735,13 +735,13 @@ def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(
     [
         (
             {"score": {"pair": {"name": "cross", "eval_order": "both"}}},
-            "reads two texts together, .* Take --to hf, or train with pair: siamese",
+            "reads two texts together, .* Use --to hf, or train with pair: siamese",
         ),
         (
             {"score": {"pair": "siamese_attend", "head": "siamese_cosine"}},
-            "reads two texts together, .* Take --to hf, or train with pair: siamese",
+            "reads two texts together, .* Use --to hf, or train with pair: siamese",
         ),
-        ({"sharing": "multi_and_own"}, "has several encoders side by side, .* Take --to hf"),
+        ({"sharing": "multi_and_own"}, "has several encoders, .* Use --to hf"),
     ],
 )
 def test_what_sentence_transformers_cannot_compute_is_not_exported(

@@ -18,8 +18,7 @@ def tune_entry(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe (.yaml) with search:, optionally trials:, seeds_per_trial: and "
-            "seeds:.",
+            help="A recipe (.yaml) with search:, optionally trials:, seeds_per_trial: and seeds:.",
         ),
     ],
     overrides: Annotated[
