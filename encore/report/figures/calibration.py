@@ -23,16 +23,16 @@ __all__ = ["reliability_diagram"]
 def reliability_diagram(
     name: str, groups: Mapping[str, Reliability], *, what: str, where: str
 ) -> Figure:
-    """How often a claim of a given confidence comes true. what: which claims, in words."""
+    """The share of true claims by their predicted probability. what: which claims, in words."""
     caption = (
-        f"{what} On the dashed line a claim of 80 % comes true in 80 of 100 rows; below it the "
-        f"model is too sure of itself. Size of a mark, and bars: how many "
-        "claims. ECE: expected calibration error, ten bins of equal width; by chance: what a "
-        "perfectly calibrated model would show on so many rows."
+        f"{what} On the dashed line, 80 of 100 claims with a probability of 80 % are true; below "
+        "it the model is overconfident. Size of a mark, and bars: number of claims. ECE: expected "
+        "calibration error, ten bins of equal width; by chance: the ECE of a perfectly calibrated "
+        "model on as many rows."
     )
     return Figure(
         name,
-        f"How far its probabilities can be trusted, {where}",
+        f"Calibration of the probabilities, {where}",
         f"{_description(groups)}.",
         caption,
         ("group", "above", "up_to", "claims", "claimed", "came_true"),
@@ -65,13 +65,13 @@ def _description(groups: Mapping[str, Reliability]) -> str:
 
 
 def _verdict(one: Reliability) -> str:
-    """The calibration error in words, beside what chance alone would make of a perfect model."""
+    """The calibration error in words, beside that of a perfectly calibrated model."""
     mean, high = one.by_chance
     found = f"ECE {100 * one.ece:.1f} points, by chance {100 * mean:.1f}"
     if one.ece <= high:
         return f"{found}: no evidence of miscalibration"
     return (
-        f"{found}: {'too sure of itself' if one.excess > 0 else 'not sure enough'} by "
+        f"{found}: {'overconfident' if one.excess > 0 else 'underconfident'} by "
         f"{100 * abs(one.excess):.1f} points on average"
     )
 
@@ -91,9 +91,9 @@ def _draw_reliability(groups: Mapping[str, Reliability], canvas: Canvas) -> None
         )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 104)
-    axes.set_ylabel("came true, %")
+    axes.set_ylabel("true, %")
     below.set_ylabel("share, %")
-    below.set_xlabel("what the model claims, %")
+    below.set_xlabel("predicted probability, %")
     below.grid(visible=False, axis="x")
     if len(groups) > 1:
         canvas.legend(

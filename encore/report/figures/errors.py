@@ -34,12 +34,12 @@ def confusion_matrix(
     shares = matrix / np.maximum(matrix.sum(axis=1), 1)[:, None]
     over = f" (added up over {n_runs} runs)" if n_runs > 1 else ""
     caption = (
-        f"Rows of the dev set{over} by truth and prediction; the stronger the colour, "
-        f"the larger the share of that truth. On the diagonal: right."
+        f"Rows of the dev set{over} by true and predicted class. The stronger the colour, the "
+        f"larger the share of the true class. On the diagonal: correct predictions."
     )
     return Figure(
         name,
-        f"What is taken for what, {where}",
+        f"Confusion matrix, {where}",
         _most_confused(matrix, names),
         caption,
         ("truth", "predicted", "rows", "share_of_truth"),
@@ -59,10 +59,10 @@ def _most_confused(matrix: np.ndarray, names: Sequence[str]) -> str:
     right, n = int(np.trace(matrix)), int(matrix.sum())
     wrong = matrix - np.diag(np.diag(matrix))
     if not wrong.any():
-        return f"{right:,} of {n:,} right."
+        return f"{right:,} of {n:,} correct."
     true, said = divmod(int(wrong.argmax()), len(names))
-    often = f"most often {names[true]} is taken for {names[said]} ({wrong.max():,} rows)"
-    return f"{right:,} of {n:,} right; {often}."
+    often = f"{names[true]} predicted as {names[said]} ({wrong.max():,} rows)"
+    return f"{right:,} of {n:,} correct; most frequent error: {often}."
 
 
 def _draw_confusion(
@@ -119,13 +119,13 @@ def distances(name: str, groups: Mapping[str, Mapping[int, int]], *, where: str)
         for group, counts in groups.items()
     }
     caption = (
-        "The classes are ordered, so an error has a size: 0 is right, −1 one class too low, +1 "
+        "The classes are ordered, so an error has a size: 0 is correct, −1 one class too low, +1 "
         "one class too high."
         + (" Figures on the bars: rows." if len(groups) == 1 else " All seeds together.")
     )
     return Figure(
         name,
-        f"How far off, {where}",
+        f"Distance from the true class, {where}",
         "; ".join(prefix_of(group, groups) + _off(counts) for group, counts in groups.items())
         + ".",
         caption,
@@ -205,9 +205,9 @@ def scatter(name: str, truth: np.ndarray, predicted: np.ndarray, *, where: str) 
     return Figure(
         name,
         f"Predicted and true values, {where}",
-        f"{n_rows:,} rows; the prediction is off by {np.abs(error).mean():.3g} on average, and "
+        f"{n_rows:,} rows; mean absolute error {np.abs(error).mean():.3g}, on average "
         f"{abs(error.mean()):.2g} too {side}.",
-        f"A dot per row of the dev set; on the dashed line the prediction is right.{part}",
+        f"One dot per row of the dev set; on the dashed line the prediction is exact.{part}",
         ("truth", "predicted"),
         tuple(zip(truth.tolist(), predicted.tolist(), strict=True)),
         drawing.svg(name, partial(_draw_scatter, truth, predicted, drawn), height=3.3),

@@ -97,9 +97,9 @@ def _caption(curves: Mapping[str, Sequence[Curve]], kept: int | None) -> str:
     caption = (
         "Line: mean over seeds. Band: lowest to highest seed."
         if several_seeds
-        else "Training rows are measured as they were trained on, with dropout."
+        else "Scores on training rows are those of the training steps, with dropout."
     )
-    return caption + ("" if kept is None else f" Dotted: epoch {kept}, whose figures count.")
+    return caption + ("" if kept is None else f" Dotted: epoch {kept}, whose scores are reported.")
 
 
 def _draw_panels(

@@ -36,9 +36,9 @@ def estimates(name: str, metric: Metric, found: Mapping[str, Estimate], *, where
     said = "; ".join(f"{who} {format_estimate(one, metric.form)}" for who, one in found.items())
     return Figure(
         name,
-        f"{metric.title} beside two plain baselines, {where}",
+        f"{metric.title} beside two baselines, {where}",
         f"{said}.",
-        "Dot: the figure. Bar: its 95 % bootstrap interval over the rows.",
+        "Dot: the score. Bar: its 95 % bootstrap interval over the rows.",
         ("predictor", metric.__name__, "low", "high"),
         tuple((who, one.value, one.low, one.high) for who, one in found.items()),
         drawing.svg(name, partial(_draw_estimates, metric, found), height=0.75 + 0.36 * len(found)),
@@ -95,7 +95,7 @@ def lengths(
         name,
         f"{metric.title} by length of the text, {where}",
         f"By {unit}: {said}.",
-        f"Mark: the figure on rows of that length. Bar: {bars}.",
+        f"Mark: the score on rows of that length. Bar: {bars}.",
         ("group", "tokens", "rows", metric.__name__, "low", "high"),
         tuple(
             (group, one.words, one.n_rows, one.value, one.low, one.high)
