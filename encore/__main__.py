@@ -9,9 +9,7 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """What `encore.cli.app.main` does, and quiet also when it is interrupted before that is
-    imported.
-    """
+    """Run `encore.cli.app.main`; prints no traceback if it is interrupted during the import."""
     try:
         from encore.cli.app import main as run
     except KeyboardInterrupt:

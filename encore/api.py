@@ -117,8 +117,8 @@ def _is_data_file(what: str | Path) -> bool:
 
 
 def _near(name: str) -> str:
-    """What is called nearly so: a table or recipe in the working directory, a named task, a recipe
-    that comes with Encore.
+    """Suggests the nearest name: a table or a recipe in the working directory, a named task, or a
+    recipe that comes with Encore.
     """
     files = [
         file.name
@@ -235,9 +235,9 @@ def prepared_from(
 
 
 def _long_enough(prepared: Prepared, cache: Cache) -> Prepared:
-    """Where a file has few rows and nobody chose the epochs: as many as make a hundred steps. The
-    field's four epochs are made for thousands of rows; of 300 rows they make forty steps, after
-    which a model is still behind TF-IDF. A recipe says what it wants, so it is left as it is.
+    """Gives a small file more epochs, to train for about 100 steps, unless the epochs were chosen.
+    The usual four epochs suit thousands of rows; with 300 rows they are forty steps, after which a
+    model is still worse than TF-IDF. Recipes are left as they are.
     """
     plan = prepared.recipe.plan
     per_epoch = prepared.steps[0]

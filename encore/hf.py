@@ -159,8 +159,8 @@ class PairReader:
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> list[Tokens]:
-        """What is to be scored, of which the mean is the answer: one batch, or one of each order.
-        Raises DataError where a row has not two texts.
+        """The batches to score, one or one for each order; the output is the mean of their scores.
+        Raises DataError if a row does not have two texts.
         """
         texts, pairs = self.texts(input_ids, attention_mask, token_type_ids)
         store = self.pairing.tokenize(self.around, texts, pairs, **self.how)
@@ -243,7 +243,7 @@ def _part(config: EncoreConfig) -> TaskSpec:
 
 
 def _loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """What transformers' own classes take for each kind of problem."""
+    """The loss of transformers' own classes for each kind of problem."""
     if problem_type == "regression":
         return F.mse_loss(logits.squeeze(1), labels.view(-1).float())
     if problem_type == "multi_label_classification":

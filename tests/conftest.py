@@ -1,4 +1,4 @@
-"""What several test files need: a tiny random BERT, small tables that it can learn, and a process
+"""Fixtures of several test files: a tiny random BERT, small tables that it can learn, and a process
 that starts `encore` without waiting for torch.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Where the tests were started in the background of a script, Ctrl-C is ignored, and processes
-    that they start would inherit that.
+    """Restore the default handler of Ctrl-C. Tests that a script started in the background ignore
+    it, and processes that they start would inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

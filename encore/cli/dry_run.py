@@ -101,7 +101,7 @@ def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, An
 
 
 def truncation_line(prepared: Prepared, task: str) -> str:
-    """How many rows of a task are longer than max_length."""
+    """The number of rows that are longer than max_length, in each split."""
     settings = prepared.recipe.tasks[task]
     cut = [f"{n:,} of {of:,} {split} rows" for split, (n, of) in prepared.cut[task].items() if n]
     if not cut:

@@ -16,8 +16,8 @@ __all__ = ["ExportOptions", "export_command", "push_command", "size"]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export and how to check it. on: a table whose texts are compared, None for the run's
-    dev set.
+    """The options that export and push share. on: a table whose texts are compared; None for the
+    dev set of the run.
     """
 
     to: str

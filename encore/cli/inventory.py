@@ -1,5 +1,5 @@
-"""What `encore ls` lists: the runs in a folder, the named tasks, the recipes that come with Encore,
-the techniques of one kind.
+"""`encore ls`: the runs in a folder, the named tasks, the recipes that come with Encore, the
+techniques of one kind.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _locked(folder: Path) -> bool:
-    """Whether a process is training this run."""
+    """True while a process is training this run."""
     try:
         with (folder / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -81,7 +81,7 @@ OverwriteOption = Annotated[
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How to read a table; None where the file itself shows it."""
+    """Options for reading a table; None to detect them from the file."""
 
     on_bad_row: str | None
     delimiter: str | None

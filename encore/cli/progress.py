@@ -1,5 +1,5 @@
-"""What one sees while a run trains: a live bar on a terminal, plain lines elsewhere. A consumer of
-`fit`, nothing else.
+"""The progress of a run: a live bar on a terminal, plain lines elsewhere. It only reads the reports
+of `fit`.
 """
 
 from __future__ import annotations

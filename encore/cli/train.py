@@ -97,7 +97,7 @@ def _print_dry_run(prepared: Prepared, folder: Path, *, json_: bool) -> None:
 
 
 def announcements(prepared: Prepared) -> list[str]:
-    """Everything that was inferred or decided, before anything is spent on it."""
+    """One line for everything that was inferred or decided, printed before training."""
     several = len(prepared.data) > 1
     lines: list[str] = []
     for task, data in prepared.data.items():
@@ -122,7 +122,7 @@ def announcements(prepared: Prepared) -> list[str]:
 
 
 def _together(prepared: Prepared) -> str:
-    """What several tasks have in common, and whose turn it is."""
+    """The sharing and the mixing of several tasks."""
     recipe = prepared.recipe
     silent = [task for task, data in prepared.data.items() if not data.metrics]
     words = (
@@ -135,7 +135,7 @@ def _together(prepared: Prepared) -> str:
 
 
 def run_line(folder: Path) -> str:
-    """Which run this is, and whether there is something of it already."""
+    """The folder of the run, and its state if it exists already."""
     if (folder / "manifest.json").exists():
         return f"run {folder}: complete already" + (
             ""

@@ -45,7 +45,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class CardDetails:
-    """What an export adds to its run. name: the model's, as the code on the card loads it. made_of:
+    """The details of an export. name: the model's, as the code on the card loads it. made_of:
     its class; own_class: whether that is Encore's. limits: of this export. head: the task's, which
     the card of a folder of vectors describes.
     """

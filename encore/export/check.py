@@ -261,8 +261,8 @@ def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], st
 
 
 def _readable(row: Any, task: LoadedTask, specials: Sequence[str]) -> bool:
-    """Whether a tokenizer of transformers can read this row as Encore does; what the card says of
-    the others is in `write._limits`. specials: its tokens.
+    """True if a tokenizer of transformers can read this row as Encore does. The card lists the
+    exceptions (`write._limits`). specials: the special tokens.
     """
     if task.columns.text_pair and not row[1]:
         return False
@@ -281,8 +281,8 @@ def _pairs(dataset: Dataset) -> list[str]:
 def _tokenized_there(
     whole: Dataset, tokenizer: TextTokenizer, task: LoadedTask, to: str
 ) -> TokenStore:
-    """What AutoTokenizer is to make of these texts. Where it leaves the rows to the model that is
-    both texts of each, whole and each as if it were alone.
+    """The tokens that AutoTokenizer has to produce for these texts. If the model makes the rows
+    itself, these are both texts of a pair, uncut, each as if it were alone.
     """
     if not left_to_model(task, to):
         pair = {"name": "cross"} if whole.pairs is None else {**task.pair, "order": "given"}

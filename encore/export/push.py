@@ -103,7 +103,7 @@ class _Hub:
         self.api = HfApi(endpoint=self.endpoint, token=token)
 
     def files(self) -> list[str] | None:
-        """What it holds; None where there is no such repository."""
+        """The files of the repository; None if it does not exist."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:

@@ -1,5 +1,5 @@
-"""What of a run sentence-transformers can hold, as that library's own modules: encoder, pooling,
-and what a head for two texts makes of each. What compares or scores stays behind.
+"""Writes a run as modules of sentence-transformers: encoder, pooling, and the layer that a head for
+two texts applies to each. The comparison or the classifier of the head is not exported.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Layer = tuple[Tensor, Tensor | None, str]  # weight, bias, activation
 
 
 def modes_of(pooling: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the run's vector is made of, in its order: some of cls, max and mean. Raises RecipeError
-    where sentence-transformers has no such pooling.
+    """The parts of the run's vector, in order: some of cls, max and mean, or pooler. Raises
+    RecipeError if sentence-transformers has no such pooling.
     """
     name = pooling["name"]
     beside = pooling.get("of", catalogue.settings("pooling", "concat")["of"].default)
@@ -88,8 +88,8 @@ def write_modules(
     last: tuple[Tensor, Tensor] | None,
     similarity: str,
 ) -> None:
-    """All but the encoder and its tokenizer. width: the encoder's; weights: the run's; last: what
-    comes after the pooling; similarity: what vectors are to be compared by.
+    """Write everything but the encoder and its tokenizer. width: the encoder's. weights: the run's.
+    last: weight and bias of the layer after the pooling. similarity: how to compare vectors.
     """
     pooled = ("cls",) if modes[0] == "pooler" else modes
     dense = [

@@ -44,7 +44,7 @@ _OF_THE_CHECKPOINT = (  # what a base's config.json says of itself, and not of i
 def has_class(
     config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any]
 ) -> bool:
-    """Whether the family's own …ForSequenceClassification has this pooling and this head."""
+    """True if the family's own …ForSequenceClassification has this pooling and this head."""
     return (
         config["model_type"] in HEADS
         and pooling["name"] == "pooler"
@@ -54,8 +54,8 @@ def has_class(
 
 
 def architecture_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config.json says of the architecture: without names, classes and code of the
-    checkpoint it came with.
+    """The settings of a config.json that describe the architecture, without names, classes and code
+    of the checkpoint that it came with.
     """
     return {key: value for key, value in config.items() if key not in _OF_THE_CHECKPOINT}
 

@@ -26,16 +26,16 @@ _PAIR = ".?,'"
 
 
 def left_to_model(task: LoadedTask, to: str) -> bool:
-    """Whether the exported model makes its rows itself, where a tokenizer cannot: of pairs that are
-    read apart, or in both orders. It is given both texts, each with what stands around a single
-    one, and cuts them.
+    """True if the exported model makes its rows itself, because a tokenizer cannot: for pairs that
+    are read separately or in both orders. The model is given both texts, each with the special
+    tokens of a single text, and truncates them.
     """
     return to == "hf" and not task.in_one_row
 
 
 def cannot_cut(task: LoadedTask, to: str) -> bool:
-    """Whether the way this task cuts long texts is one that AutoTokenizer does not have: it takes a
-    text's beginning or its end, never both.
+    """True if AutoTokenizer cannot truncate as this task does: it keeps the beginning or the end of
+    a text, never both.
     """
     return task.truncation in ("head_tail", "half_half") and not left_to_model(task, to)
 

@@ -62,7 +62,7 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
 
 
 def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
-    """What a text's vector goes through behind the pooling."""
+    """The weight and bias of the layer after the pooling; None without one."""
     branch: Any = task.model.branches[0]
     return (
         sentence.layer_of(
@@ -216,7 +216,7 @@ def _own(
 
 
 def _reading(task: LoadedTask, tokenizer: TextTokenizer) -> dict[str, Any]:
-    """How the exported class makes its rows itself (encore.hf.PairReader)."""
+    """The settings with which the exported class makes its rows itself (`encore.hf.PairReader`)."""
     templates = [asdict(tokenizer.templates[pair]) for pair in (False, True)]
     return {
         "pair": dict(task.pair),

@@ -93,7 +93,9 @@ def write_figures(folder: Path, found: Sequence[Figure]) -> None:
 
 @dataclass(frozen=True)
 class _Search:
-    """What the figures show. complete: its complete trials, in order. deciding: what a value is."""
+    """The search that the figures show. complete: its complete trials, in order. deciding: the name
+    of a trial's value.
+    """
 
     study: optuna.Study
     complete: Sequence[FrozenTrial]

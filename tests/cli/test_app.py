@@ -1,5 +1,5 @@
-"""What a user sees: mistakes answered in one line, results on standard output and nothing else
-there, exit codes, and what starts fast.
+"""The command line as users see it: mistakes answered in one line, results on standard output and
+nothing else there, exit codes, a fast start.
 
 A file of tests/golden/cli is a command, what it writes to standard error, and its exit code;
 standard output is empty and no file changes. They are written by `ENCORE_WRITE_GOLDEN=1 pytest

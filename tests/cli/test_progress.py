@@ -1,4 +1,4 @@
-"""What one sees while a run trains: lines where there is no terminal, a bar where there is one."""
+"""The progress of a run: lines without a terminal, a bar on one."""
 
 from __future__ import annotations
 
