@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from encore.evaluation.estimates import Estimate
 from encore.experiments.search_space import N_TRIALS
 from encore.experiments.study_keys import N_SEEDS
 from encore.recipe import builtin
+from encore.recipe.digest import settings_digest
 from encore.recipe.load import load_recipe
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.schema import STUDY
@@ -214,7 +214,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
             ]
         ),
     }[command]
-    digest = hashlib.sha256(content).hexdigest()
+    digest = settings_digest(says)
     if command == "train":
         found = _runs_of(folder, name, says.get("source"))
     else:
@@ -225,7 +225,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
             _of_search if command == "tune" else _of_comparison,
         )
     records = [
-        {**record, "recipe_unchanged": record["recipe_sha256"] == digest} for record in verified
+        {**record, "recipe_unchanged": record["settings_sha256"] == digest} for record in verified
     ]
     entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
     return entry | {

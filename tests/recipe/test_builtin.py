@@ -22,6 +22,9 @@ from encore.errors import RecipeError
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe import builtin
+from encore.recipe.digest import settings_digest
+from encore.recipe.located_yaml import read_yaml
+from encore.recipe.values import to_plain
 from encore.recipe.write import anchored, to_yaml
 from encore.runs.identity import RESULTS_VERSION
 
@@ -249,11 +252,12 @@ def test_runs_of_a_recipe_for_one_run_whatever_the_seed(tmp_path: Path) -> None:
 def test_a_record_is_shown_with_its_day_and_whether_the_recipe_is_still_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    text = builtin.recipe_path("maxpoolbert_k").read_text(encoding="utf-8")
     record = {
         "date": "2026-11-20",
         "with": "encoder=minilm",
         "runs": 20,
-        "recipe_sha256": files.sha256(builtin.recipe_path("maxpoolbert_k")),
+        "settings_sha256": settings_digest(to_plain(read_yaml(text, ""))),
     }
     monkeypatch.setattr(
         builtin,
