@@ -29,6 +29,7 @@ if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import sst5
+from benchmarks.record import write_figures
 
 GOAL = 0.80
 CSV_GOAL_BYTES = 2e9
@@ -163,7 +164,7 @@ def main() -> None:
     for goal in result["goals"]:
         print(f"{goal['median']:.2f} of {goal['against']}: {'met' if goal['met'] else 'NOT MET'}")
     if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(result, options.json)
 
 
 if __name__ == "__main__":

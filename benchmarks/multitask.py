@@ -13,7 +13,6 @@ round.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import sst5
+from benchmarks.record import write_figures
 
 TASKS = (1, 3, 9)
 GOALS = {"step, 9 tasks beside 1": 1.15, "asked for 3 tasks beside 1": 1.15}
@@ -183,7 +183,7 @@ def main() -> None:
     found = measured(given.rows)
     print(table(found))
     if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_figures(found, given.json, indent=2)
 
 
 if __name__ == "__main__":

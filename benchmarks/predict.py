@@ -21,7 +21,6 @@ import argparse
 import collections
 import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import random
@@ -37,6 +36,7 @@ if not __package__:  # run as a script
 
 from benchmarks import predict_peers, sst5
 from benchmarks.predict_peers import BATCH, MAX_LENGTH, REFERENCE, Predict
+from benchmarks.record import write_figures
 from benchmarks.train_throughput import CLOCKS, gemm_rate, spread
 
 N_CALIBRATION, MIN_SHARE = 300, 0.1
@@ -257,7 +257,7 @@ def main() -> int:
     }
     show(result)
     if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(result, options.json)
     return 0
 
 

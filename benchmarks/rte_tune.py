@@ -87,6 +87,8 @@ def searched(recipe: str, folder: Path) -> dict[str, Any]:
     environment = json.loads(
         (folder.parent / names[0] / "environment.json").read_text(encoding="utf-8")
     )
+    resolved = folder.parent / names[0] / "resolved.json"
+    version = json.loads(resolved.read_text(encoding="utf-8"))["results_version"]
     seconds = [
         json.loads((folder.parent / name / "cost.json").read_text(encoding="utf-8"))["seconds"]
         for name in names
@@ -108,6 +110,7 @@ def searched(recipe: str, folder: Path) -> dict[str, Any]:
         "seconds": sum(value or 0.0 for value in read["cost"]["trials"].values()) + sum(seconds),
         "machine": ", ".join(environment[key] for key in ("processor", "device", "precision")),
         "encore": environment["encore"],
+        "results_version": version,
     }
 
 

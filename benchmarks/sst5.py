@@ -7,7 +7,6 @@ texts tokenized ahead, with logging, saving and evaluation off.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import write_figures
 from encore.errors import EncoreError
 from encore.training.reports import StepReport
 
@@ -249,5 +249,5 @@ def flop_per_token(model: Any, lengths: np.ndarray) -> float:
 def ended(result: dict[str, Any], file: Path | None) -> int:
     """Write the figures where they are wanted; the exit code says whether every goal was met."""
     if file is not None:
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(result, file)
     return 0 if all(goal["met"] for goal in result["goals"]) else 1

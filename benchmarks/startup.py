@@ -17,6 +17,11 @@ import sys
 import time
 from pathlib import Path
 
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.record import write_figures
+
 GOAL_SECONDS = 0.5
 HEAVY = ("torch", "pyarrow", "sklearn", "scipy", "pydantic", "numpy")
 
@@ -82,7 +87,7 @@ def main() -> None:
             "heavy_imports": heavy,
             "goals": [goal],
         }
-        options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_figures(told, options.json)
     sys.exit(0 if met and not heavy else 1)
 
 

@@ -16,7 +16,6 @@ core that nobody else uses. Wall time stands beside it and shows how busy the ma
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -30,6 +29,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import sst5
+from benchmarks.record import write_figures
 
 OURS, LIMIT = "ours", "limit: `tokenizers` alone"
 PADDED, UNPADDED = "transformers, padded to 128 (the example's default)", "transformers, not padded"
@@ -165,9 +165,7 @@ def main() -> int:
     result = {"rounds": rounds, **summarise(rounds, len(data.texts), len(first[OURS].ids))}
     show(result)
     if options.json is not None:
-        options.json.write_text(
-            json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_figures(result, options.json)
     return 0 if result["goal"]["met"] else 1
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from encore.experiments.variants import load_study
+from encore.recipe.builtin import recipe_path, verified_results
+from encore.recipe.digest import settings_digest
+from encore.runs.identity import RESULTS_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,8 +67,11 @@ def test_the_searches_stand_beside_the_paper() -> None:
         "pictures": {"history": "a dot per trial"},
         "command": "encore tune x",
         "seconds": 90.0,
+        "results_version": 1,
     }
-    text = page_of_results().rte_tune({"searches": [search | {"machine": "m", "sha256": "abc"}]})
+    text = page_of_results().result_studies.rte_tune(
+        {"searches": [search | {"machine": "m", "sha256": "abc"}]}
+    )
     assert (
         "| mean and max | 11 of 12 | 65.0 % | 60.0 ± 2.0 % (58.0 %, 62.0 %) | 62.3 % | 30 |" in text
     )
@@ -76,8 +84,10 @@ def test_the_searches_stand_beside_the_paper() -> None:
     assert "![a dot per trial](results/rte_tune/rte_tune_mean_max-history.svg)" in text
     assert (
         "* `encore tune x`: 2 min of training in all, on m. sha256 of results.json: abc.\n* "
-        "dev: cut" in text
+        f"Made with results version 1; the code is at {RESULTS_VERSION}, where the same recipe is "
+        "another draw of the same experiment.\n* dev: cut" in text
     )
+    assert "names no sampler, seed or pruning rule" in text
 
 
 def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
@@ -94,8 +104,9 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(page, "HERE", tmp_path / "docs")
     (tmp_path / "recipes" / "mine.yaml").write_text("source: a\n")
+    recipe = {"source": "a", "claim": "b", "plan": {"lr": 2e-5}}
     folder = tmp_path / "runs" / "compare-mine-0123456789"
-    (folder / "recipe.yaml").write_text("source: a\nclaim: b\n")
+    (folder / "recipe.yaml").write_text("source: a\nclaim: b\nplan: {lr: 2e-5}\n")
     cells = [
         {"run": "mine-1", "state": "complete"},
         {"run": "never", "state": "left the race in round 1"},
@@ -120,10 +131,11 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
             '{"processor": "p", "device": "cpu", "precision": "bf16"}'
         )
         (tmp_path / "runs" / run / "cost.json").write_text('{"seconds": 3}')
-        (tmp_path / "runs" / run / "resolved.json").write_text('{"results_version": 3}')
+        version = {"results_version": {"mine-1": 3, "mine-2": 2}[run]}
+        (tmp_path / "runs" / run / "resolved.json").write_text(json.dumps(version))
     os.utime(folder / "manifest.json", (1_780_000_000, 1_780_000_000))
     page.take_in(folder, small=True)
-    assert page.smoke(
+    assert page.result_studies.smoke(
         json.loads((tmp_path / "docs" / "results" / "smoke.json").read_text())
     ).endswith("| mine | a | `seeds=[1]` | 3 | 2 | 0 | 1 |\n")
     assert not (tmp_path / "recipes" / "verified.json").exists()
@@ -139,10 +151,54 @@ def test_a_comparison_that_is_taken_in_leaves_a_record_of_its_recipe(
                 "with": "seeds=[1]",
                 "comparison": folder.name,
                 "machine": "p, cpu, bf16",
-                "results_version": 3,
                 "sha256": "abc",
+                "results_version": 3,
                 "runs": 2,
-                "recipe_sha256": hashlib.sha256(b"source: a\nclaim: b\n").hexdigest(),
+                "settings_sha256": settings_digest(recipe),
             }
         ]
     }
+
+
+def test_every_figure_names_its_results_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so where the code is at another."""
+    page = page_of_results()
+    current = page.render()
+    n_files = len(list((ROOT / "docs" / "results").glob("*.json"))) - 1  # no figure of smoke.json
+    notes = re.findall(
+        r"(Made|Measured) with results version ([0-9, and]+)(; the code|, that)", current
+    )
+    assert len(notes) == n_files
+    assert {told for _, version, told in notes if version == str(RESULTS_VERSION)} == {", that"}
+    assert {told for _, version, told in notes if version != str(RESULTS_VERSION)} == {"; the code"}
+    monkeypatch.setattr("encore.runs.identity.RESULTS_VERSION", RESULTS_VERSION + 1)
+    later = page.render()
+    assert "that of the code" not in later
+    assert later.count(f"; the code is at {RESULTS_VERSION + 1}") == n_files
+
+
+def test_records_of_recipes_are_those_of_the_page() -> None:
+    for name, records in verified_results().items():
+        file = ROOT / "docs" / "results" / f"compare-{name}.json"
+        found = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("sha256", "machine", "results_version"):
+            assert records[-1][key] == found[key]
+
+
+def test_a_comparison_has_the_claim_of_its_recipe_as_it_is_now() -> None:
+    """A claim may be corrected after the runs; what was measured stays."""
+    found = json.loads((ROOT / "docs" / "results" / "compare-even_minilm.json").read_text())
+    text = page_of_results().result_studies.comparison(found)
+    claim = load_study(recipe_path("even_minilm")).cells[0].recipe.claim
+    assert claim is not None
+    assert claim[1:] in text
+    assert found["claim"] not in text
+
+
+def test_smoke_tests_are_of_every_cell_of_the_recipes_there_are() -> None:
+    known = json.loads((ROOT / "docs" / "results" / "smoke.json").read_text(encoding="utf-8"))
+    for name, entry in known.items():
+        study = load_study(recipe_path(name), [word for word in entry["with"].split() if word])
+        n_cells, n_runs, n_failed, n_unfit = entry["counts"]
+        assert (n_cells, n_failed) == (len(study.cells), 0), name
+        assert n_runs + n_unfit == n_cells, name
