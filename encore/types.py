@@ -298,9 +298,7 @@ class Head(Protocol):
     def embed(self, vectors: Tensor) -> Tensor: ...
 
     def share_layers(self, first: Head) -> None:
-        """Take over the common layers of the first head of the suite. Raises RecipeError where
-        they are of another size.
-        """
+        """Take over the common layers of `first`. Raises RecipeError if their sizes differ."""
         raise LookupError("a head without a suite has no layers in common with others")
 
 
@@ -324,8 +322,8 @@ class Loss(Protocol):
 
 
 class Pairing(Protocol):
-    """How the two texts of an example become rows of a batch. `attend`: (pooling, encoder width) →
-    a pooling behind a layer through which the two texts see each other.
+    """How an example's texts become rows. `attend`: (pooling, encoder width) → one behind a layer
+    through which the two texts see each other.
     """
 
     n_sides: int  # rows of an example, side by side
@@ -341,8 +339,8 @@ class Pairing(Protocol):
 
 
 class Sharing(Protocol[BranchT]):
-    """What tasks have in common: each task's own pooling on the one encoder → each task's branches,
-    in which shared parts are the same objects. owners: task → the first with an equal pooling.
+    """Each task's own pooling on the one encoder → each task's branches, in which shared parts are
+    the same objects. owners: task → the first with an equal pooling.
     """
 
     shares_weights: bool = True  # False: no step of one task changes the model of another
@@ -370,9 +368,7 @@ class Mixing(Protocol):
 
 
 class Combine(Protocol):
-    """The gradients of a step's tasks → one gradient for each parameter. order: for each task a
-    permutation of all of them, drawn for this step.
-    """
+    """The gradients of a step's tasks → one for each parameter; `order`: task → drawn order."""
 
     def __call__(
         self, gradients: Sequence[Mapping[nn.Parameter, Tensor]], order: Sequence[Sequence[int]]
@@ -392,9 +388,7 @@ class Curve(Protocol):
 
 
 class Metric(Protocol):
-    """(scores, targets, labels) → value. scores: (rows, n_scores), raw; fractions, never percent.
-    A function, made one by `encore.evaluation.metric.metric`.
-    """
+    """(raw scores, targets, labels) → fraction: a function under `evaluation.metric.metric`."""
 
     __name__: str
     title: str  # as a table prints it
