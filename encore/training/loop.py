@@ -28,7 +28,7 @@ from encore.training.state import FitState, freeze, own_losses
 from encore.training.streams import TRAIN, Stream
 from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, TaskSize
 
-__all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop"]
+__all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop", "RowOrders"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,10 @@ class _PhaseTraining:
     def train(self, state: FitState) -> Iterator[StepReport]:
         """What is left of the epoch under way, step by step."""
         phase, settings = self.phase, self.settings
-        steps, orders = self.steps(state.epoch), _Orders(self)
+        steps, orders = (
+            self.steps(state.epoch),
+            RowOrders(self.streams, self.phase, self.settings.seed),
+        )
         total = len(steps) * phase.epochs
         if state.batch == 0:
             state.sums = {task: [0.0, 0.0] for task in phase.tasks}
@@ -179,7 +182,7 @@ class _PhaseTraining:
                 n_rows=sum(len(batch.rows) for batch in batches),
             )
 
-    def _step_input(self, draw: BatchIndex, orders: _Orders, state: FitState) -> step.StepInput:
+    def _step_input(self, draw: BatchIndex, orders: RowOrders, state: FitState) -> step.StepInput:
         """One task's part of a step."""
         stream, own = self.streams[draw.task], state.losses.get(draw.task, {})
         examples, swapped = orders.rows(draw)
@@ -238,7 +241,7 @@ class _PhaseTraining:
         """Task → "loss" and each metric on the rows of this epoch, as they were trained on. A task
         that is drawn by chance may have had no turn.
         """
-        orders = _Orders(self)
+        orders = RowOrders(self.streams, self.phase, self.settings.seed)
         met: dict[str, list[np.ndarray]] = {task: [] for task in self.phase.tasks}
         for draw in (draw for draws in self.steps(state.epoch) for draw in draws):
             met[draw.task].append(orders.rows(draw)[0])
@@ -251,19 +254,17 @@ class _PhaseTraining:
         return found
 
 
-class _Orders:
-    """The rows of one batch after the other. An order is kept until the task's next one is asked
-    for.
-    """
+class RowOrders:
+    """The rows of one batch after the other. A task's order is kept until its next one is needed."""
 
-    def __init__(self, training: _PhaseTraining) -> None:
-        self.training = training
+    def __init__(self, streams: Mapping[str, Stream], phase: Phase, seed: int) -> None:
+        self.streams, self.phase, self.seed = streams, phase, seed
         self.latest: dict[str, tuple[int, np.ndarray, np.ndarray | None]] = {}
 
     def rows(self, draw: BatchIndex) -> tuple[np.ndarray, np.ndarray | None]:
         """(examples,) of the draw, by length; and which pairs are turned round."""
-        stream, seed = self.training.streams[draw.task], self.training.settings.seed
-        n_rows, size = len(stream.train), _batch_size(self.training.phase, stream)
+        stream, seed = self.streams[draw.task], self.seed
+        n_rows, size = len(stream.train), _batch_size(self.phase, stream)
         if draw.task not in self.latest or self.latest[draw.task][0] != draw.order:
             order = epoch_order(n_rows, seed, draw.task, draw.order, stream.chances)
             swapped = (

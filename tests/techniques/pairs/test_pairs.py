@@ -28,7 +28,7 @@ from encore.techniques.pairs.siamese import Siamese
 from encore.techniques.pairs.siamese_attend import SiameseAttend
 from encore.techniques.pooling.mean import Mean
 from encore.techniques.pooling.weighted_layers import WeightedLayers
-from encore.training.loop import _Epoch, _Orders
+from encore.training.loop import RowOrders
 from encore.training.scoring import score_rows, score_together
 from encore.training.streams import Rows, Stream
 from encore.types import BatchIndex, Encoded, LabelSpace, Phase, Spec, Tokens
@@ -123,9 +123,7 @@ def test_the_order_is_drawn_each_time_a_pair_is_met(tokenizer: TextTokenizer) ->
     phase = Phase(("it",), epochs=9, lr=1.0, batch_size=400, curve=ConstantCurve())
 
     def turned(order: int, seed: int = 4, stream: Stream = stream) -> dict[int, bool]:
-        examples, swapped = _Orders(
-            _Epoch({}, phase, {"it": stream}, {}, None, None, seed, 9)
-        ).rows(BatchIndex("it", order, 0))  # type: ignore[arg-type]
+        examples, swapped = RowOrders({"it": stream}, phase, seed).rows(BatchIndex("it", order, 0))
         assert swapped is not None
         return dict(zip(examples.tolist(), swapped.tolist(), strict=True))
 
@@ -137,9 +135,7 @@ def test_the_order_is_drawn_each_time_a_pair_is_met(tokenizer: TextTokenizer) ->
     assert found[0] != found[1]
     assert found[0] != turned(0, seed=5)
     assert {len({each[number] for each in found}) for number in range(20)} == {2}
-    twin = _Orders(_Epoch({}, phase, {"twin": stream}, {}, None, None, 4, 9)).rows(
-        BatchIndex("twin", 0, 0)
-    )[1]  # type: ignore[arg-type]
+    twin = RowOrders({"twin": stream}, phase, 4).rows(BatchIndex("twin", 0, 0))[1]
     own, of_rows = (
         rng.generator(4, *purpose).random(400) < 0.5
         for purpose in (("pair order", "it", 0), ("order", "it", 0))
@@ -149,12 +145,7 @@ def test_the_order_is_drawn_each_time_a_pair_is_met(tokenizer: TextTokenizer) ->
         assert other is not None
         assert 0.4 < np.mean(other == own) < 0.6
     plain = replace(stream, random_order=False)
-    assert (
-        _Orders(_Epoch({}, phase, {"it": plain}, {}, None, None, 4, 9)).rows(
-            BatchIndex("it", 0, 0)
-        )[1]
-        is None
-    )  # type: ignore[arg-type]
+    assert RowOrders({"it": plain}, phase, 4).rows(BatchIndex("it", 0, 0))[1] is None
 
 
 def test_the_mean_over_both_orders_is_symmetric(
