@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     sst5.use_threads(1)
-    from encore.runs.prepare import Cache
+    from encore.runs.cache import Cache
 
     names, order, cache = options.only or list(GOALS), random.Random(sst5.SEED), Cache()
     epochs(

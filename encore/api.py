@@ -24,10 +24,12 @@ from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
+from encore.runs.cache import Cache
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import RunResult
 from encore.runs.predict import load
-from encore.runs.prepare import Cache, Prepared, find_conflicts, prepare
+from encore.runs.prepare import find_conflicts, prepare
+from encore.runs.prepared import Prepared
 from encore.types import DEFAULTS
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from encore.recipe.load import recipe_for_file
 from encore.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from encore.runs.prepare import Prepared
+    from encore.runs.prepared import Prepared
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,7 @@ from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
     from encore.runs.cost import Cost
-    from encore.runs.prepare import Prepared
+    from encore.runs.prepared import Prepared
 
 __all__ = ["dry_run_lines", "dry_run_object", "filled_in", "truncation_line"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from encore.experiments.search_parameters import Parameter
     from encore.experiments.search_preparation import PreparedSearch
-    from encore.runs.prepare import Prepared
+    from encore.runs.prepared import Prepared
 
 __all__ = ["tune_command"]
 
@@ -148,8 +148,9 @@ def _seconds_per_run(tuning: PreparedSearch) -> float:
     with it by their tokens.
     """
     from encore import rng
+    from encore.runs.cache import Cache
     from encore.runs.cost import estimate_cost
-    from encore.runs.prepare import Cache, prepare
+    from encore.runs.prepare import prepare
 
     search, generator = tuning.search, rng.generator(tuning.search.seed, "estimate")
     cache, sizes = Cache(dict(tuning.cache.found)), []

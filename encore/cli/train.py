@@ -19,7 +19,7 @@ from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
     from encore.runs.folder import RunResult
-    from encore.runs.prepare import Prepared
+    from encore.runs.prepared import Prepared
     from encore.tables.listing import Listing
 
 __all__ = [

@@ -21,7 +21,7 @@ from encore.experiments.variants import Cell
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.hardware import cores
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.runs.writer import RunBusy
 from encore.tables.formatting import format_duration
 

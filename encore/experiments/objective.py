@@ -12,8 +12,10 @@ from typing import Any
 from encore.experiments.cells import execute_when_free
 from encore.experiments.search_preparation import PreparedSearch
 from encore.experiments.trial import TrialReport, TrialScore
+from encore.runs.cache import Cache
 from encore.runs.folder import MODEL, RunResult
-from encore.runs.prepare import Cache, Prepared, prepare
+from encore.runs.prepare import prepare
+from encore.runs.prepared import Prepared
 from encore.training.loop import higher_is_better
 from encore.training.reports import EvalReport, StepReport
 

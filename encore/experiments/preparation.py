@@ -14,8 +14,10 @@ import torch
 from encore import files
 from encore.errors import Complaints, RecipeError
 from encore.experiments.variants import Cell, Study
+from encore.runs.cache import Cache
 from encore.runs.compatibility import NotApplicable
-from encore.runs.prepare import Cache, Prepared, prepare
+from encore.runs.prepare import prepare
+from encore.runs.prepared import Prepared
 
 __all__ = [
     "PreparedCell",

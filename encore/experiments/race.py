@@ -35,7 +35,7 @@ from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison, distinct_runs
 from encore.experiments.results import read_runs, same_rows, seed_runs
 from encore.experiments.study_keys import Race
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 
 __all__ = ["decide_round", "n_runs", "run_race", "saved_by_race", "survivors"]
 

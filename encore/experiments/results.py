@@ -25,7 +25,7 @@ from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.task_averages import task_averages
 from encore.runs.folder import MODEL, RunResult, read_result, read_scores
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
 __all__ = [

@@ -17,7 +17,9 @@ from encore.experiments.search_space import Search
 from encore.experiments.study import check_storage
 from encore.experiments.trial import Trials
 from encore.recipe.schema import Recipe
-from encore.runs.prepare import Cache, Prepared, find_conflicts, prepare
+from encore.runs.cache import Cache
+from encore.runs.prepare import find_conflicts, prepare
+from encore.runs.prepared import Prepared
 from encore.training.loop import higher_is_better
 from encore.types import DEFAULTS
 

@@ -26,6 +26,7 @@ __all__ = [
     "build_skeletons",
     "check_losses",
     "check_pair",
+    "check_selection",
     "check_shapes",
     "check_unlabelled",
     "head_of",
@@ -75,6 +76,19 @@ def check_unlabelled(recipe: Recipe, name: str) -> None:
     ]
     if wrong:
         raise RecipeError(wrong)
+
+
+def check_selection(recipe: Recipe, data: Mapping[str, TaskData]) -> None:
+    """Raises RecipeError where an epoch is chosen by a metric and no task has one. Tasks that could
+    not be read might have one.
+    """
+    keep, unread = recipe.plan.keep, len(recipe.tasks) - len(data)
+    if keep != "last" and not unread and not any(each.metrics for each in data.values()):
+        message = (
+            f"'{keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or "
+            f"name metrics."
+        )
+        raise RecipeError(recipe.problem(("plan", "keep"), message))
 
 
 def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:

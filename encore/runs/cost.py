@@ -24,7 +24,7 @@ from encore.encoder.encoder import Encoder
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.model.parameters import unique_parameters, word_tables
 from encore.runs.compatibility import build_skeletons
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.training.state import freeze
 from encore.training.streams import Stream
 

@@ -27,7 +27,8 @@ from encore.data.dataset import describe_task_data
 from encore.errors import TrainingError
 from encore.recipe.write import anchored, to_yaml
 from encore.runs.folder import RunResult, read_result
-from encore.runs.prepare import Prepared, build_models
+from encore.runs.prepare import build_models
+from encore.runs.prepared import Prepared
 from encore.runs.writer import Pruned, RunBusy, RunWriter, TokenRate, describe_environment
 from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport

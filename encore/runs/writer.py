@@ -39,7 +39,7 @@ from encore.runs.folder import (
     read_result,
     read_scores,
 )
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.training.loop import higher_is_better
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState

@@ -41,7 +41,9 @@ from encore.experiments.search_space import load_search, search_from
 from encore.recipe.load import load_recipe
 from encore.report import search_figures
 from encore.report.search import _cost, _repeat, _trials
-from encore.runs import prepare
+from encore.runs import task_streams
+from encore.runs.cache import Cache
+from encore.runs.prepare import prepare
 from encore.tables.formatting import format_duration
 from encore.tables.search import search_tables
 from encore.training import streams
@@ -768,16 +770,15 @@ def test_rows_are_tokenized_once_for_each_length(
         counted.append(how["max_length"])
         return honest(*given, **how)
 
-    monkeypatch.setattr(prepare, "tokenize_set", counting)
+    monkeypatch.setattr(task_streams, "tokenize_set", counting)
     search = load_search(whole.recipe)
     tuning = prepare_search(search)
     assert sorted(counted) == [16, 16, 32, 32]  # train and dev
     for length in (16, 32):
         for pooling in search.parameters[3].labels:
             given = {"plan.lr": 1e-3, "plan.epochs": 2, "max_length": length, "pooling": pooling}
-            prepare.prepare(
-                search.recipe(given, 43), prepare.Cache(dict(tuning.cache.found))
-            )  # as a trial does
+            # As a trial does.
+            prepare(search.recipe(given, 43), Cache(dict(tuning.cache.found)))
     assert len(counted) == 4
 
 

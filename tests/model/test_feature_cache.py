@@ -24,7 +24,8 @@ from encore.model.parameters import unique_state
 from encore.model.task_model import Branch, TaskModel
 from encore.recipe.load import recipe_from
 from encore.runs.execute import execute
-from encore.runs.prepare import Prepared, build_models, prepare
+from encore.runs.prepare import build_models, prepare
+from encore.runs.prepared import Prepared
 from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import score_rows

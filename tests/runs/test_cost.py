@@ -16,7 +16,8 @@ from encore.model.parameters import unique_parameters
 from encore.runs import cost as estimating
 from encore.runs.cost import estimate_cost
 from encore.runs.execute import execute
-from encore.runs.prepare import Prepared, build_models
+from encore.runs.prepare import build_models
+from encore.runs.prepared import Prepared
 from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import StepReport
 from encore.training.state import FitState

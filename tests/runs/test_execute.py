@@ -30,7 +30,7 @@ from encore.recipe.load import load_recipe
 from encore.runs.execute import execute
 from encore.runs.folder import RunResult, read_result, read_scores
 from encore.runs.predict import load
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.runs.writer import Pruned
 from encore.training.reports import EvalReport, StepReport
 

@@ -26,7 +26,7 @@ from encore import files
 from encore.runs.execute import execute
 from encore.runs.folder import read_scores
 from encore.runs.predict import load
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 from encore.training.reports import EvalReport, StepReport
 
 

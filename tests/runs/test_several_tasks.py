@@ -40,7 +40,8 @@ from encore.report.write import write_report
 from encore.runs.compatibility import head_of
 from encore.runs.execute import execute
 from encore.runs.folder import RunResult, read_result, read_scores
-from encore.runs.prepare import Prepared, build_models, prepare
+from encore.runs.prepare import build_models, prepare
+from encore.runs.prepared import Prepared
 from encore.runs.writer import _best_epochs
 from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport
@@ -857,7 +858,8 @@ def test_a_broken_file_of_one_task_is_refused_before_anything_is_loaded(
     broken.write_text('text,score\n"a lamp",1.5\n"a box",five\n', encoding="utf-8")
     monkeypatch.setattr(encoders, "load_encoder", lambda *_: pytest.fail("weights were loaded"))
     monkeypatch.setattr(
-        "encore.runs.prepare.tokenize_set", lambda *_, **__: pytest.fail("texts were tokenized")
+        "encore.runs.task_streams.tokenize_set",
+        lambda *_, **__: pytest.fail("texts were tokenized"),
     )
     found = problems_of(
         tables,

@@ -27,7 +27,8 @@ from encore.errors import RecipeError, TrainingError
 from encore.model.parameters import unique_parameters
 from encore.model.task_model import Branch, TaskModel
 from encore.recipe.load import recipe_from
-from encore.runs.prepare import Prepared, build_models, prepare
+from encore.runs.prepare import build_models, prepare
+from encore.runs.prepared import Prepared
 from encore.techniques.curves.constant import ConstantCurve
 from encore.techniques.curves.linear import LinearCurve
 from encore.techniques.mixing.task_by_task import TaskByTask

@@ -1,0 +1,150 @@
+"""A prepared run: rows, tokens, settings and the name of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encore import catalogue
+from encore.data.dataset import TaskData
+from encore.data.tokenizer import TextTokenizer
+from encore.encoder import load
+from encore.model.assembly import TaskSpec
+from encore.model.task_model import Branch
+from encore.recipe.run_spec import RunSpec
+from encore.recipe.schema import Recipe
+from encore.runs.compatibility import parts_of
+from encore.techniques.losses._default import LOSS_OF_KIND
+from encore.training.loop import TrainSettings, steps_in
+from encore.training.streams import Stream
+from encore.types import Mixing, Note, Sharing
+
+if TYPE_CHECKING:
+    from encore.types import Phase
+
+__all__ = ["Prepared"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could start now. `cut`: task → split → (rows cut, rows) by the maximum length.
+    `untrained`: tasks without anything to train.
+    """
+
+    recipe: Recipe
+    data: Mapping[str, TaskData]
+    streams: Mapping[str, Stream]
+    source: load.Source
+    tokenizer: TextTokenizer
+    precision: str
+    threads: int
+    device: str
+    plan: list[Phase]
+    poolings: Mapping[str, Mapping[str, Any]]
+    pairs: Mapping[str, Mapping[str, Any]]
+    cut: Mapping[str, Mapping[str, tuple[int, int]]]
+    spec: RunSpec
+    decided: tuple[str, ...] = ()  # settings that were chosen for these rows, to be announced
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return self.spec.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the run's name is a hash of."""
+        return self.spec.identity
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """All notes that qualify the run's figures; every table repeats its task's."""
+        caveats = (note for data in self.data.values() for note in data.caveats)
+        untrained = (
+            Note(
+                "nothing of it is trained: its encoder is frozen, and its pooling and head have "
+                "no weights",
+                task=task,
+            )
+            for task in self.untrained
+        )
+        return (*caveats, *self._cut_rows(), *untrained, *self._trained_on_elsewhere())
+
+    def _cut_rows(self) -> Iterator[Note]:
+        for task, splits in self.cut.items():
+            settings = self.recipe.tasks[task]
+            for split, (n_cut, n_rows) in splits.items():
+                if n_cut:
+                    yield Note(
+                        f"{n_cut:,} of {n_rows:,} rows cut to {settings.max_length} tokens "
+                        f"({settings.truncation})",
+                        task=task,
+                        about=split,
+                    )
+
+    def _trained_on_elsewhere(self) -> Iterator[Note]:
+        """Notes on dev rows that another task trains on: where weights are shared, the model has
+        seen their texts.
+        """
+        sharing: Sharing[Branch] = catalogue.build("sharing", self.recipe.sharing)
+        if not sharing.shares_weights:
+            return
+        for task, stream in self.streams.items():
+            for split, rows in stream.dev.items():
+                for other, theirs in self.streams.items():
+                    if other == task or rows.digest != theirs.train.digest:
+                        continue
+                    n_seen = int(np.isin(rows.numbers, theirs.train.numbers).sum())
+                    if n_seen:
+                        yield Note(
+                            f"{n_seen:,} of {len(rows):,} rows are training rows of task "
+                            f"'{other}'; name a dev file (data.dev)",
+                            task=task,
+                            about=split,
+                        )
+
+    def note_line(self, note: Note) -> str:
+        """The note as it is printed, with its task where there are several."""
+        return note.line(several_tasks=len(self.data) > 1)
+
+    def notes_of(self, task: str) -> list[Note]:
+        """The notes on this task and on the whole run."""
+        return [note for note in self.notes if note.task in ("", task)]
+
+    @property
+    def parts(self) -> dict[str, TaskSpec]:
+        """What each task's model is made of."""
+        return parts_of(
+            self.recipe, {name: data.labels for name, data in self.data.items()}, self.poolings
+        )
+
+    @property
+    def settings(self) -> TrainSettings:
+        """The settings of training, for `train_loop`."""
+        plan = self.recipe.plan
+        return TrainSettings(
+            seed=self.recipe.seed,
+            mixing=self.mixing,
+            micro_batch=plan.micro_batch,
+            patience=plan.early_stopping,
+            combine=None if plan.combine is None else catalogue.build("combine", plan.combine),
+        )
+
+    @property
+    def mixing(self) -> Mixing:
+        return catalogue.build("mixing", self.recipe.plan.mixing)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Optimiser steps of one epoch of each phase."""
+        return tuple(
+            steps_in(phase, self.streams, self.mixing, self.recipe.seed) for phase in self.plan
+        )
+
+    def task_loss(self, task: str) -> str:
+        """The loss of a term that names none: the kind of the task decides."""
+        return LOSS_OF_KIND[self.data[task].labels.kind]

@@ -1,0 +1,116 @@
+"""Builds the stream of a task: its tokenized rows with weights, losses and batch size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue
+from encore.data.dataset import Dataset, TaskData
+from encore.data.token_store import TokenStore
+from encore.data.tokenizer import TextTokenizer
+from encore.errors import DataError
+from encore.files import canonical
+from encore.recipe.schema import Recipe, TaskRecipe
+from encore.runs.cache import Cache
+from encore.runs.compatibility import losses_of
+from encore.training.streams import Rows, Stream, class_weights, sampling_weights, tokenize_set
+from encore.types import Pairing
+
+__all__ = ["CachedTokenizer", "build_stream"]
+
+
+@dataclass(frozen=True)
+class CachedTokenizer:
+    """The tokenizer of an encoder, which tokenizes equal texts once per cache.
+
+    encoder: its name, for error messages. n_words: token ids that the encoder knows, None where
+    there is no limit.
+    """
+
+    tokenizer: TextTokenizer
+    encoder: str
+    n_words: int | None
+    cache: Cache
+
+    def tokenize(self, dataset: Dataset, task: TaskRecipe, pair: Mapping[str, Any]) -> TokenStore:
+        """The tokens of a dataset. Raises DataError where the encoder does not know one of them."""
+        store = self.cache.get_or_make(
+            (
+                "tokens",
+                _digest_texts(dataset),
+                self.tokenizer.digest,
+                task.max_length,
+                task.truncation,
+                repr(sorted(pair.items())),
+            ),
+            lambda: tokenize_set(
+                dataset,
+                self.tokenizer,
+                pair,
+                max_length=task.max_length,
+                truncation=task.truncation,
+            ),
+        )
+        if self.n_words is not None and store.ids.max(initial=0) >= self.n_words:
+            raise DataError(
+                f"encoder '{self.encoder}': its tokenizer gives token {store.ids.max()}, its "
+                f"config.json says vocab_size {self.n_words}. "
+                "The two belong to different encoders; save the right tokenizer into that folder."
+            )
+        return store
+
+
+def _digest_texts(dataset: Dataset) -> bytes:
+    """A hash of the texts. Where they were read does not count: another seed draws other rows into
+    a split, and equal texts are still tokenized once.
+    """
+    sides = (dataset.texts, dataset.pairs)
+    texts = [None if side is None else side.to_pylist() for side in sides]
+    return hashlib.sha256(canonical(texts)).digest()
+
+
+def build_stream(
+    recipe: Recipe, data: TaskData, pair: Mapping[str, Any], tokenizer: CachedTokenizer
+) -> Stream:
+    """Tokenize a task's training and dev rows. Raises DataError or RecipeError."""
+    task = recipe.tasks[data.name]
+    pairing: Pairing = catalogue.build("pairs", pair)
+    has_pairs = data.train.pairs is not None
+
+    def rows(dataset: Dataset, weights: np.ndarray | None = None) -> Rows:
+        n_rows = len(dataset)
+        return Rows(
+            store=tokenizer.tokenize(dataset, task, pair),
+            targets=np.zeros(n_rows, np.float32) if dataset.targets is None else dataset.targets,
+            digest=dataset.digest,
+            numbers=dataset.rows,
+            weights=np.ones(n_rows, np.float32) if weights is None else weights,
+            n_sides=pairing.n_sides,
+            both_orders=has_pairs and pairing.both_orders,
+        )
+
+    train = rows(data.train, _row_weights(data, task))
+    return Stream(
+        data.name,
+        data.labels,
+        train,
+        {name: rows(part) for name, part in data.dev.items()},
+        data.metrics,
+        losses_of(recipe, data.name, data.labels),
+        sampling_weights(data, task),
+        task.batch_size,
+        has_pairs and pairing.random_order,
+    )
+
+
+def _row_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
+    """(rows,) float32: the class weight of each training row; None where all weigh 1."""
+    per_class, targets = class_weights(data, task), data.train.targets
+    if per_class is None or targets is None:
+        return None
+    return per_class[targets].astype(np.float32)
