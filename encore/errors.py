@@ -13,9 +13,9 @@ import re
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 __all__ = [
     "SOME_FAILED",
@@ -36,7 +36,6 @@ __all__ = [
     "single_line",
 ]
 
-_Result = TypeVar("_Result")
 SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or trials missing
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # Settings of a task's data that the command line has an option for.
@@ -133,20 +132,14 @@ class Complaints:
     """Collects the errors of several checks, so that all of them are raised as one.
 
     >>> complaints = Complaints()
-    >>> complaints.of(did_you_mean, "x", known=["y"])
-    'Known: y.'
+    >>> with complaints.collecting():
+    ...     raise RecipeError("plan.lr: expected a number above 0, got 0.")
+    >>> complaints.problems[0].message
+    'plan.lr: expected a number above 0, got 0.'
     """
 
     def __init__(self) -> None:
         self.errors: list[EncoreError] = []
-
-    def of(self, check: Callable[..., _Result], *given: Any, **named: Any) -> _Result | None:
-        """What `check(*given, **named)` returns; None where it raises, which is kept."""
-        try:
-            return check(*given, **named)
-        except EncoreError as error:
-            self.errors.append(error)
-            return None
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:

@@ -38,14 +38,12 @@ class AskedByCls(PoolingModule):
         """Raises RecipeError with all that does not fit the encoder."""
         super().__init__()
         complaints = Complaints()
-        layers, attention = (
-            complaints.of(_layers.last, k, shape, pooling),
-            complaints.of(ClsAttention, shape, n_heads, pooling),
-        )
+        with complaints.collecting():
+            self.layers = _layers.last(k, shape, pooling)
+        with complaints.collecting():
+            self.attention = ClsAttention(shape, n_heads, pooling)
         complaints.raise_any()
-        assert layers is not None
-        assert attention is not None
-        self.layers, self.attention, self.combine = layers, attention, combine
+        self.combine = combine
         self.width = self.reduced_width = shape.width
 
     def reduce(self, encoded: Encoded) -> Tensor:
