@@ -1,8 +1,8 @@
-"""Errors: where, what was expected, what was got, what to do.
+"""Errors with their place, the expected and the found value, and the remedy.
 
-Each is one `Problem`; an `EncoreError` carries all that were found, so that a user repairs a file
-once and not once per try. The command line prints `error.lines` and exits with `error.exit_code`;
-it prints a traceback with --debug only.
+A `Problem` is one mistake. An `EncoreError` holds all problems that were found, so that a user can
+repair a file at once. The command line prints `error.lines` and exits with `error.exit_code`; it
+prints a traceback only with --debug.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, and what to do about it. `str(problem)` is the line that users read.
+    """One mistake and its remedy. `str(problem)` is the line that users read.
 
-    where: the file, override or option that it was found in ("recipe.yaml", "override plan.lr=x").
+    where: the file, override or option with the mistake ("recipe.yaml", "override plan.lr=x").
     line: its line in that file, from 1.
-    task: the task that it is about, where a recipe has several.
+    task: the name of the task, where a recipe has several.
     setting: the dotted name of the setting ("plan.lr", "data.text").
-    column: the column of a data file that the wrong cell is in.
-    message: what is wrong; without one, `expected` and `got` say it.
-    expected, got: what was wanted, and what was found instead.
-    remedy: what to do, a sentence.
-    change: the value that would put `setting` right ("skip", "NAME"); the remedy then ends in the
-        assignment as a user writes it, and the place does without the setting.
+    column: the column of a data file with the wrong cell.
+    message: the mistake; may be empty where `expected` and `got` are set.
+    expected, got: the expected value, and the value that was found.
+    remedy: a sentence that starts with a verb.
+    change: a value that would correct `setting` ("skip", "NAME"); the remedy then ends in the
+        assignment as a user writes it, and the place leaves out the setting.
     """
 
     message: str = ""
@@ -72,7 +72,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """Where it is: "recipe.yaml:14 plan.lr", or "" where nothing says so."""
+        """The place of the mistake, such as "recipe.yaml:14 plan.lr"; "" if unknown."""
         where = self.where if self.line is None else f"{self.where}:{self.line}"
         column = f"column '{self.column}'" if self.column else ""
         setting = "" if self.change else self.setting
@@ -87,9 +87,9 @@ class Problem:
 
 
 class EncoreError(Exception):
-    """One or more problems, each a single line of text that a stranger can act on.
+    """One or more problems, each a single line with a remedy.
 
-    problems: `Problem`s; a string stands for a `Problem` that is a message and nothing else.
+    problems: `Problem`s; a string is short for a `Problem` with only a message.
     """
 
     exit_code: ClassVar[int] = 1
@@ -103,13 +103,13 @@ class EncoreError(Exception):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The problems as users read them, a line each."""
+        """The problems as users read them, one line each."""
         return tuple(map(str, self.problems))
 
 
 class RecipeError(EncoreError):
-    """The command, the recipe or a constructor's settings are wrong. `rest`: what remains of a
-    recipe without them, so that the rest can be checked too.
+    """The command, the recipe or a constructor's settings are wrong. rest: the recipe without the
+    wrong settings, so that it can be checked too.
     """
 
     exit_code = 2
@@ -123,7 +123,7 @@ class DataError(EncoreError):
 
 
 class TrainingError(EncoreError):
-    """Training started and could not go on (loss not finite, disk full, run folder damaged)."""
+    """Training started and failed (loss not finite, disk full, run folder damaged)."""
 
     exit_code = 4
 
@@ -143,7 +143,7 @@ class Complaints:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keeps an EncoreError that is raised inside; the rest of the block is skipped."""
+        """Collect an EncoreError that is raised inside; the rest of the block is skipped."""
         try:
             yield
         except EncoreError as error:
@@ -151,20 +151,20 @@ class Complaints:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Those about the recipe first; each once."""
+        """All problems, each once; those of the recipe come first."""
         ordered = sorted(self.errors, key=lambda error: error.exit_code)
         return tuple(dict.fromkeys(problem for error in ordered for problem in error.problems))
 
     def raise_any(self) -> None:
-        """Raise what was collected, as a RecipeError if any of it is one."""
+        """Raise all collected problems as one error: a RecipeError if any is one."""
         if self.errors:
             raise type(min(self.errors, key=lambda error: error.exit_code))(self.problems)
 
 
 def format_assignment(setting: str, value: str, *, task: str = "") -> str:
-    """`setting` set to `value`, as a user writes it: an option of the command line where there is
-    one, an override elsewhere. `task`: the one of several tasks that it is to be set for, which no
-    option can say.
+    """The assignment of `value` to `setting` as a user writes it: an option of the command line
+    where there is one, an override elsewhere. task: one of several tasks; options apply to all, so
+    this is always an override.
 
     >>> format_assignment("data.text_pair", "NAME"), format_assignment("data.kind", "multiclass")
     ('--text-pair NAME', 'data.kind=multiclass')
@@ -180,12 +180,14 @@ def format_assignment(setting: str, value: str, *, task: str = "") -> str:
 
 
 def single_line(text: str) -> str:
-    """The text with a blank for each line end, which the name of a label or column may hold."""
+    """The text with line ends replaced by spaces: names of labels and columns may contain them."""
     return _LINE_ENDS.sub(" ", text)
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
-    """What somebody else's exception is, and how its words begin.
+    """The type of another library's exception, and the first line of its message.
+
+    most: characters of the message to keep.
 
     >>> first_line(OSError("no space\\nleft"), most=5)
     'OSError: no sp'
@@ -195,13 +197,13 @@ def first_line(error: BaseException, most: int | None = None) -> str:
 
 
 def on_one_line(error: BaseException) -> str:
-    """All that somebody else's exception says, without its name if it says anything."""
+    """The message of another library's exception on one line; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def printable(text: str) -> str:
-    """The text with a sign in place of each character that would do something to a terminal:
-    escapes, line breaks, changes of direction.
+    """The text with U+FFFD in place of each character that would control a terminal: escapes, line
+    breaks, changes of direction.
     """
     return "".join(
         "\ufffd"
@@ -223,7 +225,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    """The text with everything that does not print (line breaks, say) escaped."""
+    """The text with unprintable characters (line breaks, for example) escaped."""
     return (
         text
         if text.isprintable()
@@ -235,7 +237,7 @@ def escape_unprintable(text: str) -> str:
 
 
 def describe_type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
-    """A type in the words of somebody who edits a recipe.
+    """A type in plain words, for a user who edits a recipe.
 
     >>> describe_type(int | None)
     'a whole number or null'
@@ -284,7 +286,7 @@ _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def format_given(value: Any) -> str:
-    """A value as the recipe's author would recognise it, in at most 60 characters.
+    """A value as its author would recognise it, in about 60 characters at most.
 
     >>> format_given("five"), format_given(None), format_given([1, 2]), format_given({"a": 1})
     ("'five'", 'nothing', 'the list [1, 2]', 'the mapping {a: 1}')

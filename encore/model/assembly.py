@@ -1,8 +1,8 @@
-"""Task models from their parts: poolings on the pretrained encoder, shared as the recipe says, and
-a head on each.
+"""Assembles task models: poolings on the pretrained encoder, shared as the recipe sets it, and one
+head for each task.
 
-Training, loading and the check before either go through here, so that a run is put together again
-as it was trained.
+Training, loading and the checks before them all call `assemble`, so a loaded run has the structure
+that was trained.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from encore.model.parameters import seeded_initialisers
 from encore.model.task_model import Branch, TaskModel
 from encore.types import Head, LabelSpace, Pairing, Pooling, Sharing, Spec
 
-__all__ = ["Locate", "TaskSpec", "assemble", "located", "with_location"]
+__all__ = ["Locate", "TaskSpec", "assemble", "located"]
 
-Locate = Callable[
-    [tuple[str, ...], str | Problem], Problem
-]  # the keys that lead to a setting, and what is wrong with it → the problem at its place
+# The keys that lead to a setting, and the problem with it → the problem with file and line.
+Locate = Callable[[tuple[str, ...], str | Problem], Problem]
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What one task's model is made of. `same_as`: the task whose head it has, instead of one of
-    its own.
+    """The parts of one task's model. same_as: the task whose head it shares; None: a head of its
+    own.
     """
 
     labels: LabelSpace
@@ -41,7 +40,7 @@ class TaskSpec:
     same_as: str | None = None
 
 
-def _plain(steps: tuple[str, ...], problem: str | Problem) -> Problem:
+def _dotted(steps: tuple[str, ...], problem: str | Problem) -> Problem:
     found = Problem(message=problem) if isinstance(problem, str) else problem
     return replace(found, setting=".".join((*steps, *filter(None, [found.setting]))))
 
@@ -53,33 +52,33 @@ def assemble(
     shape: Shape,
     *,
     seed: int,
-    told: Locate = _plain,
+    locate: Locate = _dotted,
 ) -> dict[str, TaskModel]:
-    """The tasks' models. New weights are drawn by (seed, task). Raises RecipeError with all that
-    does not go together, each line as `told` writes it.
+    """Build the tasks' models. New weights are drawn by (seed, task). Raises RecipeError with every
+    conflict between the parts, each at the place that `locate` finds for it.
     """
     complaints = Complaints()
     own: dict[str, Branch] = {}
     for task, part in parts.items():
         with complaints.collecting():
-            own[task] = _branch(task, part, encoder, shape, seed, told)
+            own[task] = _branch(task, part, encoder, shape, seed, locate)
     complaints.raise_any()
     shared = {task: [branch] for task, branch in own.items()}
-    with complaints.collecting(), located(told, ("sharing",)):
-        way: Sharing[Branch] = catalogue.build("sharing", sharing)
-        shared = way(own, _owners(parts))
+    with complaints.collecting(), located(locate, ("sharing",)):
+        share: Sharing[Branch] = catalogue.build("sharing", sharing)
+        shared = share(own, _owners(parts))
     heads: dict[str, Head] = {}
     for task, part in parts.items():
         if part.same_as is None:
             with complaints.collecting():
                 width = sum(branch.pooling.width for branch in shared[task])
-                heads[task] = _head(task, part, width, seed, told)
+                heads[task] = _head(task, part, width, seed, locate)
     with complaints.collecting():
-        _share_layers(heads, told)
+        _share_layers(heads, locate)
     for task, part in parts.items():
         if part.same_as in heads:
             with complaints.collecting():
-                _check_borrowed(task, parts, shared, told)
+                _check_same_as(task, parts, shared, locate)
     complaints.raise_any()
     return {
         task: TaskModel(shared[task], heads[part.same_as or task], n_sides=_pairing(part).n_sides)
@@ -93,15 +92,15 @@ def _branch(
     encoder: Encoder | HuggingFaceEncoder,
     shape: Shape,
     seed: int,
-    told: Locate,
+    locate: Locate,
 ) -> Branch:
-    """The task's pooling on the encoder, behind the layer between the two texts of a pair where
-    there is one.
+    """The task's pooling on the encoder. Where the pairing has a layer between the two texts of a
+    pair, it comes before the pooling.
     """
     with seeded_initialisers(seed, "initialisation", task, "pooling"):
-        with located(told, ("tasks", task, "pooling")):
+        with located(locate, ("tasks", task, "pooling")):
             pooling: Pooling = catalogue.build("pooling", part.pooling, shape)
-        with located(told, ("tasks", task, "pair")):
+        with located(locate, ("tasks", task, "pair")):
             pairing: Pairing = catalogue.build("pairs", part.pair)
             if pairing.attend is not None:
                 pooling = pairing.attend(pooling, shape.width)
@@ -113,7 +112,7 @@ def _pairing(part: TaskSpec) -> type[Pairing]:
 
 
 def _owners(parts: Mapping[str, TaskSpec]) -> dict[str, str]:
-    """Task → the first task with an equal pooling. Whether a default is written out makes no
+    """Task → the first task with an equal pooling. A default that is written out makes no
     difference, as in the name of a run.
     """
     firsts: dict[bytes, str] = {}
@@ -130,14 +129,14 @@ def _layer_between(part: TaskSpec) -> dict[str, Any] | None:
     return catalogue.specify("pairs", part.pair).to_json() if _pairing(part).attend else None
 
 
-def _head(task: str, part: TaskSpec, width: int, seed: int, told: Locate) -> Head:
+def _head(task: str, part: TaskSpec, width: int, seed: int, locate: Locate) -> Head:
     steps = ("tasks", task, "head")
-    with seeded_initialisers(seed, "initialisation", task, "head"), located(told, steps):
+    with seeded_initialisers(seed, "initialisation", task, "head"), located(locate, steps):
         head: Head = catalogue.build("heads", part.head, width, part.labels.n_scores)
     name, sides = part.head["name"], _pairing(part).n_sides
     if part.labels.kind not in head.kinds:
         raise RecipeError(
-            told(
+            locate(
                 steps,
                 f"'{name}' is for {' and '.join(head.kinds)} tasks, and this is a "
                 f"{part.labels.kind} task. Choose another head.",
@@ -149,12 +148,13 @@ def _head(task: str, part: TaskSpec, width: int, seed: int, told: Locate) -> Hea
             for pairing in catalogue.names("pairs")
             if catalogue.find("pairs", pairing).n_sides == head.n_sides
         ]
-        gives = (
+        conflict = (
             f"'{name}' reads {_texts(head.n_sides)}, and pair '{part.pair['name']}' gives it "
             f"{_texts(sides)}"
         )
-        ways = " or ".join(fitting)
-        raise RecipeError(told(steps, f"{gives}. Write pair: {ways}, or choose another head."))
+        pairings = " or ".join(fitting)
+        message = f"{conflict}. Write pair: {pairings}, or choose another head."
+        raise RecipeError(locate(steps, message))
     return head
 
 
@@ -162,8 +162,8 @@ def _texts(n_sides: int) -> str:
     return "a vector of each text" if n_sides == 2 else "one vector"
 
 
-def _share_layers(heads: Mapping[str, Head], told: Locate) -> None:
-    """Give heads of one suite the common layers of the first of them."""
+def _share_layers(heads: Mapping[str, Head], locate: Locate) -> None:
+    """Let the heads of one suite use the common layers of the first of them."""
     firsts: dict[str, str] = {}
     for task, head in heads.items():
         if head.suite and (first := firsts.setdefault(head.suite, task)) != task:
@@ -172,22 +172,22 @@ def _share_layers(heads: Mapping[str, Head], told: Locate) -> None:
             except RecipeError as error:
                 message = f"shares layers with the head of task '{first}', so "
                 raise RecipeError(
-                    told(
+                    locate(
                         ("tasks", task, "head"), replace(problem, message=message + problem.message)
                     )
                     for problem in error.problems
                 ) from None
 
 
-def _check_borrowed(
+def _check_same_as(
     task: str,
     parts: Mapping[str, TaskSpec],
     shared: Mapping[str, list[Branch]],
-    told: Locate,
+    locate: Locate,
 ) -> None:
-    """Raises RecipeError where a task cannot have the head of another."""
+    """Raises RecipeError where a task cannot share the head of the task in its `same_as`."""
     owner = str(parts[task].same_as)
-    mine, theirs = (_reads(parts[name], shared[name]) for name in (task, owner))
+    mine, theirs = (_head_requirements(parts[name], shared[name]) for name in (task, owner))
     unlabelled = parts[task].labels.kind == "unlabelled"  # its loss reads embeddings and no scores
     differing = [
         name
@@ -199,11 +199,11 @@ def _check_borrowed(
             f"cannot have the head of '{owner}': not the same {', '.join(differing)}. "
             f"Give it a head of its own."
         )
-        raise RecipeError(told(("tasks", task, "same_as"), message))
+        raise RecipeError(locate(("tasks", task, "same_as"), message))
 
 
-def _reads(part: TaskSpec, branches: Sequence[Branch]) -> dict[str, str | int]:
-    """What a head must be made for, in the words of a complaint."""
+def _head_requirements(part: TaskSpec, branches: Sequence[Branch]) -> dict[str, str | int]:
+    """The properties that a head is built for, named as in error messages."""
     return {
         "kind": part.labels.kind,
         "number of labels": part.labels.n_scores,
@@ -213,20 +213,12 @@ def _reads(part: TaskSpec, branches: Sequence[Branch]) -> dict[str, str | int]:
 
 
 @contextlib.contextmanager
-def located(told: Locate, steps: tuple[str, ...]) -> Iterator[None]:
-    """Inside, the problems of a RecipeError are placed at the setting that `steps` lead to."""
+def located(locate: Locate, steps: tuple[str, ...]) -> Iterator[None]:
+    """Place the problems of a RecipeError raised inside at the setting that `steps` lead to."""
     try:
         yield
     except RecipeError as error:
         raise RecipeError(
-            told(steps, replace(problem, setting="") if problem.setting == steps[-1] else problem)
+            locate(steps, replace(problem, setting="") if problem.setting == steps[-1] else problem)
             for problem in error.problems
         ) from None
-
-
-def with_location(
-    told: Locate, steps: tuple[str, ...], build: Callable[..., Any], *given: Any
-) -> Any:
-    """The result of `build(*given)`, whose problems are placed like those of `located`."""
-    with located(told, steps):
-        return build(*given)

@@ -1,10 +1,9 @@
-"""What a frozen encoder gives to each example, computed once: the epochs after the first need no
-encoder.
+"""Caches a frozen encoder's features, so only the first epoch runs the encoder.
 
 A pooling is a `reduce` without parameters and a `finish` that trains (encore.types.Pooling). With
-the encoder frozen and in eval mode, what `reduce` returns for an example is always the same, so it
-is kept in memory, line by line, and batches are put together from it. Of a model with a `Frozen`
-encoder beside a trained one that branch alone is kept.
+the encoder frozen and in eval mode, `reduce` returns the same features for an example every time.
+They are kept in memory, and batches are built from them. Where a model has a `Frozen` encoder
+beside a trained one, only the features of the frozen branch are cached.
 """
 
 from __future__ import annotations
@@ -35,14 +34,15 @@ __all__ = [
     "frozen_branches",
 ]
 
-_SHARE = 0.7  # of the memory that is free now; training needs some too
-_BESIDE = 1 << 30  # bytes for `Frozen` encoders of a run, which can be asked again instead
+_SHARE = 0.7  # of the free memory; training needs the rest
+_BESIDE = 1 << 30  # bytes for the `Frozen` encoders of a run; above it they run at every step
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Lines of the rows of a store: per branch (rows, width) or (tokens, width) float32, as its
-    pooling's `unit` says; None for one that is not kept.
+    """Cached features of a store's rows. lines: per branch float32, (rows, width) where the
+    pooling's unit is "rows" and (tokens, width) where it is "tokens"; None for a branch that is
+    not cached.
     """
 
     store: TokenStore
@@ -50,7 +50,7 @@ class FeatureCache:
     lines: tuple[Tensor | None, ...]
 
     def with_lines(self, tokens: Tokens, rows: np.ndarray) -> Tokens:
-        """The tokens of `rows`, in that order, with what the encoder has given them."""
+        """The tokens of `rows`, in that order, with their cached features."""
         device, each = tokens.ids.device, zip(self.units, self.lines, strict=True)
         found = (
             None if lines is None else lines.index_select(0, _at(unit, self.store, rows)).to(device)
@@ -60,8 +60,8 @@ class FeatureCache:
 
 
 def frozen_branches(model: TaskModel, *, all_of_them: bool) -> tuple[bool, ...]:
-    """Which of its branches have an encoder that never changes. all_of_them: nothing but heads is
-    trained now.
+    """Per branch: True if its encoder never changes. all_of_them: True where only heads are
+    trained.
     """
     return tuple(all_of_them or isinstance(branch.encoder, Frozen) for branch in model.branches)
 
@@ -69,8 +69,8 @@ def frozen_branches(model: TaskModel, *, all_of_them: bool) -> tuple[bool, ...]:
 def fits_in_memory(
     models: Mapping[str, TaskModel], stores: Mapping[str, Sequence[TokenStore]]
 ) -> bool:
-    """Whether `Frozen` encoders beside trained ones are to be kept. A matter of the texts alone: on
-    no machine does a run take another way.
+    """True if the features of `Frozen` encoders beside trained ones are small enough to cache. It
+    depends on the texts alone, so every machine takes the same path.
     """
     needed = 0
     for task, model in models.items():
@@ -83,8 +83,8 @@ def fits_in_memory(
 
 
 def cache_features(model: TaskModel, store: TokenStore, which: Sequence[bool]) -> FeatureCache:
-    """Ask the encoders of `which` branches about every row, once. The same bits whenever it is
-    done: the batches depend on the lengths alone.
+    """Encode every row once with the branches for which `which` is True. The bits are always the
+    same, because the batches depend on the lengths alone.
     """
     branches = list(model.branches)
     units = tuple(branch.pooling.unit for branch in branches)
@@ -120,7 +120,7 @@ def _n_lines(unit: str, store: TokenStore) -> int:
 
 
 def cache_bytes(poolings: Sequence[Pooling], stores: Sequence[TokenStore]) -> int:
-    """What `keep` will need for these stores, given a model's poolings."""
+    """Bytes that `cache_features` needs for these stores and a model's poolings."""
     return sum(
         4 * pooling.reduced_width * _n_lines(pooling.unit, store)
         for pooling in poolings
@@ -129,7 +129,7 @@ def cache_bytes(poolings: Sequence[Pooling], stores: Sequence[TokenStore]) -> in
 
 
 def check_memory(needed: Mapping[str, int]) -> None:
-    """Task → bytes. Raises RecipeError where they are more than there is room for."""
+    """Raises RecipeError where the features do not fit in memory. needed: task → bytes."""
     free, total = _free_bytes(), sum(needed.values())
     if free is not None and total > _SHARE * free:
         which = ", ".join(f"{task} {n / 1e9:.1f} GB" for task, n in needed.items())
@@ -142,8 +142,8 @@ def check_memory(needed: Mapping[str, int]) -> None:
 
 
 def _free_bytes() -> int | None:
-    """What this process may still take: of the machine, and of its container where it has a limit.
-    None where that cannot be told.
+    """Bytes that this process may still use: the machine's free memory, or less where its container
+    has a limit. None where the system does not report it.
     """
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):

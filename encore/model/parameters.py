@@ -1,8 +1,8 @@
 """Names of parameters and buffers when models share parts: each shared part counts once, under its
 first name.
 
-The one place that reads private parts of torch's modules: which buffers a `state_dict` leaves out,
-and what a single module puts into it.
+Only this module reads private attributes of torch's modules: the buffers that a `state_dict` leaves
+out, and the part of it that a single module writes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["first_names", "seeded_initialisers", "unique_parameters", "unique_st
 
 
 def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Every parameter once, under its first name: what optimiser, checkpoint and averaging all
-    use.
+    """Every parameter once, under its first name, as optimiser, checkpoint and averaging name
+    it.
     """
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
@@ -34,8 +34,8 @@ def unique_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
 
 
 def first_names(models: Mapping[str, nn.Module]) -> dict[str, str]:
-    """The name of everything in the models' `state_dict`s → the name under which it was met first,
-    which is another one where a part is shared.
+    """Each name in the models' `state_dict`s → its first name, which differs where a part is
+    shared.
     """
     found: dict[str, str] = {}
     for prefix, first, module in _modules(models):
@@ -50,21 +50,20 @@ def first_names(models: Mapping[str, nn.Module]) -> dict[str, str]:
 
 
 def unique_state(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """What the models' `state_dict`s hold, each shared part once, under its first name: safetensors
-    takes no tensor twice.
+    """The models' `state_dict`s with each shared part once, under its first name: safetensors
+    stores no tensor twice.
     """
     found: dict[str, Tensor] = {}
     for prefix, first, module in _modules(models):
         if prefix == first:
-            module._save_to_state_dict(
-                found, prefix, keep_vars=False
-            )  # its own, without what is inside it
+            # The module's own tensors, without those of its submodules.
+            module._save_to_state_dict(found, prefix, keep_vars=False)
     return found
 
 
 def _modules(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, nn.Module]]:
-    """Every module with the beginning of its parameters' names, and with what that was where it was
-    met first.
+    """(prefix, first prefix, module): the prefix of its parameters' names here, and where the
+    module occurs first.
     """
     firsts: dict[int, str] = {}
     for task, model in models.items():
@@ -87,8 +86,8 @@ def word_tables(models: Iterable[nn.Module]) -> list[WordTable]:
 
 @contextlib.contextmanager
 def seeded_initialisers(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Inside, torch's initialisers draw from the stream of (seed, purpose); outside nothing has
-    changed.
+    """Let torch's initialisers draw from the stream of (seed, purpose). Torch's own random state is
+    restored afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, *purpose) % 2**63)

@@ -1,5 +1,5 @@
-"""A task model is branches (encoder → pooling), concatenated, then a head. Sharing is aliasing: the
-same objects, counted once.
+"""The model of a task: branches (encoder → pooling), concatenated, then a head. Models that share a
+part hold the same object.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from encore.types import Encoded, Head, Output, Pooling, Tokens
 
 __all__ = ["Branch", "Memo", "TaskModel", "encoder_of", "encoders_of"]
 
-Memo = MutableMapping[
-    Any, Tensor
-    # what one batch has come to so far, by the parts that computed it: tasks that share them
-    # compute it once
-]
+# Intermediate results of one batch by the part that computed them: tasks that share the part
+# compute them once.
+Memo = MutableMapping[Any, Tensor]
 
 
 class Branch(nn.Module):
-    """Tokens → one vector per row."""
+    """An encoder and a pooling: tokens → one vector per row."""
 
     def __init__(self, encoder: Encoder | HuggingFaceEncoder | Frozen, pooling: Pooling) -> None:
         super().__init__()
@@ -33,8 +31,8 @@ class Branch(nn.Module):
     def forward(
         self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(rows, width), and the embeddings (tokens, width) from which a loss may enter again with
-        `embedded` changed. `memo`: of this batch, in eval mode.
+        """The vectors (rows, width) and the embeddings (tokens, width). A loss may change the
+        embeddings and pass them again as `embedded`. memo: of this batch, in eval mode.
         """
         if memo is not None and ("vectors", id(self)) in memo:
             return memo["vectors", id(self)], memo["embedded", id(self)]
@@ -47,7 +45,7 @@ class Branch(nn.Module):
     def encoded(
         self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None
     ) -> tuple[Encoded, Tensor]:
-        """What the pooling reads, and the embeddings that it came from."""
+        """The input of the pooling, and the embeddings (tokens, width) behind it."""
         if embedded is None:
             embedded = self.encoder.embedded(tokens)
         encoded = self.encoder.run(
@@ -61,9 +59,9 @@ class Branch(nn.Module):
 
 
 class TaskModel(nn.Module):
-    """`n_sides` texts of each example are rows of one `Tokens`, side by side: a text, its partner,
-    the next text, …. So a micro-batch is a contiguous part of its batch, and dropout draws for it
-    what the whole batch would have drawn.
+    """Branches and a head. The `n_sides` texts of each example are consecutive rows of one
+    `Tokens`: a text, its partner, the next text, …. So a micro-batch is a contiguous part of its
+    batch, and its dropout masks are those of the whole batch.
     """
 
     branches: Sequence[Branch]
@@ -81,8 +79,8 @@ class TaskModel(nn.Module):
         embedded: Sequence[Tensor | None] | None = None,
         memo: Memo | None = None,
     ) -> Output:
-        """`embedded`: one (tokens, width) per branch instead of what the embedding layers give.
-        `memo`: see Branch.
+        """Scores and embeddings. embedded: one (tokens, width) per branch, in place of the output
+        of the embedding layers. memo: see Branch.
         """
         vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
@@ -95,8 +93,8 @@ class TaskModel(nn.Module):
         embedded: Sequence[Tensor | None] | None = None,
         memo: Memo | None = None,
     ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """(rows, width): what the head is given; and per branch the embeddings (tokens, width) that
-        it came from, None where its encoder was not asked.
+        """The input of the head (rows, width), and per branch the embeddings (tokens, width) that
+        it was computed from: None where cached features took the place of the encoder.
         """
         nothing = (None,) * len(self.branches)
         each = zip(self.branches, tokens.reduced or nothing, embedded or nothing, strict=True)

@@ -1,25 +1,23 @@
-"""Checks whether the parts of a recipe fit each other, the encoder and the data."""
+"""Checks that the parts of a recipe fit each other, the encoder and the data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.encoder import load
+from encore.encoder.encoder import Shape
 from encore.errors import Complaints, DataError, RecipeError
-from encore.model.assembly import TaskSpec, assemble, located, with_location
+from encore.model.assembly import TaskSpec, assemble, located
 from encore.model.task_model import Branch, TaskModel
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.types import Head, LabelSpace, Loss, Pooling, Sharing
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "NotApplicable",
@@ -39,13 +37,13 @@ __all__ = [
 
 
 class NotApplicable(RecipeError):
-    """Nothing is wrong with the recipe by itself, but its parts do not go together: more layers
-    than the encoder has, a metric of another kind of task.
+    """Parts of the recipe that are valid by themselves do not fit together: more layers than the
+    encoder has, a metric of another kind of task.
     """
 
 
 def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
-    """How the task's pairs are read: as it says, or as its head wants them."""
+    """The pairing of a task: its own setting, or the default of its head."""
     task = recipe.tasks[name]
     if task.pair is not None:
         return dict(task.pair)
@@ -54,15 +52,17 @@ def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
 
 
 def head_of(recipe: Recipe, name: str) -> Technique:
-    """The head that a task has: its own, or that of another."""
+    """The head of a task: its own, or that of the task in its `same_as`."""
     task = recipe.tasks[name]
     return recipe.tasks[task.same_as].head if task.same_as is not None else task.head
 
 
 def check_unlabelled(recipe: Recipe, name: str) -> None:
-    """A task without labels trains the head of another, and nothing of it is measured."""
+    """Raises RecipeError for the settings that need labels. A task without labels trains the head
+    of another and is not evaluated.
+    """
     task = recipe.tasks[name]
-    asked = {
+    messages = {
         "same_as": task.same_as is None
         and "a task without labels has no head of its own. Name the task whose head it trains: "
         "same_as: TASK.",
@@ -72,7 +72,9 @@ def check_unlabelled(recipe: Recipe, name: str) -> None:
         "sampling": task.sampling is not None and "there are no classes to balance. Remove it.",
     }
     wrong = [
-        recipe.problem(("tasks", name, key), problem) for key, problem in asked.items() if problem
+        recipe.problem(("tasks", name, key), message)
+        for key, message in messages.items()
+        if message
     ]
     if wrong:
         raise RecipeError(wrong)
@@ -92,47 +94,48 @@ def check_selection(recipe: Recipe, data: Mapping[str, TaskData]) -> None:
 
 
 def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
+    """Raises NotApplicable where a task of single texts has a pairing or a head for pairs."""
     if data.columns.text_pair is not None:
         return
     task = recipe.tasks[name]
     if task.pair is not None and not catalogue.find("pairs", task.pair.name).single_texts:
-        said = (
+        message = (
             f"'{name}' has single texts and no pairs. Remove it, or name the second text: "
             f"data.text_pair."
         )
-        raise NotApplicable(recipe.problem(("tasks", name, "pair"), said))
+        raise NotApplicable(recipe.problem(("tasks", name, "pair"), message))
     if not catalogue.find("pairs", pair_of(recipe, name)["name"]).single_texts:
-        where, what = (
+        setting, value = (
             ("same_as", task.same_as) if task.same_as is not None else ("head", task.head.name)
         )
-        said = (
-            f"'{what}' reads two texts, and '{name}' has single texts. Choose another head, "
+        message = (
+            f"'{value}' reads two texts, and '{name}' has single texts. Choose another head, "
             f"or name the second text: data.text_pair."
         )
-        raise NotApplicable(recipe.problem(("tasks", name, where), said))
+        raise NotApplicable(recipe.problem(("tasks", name, setting), message))
 
 
 def check_losses(
     recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]
 ) -> None:
-    """Losses that read two texts need a model that reads them apart; those that compare the rows
-    of a batch need all of it at once.
+    """Raises NotApplicable where a loss that compares two texts meets a model that encodes them
+    together, or a loss that compares the rows of a batch meets micro-batches.
     """
     wrong = []
     for name in recipe.tasks:
         for term, (_, loss) in losses_of(recipe, name, labels[name]).items():
             if loss.n_sides > models[name].n_sides:
-                said = (
+                message = (
                     "this loss compares two texts that are read apart. Take a head for two "
                     "texts (siamese_cosine, …)."
                 )
-                wrong.append(recipe.problem(("tasks", name, "losses", term), said))
+                wrong.append(recipe.problem(("tasks", name, "losses", term), message))
             if loss.couples_rows and recipe.plan.micro_batch is not None:
-                said = (
+                message = (
                     f"the loss '{term}' of task '{name}' compares the rows of a batch with "
                     f"each other, so a batch cannot be split. Remove it."
                 )
-                wrong.append(recipe.problem(("plan", "micro_batch"), said))
+                wrong.append(recipe.problem(("plan", "micro_batch"), message))
     if wrong:
         raise NotApplicable(wrong)
 
@@ -140,7 +143,7 @@ def check_losses(
 def parts_of(
     recipe: Recipe, labels: Mapping[str, LabelSpace], poolings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, TaskSpec]:
-    """What each task's model is made of."""
+    """Task → the parts of its model."""
     return {
         name: TaskSpec(
             each,
@@ -156,21 +159,22 @@ def parts_of(
 def build_skeletons(
     parts: Mapping[str, TaskSpec], recipe: Recipe, source: load.Source
 ) -> dict[str, TaskModel]:
-    """The tasks' models without their weights, which takes no memory. Raises NotApplicable where
-    the parts do not go together.
+    """Build the tasks' models without weights, which takes no memory. Raises NotApplicable where
+    the parts do not fit together.
     """
     encoder = load.build_skeleton(source.config)
     shape = replace(encoder.shape, has_pooler=source.has_pooler)
     try:
         with load.on_meta_device():
             return assemble(
-                parts, recipe.sharing, encoder, shape, seed=recipe.seed, told=recipe.problem
+                parts, recipe.sharing, encoder, shape, seed=recipe.seed, locate=recipe.problem
             )
     except RecipeError as error:
         raise NotApplicable(error.problems) from None
 
 
-def shape_of(recipe: Recipe, source: load.Source) -> Any:
+def shape_of(recipe: Recipe, source: load.Source) -> Shape:
+    """The shape of the encoder, without its weights. Raises DataError."""
     try:
         return load.build_encoder(source.config).shape
     except DataError as error:
@@ -179,7 +183,7 @@ def shape_of(recipe: Recipe, source: load.Source) -> Any:
         ) from None
 
 
-def check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
+def check_shapes(recipe: Recipe, source: load.Source, shape: Shape) -> None:
     """Raises RecipeError where poolings or lengths do not fit the encoder."""
     complaints = Complaints()
     longest = shape.n_positions
@@ -189,10 +193,10 @@ def check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
         steps = ("tasks", name, "pooling")
         with complaints.collecting(), located(recipe.problem, steps):
             pooling: Pooling = catalogue.build("pooling", pooling_of(task, source), shape)
-            still = "frozen: true" if pooling.frozen else static and pooling.pretrained() and static
-            if still and not source.has_pooler:
+            fixed = "frozen: true" if pooling.frozen else static and pooling.pretrained() and static
+            if fixed and not source.has_pooler:
                 raise RecipeError(
-                    f"encoder '{recipe.encoder}' has no pretrained pooler, and {still} would "
+                    f"encoder '{recipe.encoder}' has no pretrained pooler, and {fixed} would "
                     f"keep a random one as it is. Take another pooling (cls, mean, …)."
                 )
         if longest is not None and task.max_length > longest:
@@ -207,13 +211,14 @@ def check_shapes(recipe: Recipe, source: load.Source, shape: Any) -> None:
 
 
 def pooling_of(task: TaskRecipe, source: load.Source) -> dict[str, Any]:
+    """The pooling of a task: its own setting, or the encoder's default."""
     return dict(task.pooling) if task.pooling is not None else {"name": source.default_pooling}
 
 
 def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[float, Loss]]:
-    """A task's loss terms by name. A term without a loss gets the one of the task's kind; raises
-    RecipeError where a chosen one does not fit it, or where there is none because there are no
-    labels.
+    """Term → (weight, loss). A term without a loss has the default of the task's kind. Raises
+    RecipeError where a loss does not fit the task, or where there is no default because the task
+    has no labels.
     """
     terms = {}
     for name, term in recipe.tasks[task].losses.items():
@@ -222,12 +227,13 @@ def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[
             term.loss if term.loss is not None else LOSS_OF_KIND.get(labels.kind),
         )
         if spec is None:
-            said = (
+            message = (
                 f"a task without labels needs a loss that reads none. Write losses: "
                 f"{{{name}: simcse}}, or mnr for pairs."
             )
-            raise RecipeError(recipe.problem(steps, said))
-        loss = with_location(recipe.problem, steps, catalogue.build, "losses", spec, labels)
+            raise RecipeError(recipe.problem(steps, message))
+        with located(recipe.problem, steps):
+            loss: Loss = catalogue.build("losses", spec, labels)
         if labels.kind not in loss.kinds:
             chosen = term.loss.name if term.loss else spec
             fitting = (

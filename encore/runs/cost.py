@@ -1,8 +1,8 @@
-"""What a run will cost, before it starts: parameters, time and memory.
+"""Estimates the cost of a run before it starts: parameters, time and memory.
 
-Time is measured and not guessed: a few of the encoder's own blocks, with weights drawn at random,
-compute rows of this very run forwards and backwards for about a second, in the run's precision and
-threads. No formula knows the processor, the lengths of the rows and how busy the machine is.
+Time is measured: a few of the encoder's blocks with random weights process rows of the run, forward
+and backward, for about a second, in the run's precision and number of threads. A formula would not
+know the processor, the lengths of the rows or the load of the machine.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from encore.training.streams import Stream
 __all__ = ["Cost", "estimate_cost"]
 
 _PROGRAM_BYTES = 0.9e9  # Python, torch, scikit-learn, the files of the encoder
-_KEPT_TWICE = 2  # the allocator keeps room for batches of ever other sizes: measured 1 to 3.4
+_KEPT_TWICE = 2  # the allocator keeps memory for batches of other sizes: measured 1 to 3.4
 _PROGRAM_SECONDS = 2.0  # loading, baselines, intervals
 _STEP_SECONDS = 5e-3  # of a step outside the blocks
-_ADAMW_BYTES = 10e9  # bytes per second that the optimiser moves, 28 for each trained weight
+_ADAMW_BYTES = 10e9  # bytes per second that the optimiser reads and writes, 28 per weight
 _PROBED_BLOCKS, _PROBED_TOKENS, _PROBE_SECONDS = 3, 600, 1.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`parameters`: all, and those that a step updates. Seconds are for this machine as busy as it
-    is now; expect a factor of two.
+    """The estimated cost of a run. trained: parameters that a step updates. seconds: for this
+    machine under its present load; expect an error of up to a factor of two.
     """
 
     parameters: int
@@ -53,8 +53,8 @@ class Cost:
 
 
 def estimate_cost(prepared: Prepared) -> Cost:
-    """Counts, a measurement of one second for the time, and the shapes of what is kept for the
-    backward pass for the memory.
+    """Estimate a run's cost. The time is measured for about a second; the memory comes from the
+    shapes of the activations kept for the backward pass.
     """
     with torch.random.fork_rng(devices=[]):
         return _estimate(prepared)
@@ -64,21 +64,20 @@ def _estimate(prepared: Prepared) -> Cost:
     recipe, config = prepared.recipe, prepared.source.config
     encoder = load.build_encoder(config)
     models = build_skeletons(prepared.parts, recipe, prepared.source)
-    frozen = all(
-        phase.trainable == "heads" for phase in prepared.plan
-    )  # then the encoder is asked once, and nothing is computed backwards
+    # A frozen encoder runs once per row, and has no backward pass.
+    frozen = all(phase.trainable == "heads" for phase in prepared.plan)
     if frozen:
         freeze(models, prepared.plan[0])
     parameters = unique_parameters(models)
     n_all = sum(p.numel() for p in parameters.values())
-    moved = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
+    updated = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
     tables = [table.weight for table in word_tables(models.values()) if table.weight.requires_grad]
     n_words = sum(table.numel() for table in tables)
     shape = encoder.shape
     width, depth = shape.width, shape.n_layers
     streams = prepared.streams.values()
-    met = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
-    trained = sum(moved.values()) - n_words + sum(met * table.shape[1] for table in tables)
+    n_distinct = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
+    trained = sum(updated.values()) - n_words + sum(n_distinct * table.shape[1] for table in tables)
 
     tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
     passes = sum(int(s.train.lengths.sum()) * (1 + _extra_passes(s)) for s in streams)
@@ -108,9 +107,10 @@ def _estimate(prepared: Prepared) -> Cost:
     )
     bytes_each = 2 if prepared.precision == "bf16" else 4
     inner, heads = config.get("intermediate_size", 4 * width), shape.n_heads
+    # Bytes that one block keeps for the backward pass.
     kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (
         bytes_each + 1
-    )  # by one block
+    )
     memory = (
         _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
     )
@@ -118,13 +118,13 @@ def _estimate(prepared: Prepared) -> Cost:
 
 
 def _extra_passes(stream: Stream) -> int:
-    """Passes through the model that the losses of a task add to each step."""
+    """The forward passes that the losses of a task add to each step."""
     return sum(loss.extra_passes for _, loss in stream.losses.values())
 
 
 def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:
-    """A store and the rows of it that are computed at once, task by task, in some random order of
-    the examples.
+    """The batches of an epoch, task by task, in a random order of the examples: the store, and the
+    rows of it.
     """
     plan, found = prepared.recipe.plan, []
     for stream in prepared.streams.values():
@@ -140,12 +140,10 @@ def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:
 def _seconds_per_token(
     prepared: Prepared, encoder: Encoder | HuggingFaceEncoder, store: TokenStore, rows: np.ndarray
 ) -> tuple[float, float]:
-    """Seconds that one token of these rows costs in one block: forwards and backwards, and forwards
-    alone.
-    """
+    """Seconds per token and block for these rows: forward and backward, and forward alone."""
     rows = rows[: max(1, int(np.searchsorted(np.cumsum(store.lengths[rows]), _PROBED_TOKENS)))]
     tokens = collate(store, np.sort(rows), prepared.device)
-    # What is borrowed has no single blocks: all of it is computed.
+    # An encoder from transformers has no separate blocks: all of it runs.
     probe: Any = (
         Encoder(encoder.embed, encoder.blocks[:_PROBED_BLOCKS])
         if isinstance(encoder, Encoder)
@@ -157,17 +155,16 @@ def _seconds_per_token(
     for name, parameter in probe.named_parameters():
         if not name.startswith("embed."):
             nn.init.normal_(parameter, std=0.02)
-    # Nothing constant: its gradients would be numbers next to zero, which some processors are slow
-    # with.
+    # Random values, as constants would give subnormal gradients, which slow some processors down.
     x = torch.randn_like(probe.embedded(tokens)).detach().requires_grad_()
     gradient = torch.randn_like(probe.run(x, tokens, layers=(-1,)).states[-1])
 
-    def there_and_back() -> None:
+    def forward_backward() -> None:
         state = probe.run(x, tokens, layers=(-1,)).states[-1]
         assert state is not None
         state.backward(gradient)
 
-    def there() -> None:
+    def forward_only() -> None:
         with torch.inference_mode():
             probe.run(x, tokens, layers=(-1,))
 
@@ -175,20 +172,20 @@ def _seconds_per_token(
     torch.set_num_threads(prepared.threads)
     try:
         found = [
-            _seconds(what, prepared.device) / tokens.n_tokens / probe.n_layers
-            for what in (there_and_back, there)
+            _seconds(call, prepared.device) / tokens.n_tokens / probe.n_layers
+            for call in (forward_backward, forward_only)
         ]
     finally:
         torch.set_num_threads(before)
     return found[0], found[1]
 
 
-def _seconds(what: Callable[[], None], device: str) -> float:
-    """Of one call: the mean of as many as fit the time, after one that does not count."""
-    what()
+def _seconds(call: Callable[[], None], device: str) -> float:
+    """The mean seconds of a call, repeated for `_PROBE_SECONDS` after one warm-up call."""
+    call()
     begun, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - begun < _PROBE_SECONDS:
-        what()
+        call()
         if device == "cuda":
             torch.cuda.synchronize()
         done += 1

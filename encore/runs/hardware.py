@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["cores", "precision_of"]
 
 
-def precision_of(asked: str) -> str:
-    """bf16 where the processor or GPU multiplies bf16 matrices itself, fp32 elsewhere; or what
-    was asked for.
+def precision_of(setting: str) -> str:
+    """The precision that a recipe's setting resolves to: "auto" is bf16 where the processor or GPU
+    has bf16 matrix multiplication, fp32 elsewhere.
     """
-    if asked != "auto":
-        return asked
+    if setting != "auto":
+        return setting
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     capability = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

@@ -30,8 +30,8 @@ __all__ = ["Prepared"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that could start now. `cut`: task → split → (rows cut, rows) by the maximum length.
-    `untrained`: tasks without anything to train.
+    """A run that can start. cut: task → split → (rows cut, rows) by the maximum length. untrained:
+    tasks without a weight to train.
     """
 
     recipe: Recipe
@@ -47,7 +47,7 @@ class Prepared:
     pairs: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     spec: RunSpec
-    decided: tuple[str, ...] = ()  # settings that were chosen for these rows, to be announced
+    decided: tuple[str, ...] = ()  # settings chosen for these rows, to be shown to the user
     untrained: tuple[str, ...] = ()
 
     @property
@@ -57,12 +57,12 @@ class Prepared:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the run's name is a hash of."""
+        """The settings and digests that the run's name is the hash of."""
         return self.spec.identity
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """All notes that qualify the run's figures; every table repeats its task's."""
+        """The notes that qualify the run's figures; every table repeats those of its task."""
         caveats = (note for data in self.data.values() for note in data.caveats)
         untrained = (
             Note(
@@ -87,7 +87,7 @@ class Prepared:
                     )
 
     def _trained_on_elsewhere(self) -> Iterator[Note]:
-        """Notes on dev rows that another task trains on: where weights are shared, the model has
+        """Notes on dev rows that another task trains on. Where weights are shared, the model has
         seen their texts.
         """
         sharing: Sharing[Branch] = catalogue.build("sharing", self.recipe.sharing)
@@ -117,7 +117,7 @@ class Prepared:
 
     @property
     def parts(self) -> dict[str, TaskSpec]:
-        """What each task's model is made of."""
+        """Task → the parts of its model."""
         return parts_of(
             self.recipe, {name: data.labels for name, data in self.data.items()}, self.poolings
         )
@@ -136,6 +136,7 @@ class Prepared:
 
     @property
     def mixing(self) -> Mixing:
+        """The order of the tasks' batches in an epoch."""
         return catalogue.build("mixing", self.recipe.plan.mixing)
 
     @property
@@ -146,5 +147,5 @@ class Prepared:
         )
 
     def task_loss(self, task: str) -> str:
-        """The loss of a term that names none: the kind of the task decides."""
+        """The loss of a term that names none: the default of the task's kind."""
         return LOSS_OF_KIND[self.data[task].labels.kind]
