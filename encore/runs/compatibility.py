@@ -178,8 +178,10 @@ def shape_of(recipe: Recipe, source: load.Source) -> Shape:
     try:
         return load.build_encoder(source.config).shape
     except DataError as error:
+        encoder = f"encoder '{recipe.encoder}'"
         raise DataError(
-            f"encoder '{recipe.encoder}': {problem}" for problem in error.lines
+            replace(problem, where=f"{encoder}: {problem.where}" if problem.where else encoder)
+            for problem in error.problems
         ) from None
 
 
