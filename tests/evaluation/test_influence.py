@@ -14,7 +14,7 @@ from encore import catalogue
 from encore.errors import DataError, RecipeError
 from encore.evaluation.bootstrap import resampled
 from encore.evaluation.influence import jackknife_pseudovalues
-from encore.evaluation.metric import MetricWarning
+from encore.evaluation.metric import MetricWarning, metric
 from evaluation.test_metric import CASES, SPACES, rows
 
 
@@ -46,15 +46,16 @@ def test_a_share_is_what_leaving_the_row_out_takes_away(name, labels, n):
 
 @pytest.mark.parametrize(("name", "labels"), CASES, ids=lambda case: getattr(case, "kind", case))
 def test_without_a_weighted_form_the_metric_itself_is_called(name, labels):
-    metric = catalogue.find("metrics", name)
+    fast = catalogue.find("metrics", name)
     scores, targets = rows(labels, 23)
 
+    @metric(name, kinds=fast.kinds)
     def plain(scores, targets, labels):
-        return metric(scores, targets, labels)
+        return fast(scores, targets, labels)
 
     np.testing.assert_allclose(
         jackknife_pseudovalues(plain, scores, targets, labels)[1],
-        jackknife_pseudovalues(metric, scores, targets, labels)[1],
+        jackknife_pseudovalues(fast, scores, targets, labels)[1],
         rtol=1e-9,
         atol=1e-9,
     )
@@ -123,6 +124,7 @@ def test_a_collapsed_run_depends_on_no_row(name, value):
 
 
 def test_warnings_of_others_get_through():
+    @metric("talkative", kinds=("binary",))
     def talkative(scores, targets, labels):
         warnings.warn("look here", RuntimeWarning, stacklevel=1)
         return 0.5
