@@ -21,21 +21,7 @@ BINARY = LabelSpace("binary", ("no", "yes"))
 THREE = LabelSpace("multiclass", ("a", "b", "c"))
 TAGS = LabelSpace("multilabel", ("p", "q", "r", "s", "t"))
 VALUE = LabelSpace("regression")
-METRICS = (
-    "accuracy",
-    "f1",
-    "log_loss",
-    "lrap",
-    "macro_f1",
-    "mae",
-    "mcc",
-    "micro_f1",
-    "normalised_pearson",
-    "pearson",
-    "rmse",
-    "spearman",
-    "subset_accuracy",
-)
+METRICS = catalogue.names("metrics")
 
 
 def metric(name: str):
@@ -65,8 +51,9 @@ def random_rows(labels: LabelSpace, n: int = 211, seed: int = 0) -> tuple[np.nda
     )
 
 
-def test_the_folder_holds_these_metrics():
-    assert catalogue.names("metrics") == METRICS
+def test_the_folder_was_found():
+    """A new file joins the tests of all metrics by itself."""
+    assert set(METRICS) >= {"accuracy", "f1", "log_loss", "lrap", "mae", "pearson", "spearman"}
 
 
 @pytest.mark.parametrize(
@@ -215,11 +202,9 @@ def test_regression_metrics(seed):
 
 
 def test_lower_is_better_for_errors_only():
-    assert {name for name in METRICS if not metric(name).higher_is_better} == {
-        "mae",
-        "rmse",
-        "log_loss",
-    }
+    errors, others = ("mae", "rmse", "log_loss"), ("accuracy", "f1", "mcc", "pearson", "lrap")
+    assert not any(metric(name).higher_is_better for name in errors)
+    assert all(metric(name).higher_is_better for name in others)
 
 
 @pytest.mark.parametrize("name", METRICS)
