@@ -30,6 +30,7 @@ from walkthrough import (
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe.load import load_recipe
+from encore.types import Pooling
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of("README.md")
@@ -313,6 +314,9 @@ def test_the_example_technique_passes_its_example_test(
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     outcome(technique.code)
+    (example,) = sys.modules[module].__all__
+    # Without its protocol, attributes that have a default there are missing in a run.
+    assert Pooling in getattr(sys.modules[module], example).__mro__
     with pytest.raises(AssertionError):
         outcome(technique.code.replace("offsets[1:] - 1", "offsets[:-1]"))
     monkeypatch.delitem(sys.modules, module, raising=False)
