@@ -14,7 +14,7 @@ from encore.evaluation.estimates import confusion
 from encore.evaluation.metric import Metric
 from encore.evaluation.predictions import predictions
 from encore.report import figures, gather
-from encore.report.figures import Curve, Figure, LengthBin
+from encore.report.figures import Figure, LearningCurvePoint, LengthBin
 from encore.report.page import slug
 from encore.report.texts import Texts
 from encore.runs.folder import DevPredictions
@@ -123,7 +123,7 @@ def _losses(metrics: Sequence[str]) -> list[str]:
 
 def epoch_curves(
     runs: Sequence[gather.GatheredRun], task: str, split: str, metric: str
-) -> list[Curve]:
+) -> list[LearningCurvePoint]:
     """Epoch by epoch over the runs that got so far."""
 
     def over(records: Sequence[Mapping[str, Any]], *way: str) -> tuple[float, float, float] | None:
@@ -141,7 +141,9 @@ def epoch_curves(
         for record in run.epochs:
             by_epoch.setdefault(record["epoch"], []).append(record)
     return [
-        Curve(epoch, len(of), over(of, "train", task, metric), over(of, "dev", task, split, metric))
+        LearningCurvePoint(
+            epoch, len(of), over(of, "train", task, metric), over(of, "dev", task, split, metric)
+        )
         for epoch, of in sorted(by_epoch.items())
     ]
 

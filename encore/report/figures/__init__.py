@@ -4,11 +4,11 @@ from encore.report.figures.calibration import reliability_diagram
 from encore.report.figures.comparison import forest, seeds, sizes
 from encore.report.figures.errors import confusion_matrix, distances, scatter
 from encore.report.figures.figure import Figure
-from encore.report.figures.learning import Curve, learning
+from encore.report.figures.learning import LearningCurvePoint, learning
 from encore.report.figures.scores import LengthBin, estimates, lengths
 
 __all__ = [
-    "Curve",
+    "LearningCurvePoint",
     "Figure",
     "LengthBin",
     "confusion_matrix",

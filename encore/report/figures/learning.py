@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["Curve", "learning"]
+__all__ = ["LearningCurvePoint", "learning"]
 
 _MISSING = (None, None, None)
 _COLUMNS = (
@@ -35,7 +35,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurvePoint:
     """A score after one epoch, over the seeds that got so far: (mean, lowest, highest), None where
     it was not measured.
     """
@@ -49,7 +49,7 @@ class Curve:
 def learning(
     name: str,
     metric: Metric,
-    curves: Mapping[str, Sequence[Curve]],
+    curves: Mapping[str, Sequence[LearningCurvePoint]],
     *,
     where: str,
     kept: int | None = None,
@@ -92,7 +92,7 @@ def _ends(metric: Metric, what: str, scores: Sequence[tuple[float, float, float]
     return f"{what} {' → '.join(dict.fromkeys([means[0], means[-1]]))}"
 
 
-def _caption(curves: Mapping[str, Sequence[Curve]], kept: int | None) -> str:
+def _caption(curves: Mapping[str, Sequence[LearningCurvePoint]], kept: int | None) -> str:
     several_seeds = any(one.n_seeds > 1 for found in curves.values() for one in found)
     caption = (
         "Line: mean over seeds. Band: lowest to highest seed."
@@ -104,7 +104,7 @@ def _caption(curves: Mapping[str, Sequence[Curve]], kept: int | None) -> str:
 
 def _draw_panels(
     metric: Metric,
-    curves: Mapping[str, Sequence[Curve]],
+    curves: Mapping[str, Sequence[LearningCurvePoint]],
     shape: tuple[int, int],
     kept: int | None,
     canvas: Canvas,
@@ -121,7 +121,9 @@ def _draw_panels(
     canvas.legend(handles, labels, loc="outside upper center", ncols=2)
 
 
-def _draw_panel(axes: Axes, found: Sequence[Curve], scale: float, kept: int | None) -> None:
+def _draw_panel(
+    axes: Axes, found: Sequence[LearningCurvePoint], scale: float, kept: int | None
+) -> None:
     for label, scores, style in (
         (
             "train",
