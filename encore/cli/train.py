@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encore import catalogue
 from encore.cli.dry_run import dry_run_lines, dry_run_object, truncation_line
 from encore.cli.options import FileOptions, check_runs_folder
 from encore.cli.output import announce, console, print_json
@@ -105,7 +106,8 @@ def announcements(prepared: Prepared) -> list[str]:
         why = f" ({prepared.source.why})" if prepared.recipe.tasks[task].pooling is None else ""
         lines += map(prepared.note_line, data.notes)
         pair = prepared.pairs[task]["name"]
-        pairs = f", pairs {pair}" if data.columns.text_pair is not None and pair != "cross" else ""
+        apart = data.columns.text_pair is not None and catalogue.find("pairs", pair).n_sides > 1
+        pairs = f", pairs {pair}" if apart else ""
         lines.append(
             f"{prefix}encoder {prepared.recipe.encoder}, pooling "
             f"{prepared.poolings[task]['name']}{why}{pairs}"

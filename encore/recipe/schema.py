@@ -183,7 +183,8 @@ class TaskRecipe(_Section):
     @field_validator("same_as")
     @classmethod
     def _one_head(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("head", Technique("linear")) != Technique("linear"):
+        usual = cls.model_fields["head"].default
+        if value is not None and info.data.get("head", usual) != usual:
             remedy = f"Keep one of head and same_as: {value}."
             refuse("this task has a head of its own already.", remedy=remedy)
         return value
@@ -251,12 +252,19 @@ class PlanRecipe(_Section):
     @classmethod
     def _of_one_step(cls, value: Technique | None, info: ValidationInfo) -> Technique | None:
         mixing = info.data.get("mixing")
-        if value is not None and mixing is not None and mixing.name != "sum":
+        if value is None or mixing is None:
+            return value
+        per_step = {
+            name: catalogue.find("mixing", name).tasks_per_step
+            for name in catalogue.names("mixing")
+        }
+        if per_step[mixing.name] == "one":
             message = (
                 f"'{value.name}' works on the gradients of several tasks in one step, and "
                 f"mixing: {mixing.name} has one task in each."
             )
-            refuse(message, remedy="Write mixing: sum.")
+            fitting = " or ".join(name for name, tasks in per_step.items() if tasks == "all")
+            refuse(message, remedy=f"Write mixing: {fitting}.")
         return value
 
     @field_validator("early_stopping")

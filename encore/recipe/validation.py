@@ -12,7 +12,7 @@ from encore import catalogue
 from encore.errors import Problem, describe_type, did_you_mean, format_given
 from encore.recipe.fields import Flaws
 from encore.recipe.messages import EXAMPLES, MEANT, suggest
-from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, DataRecipe, Recipe
+from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, DataRecipe, PlanRecipe, Recipe
 from encore.recipe.values import Value, to_plain, walk
 
 __all__ = ["resolve_alias", "validation_problems"]
@@ -64,7 +64,7 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
         "data": tuple(DataRecipe.model_fields),
     }[section]
     if section == "plan":
-        name = to_plain(tree.data["plan"]).get("name", "fine_tune")
+        name = to_plain(tree.data["plan"]).get("name", PlanRecipe.model_fields["name"].default)
         if name in catalogue.names("plans"):
             known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
     word = _word(key)

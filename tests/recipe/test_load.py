@@ -589,6 +589,25 @@ def test_settings_that_do_not_fit_are_refused(
     ) == (message,)
 
 
+def test_gradients_are_combined_under_any_mixing_of_all_tasks_per_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = {name: {"data": {"train": f"{name}.csv"}} for name in ("a", "b")}
+
+    def mixed(name: str) -> Recipe:
+        plan = {"mixing": name, "combine": "pcgrad"}
+        return recipe_from({"encoder": "e", "tasks": tasks, "plan": plan})
+
+    with pytest.raises(RecipeError, match=r"even has one task in each\. Write mixing: sum\.$"):
+        mixed("even")
+    with pytest.raises(RecipeError, match="round_robin has one task in each"):
+        mixed("round_robin")
+    monkeypatch.setattr(catalogue.find("mixing", "round_robin"), "tasks_per_step", "all")
+    assert mixed("round_robin").plan.mixing.name == "round_robin"
+    with pytest.raises(RecipeError, match=r"Write mixing: round_robin or sum\.$"):
+        mixed("even")
+
+
 def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
     odd: None, write: Callable[[str], str]
 ) -> None:
