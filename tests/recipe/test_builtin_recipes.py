@@ -138,7 +138,7 @@ def test_the_parts_of_every_variant_go_together(name: str) -> None:
             task: LabelSpace(read_named_tasks()[task].kind, read_named_tasks()[task].labels)
             for task in cell.recipe.tasks
         }
-        source = SimpleNamespace(config=BERT_BASE)
+        source = SimpleNamespace(config=BERT_BASE, has_pooler=True)
         try:
             models = build_skeletons(
                 parts_of(

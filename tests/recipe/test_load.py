@@ -463,7 +463,7 @@ def test_a_plan_is_built_from_its_own_spec() -> None:
     recipe = recipe_from(
         {"task": "rte", "plan": {"lr": 2e-5, "epochs": 3, "clip_norm": None, "keep": "best"}}
     )
-    (phase,) = catalogue.build("plans", recipe.plan.spec, ("rte",))
+    (phase,) = catalogue.build("plans", recipe.plan.spec)(("rte",))
     assert (phase.lr, phase.epochs, phase.clip_norm, phase.tasks) == (2e-5, 3, None, ("rte",))
 
 
