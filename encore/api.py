@@ -229,7 +229,7 @@ def prepared_from(
     if (
         isinstance(what, Mapping | Recipe)
         or not _is_data_file(what)
-        or any(text.startswith(("plan.epochs=", "plan=")) for text in overrides)
+        or any(text.partition("=")[0].strip() in ("plan.epochs", "plan") for text in overrides)
     ):
         return prepare(recipe)
     cache = Cache()

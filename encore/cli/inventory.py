@@ -16,6 +16,7 @@ from encore.cli.output import console, print_json
 from encore.data import named
 from encore.errors import RecipeError, did_you_mean
 from encore.evaluation.estimates import Estimate
+from encore.experiments.cell_state import NEEDED
 from encore.experiments.search_space import N_TRIALS
 from encore.experiments.study_keys import N_SEEDS
 from encore.recipe import builtin
@@ -268,7 +269,7 @@ def _of_comparison(folder: Path, study: Mapping[str, Any]) -> tuple[int, int]:
     names = {
         cell["run"]
         for cell in files.read_json(folder / "cells.json")["cells"]
-        if cell["run"] and not cell["state"].startswith("left")
+        if cell["run"] and cell["state"] in NEEDED
     }
     return sum((folder.parent / name / files.MANIFEST).exists() for name in names), len(names)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CellState"]
+__all__ = ["NEEDED", "CellState"]
+
+NEEDED = ("complete", "waiting", "failed")  # the states of cells whose runs the comparison is of
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def reproduction(comparison: gather.GatheredComparison) -> Iterator[Any]:
         (
             line
             for run in comparison.runs.values()
-            if (line := typed_command(run.environment)) and line.startswith("encore compare ")
+            if (line := typed_command(run.environment, ("compare",)))
         ),
         None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,16 @@ def environment_facts(runs: Sequence[gather.GatheredRun]) -> Facts:
     )
 
 
-def typed_command(environment: Mapping[str, Any]) -> str | None:
-    """The command as it was given; None where it was Python that called."""
+def typed_command(
+    environment: Mapping[str, Any], commands: Collection[str] = ("train", "compare")
+) -> str | None:
+    """The command as it was given; None where it was none of these, or Python that called."""
     argv = environment.get("command")
     if (
         not isinstance(argv, list)
         or len(argv) < 2
         or Path(str(argv[0])).name not in ("encore", "__main__.py")
-        or argv[1] not in ("train", "compare")
+        or argv[1] not in commands
     ):
         return None
     return shlex.join(["encore", *map(str, argv[1:])])

@@ -63,7 +63,7 @@ def models(recipe: Recipe) -> Mapping[str, TaskModel]:
         for task in recipe.tasks
     }
     poolings = {task: dict(one.pooling or {}) for task, one in recipe.tasks.items()}
-    source: Any = SimpleNamespace(config=BERT_BASE)
+    source: Any = SimpleNamespace(config=BERT_BASE, has_pooler=True)
     return build_skeletons(parts_of(recipe, labels, poolings), recipe, source)
 
 
