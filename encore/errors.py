@@ -55,8 +55,8 @@ class Problem:
     message: the mistake; may be empty where `expected` and `got` are set.
     expected, got: the expected value, and the value that was found.
     remedy: a sentence that starts with a verb.
-    change: a value that would correct `setting` ("skip", "NAME"); the remedy then ends in the
-        assignment as a user writes it, and the place leaves out the setting.
+    change: a value that would correct `setting` ("skip", "NAME"). The remedy then ends in the
+    assignment as a user writes it, and the place leaves out the setting.
     """
 
     message: str = ""

@@ -255,7 +255,7 @@ class _PhaseTraining:
 
 
 class RowOrders:
-    """The rows of one batch after the other. A task's order is kept until its next one is needed."""
+    """The rows of batches, one after the other. An order is kept until the task's next one."""
 
     def __init__(self, streams: Mapping[str, Stream], phase: Phase, seed: int) -> None:
         self.streams, self.phase, self.seed = streams, phase, seed

@@ -73,7 +73,7 @@ def n_parameters(recipe: Recipe) -> int:
 
 def n_trainable(recipe: Recipe) -> int:
     built = models(recipe)
-    (phase,) = catalogue.build("plans", recipe.plan.spec, tuple(recipe.tasks))
+    (phase,) = catalogue.build("plans", recipe.plan.spec)(tuple(recipe.tasks))
     freeze(built, phase)
     found = unique_parameters(built).values()
     return sum(value.numel() for value in found if value.requires_grad)
