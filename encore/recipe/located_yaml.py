@@ -245,10 +245,20 @@ class _Reader:
                 self.problems.append(here.problem(message, remedy="Keep one."))
                 continue
             lines[key] = line
+            if ":" in key and key_node.style is None and _is_left_out(value_node):
+                message = f"the key '{abbreviate(key)}' has no value."
+                first, _, rest = key.partition(":")
+                remedy = f"Write a space after the colon: {abbreviate(f'{first}: {rest}')}."
+                self.problems.append(here.problem(message, remedy=remedy))
+                continue
             value = self.value(value_node, join(path, key), line)
             if value is not None:
                 found[key] = value
         return found
+
+
+def _is_left_out(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value == ""
 
 
 def _integer(text: str) -> int:

@@ -94,6 +94,10 @@ def test_a_scalar_remembers_how_it_was_written() -> None:
     [
         ("a: 1\nb: 2\na: 3", "r.yaml:3: the key 'a' is given twice (first on line 1). Keep one."),
         ("p: {x: 1, x: 2}", "r.yaml:1 p: the key 'x' is given twice (first on line 1). Keep one."),
+        (
+            "p: {x:1}",
+            "r.yaml:1 p: the key 'x:1' has no value. Write a space after the colon: x: 1.",
+        ),
         ("a:\n\tb: 1", "r.yaml:2: a tab where YAML needs spaces. Indent with spaces."),
         (
             "a: 1\n  b: 2",
