@@ -299,7 +299,7 @@ def test_the_example_technique_passes_its_example_test(
     (kind, name) = re.findall(r"`encore/(?:\w+/)*(\w+)/(\w+)\.py`", (ROOT / page).read_text())[0]
     (module,) = re.findall(rf"^from (encore\.\S+\.{name}) import", test.code, re.M)
     package = importlib.import_module(module.rpartition(".")[0])
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
     line, fields = _techniques_page().header(technique.code.split('"""')[1])
     assert line.endswith(".")
     assert {"Source", "Differs"} <= set(fields)
