@@ -7,7 +7,7 @@ the file holds, in its order; `from_json` is its inverse.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from encore.evaluation.claims import Contrast
@@ -28,14 +28,15 @@ __all__ = [
 @dataclass(frozen=True)
 class CommonEpoch:
     """The deciding metric at the epoch that is best for all tasks together, where the recipe's
-    source reports such a figure (`expected`). values: one for each seed that ended.
+    source reports such a figure: this one (`expected`), or an average over tasks at that epoch.
+    values: one for each seed that ended.
     """
 
     values: tuple[float, ...]
     mean: float
     sd: float | None
     best: float
-    expected: float
+    expected: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Its entry in results.json."""
@@ -284,27 +285,41 @@ class StudyResult:
 @dataclass(frozen=True)
 class AverageResult:
     """A mean over tasks, of the variants that have every column. values, expected: variant →
-    figure; expected: what the recipe's source reports.
+    figure; expected: what the recipe's source reports. common, expected_common: the same at the
+    epoch that is best for all tasks together, of the variants whose source reports it.
     """
 
     name: str
     title: str
     values: Mapping[str, float]
     expected: Mapping[str, float]
+    common: Mapping[str, float] = field(default_factory=dict)
+    expected_common: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Its entry in results.json."""
-        return {
+        """Its entry in results.json. The common epoch is a key only where it is reported."""
+        found = {
             "name": self.name,
             "title": self.title,
             "values": dict(self.values),
             "expected": dict(self.expected),
         }
+        if self.common:
+            found["common"] = dict(self.common)
+            found["expected_common"] = dict(self.expected_common)
+        return found
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> AverageResult:
         """The inverse of `to_json`."""
-        return cls(stored["name"], stored["title"], stored["values"], stored["expected"])
+        return cls(
+            stored["name"],
+            stored["title"],
+            stored["values"],
+            stored["expected"],
+            stored.get("common", {}),
+            stored.get("expected_common", {}),
+        )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from encore.evaluation.seed_runs import Arm, SeedRuns
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.task_averages import task_averages
+from encore.recipe.expectations import AVERAGES
 from encore.runs.folder import MODEL, RunResult, read_result, read_scores
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
@@ -187,13 +188,15 @@ class _Studies:
 
     def _with_details(self, task: str, split: str, measured: MetricResult) -> MetricResult:
         """With what some sources report besides: the best seed (`rte.accuracy.max`), and of several
-        tasks the figure at their common epoch (`rte.accuracy.common`).
+        tasks the figure at their common epoch (`rte.accuracy.common`), or an average of such
+        figures (`glue.columns.common`).
         """
         rows = []
         for row in measured.variants:
             find = partial(self._expectation, task, split, measured.metric, row.variant)
             common = find(".common")
-            if common is not None:
+            expect = self._cells_of(row.variant)[0].cell.recipe.expect
+            if common is not None or any(f"{name}.common" in expect for name in AVERAGES):
                 values = self._at_common_epoch(task, split, measured.metric, row)
                 row = replace(row, common=_common_epoch(values, common, measured.metric))
             rows.append(replace(row, expected_max=find(".max")))
@@ -244,7 +247,9 @@ class _Studies:
         return tuple(dict.fromkeys([*common, *others]))
 
 
-def _common_epoch(values: Sequence[float], expected: float, metric: str) -> CommonEpoch | None:
+def _common_epoch(
+    values: Sequence[float], expected: float | None, metric: str
+) -> CommonEpoch | None:
     if not values:
         return None
     return CommonEpoch(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from encore.evaluation.averages import GLUE_COLUMNS, glue_averages, overall_scores
-from encore.evaluation.comparison_record import AverageResult, StudyResult
+from encore.evaluation.comparison_record import AverageResult, StudyResult, VariantResult
 
 __all__ = ["task_averages"]
 
@@ -25,7 +25,8 @@ def task_averages(
     """Means over tasks of the variants that have every column: GLUE's in both ways, and of the
     CS224N three tasks with both conventions for Pearson.
 
-    The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names.
+    The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names; at
+    the epoch that is best for all tasks together it is `glue.columns.common`.
     """
     groups: dict[str, list[StudyResult]] = {}
     for each in studies:
@@ -33,19 +34,38 @@ def task_averages(
         groups.setdefault(rest, []).append(each)
     found = []
     for rest, group in groups.items():
-        values: dict[str, dict[str, float]] = {}
-        for variant in variants:
-            for name, value in _averages(_columns(group, variant)).items():
-                values.setdefault(name, {})[variant] = value
-        for name, of in values.items():
-            reported = {
-                variant: expected[variant][name]
-                for variant in of
-                if name in expected.get(variant, {})
-            }
+        best = _by_name({one: _columns(group, one) for one in variants})
+        common = _by_name({one: _common_columns(group, one) for one in variants})
+        for name, values in best.items():
+            at_common = _reported(f"{name}.common", common.get(name, {}), expected)
             title = f"{_AVERAGES[name]}{', ' if rest else ''}{rest}"
-            found.append(AverageResult(name, title, of, reported))
+            found.append(
+                AverageResult(
+                    name,
+                    title,
+                    values,
+                    _reported(name, values, expected),
+                    {variant: common[name][variant] for variant in at_common},
+                    at_common,
+                )
+            )
     return tuple(found)
+
+
+def _by_name(columns: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Variant → columns, turned into name of an average → variant → value."""
+    found: dict[str, dict[str, float]] = {}
+    for variant, of_variant in columns.items():
+        for name, value in _averages(of_variant).items():
+            found.setdefault(name, {})[variant] = value
+    return found
+
+
+def _reported(
+    key: str, variants: Collection[str], expected: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """The source's figure of those variants that it reports one of."""
+    return {one: expected[one][key] for one in variants if key in expected.get(one, {})}
 
 
 def _averages(columns: Mapping[str, float]) -> dict[str, float]:
@@ -65,11 +85,23 @@ def _averages(columns: Mapping[str, float]) -> dict[str, float]:
 
 def _columns(studies: Sequence[StudyResult], variant: str) -> dict[str, float]:
     """A variant's means, as "task.metric" and as "task.dev set.metric"."""
+    return _keyed(studies, variant, lambda row: row.mean)
+
+
+def _common_columns(studies: Sequence[StudyResult], variant: str) -> dict[str, float]:
+    """The same at the epoch that is best for all tasks together, where it was measured."""
+    return _keyed(studies, variant, lambda row: row.common.mean if row.common else None)
+
+
+def _keyed(
+    studies: Sequence[StudyResult], variant: str, figure: Callable[[VariantResult], float | None]
+) -> dict[str, float]:
     found: dict[str, float] = {}
     for each in studies:
         for metric in each.metrics:
             row = metric.variant(variant)
-            if row is not None and row.mean is not None:
-                found[f"{each.task}.{each.dev_set}.{metric.metric}"] = row.mean
-                found.setdefault(f"{each.task}.{metric.metric}", row.mean)
+            value = None if row is None else figure(row)
+            if value is not None:
+                found[f"{each.task}.{each.dev_set}.{metric.metric}"] = value
+                found.setdefault(f"{each.task}.{metric.metric}", value)
     return found

@@ -6,6 +6,7 @@ sst5.accuracy.sd             the standard deviation over seeds
 sst5.accuracy.max            the best seed
 sst5.accuracy.common         at the epoch that is best for all tasks together
 glue.columns                 an average over tasks: AVERAGES
+glue.columns.common          the same at the epoch that is best for all tasks together
 """
 
 from __future__ import annotations

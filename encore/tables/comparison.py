@@ -60,14 +60,20 @@ def _not_applicable(each: StudyResult) -> Listing:
 
 
 def _average_rows(average: AverageResult) -> Iterator[tuple[str, str, str, str]]:
-    for number, (name, value) in enumerate(average.values.items()):
-        expected = average.expected.get(name)
-        yield (
-            average.title if number == 0 else "",
-            name,
-            f"{100 * value:.2f}",
-            f"{100 * expected:.2f}" if expected else "–",
-        )
+    """The line of each variant, and one for the common epoch of the tasks where the source reports
+    that.
+    """
+    title = average.title
+    for name, value in average.values.items():
+        yield (title, name, f"{100 * value:.2f}", _in_points(average.expected.get(name)))
+        title = ""
+        if (common := average.common.get(name)) is not None:
+            source = _in_points(average.expected_common.get(name))
+            yield ("", f"{name}, common epoch", f"{100 * common:.2f}", source)
+
+
+def _in_points(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def _metric_table(each: StudyResult, metric: MetricResult, record: ComparisonRecord) -> Listing:

@@ -25,6 +25,8 @@ from encore import catalogue, files
 from encore.evaluation import contrast
 from encore.evaluation.claims import Claim, Contrast
 from encore.evaluation.comparison_record import (
+    AverageResult,
+    CommonEpoch,
     ComparisonRecord,
     MetricResult,
     StudyResult,
@@ -281,6 +283,36 @@ variants: {{cut: {{tasks.b.max_length: 8}}}}
     assert re.search(r"^baseline +1 +[\d.]+ +[\d.]+ +max 75\.0", found.outcome.out, re.M)
     line = rf"^baseline, common epoch +1 +{100 * value:.1f} +{100 * value:.1f} +62\.5$"
     assert re.search(line, found.outcome.out, re.M)
+
+
+def test_an_average_at_the_common_epoch_is_set_beside_the_source_s(
+    warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    recipe = f"""\
+encoder: {tiny_encoder}
+precision: fp32
+max_length: 16
+data: {{train: {tables.train}, dev: {tables.dev}, text: text}}
+tasks:
+  sst5: {{data: {{label: verdict}}, metrics: accuracy}}
+  quora: {{data: {{label: verdict}}, metrics: accuracy}}
+  sts: {{data: {{label: score}}, metrics: pearson}}
+pooling: mean
+plan: {{epochs: 2, keep: best_per_task}}
+seeds: [1]
+expect: {{cs224n.r: 0.5, cs224n.r.common: 0.4}}
+variants: {{cut: {{max_length: 8}}}}
+"""
+    found = undisturbed(warm, tmp_path / "three.yaml", recipe)
+    run = files.read_json(found.folder / "cells.json")["cells"][0]["run"]
+    best = files.read_json(found.folder.parent / run / "results.json")["best"]
+    with_r, normalised = results_of(found.folder)["averages"]
+    assert with_r["values"]["baseline"] == pytest.approx(best["mean_of_tasks"])
+    assert with_r["common"] == {"baseline": pytest.approx(best["common"]["mean"])}
+    assert with_r["expected_common"] == {"baseline": 0.4}
+    assert not {"common", "expected_common"} & normalised.keys(), "its source reports none"
+    common = 100 * best["common"]["mean"]
+    assert re.search(rf"^ *baseline, common epoch +{common:.2f} +40\.00$", found.outcome.out, re.M)
 
 
 @pytest.mark.parametrize(
@@ -634,6 +666,27 @@ def test_both_conventions_for_pearson() -> None:
         "cs224n.r": 74.67,
         "cs224n.normalised": 77.08,
     }
+
+
+def test_averages_at_the_common_epoch_of_the_variants_whose_source_reports_them() -> None:
+    columns = (("sst5", "dev", "accuracy"), ("quora", "dev", "accuracy"), ("sts", "dev", "pearson"))
+    measured = []
+    for each, value in zip(
+        studies(columns, {"baseline": (53, 86, 85), "other": (50, 80, 80)}),
+        (0.52, 0.85, 0.82),
+        strict=True,
+    ):
+        (metric,) = each.metrics
+        common = CommonEpoch((value,), value, None, value, None)
+        rows = tuple(replace(row, common=common) for row in metric.variants)
+        measured.append(replace(each, metrics=(replace(metric, variants=rows),)))
+    expected = {"baseline": {"cs224n.r": 0.75, "cs224n.r.common": 0.74}}
+    with_r, normalised = task_averages(measured, ["baseline", "other"], expected)
+    assert with_r.common == {"baseline": pytest.approx(0.73)}
+    assert (with_r.expected, with_r.expected_common) == ({"baseline": 0.75}, {"baseline": 0.74})
+    assert (normalised.common, normalised.expected_common) == ({}, {})
+    assert AverageResult.from_json(with_r.to_json()) == with_r
+    assert "common" not in normalised.to_json()
 
 
 def simulated() -> tuple[list[SeedRuns], np.ndarray]:
