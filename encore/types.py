@@ -80,7 +80,7 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class Note:
-    """A remark that qualifies figures, or that tells what was inferred.
+    """A remark that qualifies figures, or that reports what was inferred.
 
     task: the task that it is about, "" for the whole run. about: the set of rows or the file that
     it is about ("train", "dev"), "" where it is about none of them.
@@ -220,7 +220,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class TaskSize:
-    """What one task brings to an epoch: rows, and batches of its own batch size."""
+    """The share of one task in an epoch: rows, and batches of its own batch size."""
 
     rows: int
     batches: int
@@ -322,8 +322,8 @@ class Loss(Protocol):
 
 
 class Pairing(Protocol):
-    """How an example's texts become rows. `attend`: (pooling, encoder width) → one behind a layer
-    through which the two texts see each other.
+    """A way to turn an example's texts into rows. `attend`: (pooling, encoder width) → one behind a
+    layer through which the two texts see each other.
     """
 
     n_sides: int  # rows of an example, side by side

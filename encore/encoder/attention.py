@@ -76,7 +76,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the lines of a batch lie. A line is one head of one token: (head width,).
+    """The places of the lines of a batch. A line is one head of one token: (head width,).
 
     `gather`: (3 * lines,) for each line of queries, then of keys, then of values its number in the
     stacked matrix; a padded place takes a line of its row's first token. `gather_one`: (lines,) the
@@ -174,7 +174,7 @@ def _chunks(lengths: tuple[int, ...], n_heads: int) -> Iterator[tuple[int, np.nd
 def _bias(
     lengths: np.ndarray, padded: int, window: int | None, device: torch.device
 ) -> Tensor | None:
-    """What to add to the scores of rows of these lengths, computed at length `padded`; None where
+    """The bias on the scores of rows of these lengths, computed at length `padded`; None where
     there is nothing to hide.
     """
     places = torch.arange(padded)

@@ -40,7 +40,7 @@ _BLOCK = 32  # bytes that Philox makes per tick of its counter
 
 @dataclass(frozen=True)
 class BatchOffset:
-    """How much of the whole batch lies before this micro-batch: rows, tokens, query-key pairs as
+    """The part of the whole batch that precedes this micro-batch: rows, tokens, query-key pairs as
     attention lays them out, and examples, which may be of several rows each.
     """
 

@@ -17,7 +17,7 @@ __all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What others need to know of an encoder.
+    """The properties of an encoder that poolings, heads and training read.
 
     pooler: the pretrained dense layer behind [CLS], where it was loaded. has_pooler: False where
     the checkpoint is known to have none. n_positions: tokens of the longest row that it takes;

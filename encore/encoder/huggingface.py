@@ -1,6 +1,6 @@
 """Any other encoder of texts that transformers has (DeBERTa, MPNet, …), through the extra `[hf]`.
 
-It stands where an `Encoder` stands and pads inside itself: rows of near-equal length together, as
+It is used in place of an `Encoder` and pads inside itself: rows of near-equal length together, as
 attention pads them, so that a row's padding depends on its own length alone. What an `Encoder` does
 and this cannot: its blocks cannot be taken apart (`blocks`), every layer is computed whatever is
 read, and dropout is torch's own, seeded anew in every pass: a run resumes bit for bit, but
@@ -42,7 +42,7 @@ _INSTALL = "pip install 'encore-nlp[hf]'"
 
 
 def unsupported_reason(model_type: str) -> str | None:
-    """Why an encoder of this kind cannot be borrowed; None where nothing is known against it."""
+    """The reason why an encoder of this kind cannot be borrowed; None where none is known."""
     if importlib.util.find_spec("transformers") is None:
         return f"transformers, which may have it, is not installed: {_INSTALL}"
     installed = metadata.version("transformers")
@@ -242,7 +242,7 @@ def build_from_transformers(config: Mapping[str, Any]) -> HuggingFaceEncoder:
         )
     from transformers import AutoModel
 
-    with _told(config["model_type"]):
+    with _one_line_errors(config["model_type"]):
         model = AutoModel.from_config(_config(config), dtype=torch.float32, trust_remote_code=False)
     return HuggingFaceEncoder(model, config["model_type"])
 
@@ -262,7 +262,7 @@ def pretrained(
         "use_safetensors": True,
         "trust_remote_code": False,
     }
-    with _told(config["model_type"]):
+    with _one_line_errors(config["model_type"]):
         model, info = AutoModel.from_pretrained(
             folder, config=_config(config), dtype=torch.float32, **how
         )
@@ -308,8 +308,8 @@ def _config(config: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _told(model_type: str) -> Iterator[None]:
-    """What transformers raises as one line; what it would print on the way is not printed."""
+def _one_line_errors(model_type: str) -> Iterator[None]:
+    """Raises DataError of one line for whatever transformers raises, and silences its output."""
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -80,7 +80,7 @@ class ResidualNorm(LayerNorm):
         self.dropout = dropout
 
     def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:  # type: ignore[override]
-        """`unit`: what a line of `x` and `y` stands for."""
+        """`unit`: what a line of `x` and `y` is."""
         if not self.training or self.dropout == 0:
             return super().forward(x + y)
         (mask,), scale = keep_mask([tuple(y.shape)], self.dropout, unit, y.shape[1])

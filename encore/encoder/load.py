@@ -66,7 +66,7 @@ _HUB_FILES = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where an encoder's files lie, and what identifies their content."""
+    """The folder of an encoder's files, and the digest that identifies their content."""
 
     name: str
     folder: Path
@@ -281,7 +281,7 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
         raise DataError(f"encoder '{name}': no such folder.")
     if "/" not in name and difflib.get_close_matches(
         name.lower(), [MINILM], cutoff=0.8
-    ):  # not asked of the hub, which would take its time to say no
+    ):  # the hub is not queried: it would take seconds to answer no
         raise DataError(f"encoder '{name}': no such folder. Did you mean '{MINILM}'?")
     from huggingface_hub import constants, file_exists, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -321,7 +321,7 @@ _TOKENISER_REMEDY = (
 
 
 def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
-    """What the checkpoint says that it was made for, else what its family was pre-trained with; how
+    """The pooling that the checkpoint names, else the one that its family was pre-trained with; how
     that is known; and whether it has a pooler.
     """
     with (
@@ -341,7 +341,7 @@ def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
         return "mean", f"nothing says what a {kind} was made for", has_pooler
     return (
         "cls",
-        "no sentence was ever asked of this family's pooler"
+        "this family's pooler was never trained on a sentence task"
         if has_pooler
         else "the checkpoint has no pooler",
         has_pooler,

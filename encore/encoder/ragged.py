@@ -2,7 +2,7 @@
 
 What must look at a row's tokens side by side does so on near-equal rows together, padded as
 attention pads them, so that a row alone is computed as the same row in a batch. No result depends
-on what stands in the padding.
+on the contents of the padding.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _layout(tokens: Tokens) -> _Layout:
 
 
 def _lay_out(tokens: Tokens) -> _Layout:
-    """Raises DataError for a row without tokens, which nothing can be said of."""
+    """Raises DataError for a row without tokens, which has no vector."""
     if 0 in tokens.lengths:
         raise DataError(
             f"row {tokens.lengths.index(0)} of a batch has no tokens. Every row needs at least "

@@ -32,7 +32,7 @@ _SAFE_NAME = re.compile(
 
 
 class Flaws(ValueError):
-    """What is wrong with a value that pydantic validates: each problem with the keys that lead from
+    """The flaws of a value that pydantic validates: each problem with the keys that lead from
     the value to the culprit.
     """
 

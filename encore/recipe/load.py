@@ -75,7 +75,7 @@ def recipe_from(
 
 
 def recipe_for_file(path: str | Path, overrides: Sequence[Override] = (), **data: Any) -> Recipe:
-    """The recipe that `encore train reviews.csv` stands for: one task, named after the file.
+    """The recipe of `encore train reviews.csv`: one task, named after the file.
 
     data: settings of DataRecipe (`text`, `label`, …); None is as good as not given, and a Value
     knows the option that it came with. The path starts from the working directory. Raises

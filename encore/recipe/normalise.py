@@ -153,9 +153,7 @@ def _top(entries: dict[str, Value], document: Value | None = None) -> Value:
     return Value(entries, document.where, document.line) if document else Value(entries)
 
 
-NO_TASK = (
-    "?"  # stands for the task that is missing, so that the other settings are checked all the same
-)
+NO_TASK = "?"  # in place of the missing task, so that the other settings are checked all the same
 
 
 def _tasks(
@@ -217,7 +215,7 @@ def _named_tasks(
 
 
 def _task_settings(name: str, value: Value, problems: list[Problem]) -> dict[str, Value]:
-    """A task's own settings; of a bare data file the one that it stands for."""
+    """A task's own settings; of a bare data file, {data: {train: FILE}}."""
     if value.data is None or isinstance(value.data, dict):
         return value.data or {}
     is_file = isinstance(value.data, str) and re.search(DATA_FILE, value.data)

@@ -62,8 +62,9 @@ class RunSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What differs from the defaults, as plain data: a setting that is added later leaves the
-        names of the runs there are. A default that changes raises the results version instead.
+        """The settings that differ from the defaults, as plain data: a setting that is added later
+        leaves the names of existing runs. A default that changes raises the results version
+        instead.
         """
         return self._with_rows(changed(self.recipe))
 

@@ -80,8 +80,8 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class DataRecipe(_Section):
-    """Where the rows come from. Nothing set: the named task that the task's name stands for. Paths
-    are relative to the recipe's folder.
+    """The source of the rows. Nothing set: the named task of the task's name. Paths are relative
+    to the recipe's folder.
     """
 
     train: Text | None = None
@@ -209,8 +209,8 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str = "") -> Pro
 
 
 class PlanRecipe(_Section):
-    """How it is trained. `settings` are those of the plan's own (a probe's epochs, say); in YAML
-    they stand beside the others.
+    """The plan of training. `settings` are those of the plan's own (a probe's epochs, say); in YAML
+    they are written beside the others.
     """
 
     name: Text = "fine_tune"
@@ -280,8 +280,8 @@ class PlanRecipe(_Section):
 
 
 class Locations:
-    """Where the settings of a recipe were written. It is no part of the recipe's content, so any
-    two are equal.
+    """The places where the settings of a recipe were written. They are no part of its content, so
+    any two are equal.
     """
 
     def __init__(self, tree: Value | None = None) -> None:

@@ -111,8 +111,8 @@ class BertBlock(nn.Module, Block):
         )  # each (heads, head width, width)
         query_bias, _, value_bias = self.qkv.bias.view(3, 1, self.n_heads, -1).to(x.dtype)
         firsts = ragged.first(x, tokens)
-        asked = torch.einsum("rw,hdw->rhd", firsts, query) + query_bias
-        absorbed = torch.einsum("rhd,hdw->rhw", asked * asked.shape[2] ** -0.5, key)
+        queries = torch.einsum("rw,hdw->rhd", firsts, query) + query_bias
+        absorbed = torch.einsum("rhd,hdw->rhw", queries * queries.shape[2] ** -0.5, key)
         chances = ragged.softmax(
             ragged.products(absorbed, x, tokens).float(), tokens
         )  # (tokens, heads)
@@ -158,7 +158,7 @@ def build(config: Mapping[str, Any]) -> Encoder:
 def completed(
     config: Mapping[str, Any], own: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """What a `config.json` says, under BERT's names and with the defaults for what it leaves out.
+    """The settings of a `config.json`, under BERT's names and with defaults for missing ones.
     own: BERT's name → what this family calls it, where that is something else. Raises DataError for
     what blocks of this kind cannot express.
     """

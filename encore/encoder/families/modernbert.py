@@ -26,7 +26,7 @@ _GLOBAL, _LOCAL = "full_attention", "sliding_attention"
 
 
 class ModernBertEmbeddings(nn.Module):
-    """Words, LayerNorm, dropout. Where a token stands is said inside attention."""
+    """Words, LayerNorm, dropout. Attention adds the positions."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()

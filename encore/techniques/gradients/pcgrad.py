@@ -1,5 +1,5 @@
-"""Where two tasks pull a shared weight in opposite directions, each gives up the part of its
-gradient that works against the other.
+"""Removes from each task's gradient the part that opposes another task's, on the weights that both
+share.
 
 Source: Yu et al. 2020, Gradient Surgery for Multi-Task Learning, Algorithm 1.
 Differs: two tasks are compared on the weights that both have, so that sharing need not be the same

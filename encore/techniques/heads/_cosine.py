@@ -1,4 +1,4 @@
-"""What heads for two texts have in common: cosines, and one logit as two scores."""
+"""Functions that heads for two texts share: cosines, and one logit as two scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What losses that compare rows with each other have in common."""
+"""Functions that losses which compare rows with each other share."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 the predictions.
 
 Source: scikit-learn, f1_score.
-Differs: a class that occurs in neither is left out; scikit-learn counts it as 0 unless told
+Differs: a class that occurs in neither is left out; scikit-learn counts it as 0 unless given
 otherwise.
 """
 

@@ -93,17 +93,17 @@ class _Attended(PoolingModule):
         for (own, other), members in sorted(groups.items()):
             rows = torch.tensor(members, device=x.device)
             partners = rows ^ 1
-            asking, _ = _places(starts[rows], lengths[rows], own)
-            asked, real = _places(starts[partners], lengths[partners], other)
+            query_places, _ = _places(starts[rows], lengths[rows], own)
+            key_places, real = _places(starts[partners], lengths[partners], other)
             q, k, v = (
                 self._heads(part[places])
-                for part, places in ((query, asking), (key, asked), (value, asked))
+                for part, places in ((query, query_places), (key, key_places), (value, key_places))
             )
             scores = (q @ k.transpose(2, 3)) * q.shape[3] ** -0.5
             weights = scores.masked_fill(~real[:, None, None], -torch.inf).softmax(dim=3)
             found = (weights @ v).transpose(1, 2).flatten(2)  # (rows, places, width)
             inside = torch.arange(own, device=x.device) < lengths[rows].unsqueeze(1)
-            mixed = mixed.index_copy(0, asking[inside], found[inside])
+            mixed = mixed.index_copy(0, query_places[inside], found[inside])
         return x + self.out(mixed)
 
     def _heads(self, lines: Tensor) -> Tensor:

@@ -113,11 +113,11 @@ class ClsAttention(nn.Module):
     def _chances(
         self, values: Tensor, tokens: Tokens, query: Tensor, query_bias: Tensor, keys: Tensor
     ) -> Tensor:
-        asked = F.linear(ragged.first(values, tokens), query, query_bias).unflatten(
+        queries = F.linear(ragged.first(values, tokens), query, query_bias).unflatten(
             1, (self.n_heads, -1)
         )
         absorbed = torch.einsum(
-            "rhd,hdw->rhw", asked * asked.shape[2] ** -0.5, self._per_head(keys)
+            "rhd,hdw->rhw", queries * queries.shape[2] ** -0.5, self._per_head(keys)
         )
         return ragged.softmax(ragged.products(absorbed, values, tokens), tokens)
 

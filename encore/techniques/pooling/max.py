@@ -1,7 +1,7 @@
 """The maximum of the last layer over a row's tokens, coordinate by coordinate.
 
 Source: RTE eq. 2, there beside the mean only (METHODS 0.3, 1.10).
-Differs: stands alone; [CLS] and [SEP] are tokens.
+Differs: a pooling of its own; [CLS] and [SEP] are tokens.
 Cost: none.
 """
 

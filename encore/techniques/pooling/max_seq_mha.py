@@ -1,5 +1,5 @@
 """MaxPoolBERT: the element-wise maximum of the last k layers at every token, then one more
-attention layer, asked by [CLS].
+attention layer, queried by [CLS].
 
 Source: MaxPoolBERT §3.4, Fig. 2, k = 3, 4 heads (METHODS 1.5).
 Differs: none; the query is the [CLS] after the maximum, as the figure says.

@@ -1,4 +1,4 @@
-"""The mean of the last k layers at every token, then one more attention layer, asked by [CLS].
+"""The mean of the last k layers at every token, then one more attention layer, queried by [CLS].
 
 Source: MaxPoolBERT App. A.1.2, Table 5, k = 3, 4 heads (METHODS 1.6).
 Differs: none.

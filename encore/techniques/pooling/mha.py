@@ -1,4 +1,4 @@
-"""One more attention layer over the last layer, asked by [CLS] alone.
+"""One more attention layer over the last layer, queried by [CLS] alone.
 
 Source: MaxPoolBERT §3.3, eqs. 7–8, 4 heads (METHODS 1.4).
 Differs: none.

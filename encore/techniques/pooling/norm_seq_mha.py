@@ -1,5 +1,5 @@
 """At every token that one of the last k layers where it is longest, then one more attention layer,
-asked by [CLS].
+queried by [CLS].
 
 Source: MaxPoolBERT §3.4, last paragraph, k = 3, 4 heads (METHODS 1.7).
 Differs: the paper says no more than "norms"; here: L2, per token, the higher layer of equals, no
