@@ -145,7 +145,7 @@ def study_of(
 ) -> Study:
     """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a
     mapping. Where it has mistakes, its files and its encoder are checked all the same: everything
-    is said in one go. Raises RecipeError.
+    is reported together. Raises RecipeError.
     """
     how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
     if str(what) in named.task_names() and str(what) not in builtin.recipe_names():
@@ -222,8 +222,8 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
 def prepared_from(
     what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
 ) -> Prepared:
-    """The run that `what` stands for, read and checked. A wrong recipe's files and encoder are
-    checked all the same: everything is said in one go.
+    """The run that `what` describes, read and checked. A wrong recipe's files and encoder are
+    checked all the same: all problems are reported together.
     """
     recipe = _all_told(lambda: recipe_of(what, overrides, **data))
     if (
@@ -247,11 +247,11 @@ def _long_enough(prepared: Prepared, cache: Cache) -> Prepared:
     if epochs <= plan.epochs:
         return prepared
     longer = prepared.recipe.model_copy(update={"plan": plan.model_copy(update={"epochs": epochs})})
-    said = (
+    decision = (
         f"{epochs} epochs, since one is only {per_epoch} step{'s' if per_epoch > 1 else ''} "
         f"of {plan.batch_size} rows (plan.epochs=N chooses another number)"
     )
-    return replace(prepare(longer, cache), decided=(said,))
+    return replace(prepare(longer, cache), decided=(decision,))
 
 
 def fit(
@@ -285,7 +285,7 @@ def compare(
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> ComparisonResult:
-    """Compare the variants of a recipe, as `encore compare` does; the same call again goes on where
+    """Compare the variants of a recipe, as `encore compare` does; the same call again resumes where
     it was stopped.
 
     >>> found = encore.compare("rte_pooling", encoder="minilm", seeds=[1, 2])  # doctest: +SKIP
@@ -317,7 +317,7 @@ def tune(
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> search.SearchResult:
-    """Search for the best settings of a recipe, as `encore tune` does; the same call again goes on
+    """Search for the best settings of a recipe, as `encore tune` does; the same call again resumes
     where it was stopped.
 
     >>> found = encore.tune("rte_tune_cls", n=12, encoder="minilm")  # doctest: +SKIP

@@ -95,10 +95,10 @@ class EncoreForSequenceClassification(PreTrainedModel):
             "cpu"
         ):  # from_pretrained would have it on the meta device, without what is no parameter
             self.network = assemble_model(config.encoder_config, _part(config), config.sharing)
-        asked = getattr(config, "dtype", None)
+        requested = getattr(config, "dtype", None)
         for encoder in encoders_of(self.network):
             encoder.dtype = (
-                torch.bfloat16 if asked in (torch.bfloat16, "bfloat16") else torch.float32
+                torch.bfloat16 if requested in (torch.bfloat16, "bfloat16") else torch.float32
             )
         # Loading empties every buffer that is in no file (a borrowed encoder's position numbers),
         # and fills those anew whose module was not filled before.
@@ -132,7 +132,7 @@ class EncoreForSequenceClassification(PreTrainedModel):
 
 class PairReader:
     """Rows of two texts as Encore makes them of the same texts. pair: as a recipe names it;
-    templates: what stands around one text, and around two.
+    templates: the special tokens around one text, and around two.
 
     Its tokenizer puts both texts into one row, each as if it were alone (all of the second one in
     segment 1), and cuts nothing: where to cut is not to be known before both lengths are.
@@ -183,10 +183,10 @@ class PairReader:
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The ids of all first texts and of all second ones, without special tokens."""
         if token_type_ids is None:
-            told = "model(**tokenizer(texts, other_texts, padding=True, return_tensors='pt'))"
+            example = "model(**tokenizer(texts, other_texts, padding=True, return_tensors='pt'))"
             raise DataError(
                 f"token_type_ids: expected those of the tokenizer, by which this model tells "
-                f"its two texts apart, got none. Write {told}."
+                f"its two texts apart, got none. Write {example}."
             )
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         before, after = self.around.templates[False].counts

@@ -134,7 +134,7 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
     """
     rows = []
     for entry in found:
-        said, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
+        figures, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
         named = entry.get("metrics", {})
         measured = (
             (task, found)
@@ -145,11 +145,11 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
         task, values = next(measured, ("", {}))
         for name, value in list(values.items())[:1]:
             metric = catalogue.find("metrics", name)
-            said = (
+            figures = (
                 f"{task} {metric.title}" if len(named) > 1 else metric.title,
                 format_estimate(Estimate(value["value"], value["low"], value["high"]), metric.form),
             )
-        rows.append((entry["run"], entry["task"], entry["state"], *said, seconds))
+        rows.append((entry["run"], entry["task"], entry["state"], *figures, seconds))
     return Listing(
         "",
         ("run", "task", "state", "metric", "dev figure", "time"),
@@ -315,20 +315,20 @@ def _but_seed(text: str) -> list[str]:
 
 
 def _status(found: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> str:
-    said = []
+    parts = []
     for record in records[-1:]:
         changed = "" if record["recipe_unchanged"] else ", before the recipe was changed"
-        said.append(
+        parts.append(
             f"verified on {record['date']}{_with(record['with'])} ({record['runs']} runs{changed})"
             f"{_of_another_version(record)}"
         )
     for one in found:
         n, of = one["complete"], one["runs"]
-        said.append(
+        parts.append(
             f"{'complete' if n == of else f'{n} of {of} runs complete'}"
             f"{_with(one['with'])}{f' ({of} runs)' if n == of else ''}"
         )
-    return "; ".join(said) or "not run here"
+    return "; ".join(parts) or "not run here"
 
 
 def _of_another_version(record: Mapping[str, Any]) -> str:

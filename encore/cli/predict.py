@@ -104,7 +104,7 @@ def _request(options: PredictOptions) -> _Request:
 
 
 def _check_output(options: PredictOptions) -> None:
-    """Raises RecipeError where the output cannot hold what was asked for. Weights are lists, one
+    """Raises RecipeError where the output cannot hold the requested columns. Weights are lists, one
     entry per word, and a cell of a csv file holds none.
     """
     if options.explain and Path(options.out).suffix.lower() in (".csv", ".tsv"):
@@ -147,7 +147,7 @@ def _print_explanations(
 def explained_lines(
     task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> Iterator[Text]:
-    """For each row where it stands, what the model says, and its words by weight."""
+    """For each row its place, the prediction, and its words by weight."""
     from encore.runs.explain import render_explanation
     from encore.runs.predict import named_predictions
 
@@ -155,17 +155,19 @@ def explained_lines(
         ("line", dataset.lines) if dataset.lines is not None else ("row", dataset.rows + 1)
     )
     names = (task.columns.text, task.columns.text_pair or "")
-    for place, said, each in zip(
+    for place, prediction, each in zip(
         places.tolist(), named_predictions(scores, task.labels), explanations, strict=True
     ):
-        yield render_explanation(each, title=f"{what} {place}: {_answer(said)}", names=names)
+        yield render_explanation(each, title=f"{what} {place}: {_answer(prediction)}", names=names)
 
 
-def _answer(said: Prediction) -> str:
-    if isinstance(said.label, float):
-        return f"{said.label:.4g}"
-    chosen = said.label if isinstance(said.label, tuple) else (said.label,)
-    return "; ".join(f"{name} ({said.probabilities[name]:.2f})" for name in chosen) or "(none)"
+def _answer(prediction: Prediction) -> str:
+    if isinstance(prediction.label, float):
+        return f"{prediction.label:.4g}"
+    chosen = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
+    return (
+        "; ".join(f"{name} ({prediction.probabilities[name]:.2f})" for name in chosen) or "(none)"
+    )
 
 
 def explained_object(
@@ -175,15 +177,15 @@ def explained_object(
     from encore.runs.predict import named_predictions
 
     rows = []
-    for said, each in zip(named_predictions(scores, task.labels), explanations, strict=True):
+    for prediction, each in zip(named_predictions(scores, task.labels), explanations, strict=True):
         weights = {
             name: [asdict(word) for word in side.words]
             for name, side in zip(("weights", "weights_pair"), each.texts, strict=False)
         }
         rows.append(
             {
-                "prediction": said.label,
-                "probabilities": dict(said.probabilities),
+                "prediction": prediction.label,
+                "probabilities": dict(prediction.probabilities),
                 **weights,
                 "weights_rest": each.rest,
             }

@@ -53,15 +53,15 @@ class Watch:
         now = time.monotonic()
         self.losses.append(report.loss)
         self.marks.append((now, report.n_tokens))
-        told = (
+        status = (
             f"loss {sum(self.losses) / len(self.losses):.4f}  lr "
             f"{report.lr:.1e}{self._rate()}{self._left(report.step)}"
         )
         if self.bar is not None:
-            self._show(report.step, f"epoch {report.epoch}/{self.epochs}", told)
+            self._show(report.step, f"epoch {report.epoch}/{self.epochs}", status)
         elif now - self.said_at >= _PLAIN_SECONDS:
             self._line(
-                f"epoch {report.epoch}/{self.epochs}  step {report.step}/{self.steps}  {told}"
+                f"epoch {report.epoch}/{self.epochs}  step {report.step}/{self.steps}  {status}"
             )
 
     def _start(self, epoch: int) -> None:
@@ -72,18 +72,18 @@ class Watch:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[status]}"),
         )
         # Transient: when it has done its work it goes, and the lines of the epochs stay.
         self.bar = Progress(
             *columns, console=Console(file=self.stream), transient=True, expand=True
         )
-        self.job = self.bar.add_task(f"epoch {epoch}/{self.epochs}", total=self.steps, told="")
+        self.job = self.bar.add_task(f"epoch {epoch}/{self.epochs}", total=self.steps, status="")
         self.bar.start()
 
-    def _show(self, step: int, description: str, told: str) -> None:
+    def _show(self, step: int, description: str, status: str) -> None:
         if self.bar is not None and self.job is not None:
-            self.bar.update(self.job, completed=step, description=description, told=told)
+            self.bar.update(self.job, completed=step, description=description, status=status)
 
     def _line(self, text: str) -> None:
         if self.bar is not None:

@@ -124,7 +124,7 @@ def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_
     if json_:
         found = {
             "study": str(runs / tuning.name),
-            "search": {one.path: one.said for one in search.parameters},
+            "search": {one.path: one.spec for one in search.parameters},
             "trials": tuning.n_trials,
             "runs": n_runs,
             "seeds": list(search.seeds),

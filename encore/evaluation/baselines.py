@@ -180,7 +180,7 @@ def fit_tfidf(
             "ignore",
             UserWarning,
             # of convergence: 0.1 points short of its optimum it is still the baseline; of many
-            # classes: they are told
+            # classes: expected here
         )
         columns = targets.T if labels.kind == "multilabel" else [targets]
         models = tuple(_fitted(features, column, labels) for column in columns)

@@ -99,7 +99,7 @@ def estimate_metrics(
     *,
     n_resamples: int = 2000,
 ) -> dict[str, Estimate]:
-    """Each metric's value with its 95 % bootstrap interval, in the order asked for.
+    """Each metric's value with its 95 % bootstrap interval, in the order given.
 
     Raises DataError where scores and targets cannot be compared or a score is not finite,
     RecipeError for unknown or unfitting metrics.

@@ -64,15 +64,15 @@ def metric(
                 )
             return float(measure(*checked(scores, targets, labels), labels))
 
-        told = cast(Metric, gate)
-        told.title, told.kinds, told.form, told.higher_is_better, told.weighted = (
+        typed = cast(Metric, gate)
+        typed.title, typed.kinds, typed.form, typed.higher_is_better, typed.weighted = (
             title,
             kinds,
             form,
             higher_is_better,
             weighted,
         )
-        return told
+        return typed
 
     return wrap
 

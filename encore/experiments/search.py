@@ -260,7 +260,7 @@ def _record(
         tuning.pruner,
         search.seed,
         search.trial_seeds,
-        {one.path: one.said for one in search.parameters},
+        {one.path: one.spec for one in search.parameters},
         BestTrial(
             best.number,
             best.value,

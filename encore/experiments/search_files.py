@@ -21,7 +21,7 @@ def description_of(tuning: PreparedSearch) -> dict[str, Any]:
     return {
         "name": search.name,
         "overrides": list(search.overrides),
-        "search": {one.path: one.said for one in search.parameters},
+        "search": {one.path: one.spec for one in search.parameters},
         "trials": tuning.n_trials,
         "seeds_per_trial": search.seeds_per_trial,
         "trial_seeds": list(search.trial_seeds),

@@ -79,7 +79,7 @@ class Parameter:
         return (self.low, self.high)
 
     @property
-    def said(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """The space as the recipe writes it: {"log_uniform": [1e-5, 1e-4]}."""
         return {
             self.kind: [to_plain(value) for value in self.values]

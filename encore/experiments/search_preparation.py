@@ -52,7 +52,7 @@ class PreparedSearch:
     @property
     def name(self) -> str:
         """The study folder's name, and the study's in the database."""
-        space = [[one.path, one.said] for one in self.search.parameters]
+        space = [[one.path, one.spec] for one in self.search.parameters]
         how = [self.sampler, self.pruner, self.search.seeds_per_trial]
         digest = hashlib.sha256(files.canonical([_VERSION, self.first.identity, space, how]))
         return f"tune-{self.search.name}-{digest.hexdigest()[:10]}"

@@ -192,8 +192,10 @@ def _search(
     recipe, rest = build_recipe(document, changes, base, problems)
     notes: list[str] = []
     parameters = read_parameters(keys.get("search"), document, changes, problems, notes)
-    asked = keys.get("trials") if trials is None else from_python({"trials": trials}).data["trials"]
-    n = _count(asked, N_TRIALS, MOST_TRIALS, "of trials, such as 48", problems)
+    requested = (
+        keys.get("trials") if trials is None else from_python({"trials": trials}).data["trials"]
+    )
+    n = _count(requested, N_TRIALS, MOST_TRIALS, "of trials, such as 48", problems)
     per_trial = _count(keys.get("seeds_per_trial"), 1, _MOST_SEEDS, "of seeds, such as 3", problems)
     seed = recipe.seed if recipe is not None else 42
     seeds = _fresh(keys.get("seeds"), range(seed, seed + per_trial), problems, notes)

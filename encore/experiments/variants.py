@@ -105,7 +105,7 @@ def load_study(
     race: bool = False,
 ) -> Study:
     """The comparison that a recipe file describes, every variant checked. only: the variants to
-    keep, the reference in any case. axes: more of `each`. race: as if the recipe said `race: {}`,
+    keep, the reference in any case. axes: more of `each`. race: as if the recipe had `race: {}`,
     where it says nothing of a race.
 
     Raises RecipeError with every problem that was found, whichever variant it is in.

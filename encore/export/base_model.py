@@ -57,12 +57,12 @@ def _licence(card_file: Path) -> dict[str, str]:
     """
     try:
         _, front, _ = card_file.read_text(encoding="utf-8").split("---\n", 2)
-        said = yaml.safe_load(front)
+        metadata = yaml.safe_load(front)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     keys = ("license", "license_name", "license_link")
     return {
-        key: str(said[key])
+        key: str(metadata[key])
         for key in keys
-        if isinstance(said, dict) and isinstance(said.get(key), str)
+        if isinstance(metadata, dict) and isinstance(metadata.get(key), str)
     }

@@ -136,8 +136,8 @@ def outputs_in_fresh_process(
     EncoreError if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="encore-export-") as place:
-        asked, told = Path(place, "jobs.json"), Path(place, "answers.json")
-        asked.write_text(
+        job_file, answer_file = Path(place, "jobs.json"), Path(place, "answers.json")
+        job_file.write_text(
             json.dumps([check_job(written, rows) for written, rows in jobs]), encoding="utf-8"
         )
         paths = [
@@ -150,7 +150,7 @@ def outputs_in_fresh_process(
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
-        command = [sys.executable, "-m", "encore.export.fresh", str(asked), str(told)]
+        command = [sys.executable, "-m", "encore.export.fresh", str(job_file), str(answer_file)]
         done = subprocess.run(
             command,
             env=environment,
@@ -160,15 +160,15 @@ def outputs_in_fresh_process(
             errors="replace",
             cwd=place,
         )
-        if done.returncode or not told.exists():
-            said = [line for line in done.stderr.splitlines() if line.strip()] or [
+        if done.returncode or not answer_file.exists():
+            messages = [line for line in done.stderr.splitlines() if line.strip()] or [
                 f"it ended with {done.returncode} and printed nothing"
             ]
             raise EncoreError(
                 f"not exported: a fresh process could not load what was written "
-                f"({_versions()}): {said[-1].strip()[:300]}. {_SORRY}"
+                f"({_versions()}): {messages[-1].strip()[:300]}. {_SORRY}"
             )
-        return json.loads(told.read_text(encoding="utf-8"))
+        return json.loads(answer_file.read_text(encoding="utf-8"))
 
 
 def check_job(written: WrittenExport, rows: ReferenceOutputs) -> dict[str, Any]:
@@ -202,11 +202,11 @@ def compare_outputs(target: Path, expected: ReferenceOutputs, found: Mapping[str
                 ),
                 min(len(ids), len(ours)),
             )
-            told = (
+            difference = (
                 f"{expected.raw[0][row][:60]!r} ({where}): expected {ours[at:][:5]} at "
                 f"place {at}, got {ids[at:][:5]}"
             )
-            raise EncoreError(f"{lead} gives other tokens than Encore: {told}. {_SORRY}")
+            raise EncoreError(f"{lead} gives other tokens than Encore: {difference}. {_SORRY}")
     values = found["values"]
     if values and isinstance(values[0], Mapping):
         strange = sorted(set(values[0]) ^ set(expected.names))

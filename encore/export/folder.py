@@ -72,7 +72,7 @@ def export_run(
     name: str | None = None,
 ) -> Exported:
     """Write, load again, compare, move into place. on: a table with other texts to compare on than
-    the dev set's; name: what the card's code loads, which is the folder's name if nothing is said.
+    the dev set's; name: what the card's code loads, by default the folder's name.
 
     Raises RecipeError, DataError or TrainingError before or while it writes; EncoreError where the
     folder does not give Encore's numbers. The target is then as it was.
@@ -150,7 +150,7 @@ def _installed(to: str) -> None:
 
 
 def _free(target: Path, *, overwrite: bool) -> None:
-    """Raises RecipeError where something stands in the way. Only an earlier export is ever
+    """Raises RecipeError where other files are in the way. Only an earlier export is ever
     replaced.
     """
     if target.is_file():
@@ -176,9 +176,9 @@ def _free(target: Path, *, overwrite: bool) -> None:
         if not file.is_dir() and str(file.relative_to(target)) not in known
     )
     if others:
-        told = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
+        listed = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
         raise RecipeError(
-            f"{target}: contains files that no export wrote ({told}). Remove them "
+            f"{target}: contains files that no export wrote ({listed}). Remove them "
             f"yourself, or name another folder."
         )
 

@@ -82,7 +82,7 @@ def push_run(
 
 
 def _check_empty(repository: str, there: Sequence[str], *, overwrite: bool) -> None:
-    """Raises RecipeError where files would be replaced that nobody asked to replace."""
+    """Raises RecipeError where files would be replaced without a request to replace them."""
     if there and not overwrite:
         raise RecipeError(
             f"{repository}: has {len(there)} files already "

@@ -51,9 +51,9 @@ def modes_of(pooling: Mapping[str, Any]) -> tuple[str, ...]:
     )
     if parts == ("pooler",) or (set(parts) <= set(_MODES) and len(set(parts)) == len(parts)):
         return parts
-    told = f"concat of {', '.join(parts)}" if name == "concat" else f"'{name}'"
+    described = f"concat of {', '.join(parts)}" if name == "concat" else f"'{name}'"
     raise RecipeError(
-        f"--to sentence-transformers: it has no pooling like {told}. It has cls, mean, max, "
+        f"--to sentence-transformers: it has no pooling like {described}. It has cls, mean, max, "
         f"mean_max, pooler, and concat of cls, mean and max. "
         "Use --to hf, which has every pooling, or train with one of these."
     )

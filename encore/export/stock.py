@@ -1,9 +1,9 @@
 """Weights under the names of transformers' own classes, where one of these computes the very same.
 
-What a stock class puts between encoder and scores differs from family to family, and none can be
-told otherwise: BERT and RoBERTa have tanh of a dense layer on the first token, which is the pooling
-`pooler`; DistilBERT has ReLU there, ELECTRA GELU, ModernBERT GELU and a LayerNorm, which no pooling
-here computes.
+The layers of a stock class between encoder and scores differ from family to family, and none can be
+configured otherwise: BERT and RoBERTa have tanh of a dense layer on the first token, which is the
+pooling `pooler`; DistilBERT has ReLU there, ELECTRA GELU, ModernBERT GELU and a LayerNorm, which no
+pooling here computes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def stock_weights(
 ) -> dict[str, Tensor]:
     """A run's weights under the names that `shapes` lists: those of a class of transformers.
 
-    The family's `from_huggingface` is the only table of names, so it is asked: every line of every
+    The family's `from_huggingface` is the only table of names, so it is called: every line of every
     tensor gets a number, and where the numbers come out is where the lines belong. An encoder that
     was borrowed has the names already, but for its word table, which is called `words` there.
     heads: modules that no family knows, and ours that belong there. What has no counterpart here is

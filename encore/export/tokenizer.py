@@ -52,7 +52,7 @@ def write_tokenizer(
     """tokenizer.json and tokenizer_config.json. config: the encoder's; inputs: what the exported
     model's `forward` takes.
 
-    transformers is told to read tokenizer.json as it is (`PreTrainedTokenizerFast`): the class of a
+    transformers is made to read tokenizer.json as it is (`PreTrainedTokenizerFast`): the class of a
     family would build another one from its vocabulary.
     """
     backend = Tokenizer.from_str(tokenizer.backend.to_str())
@@ -142,7 +142,7 @@ def _specials(backend: Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
         and whole.tokens[-1] in known.values()
     ):
         found |= {"cls_token": whole.tokens[0], "sep_token": whole.tokens[-1]}
-    if known:  # nobody sees what stands in the padding, but RoBERTa finds it by its number
+    if known:  # the padding is masked, but RoBERTa finds it by its number
         found["pad_token"] = (
             known.get(config.get("pad_token_id", -1))
             or found.get("pad_token")

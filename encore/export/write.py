@@ -259,7 +259,7 @@ def label_names(task: LoadedTask) -> tuple[str, ...]:
 
 
 def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
-    asked = " (here with `truncation=True`)" if to == "hf" else ""
+    option = " (here with `truncation=True`)" if to == "hf" else ""
     if left_to_model(task, to):
         whose = "two texts together" if task.model.n_sides == 1 else "texts"
         yield (
@@ -276,7 +276,7 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
         kept = "last" if task.truncation == "tail" else "first"
         yield (
             f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are "
-            f"read{asked}"
+            f"read{option}"
         )
     if task.columns.text_pair and to == "hf":
         then = (

@@ -36,7 +36,7 @@ __all__ = [
 
 WIDTH = 4.6  # inches: 331 units, so that 10 units of text are 10 pixels on the narrowest telephone
 
-# Okabe and Ito's palette, darkened to a contrast of 3:1 on white: told apart with any kind of
+# Okabe and Ito's palette, darkened to a contrast of 3:1 on white: distinguishable with any kind of
 # colour vision. Markers differ too.
 SERIES = ("#0072b2", "#c2500a", "#00795a", "#a8518a", "#7d6608", "#5b5f97")
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -145,21 +145,22 @@ def _beside(metric: Metric, model: Estimate, who: str, other: Estimate, n_rows: 
     sign = 1 if metric.higher_is_better else -1
     ahead = sign * (model.value - other.value) > 0
     apart = model.low > other.high or model.high < other.low
-    said = format_estimate(other, metric.form)
+    formatted = format_estimate(other, metric.form)
     if not ahead:
         return VerdictLine(
             "not better",
             f"than {who}",
-            f"{who} reaches {said}" + (", and the intervals do not overlap." if apart else "."),
+            f"{who} reaches {formatted}"
+            + (", and the intervals do not overlap." if apart else "."),
         )
     if apart:
         return VerdictLine(
-            "better", f"than {who}", f"{who} reaches {said}, and the intervals do not overlap."
+            "better", f"than {who}", f"{who} reaches {formatted}, and the intervals do not overlap."
         )
     return VerdictLine(
         "no evidence",
         f"against {who}",
-        f"{who} reaches {said}; the intervals overlap, so on {n_rows:,} rows the lead may be "
+        f"{who} reaches {formatted}; the intervals overlap, so on {n_rows:,} rows the lead may be "
         f"chance.",
     )
 

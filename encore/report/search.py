@@ -65,15 +65,15 @@ def page(folder: Path) -> Page:
 
 def _pictures(folder: Path) -> Iterator[Figure]:
     """The figures as the search drew them."""
-    for name, said in files.read_json(folder / "about.json").items():
+    for name, description in files.read_json(folder / "about.json").items():
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)
         svg = undescribed((folder / f"{name}.svg").read_text(encoding="utf-8"))
         yield Figure(
             slug(name),
-            said["title"],
-            said["alt"],
-            said["caption"],
+            description["title"],
+            description["alt"],
+            description["caption"],
             tuple(columns),
             tuple(map(tuple, rows)),
             svg,

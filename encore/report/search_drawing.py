@@ -62,7 +62,7 @@ def pyplot_svg(name: str, draw: Callable[[], Any], *, width: float = 6.4) -> str
 
 
 def _restyled(axes: Axes) -> None:
-    """No title, which stands above the figure, and the colours that a page can make light or
+    """No title, which is above the figure, and the colours that a page can make light or
     dark.
     """
     for place in ("left", "center", "right"):

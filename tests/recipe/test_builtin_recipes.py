@@ -101,7 +101,7 @@ def test_a_search_is_the_paper_s(path: Path) -> None:
         search.trials,
         search.seeds_per_trial,
         search.seed,
-        {one.path: one.said for one in search.parameters},
+        {one.path: one.spec for one in search.parameters},
     ) == (trials, 1, 42, space)
     recipe = search.recipe(search.first)
     task = recipe.tasks["rte"]

@@ -234,7 +234,7 @@ def test_the_best_settings_lie_in_the_spaces_that_were_searched() -> None:
             "head.dropout": task.head.settings["dropout"],
         }
         for one in load_search(recipe_path(f"rte_tune_{name}")).parameters:
-            ((kind, values),) = one.said.items()
+            ((kind, values),) = one.spec.items()
             value = found[one.path]
             inside = value in values if kind == "choice" else values[0] <= value <= values[1]
             assert inside, (name, one.path)

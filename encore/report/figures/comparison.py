@@ -81,7 +81,7 @@ def forest(
     shown = list(_differences(variants))
     if not shown:
         return None
-    said = "; ".join(
+    summary = "; ".join(
         f"{one.variant} {format_difference(one.delta, metric.form)}, {one.verdict}" for one in shown
     )
     caption = (
@@ -95,7 +95,7 @@ def forest(
     return Figure(
         name,
         f"Difference to {reference} in {metric.title}, {where}",
-        f"{said}.",
+        f"{summary}.",
         caption,
         ("variant", "delta", *columns, "verdict"),
         tuple(
@@ -292,7 +292,7 @@ def sizes(
         variant: [_size(n_rows, values) for n_rows, values in sorted(found.items())]
         for variant, found in groups.items()
     }
-    said = "; ".join(
+    summary = "; ".join(
         f"{variant} "
         + ", ".join(f"{format_value(one.mean, metric.form)} at {one.n_rows:,}" for one in curve)
         for variant, curve in curves.items()
@@ -300,7 +300,7 @@ def sizes(
     return Figure(
         name,
         f"{metric.title} by number of training rows, {where}",
-        f"{said}.",
+        f"{summary}.",
         "Mark: mean over seeds. Bar: 95 % interval of the mean for new seeds (t).",
         ("variant", "train_rows", "seeds", "mean", "low", "high"),
         tuple(

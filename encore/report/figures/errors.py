@@ -44,8 +44,13 @@ def confusion_matrix(
         caption,
         ("truth", "predicted", "rows", "share_of_truth"),
         tuple(
-            (names[true], names[said], int(matrix[true, said]), float(shares[true, said]))
-            for true, said in np.ndindex(matrix.shape)
+            (
+                names[true],
+                names[predicted],
+                int(matrix[true, predicted]),
+                float(shares[true, predicted]),
+            )
+            for true, predicted in np.ndindex(matrix.shape)
         ),
         drawing.svg(
             name,
@@ -60,8 +65,8 @@ def _most_confused(matrix: np.ndarray, names: Sequence[str]) -> str:
     wrong = matrix - np.diag(np.diag(matrix))
     if not wrong.any():
         return f"{right:,} of {n:,} correct."
-    true, said = divmod(int(wrong.argmax()), len(names))
-    often = f"{names[true]} predicted as {names[said]} ({wrong.max():,} rows)"
+    true, predicted = divmod(int(wrong.argmax()), len(names))
+    often = f"{names[true]} predicted as {names[predicted]} ({wrong.max():,} rows)"
     return f"{right:,} of {n:,} correct; most frequent error: {often}."
 
 
@@ -73,18 +78,18 @@ def _draw_confusion(
     for spine in axes.spines.values():
         spine.set_visible(False)
     size = 10 if n <= 6 else 8.5 if n <= 8 else 7
-    for true, said in np.ndindex(matrix.shape):
+    for true, predicted in np.ndindex(matrix.shape):
         # One hue, by opacity, and never so dense that the figure in it is hard to read on a light
         # or a dark page.
-        _shade(axes, said, true, 0.04 + 0.51 * float(shares[true, said]))
+        _shade(axes, predicted, true, 0.04 + 0.51 * float(shares[true, predicted]))
         axes.text(
-            said,
+            predicted,
             true,
-            f"{matrix[true, said]:,}",
+            f"{matrix[true, predicted]:,}",
             ha="center",
             va="center",
             fontsize=size,
-            fontweight="bold" if true == said else "normal",
+            fontweight="bold" if true == predicted else "normal",
         )
     axes.set_xlim(-0.5, n - 0.5)
     axes.set_ylim(n - 0.5, -0.5)

@@ -57,7 +57,7 @@ def learning(
     """Score by epoch on the training rows and on the dev rows, one panel for each variant. kept:
     the epoch whose figures count.
     """
-    said = "; ".join(
+    summary = "; ".join(
         f"{prefix_of(variant, curves)}{_ends(metric, 'train', [one.train for one in found])}, "
         f"{_ends(metric, 'dev', [one.dev for one in found])} after epoch {found[-1].epoch}"
         for variant, found in curves.items()
@@ -68,7 +68,7 @@ def learning(
     return Figure(
         name,
         f"{metric.title} by epoch, {where}",
-        f"{said}.",
+        f"{summary}.",
         _caption(curves, kept),
         _COLUMNS,
         tuple(

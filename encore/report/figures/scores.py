@@ -33,11 +33,11 @@ __all__ = ["LengthBin", "estimates", "lengths"]
 
 def estimates(name: str, metric: Metric, found: Mapping[str, Estimate], *, where: str) -> Figure:
     """A metric of the model and of the baselines, each with its interval."""
-    said = "; ".join(f"{who} {format_estimate(one, metric.form)}" for who, one in found.items())
+    summary = "; ".join(f"{who} {format_estimate(one, metric.form)}" for who, one in found.items())
     return Figure(
         name,
         f"{metric.title} beside two baselines, {where}",
-        f"{said}.",
+        f"{summary}.",
         "Dot: the score. Bar: its 95 % bootstrap interval over the rows.",
         ("predictor", metric.__name__, "low", "high"),
         tuple((who, one.value, one.low, one.high) for who, one in found.items()),
@@ -85,7 +85,7 @@ def lengths(
     several_seeds: bool,
 ) -> Figure:
     """The score on rows of similar length. unit: what a length counts."""
-    said = "; ".join(
+    summary = "; ".join(
         prefix_of(group, groups)
         + ", ".join(f"{format_value(one.value, metric.form)} at {one.words}" for one in bins)
         for group, bins in groups.items()
@@ -94,7 +94,7 @@ def lengths(
     return Figure(
         name,
         f"{metric.title} by length of the text, {where}",
-        f"By {unit}: {said}.",
+        f"By {unit}: {summary}.",
         f"Mark: the score on rows of that length. Bar: {bars}.",
         ("group", "tokens", "rows", metric.__name__, "low", "high"),
         tuple(
