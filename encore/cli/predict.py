@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from encore.data.dataset import Dataset
     from encore.runs.explain import Explanation
-    from encore.runs.predict import LoadedTask, Model, Prediction
+    from encore.runs.output import Prediction
+    from encore.runs.predict import LoadedTask, Model
 
 __all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
 
@@ -62,7 +63,8 @@ def predict(options: PredictOptions) -> None:
     if explanations is not None and options.to_terminal:
         _print_explanations(options, request.tasks[0], dataset, scores, explanations)
         return
-    from encore.runs.predict import task_columns, with_columns
+    from encore.runs.output import with_columns
+    from encore.runs.predict import task_columns
 
     columns = task_columns(scores, request.tasks)
     if explanations is not None:
@@ -149,7 +151,7 @@ def explained_lines(
 ) -> Iterator[Text]:
     """For each row its place, the prediction, and its words by weight."""
     from encore.runs.explain import render_explanation
-    from encore.runs.predict import named_predictions
+    from encore.runs.output import named_predictions
 
     what, places = (
         ("line", dataset.lines) if dataset.lines is not None else ("row", dataset.rows + 1)
@@ -174,7 +176,7 @@ def explained_object(
     task: LoadedTask, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> dict[str, Any]:
     """The same for programs."""
-    from encore.runs.predict import named_predictions
+    from encore.runs.output import named_predictions
 
     rows = []
     for prediction, each in zip(named_predictions(scores, task.labels), explanations, strict=True):

@@ -26,7 +26,8 @@ from encore.evaluation.estimates import (
 )
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
-from encore.runs.predict import LoadedTask, Model, named_predictions
+from encore.runs.output import named_predictions
+from encore.runs.predict import LoadedTask, Model
 from encore.tables.evaluation import (
     DevScores,
     RowTexts,

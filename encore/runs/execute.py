@@ -1,15 +1,16 @@
-"""A run is a folder named by the hash of what determines it. The same recipe again resumes it, or
-finds it complete.
+"""Trains a run in its folder, which is named by the hash of the run's specification. The same
+recipe again resumes it, or finds it complete.
 
-recipe.yaml, resolved.json       the recipe with every default, and the run's specification
-environment.json, cost.json      machine and versions; seconds, tokens per second, memory (no part
-of the results) data.json                        files, digests, rows, label counts, notes
-steps.jsonl, metrics.jsonl       every step; every epoch predictions/TASK/SPLIT-EPOCH.parquet
-digest and row of each example, raw scores, label model/                           weights, encoder
-configuration, tokenizer, how to put them together (runs of a comparison keep none) results.json
-metrics with intervals beside the baselines; written last but for the manifest manifest.json
-sha256 of every result file: there is one when, and only when, the run is complete checkpoint/
-while it trains: all that is needed to go on, bit for bit
+- recipe.yaml, resolved.json: the recipe with every default, and the run's specification.
+- environment.json, cost.json: machine and versions; seconds, speed, memory. No part of the results.
+- data.json: files, digests, rows, label counts, notes.
+- steps.jsonl, metrics.jsonl: a line for every step, and for every epoch.
+- predictions/TASK/SPLIT-EPOCH.parquet: digest and row of each example, raw scores, label.
+- model/: weights, encoder configuration, tokenizer, and how they go together. Runs of a comparison
+  keep none.
+- results.json: metrics with intervals, beside the baselines. Written last but for the manifest.
+- manifest.json: the sha256 of every result file. It exists if and only if the run is complete.
+- checkpoint/: while the run trains, all that it needs to resume bit for bit.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from encore import files
 from encore.data.dataset import describe_task_data
 from encore.errors import TrainingError
 from encore.recipe.write import anchored, to_yaml
+from encore.runs.environment import describe_environment
 from encore.runs.folder import RunResult, read_result
 from encore.runs.prepare import build_models
 from encore.runs.prepared import Prepared
-from encore.runs.writer import Pruned, RunBusy, RunWriter, TokenRate, describe_environment
+from encore.runs.writer import Pruned, RunBusy, RunWriter
 from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState, own_losses
@@ -47,28 +49,24 @@ def execute(
     checkpoint_steps: int | None = None,
     keep_model: bool = True,
 ) -> RunResult:
-    """Train, evaluate and save; or go on where a killed run stopped; or read the result that is
-    there.
+    """Train, evaluate and save; resume an interrupted run; or read the result of a complete one.
 
-    watch: sees every report; what it raises leaves the generator, which ends training (Abandoned:
-    for good). A checkpoint is written every `checkpoint_seconds` and at the end of an epoch, if
-    saving takes less than a twentieth of the time; with `checkpoint_steps` every so many steps and
-    at the end of each epoch, whatever it takes. `keep_model`: False leaves the weights out of the
-    folder, whose figures are the same; a complete run without weights is trained once more where
-    they are asked for. Raises TrainingError where training cannot go on (RunBusy where another
-    process trains this run), DataError where the folder holds a damaged run.
+    watch: receives every report; an exception that it raises ends training (Pruned: for good). A
+    checkpoint is written every `checkpoint_seconds` and at the end of an epoch, if saving takes
+    less than a twentieth of the time; with `checkpoint_steps` every so many steps and at the end of
+    each epoch, however long it takes. keep_model: False leaves the weights out of the folder,
+    without changing its figures; a complete run without weights is trained again if they are to be
+    kept. Raises TrainingError where training cannot continue (RunBusy where another process trains
+    this run), DataError where the folder holds a damaged run.
     """
     folder = runs / prepared.name
     if _is_complete(folder, keep_model):
         return _complete(folder)
     with _locked(folder):
-        if _is_complete(
-            folder, keep_model
-        ):  # another process finished it while this one waited for nothing
+        if _is_complete(folder, keep_model):  # another process finished it in between
             return _complete(folder)
-        (folder / files.MANIFEST).unlink(
-            missing_ok=True
-        )  # complete but for its weights: trained again, to the same bits
+        # Complete but for its weights: it is trained again, to the same bits.
+        (folder / files.MANIFEST).unlink(missing_ok=True)
         before = torch.get_num_threads()
         torch.set_num_threads(prepared.threads)
         try:
@@ -96,8 +94,7 @@ def _train(
     *,
     keep_model: bool,
 ) -> RunResult:
-    recipe = prepared.recipe
-    started = time.monotonic()
+    started, recipe = time.monotonic(), prepared.recipe
     files.write(folder / "recipe.yaml", to_yaml(anchored(recipe)).encode())
     files.write_json(folder / "resolved.json", prepared.spec.to_json())
     files.write_json(folder / "environment.json", describe_environment(prepared))
@@ -108,16 +105,15 @@ def _train(
     models = build_models(prepared)
     state = FitState(models, own_losses(prepared.streams))
     state.narrow(prepared.streams)
-    rate = TokenRate()
-    log = RunWriter(
-        folder, state, rate, keep_model=keep_model or (folder / "model").is_dir()
-    )  # whoever began it wanted its weights
+    # A model in the folder shows that the run was begun to keep its weights.
+    has_model = (folder / "model").is_dir()
+    log = RunWriter(folder, state, keep_model=keep_model or has_model, started=started)
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
     for report in train_loop(
         models, prepared.plan, prepared.streams, prepared.settings, state=state
     ):
-        rate.see(report)
+        log.rates.see(report)
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:
             watch(report)
@@ -134,11 +130,7 @@ def _train(
             begun = time.monotonic()
             log.checkpoint()
             saved_at, saved_step, save_cost = time.monotonic(), state.step, time.monotonic() - begun
-    result = log.finish(
-        prepared,
-        seconds=log.seconds_before + time.monotonic() - started,
-        tokens_per_second=rate.tokens_per_second,
-    )
+    result = log.finish(prepared)
     files.remove(folder / "checkpoint")
     return result
 

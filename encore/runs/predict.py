@@ -1,4 +1,4 @@
-"""A trained run, loaded: texts in, labels and probabilities out."""
+"""Loads a trained run and predicts: texts in, labels and probabilities out."""
 
 from __future__ import annotations
 
@@ -9,53 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-import torch
 
 from encore import catalogue, files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
 from encore.data.inputs import read_labelled, read_unlabelled
-from encore.data.table import display_path
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
-from encore.evaluation.predictions import predictions, probabilities
 from encore.model.assembly import TaskSpec, assemble
-from encore.model.parameters import first_names
 from encore.model.task_model import TaskModel
 from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
+from encore.runs.model_folder import read_models, read_parts
+from encore.runs.output import Prediction, columns_of, named_predictions
 from encore.training.scoring import score_together
 from encore.training.streams import Rows, tokenize_set
 from encore.types import LabelSpace, Note, Pairing, Spec
 
-__all__ = [
-    "LoadedTask",
-    "Model",
-    "Prediction",
-    "assemble_model",
-    "columns_of",
-    "load",
-    "named_predictions",
-    "task_columns",
-    "with_columns",
-]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one example. `label`: its name, a tuple of names for multi-label, the
-    value for regression. `probabilities`: label name → probability; empty for regression.
-    """
-
-    label: str | tuple[str, ...] | float
-    probabilities: Mapping[str, float]
+__all__ = ["LoadedTask", "Model", "assemble_model", "load", "task_columns"]
 
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """One task of a run."""
+    """One task of a loaded run. pair: the spec of its pairing. model: in eval mode."""
 
     name: str
     labels: LabelSpace
@@ -68,9 +45,16 @@ class LoadedTask:
     model: TaskModel
 
     @property
+    def gives_probabilities(self) -> bool:
+        """True where the head's scores are logits, so that softmax or sigmoid makes probabilities
+        of them.
+        """
+        return self.model.head.gives_probabilities
+
+    @property
     def explainable(self) -> bool:
-        """Whether its rows are what `encore.runs.explain` takes them for: each text, or both of a
-        pair together, as the family reads them.
+        """True where `encore.runs.explain` can follow its rows: each text, or both of a pair
+        together, as the encoder's family reads them.
         """
         return self.columns.text_pair is None or (
             self.model.n_sides == 1 and self.pair.get("segments", "family") == "family"
@@ -78,7 +62,7 @@ class LoadedTask:
 
     @property
     def in_one_row(self) -> bool:
-        """Whether each example is one row, read once: what a tokenizer of other libraries can
+        """True where each example is one row, read once, which other libraries' tokenizers can
         make.
         """
         return self.columns.text_pair is None or (
@@ -87,8 +71,8 @@ class LoadedTask:
 
     @property
     def apart(self) -> bool:
-        """Whether one encoder reads each of two texts by itself, so that a text has a vector
-        whatever its partner.
+        """True where one encoder reads each of two texts by itself, so that the vector of a text
+        does not depend on the other.
         """
         pairing: type[Pairing] = catalogue.find("pairs", self.pair["name"])
         apart = pairing.n_sides > 1 and pairing.attend is None
@@ -96,8 +80,8 @@ class LoadedTask:
 
     @property
     def reading(self) -> str:
-        """What two tasks have in common that read the same texts in the same way, in whatever order
-        their pairs were met in training.
+        """The columns and settings by which texts are read. Tasks with an equal one can predict
+        the same rows at once. The order of pairs in training does not count.
         """
         how = (
             None
@@ -120,7 +104,7 @@ class LoadedTask:
 
 @dataclass(frozen=True)
 class Model:
-    """A run that is ready to predict. `folder`: where it came from."""
+    """A run that is ready to predict. folder: the folder of the run."""
 
     folder: Path
     tokenizer: TextTokenizer
@@ -145,8 +129,8 @@ class Model:
     def predict(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None
     ) -> list[Prediction]:
-        """One prediction per text (or pair of texts), in their order. Raises DataError for what is
-        not a text.
+        """One prediction per text (or pair of texts), in their order. Raises DataError for
+        anything but texts.
         """
         chosen = self.task(task)
         if len(texts) == 0:
@@ -154,13 +138,15 @@ class Model:
         scores = self.scores(
             read_unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name
         )
-        return named_predictions(scores, chosen.labels)
+        return named_predictions(
+            scores, chosen.labels, gives_probabilities=chosen.gives_probabilities
+        )
 
     def explain(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None
     ) -> list[Explanation]:
-        """Where the model's pooling looked in each text (or pair of texts), word by word. Raises
-        RecipeError where the pooling has no token weights, DataError for what is not a text.
+        """The weight of each word in the vector of its text (or pair of texts). Raises RecipeError
+        where the pooling has no token weights, DataError for anything but texts.
         """
         chosen = self.task(task)
         return (
@@ -175,7 +161,9 @@ class Model:
         )
 
     def explanations(self, dataset: Dataset, *, task: str | None = None) -> Iterator[Explanation]:
-        """The same for rows that were read, one after the other."""
+        """The explanations of rows that were read, one after the other. Raises RecipeError as
+        `explain` does.
+        """
         chosen = self.task(task)
         if not chosen.explainable:
             raise RecipeError(
@@ -192,14 +180,14 @@ class Model:
         )
 
     def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
-        """(rows, n_scores) float32 raw scores, in the order of the rows."""
+        """(rows, n_scores) float32: raw scores, in the order of the rows."""
         chosen = self.task(task)
         return self.scores_of([chosen.name], dataset)[chosen.name]
 
     def scores_of(self, tasks: Sequence[str], dataset: Dataset) -> dict[str, np.ndarray]:
-        """Task → (rows, n_scores) float32 raw scores. What the tasks share of their encoders is
-        computed once for each text. Raises RecipeError where they do not read the same texts in the
-        same way.
+        """Task → (rows, n_scores) float32 raw scores. Shared parts of encoders are computed once
+        for each text. Raises RecipeError where the tasks do not read the same texts in the same
+        way.
         """
         chosen = [self.task(name) for name in tasks]
         self.check_together(tasks)
@@ -228,8 +216,9 @@ class Model:
         )
 
     def chosen(self, names: str | None = None, *, alone: bool = False) -> list[LoadedTask]:
-        """The tasks of `names`, commas between, or the only one. Raises RecipeError, also where
-        they cannot be asked together, or not at all if `alone`.
+        """The tasks of `names`, separated by commas, or the only task; alone: `names` is one name.
+        Raises RecipeError for an unknown name, and for tasks that do not read the same columns in
+        the same way.
         """
         found = (
             [self.task(names)]
@@ -260,9 +249,9 @@ class Model:
         keep_all: bool = False,
         **reading: Any,
     ) -> Dataset:
-        """A file read as this task's training file was. keep: further columns that `extra` is to
-        hold, of labelled rows; keep_all: all of them, of unlabelled ones. reading: delimiter,
-        encoding, on_bad_row.
+        """The rows of a file, read as the task's training file was. keep: further columns that
+        `extra` is to hold, of labelled rows; keep_all: all of them, of unlabelled ones. reading:
+        delimiter, encoding, on_bad_row. Raises DataError.
         """
         chosen = self.task(task)
         if with_labels:
@@ -274,29 +263,9 @@ class Model:
         )
 
 
-def named_predictions(scores: np.ndarray, labels: LabelSpace) -> list[Prediction]:
-    """Scores (rows, n_scores) → predictions with the labels' own names."""
-    predicted = predictions(scores, labels)
-    if labels.kind == "regression":
-        return [Prediction(float(value), {}) for value in predicted]
-    chances = [
-        dict(zip(labels.names, map(float, row), strict=True))
-        for row in probabilities(scores, labels)
-    ]
-    if labels.kind == "multilabel":
-        return [
-            Prediction(tuple(name for name, on in zip(labels.names, row, strict=True) if on), found)
-            for row, found in zip(predicted, chances, strict=True)
-        ]
-    return [
-        Prediction(labels.names[number], found)
-        for number, found in zip(predicted, chances, strict=True)
-    ]
-
-
 def load(run: str | Path) -> Model:
-    """A run folder, complete or not, as long as it has a model. Raises DataError where it has none
-    or where its files were changed.
+    """Load the model of a run folder, complete or not. Raises DataError where it has no model or
+    where its files were changed.
     """
     folder = Path(run)
     where = folder / "model"
@@ -342,122 +311,55 @@ def load(run: str | Path) -> Model:
 
 def _built(folder: Path, where: Path) -> Model:
     """The model of a run whose files are as they were written."""
-    assembly, config = files.read_json(where / "model.json"), files.read_json(where / "config.json")
-    parts, labels = {}, {}
-    for name, spec in assembly["tasks"].items():
-        labels[name] = LabelSpace(
-            spec["labels"]["kind"], tuple(spec["labels"]["names"]), spec["labels"]["ordered"]
-        )
-        parts[name] = TaskSpec(
-            labels[name],
-            spec["pooling"],
-            spec["head"],
-            spec.get("pair", {"name": "cross"}),
-            spec.get("same_as"),
-        )
-    models: dict[str, TaskModel] = {}
-    # Where each task was kept at its own epoch, each has its own weights, also of what was shared
-    # while it was trained.
-    apart = not (where / "weights.safetensors").exists()
-    for names in [[name] for name in parts] if apart else [list(parts)]:
-        encoder = encoders.build_encoder(config)
-        encoder.dtype = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
-        built = assemble(
-            parts, assembly.get("sharing", "one"), encoder, encoder.shape, seed=assembly["seed"]
-        )
-        chosen = {name: built[name] for name in names}
-        _fill(
-            chosen, where / (f"weights-{names[0]}.safetensors" if apart else "weights.safetensors")
-        )
-        models |= chosen
+    assembly, parts = read_parts(where)
+    models = read_models(where, assembly, parts)
     tasks = {}
     for name, spec in assembly["tasks"].items():
-        if labels[name].kind == "unlabelled":  # it trained along, and there is nothing to ask it
+        labels = parts[name].labels
+        if labels.kind == "unlabelled":  # it trained along, and predicts nothing
             continue
+        stored = spec["columns"]
         columns = Columns(
             **{
-                **spec["columns"],
-                "labels": tuple(spec["columns"]["labels"]),
-                "notes": tuple(map(Note, spec["columns"]["notes"])),
+                **stored,
+                "labels": tuple(stored["labels"]),
+                "notes": tuple(map(Note, stored["notes"])),
             }
         )
-        how = (
-            columns,
-            spec["normalise"],
-            tuple(spec["metrics"]),
-            spec["max_length"],
-            spec["truncation"],
-            parts[name].pair,
+        tasks[name] = LoadedTask(
+            name=name,
+            labels=labels,
+            columns=columns,
+            normalise=spec["normalise"],
+            metrics=tuple(spec["metrics"]),
+            max_length=spec["max_length"],
+            truncation=spec["truncation"],
+            pair=parts[name].pair,
+            model=models[name].eval(),
         )
-        tasks[name] = LoadedTask(name, labels[name], *how, models[name].eval())
     return Model(folder, TextTokenizer(where), tasks, assembly["seed"])
 
 
 def assemble_model(config: Mapping[str, Any], part: TaskSpec, sharing: Spec = "one") -> TaskModel:
-    """The model of one task by itself, with weights still to be filled in. config: the encoder's;
-    sharing: that of its run, where this has put several encoders side by side.
+    """Build the model of one task by itself, without trained weights. config: the encoder's.
+    sharing: that of its run, if that gives a task several encoders side by side.
     """
     encoder = encoders.build_encoder(config)
     return assemble({"": part}, sharing, encoder, encoder.shape, seed=0)[""]
 
 
-def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
-    """Copy weights in; those of a shared part stand in the file once. Raises DataError where
-    anything is missing or left over.
-    """
-    weights, names = safetensors.torch.load_file(file), first_names(models)
-    left = sorted(set(weights) - set(names.values()))
-    if left:
-        raise DataError(
-            f"{display_path(file)}: tensor '{name}' has no place in this model." for name in left
-        )
-    for task, model in models.items():
-        mine = {
-            name.removeprefix(f"{task}."): first
-            for name, first in names.items()
-            if name.startswith(f"{task}.")
-        }
-        encoders.fill(
-            model, {name: weights[first] for name, first in mine.items() if first in weights}, file
-        )
-
-
-def columns_of(scores: np.ndarray, labels: LabelSpace) -> dict[str, Any]:
-    """Scores as the columns of a table: `prediction`, then `p(NAME)` for each label; multi-label
-    predictions are lists of names.
-    """
-    import pyarrow as pa
-
-    said = [one.label for one in named_predictions(scores, labels)]
-    if labels.kind == "regression":
-        return {"prediction": pa.array(said, pa.float64())}
-    chances = probabilities(scores, labels)
-    kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
-    return {"prediction": pa.array(said, kind)} | {
-        f"p({name})": chances[:, column] for column, name in enumerate(labels.names)
-    }
-
-
 def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[LoadedTask]) -> dict[str, Any]:
     """The columns of one task, or of several with each one's name in front: `sts.prediction`."""
-    if len(tasks) == 1:
-        return columns_of(scores[tasks[0].name], tasks[0].labels)
-    return {
-        f"{task.name}.{name}": column
-        for task in tasks
-        for name, column in columns_of(scores[task.name], task.labels).items()
-    }
-
-
-def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of the input (in `dataset.extra`), then those of the predictions. Raises
-    DataError where both have one of the same name.
-    """
-    twice = [name for name in columns if name in dataset.extra]
-    if twice:
-        named = f"column{'s' if len(twice) > 1 else ''} {', '.join(twice)}"
-        raise DataError(
-            f"{display_path(dataset.path)}: has {named}, which --with-input would write a second "
-            f"time. Rename them, or leave --with-input out."
+    found = {
+        task.name: columns_of(
+            scores[task.name], task.labels, gives_probabilities=task.gives_probabilities
         )
-    return {**dataset.extra, **columns}
+        for task in tasks
+    }
+    if len(tasks) == 1:
+        return found[tasks[0].name]
+    return {
+        f"{task}.{name}": column
+        for task, columns in found.items()
+        for name, column in columns.items()
+    }

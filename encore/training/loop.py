@@ -7,6 +7,7 @@ needed to go on, bit for bit.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,7 @@ class _PhaseTraining:
         it is the last.
         """
         train = self._train_metrics(state)
+        begun = time.monotonic()
         scores = {
             task: {
                 name: score_rows(
@@ -216,6 +218,7 @@ class _PhaseTraining:
             }
             for task, stream in self.streams.items()
         }
+        dev_seconds = time.monotonic() - begun
         dev = {
             task: {
                 name: _metrics(self.streams[task], found, self.streams[task].dev[name].targets)
@@ -234,7 +237,16 @@ class _PhaseTraining:
             self.settings.patience is not None and state.waited >= self.settings.patience
         )
         return EvalReport(
-            state.epoch, state.step, train, dev, scores, selected, is_best, state.finished, best
+            epoch=state.epoch,
+            step=state.step,
+            train=train,
+            dev=dev,
+            scores=scores,
+            selected=selected,
+            is_best=is_best,
+            is_last=state.finished,
+            best=best,
+            dev_seconds=dev_seconds,
         )
 
     def _train_metrics(self, state: FitState) -> dict[str, dict[str, float]]:

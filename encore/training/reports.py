@@ -12,7 +12,7 @@ __all__ = ["EvalReport", "StepReport"]
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step. Of a step of several tasks, `task` is their names with + between, and
+    """One optimiser step. In a step of several tasks, `task` is their names joined by +, and
     `terms` are called TASK.TERM.
     """
 
@@ -34,9 +34,9 @@ class EvalReport:
 
     train: task → "loss" and each metric, on the rows as they were trained on, with dropout.
     dev: task → dev set → metric → value. scores: task → dev set → (rows, n_scores) float32, raw.
-    selected: the figure by which `keep: best` and early stopping decide; higher is better.
+    selected: the dev score by which `keep: best` and early stopping decide; higher is better.
     is_last: the plan has ended, or early stopping ends it. best: the tasks for which this epoch is
-    the best so far, each by its own metric.
+    the best so far, each by its own metric. dev_seconds: seconds that scoring the dev sets took.
     """
 
     epoch: int
@@ -48,3 +48,4 @@ class EvalReport:
     is_best: bool = False
     is_last: bool = False
     best: tuple[str, ...] = ()
+    dev_seconds: float = field(default=0.0, compare=False)

@@ -25,7 +25,8 @@ from encore.data.read import read_table
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.evaluation.predictions import probabilities
 from encore.runs.folder import read_scores
-from encore.runs.predict import Model, Prediction, load
+from encore.runs.output import Prediction
+from encore.runs.predict import Model, load
 
 # What `encore train` gets beside the files, and what of the labels it must find out.
 KINDS: Mapping[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {

@@ -1,0 +1,157 @@
+"""The model of a run on disk: weights, tokenizer, encoder configuration, and how they go together.
+
+weights.safetensors holds all tasks, with shared parts once; where each task is kept at its own
+best epoch there is a weights-TASK.safetensors for each instead. model.json says how to build the
+models, config.json is the encoder's. Everything `encore.load` needs is in this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from encore import files
+from encore.data.table import display_path
+from encore.encoder import load as encoders
+from encore.errors import DataError
+from encore.model.assembly import TaskSpec, assemble
+from encore.model.parameters import first_names, unique_state
+from encore.model.task_model import TaskModel
+from encore.runs.compatibility import head_of
+from encore.runs.prepared import Prepared
+from encore.types import LabelSpace
+
+__all__ = ["read_models", "read_parts", "save_model"]
+
+_CONFIG, _ASSEMBLY, _WEIGHTS = "config.json", "model.json", "weights.safetensors"
+
+
+def save_model(
+    folder: Path, prepared: Prepared, models: Mapping[str, TaskModel], chosen: Sequence[str]
+) -> None:
+    """Replace the model folder by one with the current weights of the tasks `chosen`. Where these
+    are not all tasks, the weights of the others are copied from the folder that is replaced.
+    """
+    aside = folder.parent / ".model.new"
+    files.remove(aside)
+    with files.commit_folder(aside) as being_written:
+        apart = prepared.recipe.plan.keep == "best_per_task" and len(models) > 1
+        for task, model in models.items():
+            own = being_written / _weights_of(task)
+            if apart and task in chosen:
+                safetensors.torch.save_file(_on_host(unique_state({task: model})), own)
+            elif apart:
+                shutil.copyfile(folder / own.name, own)
+        if not apart:
+            safetensors.torch.save_file(_on_host(unique_state(models)), being_written / _WEIGHTS)
+        prepared.tokenizer.save(being_written)
+        (being_written / _CONFIG).write_text(
+            json.dumps(dict(prepared.source.config), indent=2) + "\n", encoding="utf-8"
+        )
+        (being_written / _ASSEMBLY).write_text(
+            json.dumps(_assembly(prepared), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    files.remove(folder)
+    os.rename(aside, folder)
+
+
+def _weights_of(task: str) -> str:
+    return f"weights-{task}.safetensors"
+
+
+def _on_host(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous().cpu() for name, tensor in state.items()}
+
+
+def _assembly(prepared: Prepared) -> dict[str, Any]:
+    tasks = {}
+    for name, data in prepared.data.items():
+        recipe = prepared.recipe.tasks[name]
+        tasks[name] = {
+            "labels": asdict(data.labels),
+            "columns": asdict(data.columns) | {"notes": list(map(str, data.columns.notes))},
+            "normalise": data.normalise,
+            "metrics": list(data.metrics),
+            "pooling": dict(prepared.poolings[name]),
+            "head": dict(head_of(prepared.recipe, name)),
+            "pair": dict(prepared.pairs[name]),
+            "same_as": recipe.same_as,
+            "max_length": recipe.max_length,
+            "truncation": recipe.truncation,
+        }
+    whole = prepared.recipe
+    encoder = {
+        "encoder": whole.encoder,
+        "encoder_digest": prepared.source.digest,
+        "precision": prepared.precision,
+        "sharing": dict(whole.sharing),
+    }
+    return {**encoder, "seed": whole.seed, "tasks": tasks}
+
+
+def read_parts(folder: Path) -> tuple[dict[str, Any], dict[str, TaskSpec]]:
+    """The contents of model.json, and the parts of each task's model. Raises KeyError or TypeError
+    where another version of Encore wrote it.
+    """
+    assembly = files.read_json(folder / _ASSEMBLY)
+    parts = {}
+    for name, spec in assembly["tasks"].items():
+        labels = spec["labels"]
+        space = LabelSpace(labels["kind"], tuple(labels["names"]), labels["ordered"])
+        parts[name] = TaskSpec(space, spec["pooling"], spec["head"], spec["pair"], spec["same_as"])
+    return assembly, parts
+
+
+def read_models(
+    folder: Path, assembly: Mapping[str, Any], parts: Mapping[str, TaskSpec]
+) -> dict[str, TaskModel]:
+    """Task → its model with the saved weights. Raises DataError where a tensor is missing or left
+    over, RecipeError where this version cannot build a part.
+    """
+    config = files.read_json(folder / _CONFIG)
+    precision = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
+
+    def built() -> dict[str, TaskModel]:
+        encoder = encoders.build_encoder(config)
+        encoder.dtype = precision
+        return assemble(parts, assembly["sharing"], encoder, encoder.shape, seed=assembly["seed"])
+
+    if (folder / _WEIGHTS).exists():
+        models = built()
+        _fill(models, folder / _WEIGHTS)
+        return models
+    # Each task was kept at its own epoch, so even parts that were shared in training now differ.
+    models = {}
+    for name in parts:
+        models[name] = built()[name]
+        _fill({name: models[name]}, folder / _weights_of(name))
+    return models
+
+
+def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
+    """Copy weights in; the file has those of a shared part once. Raises DataError where any are
+    missing or left over.
+    """
+    weights, names = safetensors.torch.load_file(file), first_names(models)
+    left = sorted(set(weights) - set(names.values()))
+    if left:
+        raise DataError(
+            f"{display_path(file)}: tensor '{name}' has no place in this model." for name in left
+        )
+    for task, model in models.items():
+        mine = {
+            name.removeprefix(f"{task}."): first
+            for name, first in names.items()
+            if name.startswith(f"{task}.")
+        }
+        encoders.fill(
+            model, {name: weights[first] for name, first in mine.items() if first in weights}, file
+        )

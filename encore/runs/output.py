@@ -1,0 +1,89 @@
+"""Predictions by the names of the labels, one by one and as columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encore.data.dataset import Dataset
+from encore.data.table import display_path
+from encore.errors import DataError
+from encore.evaluation.predictions import predictions, probabilities
+from encore.types import LabelSpace
+
+__all__ = ["Prediction", "columns_of", "named_predictions", "with_columns"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one example. label: its name, a tuple of names for multi-label, the value
+    for regression. probabilities: label name → probability; empty for regression and for heads
+    whose scores are no logits (`Head.gives_probabilities`).
+    """
+
+    label: str | tuple[str, ...] | float
+    probabilities: Mapping[str, float]
+
+
+def named_predictions(
+    scores: np.ndarray, labels: LabelSpace, *, gives_probabilities: bool = True
+) -> list[Prediction]:
+    """Scores (rows, n_scores) → predictions with the labels' own names. gives_probabilities: that
+    of the head.
+    """
+    predicted = predictions(scores, labels)
+    if labels.kind == "regression":
+        return [Prediction(float(value), {}) for value in predicted]
+    by_name: list[dict[str, float]] = [{} for _ in range(len(predicted))]
+    if gives_probabilities:
+        by_name = [
+            dict(zip(labels.names, map(float, row), strict=True))
+            for row in probabilities(scores, labels)
+        ]
+    if labels.kind == "multilabel":
+        return [
+            Prediction(tuple(name for name, on in zip(labels.names, row, strict=True) if on), found)
+            for row, found in zip(predicted, by_name, strict=True)
+        ]
+    return [
+        Prediction(labels.names[number], found)
+        for number, found in zip(predicted, by_name, strict=True)
+    ]
+
+
+def columns_of(
+    scores: np.ndarray, labels: LabelSpace, *, gives_probabilities: bool = True
+) -> dict[str, Any]:
+    """Scores as the columns of a table: `prediction`, then `p(NAME)` for each label where the head
+    gives probabilities; multi-label predictions are lists of names.
+    """
+    import pyarrow as pa
+
+    predicted = [
+        each.label for each in named_predictions(scores, labels, gives_probabilities=False)
+    ]
+    if labels.kind == "regression":
+        return {"prediction": pa.array(predicted, pa.float64())}
+    kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
+    columns = {"prediction": pa.array(predicted, kind)}
+    if gives_probabilities:
+        by_column = probabilities(scores, labels)
+        columns |= {f"p({name})": by_column[:, i] for i, name in enumerate(labels.names)}
+    return columns
+
+
+def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the input (in `dataset.extra`), then those of the predictions. Raises
+    DataError where both have a column of the same name.
+    """
+    twice = [name for name in columns if name in dataset.extra]
+    if twice:
+        named = f"column{'s' if len(twice) > 1 else ''} {', '.join(twice)}"
+        raise DataError(
+            f"{display_path(dataset.path)}: has {named}, which --with-input would write a second "
+            f"time. Rename them, or leave --with-input out."
+        )
+    return {**dataset.extra, **columns}
