@@ -396,5 +396,6 @@ class Metric(Protocol):
     form: Form
     higher_is_better: bool
     weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
+    needs_probabilities: bool  # True: not for heads whose scores are no logits
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...

@@ -158,7 +158,10 @@ def explained_lines(
     )
     names = (task.columns.text, task.columns.text_pair or "")
     for place, prediction, each in zip(
-        places.tolist(), named_predictions(scores, task.labels), explanations, strict=True
+        places.tolist(),
+        named_predictions(scores, task.labels, gives_probabilities=task.gives_probabilities),
+        explanations,
+        strict=True,
     ):
         yield render_explanation(each, title=f"{what} {place}: {_answer(prediction)}", names=names)
 
@@ -167,9 +170,9 @@ def _answer(prediction: Prediction) -> str:
     if isinstance(prediction.label, float):
         return f"{prediction.label:.4g}"
     chosen = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
-    return (
-        "; ".join(f"{name} ({prediction.probabilities[name]:.2f})" for name in chosen) or "(none)"
-    )
+    of = prediction.probabilities
+    answers = (f"{name} ({of[name]:.2f})" if name in of else name for name in chosen)
+    return "; ".join(answers) or "(none)"
 
 
 def explained_object(
@@ -179,7 +182,11 @@ def explained_object(
     from encore.runs.output import named_predictions
 
     rows = []
-    for prediction, each in zip(named_predictions(scores, task.labels), explanations, strict=True):
+    for prediction, each in zip(
+        named_predictions(scores, task.labels, gives_probabilities=task.gives_probabilities),
+        explanations,
+        strict=True,
+    ):
         weights = {
             name: [asdict(word) for word in side.words]
             for name, side in zip(("weights", "weights_pair"), each.texts, strict=False)

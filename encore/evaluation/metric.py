@@ -49,6 +49,7 @@ def metric(
     form: Form = "percent",
     higher_is_better: bool = True,
     weighted: Weigh | None = None,
+    needs_probabilities: bool = False,
 ) -> Callable[[Measure], Metric]:
     """Make a function of clean arrays a metric: it refuses other kinds of task (RecipeError) and
     scores that are not numbers (DataError).
@@ -72,6 +73,7 @@ def metric(
             higher_is_better,
             weighted,
         )
+        typed.needs_probabilities = needs_probabilities
         return typed
 
     return wrap

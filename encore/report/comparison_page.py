@@ -240,7 +240,14 @@ def _study_section(
     )
     first = next(iter(runs.values()))[0]
     labels = first.labels[each.task]
-    blocks += prediction_figures(one.predictions, labels, where=where, seed=first.identity["seed"])
+    sure = all(run.gives_probabilities(each.task) for of in runs.values() for run in of)
+    blocks += prediction_figures(
+        one.predictions,
+        labels,
+        where=where,
+        seed=first.identity["seed"],
+        gives_probabilities=sure,
+    )
     some = next(iter(one.predictions.values()))[0]
     texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows)
     blocks += _length_figures(one, texts, labels)

@@ -35,10 +35,15 @@ _ROWS_PER_LENGTH, _MOST_LENGTHS = 20, 6
 
 
 def prediction_figures(
-    groups: Mapping[str, Sequence[DevPredictions]], labels: LabelSpace, *, where: str, seed: int
+    groups: Mapping[str, Sequence[DevPredictions]],
+    labels: LabelSpace,
+    *,
+    where: str,
+    seed: int,
+    gives_probabilities: bool = True,
 ) -> Iterator[Figure]:
-    """The figures of raw scores: confusion, distance, calibration; for a regression predicted
-    beside true values. groups: variant → its runs.
+    """The figures of raw scores: confusion, distance, and calibration if the heads give
+    probabilities; for a regression predicted beside true values. groups: variant → its runs.
     """
     targets = next(iter(groups.values()))[0].targets
     if labels.kind == "regression":
@@ -82,6 +87,8 @@ def prediction_figures(
                 for group, runs in groups.items()
             }
             yield figures.distances(slug(f"distances {where}"), counts, where=where)
+    if not gives_probabilities:
+        return
     found = {
         group: pool_runs(
             [reliability(*confidences(one.scores, one.targets, labels), seed=seed) for one in runs]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from encore import files
+from encore import catalogue, files
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
 from encore.evaluation.comparison_record import ComparisonRecord
@@ -23,7 +23,7 @@ from encore.experiments.cell_state import CellState
 from encore.model.parameters import unique_parameters
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import Recipe
-from encore.runs.compatibility import build_skeletons, parts_of
+from encore.runs.compatibility import build_skeletons, head_of, parts_of
 from encore.runs.folder import RunResult, read_result
 from encore.types import LabelSpace
 
@@ -62,6 +62,13 @@ class GatheredRun:
     def name(self) -> str:
         """The folder's name."""
         return self.folder.resolve().name
+
+    def gives_probabilities(self, task: str) -> bool:
+        """True where the scores of the task's head are logits, or where its head is not known."""
+        if self.recipe is None:
+            return True
+        head = head_of(self.recipe, task).name
+        return catalogue.find("heads", head).gives_probabilities
 
 
 @dataclass(frozen=True)

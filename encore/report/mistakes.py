@@ -37,7 +37,15 @@ def largest_errors(
     """The largest errors of a run on one dev set, with the words that its pooling weighs most."""
     chosen = worst_mistakes(answers.scores, answers.targets, labels, n_mistakes)
     blank = [""] * len(answers.rows)
-    table = mistakes_table(chosen, answers.scores, answers.targets, labels, RowTexts(blank))
+    sure = run.gives_probabilities(task)
+    table = mistakes_table(
+        chosen,
+        answers.scores,
+        answers.targets,
+        labels,
+        RowTexts(blank),
+        gives_probabilities=sure,
+    )
     explained = [] if texts is None else explanations(run, task, texts, chosen.tolist())
     found = []
     for at, (row, cells) in enumerate(zip(chosen.tolist(), table.rows, strict=True)):
@@ -54,6 +62,7 @@ def largest_errors(
         else:
             found.append(Mistake(facts, _texts_of(texts, row)))
     by = "the size of the error" if labels.kind == "regression" else "−log p(truth)"
+    by = by if sure else "the margin"
     marks = (
         " The stronger a word is marked, the larger its weight in the pooling, which need not be "
         "the cause of the error."

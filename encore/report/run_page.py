@@ -183,7 +183,13 @@ def _of_one_set(
         learning_curves({"": [run]}, task, split, names, where=where, kept=result.epoch_of(task))
     )
     texts = sources.texts(run, task, split, answers.digest, answers.rows)
-    blocks += prediction_figures({"": [answers]}, labels, where=where, seed=seed)
+    blocks += prediction_figures(
+        {"": [answers]},
+        labels,
+        where=where,
+        seed=seed,
+        gives_probabilities=run.gives_probabilities(task),
+    )
     if (
         texts is not None
         and texts.lengths is not None

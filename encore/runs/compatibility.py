@@ -23,6 +23,7 @@ __all__ = [
     "NotApplicable",
     "build_skeletons",
     "check_losses",
+    "check_metrics",
     "check_pair",
     "check_selection",
     "check_shapes",
@@ -138,6 +139,27 @@ def check_losses(
                 wrong.append(recipe.problem(("plan", "micro_batch"), message))
     if wrong:
         raise NotApplicable(wrong)
+
+
+def check_metrics(recipe: Recipe, name: str, data: TaskData) -> None:
+    """Raises NotApplicable where a metric needs probabilities and the task's head gives none."""
+    head = head_of(recipe, name).name
+    if catalogue.find("heads", head).gives_probabilities:
+        return
+    wrong = [
+        metric
+        for metric in data.metrics
+        if metric in catalogue.names("metrics")
+        and catalogue.find("metrics", metric).needs_probabilities
+    ]
+    if wrong:
+        raise NotApplicable(
+            recipe.problem(
+                ("tasks", name, "metrics"),
+                f"'{metric}' needs probabilities, and the head '{head}' gives none. Remove it.",
+            )
+            for metric in wrong
+        )
 
 
 def parts_of(

@@ -86,7 +86,16 @@ class RunEvaluation:
         if len(self.mistakes):
             place = "row" if dataset.lines is None else "line"
             texts = RowTexts(dataset.texts, dataset.pairs, self.places.tolist(), place)
-            found.append(mistakes_table(self.mistakes, self.scores, self.targets, labels, texts))
+            found.append(
+                mistakes_table(
+                    self.mistakes,
+                    self.scores,
+                    self.targets,
+                    labels,
+                    texts,
+                    gives_probabilities=self.task.gives_probabilities,
+                )
+            )
         return found
 
     def as_object(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from encore.runs.cache import Cache
 from encore.runs.compatibility import (
     build_skeletons,
     check_losses,
+    check_metrics,
     check_pair,
     check_shapes,
     check_unlabelled,
@@ -103,6 +104,8 @@ def _check_task(recipe: Recipe, data: TaskData, complaints: Complaints, unfit: C
         losses_of(recipe, name, data.labels)
     with unfit.collecting():
         check_pair(recipe, name, data)
+    with unfit.collecting():
+        check_metrics(recipe, name, data)
 
 
 def _check_models(recipe: Recipe, inputs: Inputs, unfit: Complaints) -> None:

@@ -221,11 +221,15 @@ def mistakes_table(
     *,
     title: str = "largest errors",
     max_chars: int = 200,
+    gives_probabilities: bool = True,
 ) -> Listing:
     """One line per error with its text: truth, prediction, and the probability of each
-    (regression: the two values and the difference). mistakes: indices from `worst_mistakes`.
+    (regression: the two values and the difference; a head without probabilities: the margin).
+    mistakes: indices from `worst_mistakes`.
     """
-    truth_of, prediction_of, probability_of = _cells(scores, targets, labels)
+    truth_of, prediction_of, probability_of = _cells(
+        scores, targets, labels, gives_probabilities=gives_probabilities
+    )
     rows = tuple(
         (
             str(row if texts.places is None else texts.places[row]),
@@ -237,15 +241,21 @@ def mistakes_table(
         for row in map(int, mistakes)
     )
     of_truth = {"regression": "difference", "multilabel": "worst p"}.get(labels.kind, "p(truth)")
+    if not gives_probabilities and labels.kind != "regression":
+        of_truth = "margin"
     text = "text" if texts.pairs is None else "text | pair"
     columns = (texts.place, "truth", "prediction", of_truth, text)
     notes = () if rows else ("none: every row is right.",)
     return Listing(title, columns, rows, notes, frozenset({0, 3}))
 
 
-def _cells(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple[Any, Any, Any]:
+def _cells(
+    scores: np.ndarray, targets: np.ndarray, labels: LabelSpace, *, gives_probabilities: bool
+) -> tuple[Any, Any, Any]:
     """Functions of a row index that render its truth, its prediction and a probability."""
     scores, targets = checked(scores, targets, labels)
+    if not gives_probabilities and labels.kind in ("binary", "multiclass"):
+        return _score_cells(scores, targets, labels)
     predicted, sure = predictions(scores, labels), probabilities(scores, labels)
     names = [shorten(name, 30) for name in labels.names]
     if labels.kind == "regression":
@@ -269,6 +279,21 @@ def _cells(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> tuple
         lambda i: names[targets[i]],
         lambda i: f"{names[predicted[i]]} ({sure[i, predicted[i]]:.2f})",
         lambda i: f"{sure[i, targets[i]]:.3f}",
+    )
+
+
+def _score_cells(
+    scores: np.ndarray, targets: np.ndarray, labels: LabelSpace
+) -> tuple[Any, Any, Any]:
+    """The functions of `_cells` where scores are no logits: the margin is the score of the true
+    class less that of the predicted one.
+    """
+    predicted = predictions(scores, labels)
+    names = [shorten(name, 30) for name in labels.names]
+    return (
+        lambda i: names[targets[i]],
+        lambda i: names[predicted[i]],
+        lambda i: f"{scores[i, targets[i]] - scores[i, predicted[i]]:.3f}",
     )
 
 
