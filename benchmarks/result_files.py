@@ -127,6 +127,11 @@ def contents(folder: Path, side: Path, names: Collection[str]) -> dict[str, byte
             results = json.loads(data)
             del results["task_notes"]  # "notes" again, in parts
             data = (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
+        elif file.name == "metrics.jsonl" and b'"dev_loss"' in data:
+            records = [json.loads(line) for line in data.splitlines()]
+            for record in records:
+                record.pop("dev_loss", None)  # of the scores, which are compared themselves
+            data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
         if file.name != "manifest.json" and file.suffix not in (".parquet", ".safetensors"):
             data = data.replace(str(side).encode(), FOLDER)
             for name in sorted(names, key=len, reverse=True):  # the longest first

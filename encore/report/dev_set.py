@@ -112,11 +112,15 @@ def learning_curves(
     where: str,
     kept: int | None = None,
 ) -> Iterator[Figure]:
-    """The metric that decides by epoch, and the dev loss where the runs measured it (`log_loss`
-    among their metrics). groups: variant → its runs. metrics: the first decides. kept: the epoch
-    whose figures count.
+    """The metric that decides by epoch, and the log loss where the runs logged it. groups: variant
+    → its runs. metrics: the first decides. kept: the epoch whose figures count.
     """
-    for number, name in enumerate(dict.fromkeys([metrics[0], *_losses(metrics)])):
+    names = [metrics[0]]
+    runs = [run for of in groups.values() for run in of]
+    classes = "regression" not in catalogue.find("metrics", metrics[0]).kinds
+    if "log_loss" in metrics or (classes and any(_logged_loss(run, task, split) for run in runs)):
+        names.append("log_loss")
+    for number, name in enumerate(dict.fromkeys(names)):
         curves = {group: epoch_curves(runs, task, split, name) for group, runs in groups.items()}
         title = f"learning {where}" if number == 0 else f"loss {where}"
         yield figures.learning(
@@ -124,8 +128,8 @@ def learning_curves(
         )
 
 
-def _losses(metrics: Sequence[str]) -> list[str]:
-    return [name for name in metrics if name == "log_loss"]
+def _logged_loss(run: gather.GatheredRun, task: str, split: str) -> bool:
+    return any(split in record.get("dev_loss", {}).get(task, {}) for record in run.epochs)
 
 
 def epoch_curves(
@@ -147,10 +151,15 @@ def epoch_curves(
     for run in runs:
         for record in run.epochs:
             by_epoch.setdefault(record["epoch"], []).append(record)
-    return [
-        LearningCurvePoint(
-            epoch, len(of), over(of, "train", task, metric), over(of, "dev", task, split, metric)
+
+    def on_dev(of: Sequence[Mapping[str, Any]]) -> tuple[float, float, float] | None:
+        found = over(of, "dev", task, split, metric)
+        return (
+            over(of, "dev_loss", task, split) if found is None and metric == "log_loss" else found
         )
+
+    return [
+        LearningCurvePoint(epoch, len(of), over(of, "train", task, metric), on_dev(of))
         for epoch, of in sorted(by_epoch.items())
     ]
 

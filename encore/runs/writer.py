@@ -245,6 +245,7 @@ def _epoch_record(report: EvalReport) -> dict[str, Any]:
         "step": report.step,
         "train": report.train,
         "dev": report.dev,
+        "dev_loss": report.dev_loss,
         "selected": report.selected,
         "is_best": report.is_best,
     }

@@ -20,6 +20,7 @@ from encore import catalogue, rng
 from encore.data.batches import batch_places, epoch_order
 from encore.errors import RecipeError
 from encore.evaluation.metric import MetricWarning
+from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
 from encore.model.task_model import TaskModel
 from encore.training import optimiser, step
@@ -246,8 +247,24 @@ class _PhaseTraining:
             is_best=is_best,
             is_last=state.finished,
             best=best,
+            dev_loss=self._dev_loss(scores),
             dev_seconds=dev_seconds,
         )
+
+    def _dev_loss(
+        self, scores: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, dict[str, float]]:
+        """The `dev_loss` of EvalReport."""
+        found = {}
+        for task, sets in scores.items():
+            stream = self.streams[task]
+            labelled = stream.labels.kind != "unlabelled"
+            if sets and labelled and self.models[task].head.gives_probabilities:
+                found[task] = {
+                    name: float(row_losses(each, stream.dev[name].targets, stream.labels).mean())
+                    for name, each in sets.items()
+                }
+        return found
 
     def _train_metrics(self, state: FitState) -> dict[str, dict[str, float]]:
         """Task → "loss" and each metric on the rows of this epoch, as they were trained on. A task

@@ -36,7 +36,9 @@ class EvalReport:
     dev: task → dev set → metric → value. scores: task → dev set → (rows, n_scores) float32, raw.
     selected: the dev score by which `keep: best` and early stopping decide; higher is better.
     is_last: the plan has ended, or early stopping ends it. best: the tasks for which this epoch is
-    the best so far, each by its own metric. dev_seconds: seconds that scoring the dev sets took.
+    the best so far, each by its own metric. dev_loss: task → dev set → log loss,
+    or mean squared error for regression; of tasks with labels whose head gives probabilities.
+    dev_seconds: seconds that scoring the dev sets took.
     """
 
     epoch: int
@@ -48,4 +50,5 @@ class EvalReport:
     is_best: bool = False
     is_last: bool = False
     best: tuple[str, ...] = ()
+    dev_loss: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dev_seconds: float = field(default=0.0, compare=False)

@@ -28,7 +28,7 @@ from encore.errors import DataError, TrainingError
 from encore.evaluation.predictions import predictions
 from encore.recipe.load import load_recipe
 from encore.runs.execute import execute
-from encore.runs.folder import RunResult, read_result, read_scores
+from encore.runs.folder import RunResult, read_predictions, read_result, read_scores
 from encore.runs.predict import load
 from encore.runs.prepared import Prepared
 from encore.runs.writer import Pruned
@@ -118,6 +118,21 @@ def test_steps_and_epochs_are_logged_one_line_each(finished: RunResult) -> None:
         mean = sum(step["loss"] * step["rows"] for step in mine) / 52
         assert epoch["train"]["train"]["loss"] == pytest.approx(mean, rel=1e-6)
         assert all(step["terms"] == {"task": step["loss"]} for step in mine)
+
+
+def test_each_epoch_logs_the_loss_on_the_dev_set(finished: RunResult, prepared: Prepared) -> None:
+    from scipy.special import log_softmax
+
+    for epoch, record in enumerate(lines(finished.folder / "metrics.jsonl"), start=1):
+        found = read_predictions(finished.folder, "train", "dev", epoch)
+        right = log_softmax(found.scores.astype(np.float64), axis=1)[range(23), found.targets]
+        assert record["dev_loss"] == {"train": {"dev": pytest.approx(-right.mean())}}
+
+
+def test_the_cost_has_the_speed_of_evaluation(finished: RunResult) -> None:
+    cost = files.read_json(finished.folder / "cost.json")
+    assert cost["dev_seconds"] > 0
+    assert cost["dev_rows_per_second"] == pytest.approx(3 * 23 / cost["dev_seconds"])
 
 
 def test_predictions_name_their_examples_and_give_the_stored_metrics(
