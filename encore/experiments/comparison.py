@@ -1,16 +1,16 @@
 """`encore compare`: every distinct run of a study once, then the tables.
 
-compare-NAME-HASH/recipe.yaml, study.json   the recipe as it was given, and the study made of it
-cells.json                                  study, variant, seed → run folder and state
-race.json                                   with --race: each round's figures, who left
-results.json                                all figures, intervals and verdicts: the same bytes
-  however often the command was killed on the way
-table.csv, table.tex                        the same as tables
-cost.json                                   seconds, runs found complete, what a race has saved
-  (no part of the results)
-log/                                        what processes printed, if anything
-manifest.json                               sha256 of every file; it exists when, and only when,
-  no run is missing
+The folder compare-NAME-HASH holds:
+
+- recipe.yaml, study.json: the recipe as it was given, and the study made of it.
+- cells.json: study, variant, seed → run folder and state.
+- race.json: with --race, the figures of each round, and the variants that left.
+- results.json: all figures, intervals and verdicts; the same bytes however often the command was
+  killed on the way.
+- table.csv, table.tex: the same as tables.
+- cost.json: seconds, runs found complete, runs saved by a race. No part of the results.
+- log/: the output of processes, if there is any.
+- manifest.json: the sha256 of every file. It exists if and only if no run is missing.
 """
 
 from __future__ import annotations

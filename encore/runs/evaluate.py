@@ -1,5 +1,5 @@
-"""A run measured on labelled rows: figures with intervals, confusion matrix, the worst mistakes,
-figures per value of a column.
+"""Measures a run on labelled rows: metrics with intervals, confusion matrix, the worst mistakes,
+metrics per value of a column.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _OPENED = "test_opened.log"  # in the run folder: when its test file was opened,
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """Everything that `encore evaluate` shows. scores: (rows, n_scores) raw. mistakes: row indices,
-    the worst first. confusion: None for regression.
+    """The results of `encore evaluate`. scores: (rows, n_scores) raw. mistakes: row indices, the
+    worst first. confusion: (classes, classes) counts, None for regression.
     """
 
     model: Model
@@ -69,7 +69,7 @@ class RunEvaluation:
         return self.dataset.lines if self.dataset.lines is not None else self.dataset.rows + 1
 
     def tables(self) -> list[Listing]:
-        """What a person reads, in this order."""
+        """The tables that the terminal shows, in this order."""
         dataset, labels = self.dataset, self.task.labels
         figures = DevScores(display_path(dataset.path), len(dataset), {"model": self.estimates})
         found = [
@@ -99,11 +99,13 @@ class RunEvaluation:
         return found
 
     def as_object(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The object that `--json` prints."""
         dataset, labels = self.dataset, self.task.labels
-        said = named_predictions(self.scores[self.mistakes], labels) if len(self.mistakes) else []
+        predicted = (
+            named_predictions(self.scores[self.mistakes], labels) if len(self.mistakes) else []
+        )
         mistakes = []
-        for row, one in zip(self.mistakes.tolist(), said, strict=True):
+        for row, one in zip(self.mistakes.tolist(), predicted, strict=True):
             pair = {} if dataset.pairs is None else {"text_pair": dataset.pairs[row].as_py()}
             texts = {"text": dataset.texts[row].as_py(), **pair}
             mistakes.append(
@@ -137,7 +139,7 @@ def evaluate_run(
     slices: Sequence[str] = (),
     n_mistakes: int = 10,
 ) -> RunEvaluation:
-    """Score labelled rows and see how good that is. slices: columns of the file, which are in
+    """Score labelled rows and measure the scores. slices: columns of the file, which are in
     `dataset.extra`. Raises DataError.
     """
     chosen = model.task(task)
@@ -167,8 +169,8 @@ def evaluate_run(
 def open_final(
     model: Model, task: str | None, *, log: Callable[[str], None], keep: Sequence[str] = ()
 ) -> Dataset:
-    """The run's test file, through the only function that opens one. When it was opened, and what
-    was in it, is kept in the run folder.
+    """Open the run's test file. Each time, with the file's contents, is logged in the run folder,
+    and a second opening adds a note to the rows.
     """
     chosen = model.task(task).name
     recipe = load_recipe(model.folder / "recipe.yaml")
@@ -194,8 +196,8 @@ def open_final(
 
 
 def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
-    """What must be said where the file is one that the run was trained on or chosen by: such
-    figures are memory.
+    """Notes for a file that the run was trained on or chosen by, whose figures flatter. Raises
+    DataError where data.json is damaged.
     """
     try:
         splits = files.read_json(model.folder / "data.json")[task]["splits"]
@@ -225,7 +227,7 @@ def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
 
 
 def _named(target: Any, task: LoadedTask) -> Any:
-    """A target by the names of its labels."""
+    """Name the labels of a target."""
     if task.labels.kind == "regression":
         return float(target)
     if task.labels.kind == "multilabel":

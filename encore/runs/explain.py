@@ -1,8 +1,9 @@
-"""Where a representation looked: the token weights of the poolings that have them, word by word.
+"""Token weights of the poolings that have them, word by word.
 
 A word's weight is the sum over its pieces and, where the pooling has several heads, the mean over
-heads. Each head's weights add up to 1 in each row, so these do too, with what lies on tokens that
-stand for no word ([CLS], [SEP]). They say where the pooling looked, not what would change its mind.
+heads. Each head's weights add up to 1 in each row, so these do too, with the weight of tokens that
+belong to no word ([CLS], [SEP]). They show which words the vector is made of, which need not be the
+ones that change the prediction.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class WordWeights:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One example: its text, or both texts of a pair. `rest`: the weight of tokens that stand for
-    no word; with that of all words it adds up to 1.
+    """One example: its text, or both texts of a pair. `rest`: the weight of tokens that
+    belong to no word; with that of all words it adds up to 1.
     """
 
     texts: tuple[WordWeights, ...]
@@ -161,12 +162,12 @@ def _strings(texts: Any) -> list[str]:
 def _explanation(
     texts: Sequence[str], sides: Sequence[Pieces], weights: Sequence[float]
 ) -> Explanation:
-    told = [
+    found = [
         WordWeights(text, tuple(_words(text, side, weights)))
         for text, side in zip(texts, sides, strict=True)
     ]
-    in_words = sum(word.weight for text in told for word in text.words if word.weight is not None)
-    return Explanation(tuple(told), max(0.0, sum(weights) - in_words))
+    in_words = sum(word.weight for text in found for word in text.words if word.weight is not None)
+    return Explanation(tuple(found), max(0.0, sum(weights) - in_words))
 
 
 def _words(text: str, side: Pieces, weights: Sequence[float]) -> Iterator[Word]:
@@ -229,51 +230,51 @@ def render_explanation(explanation: Explanation, *, title: str, names: Sequence[
         word.weight for side in explanation.texts for word in side.words if word.weight is not None
     ]
     average, top = sum(weights) / max(len(weights), 1), max(weights, default=0.0)
-    told = Text(f"{printable(title)}\n", style="bold")
+    shown = Text(f"{printable(title)}\n", style="bold")
     for number, side in enumerate(explanation.texts):
-        told.append(
+        shown.append(
             f"  {printable(names[number])}: " if len(explanation.texts) > 1 and names else "  ",
             style="not bold",
         )
-        told.append_text(_coloured(side, average, top))
-        told.append("\n")
+        shown.append_text(_coloured(side, average, top))
+        shown.append("\n")
     shares = [
         f"{printable(word.word)} {_share(word.weight or 0.0)}"
         for word in explanation.strongest(_STRONGEST)
     ]
-    told.append(
+    shown.append(
         f"  {', '.join([*shares, f'special tokens {_share(explanation.rest)}'])}",
         style="not bold dim",
     )
-    return told
+    return shown
 
 
 def _coloured(side: WordWeights, average: float, top: float) -> Text:
     from rich.text import Text
 
-    told, end, n_cut = Text(style="not bold"), 0, 0
+    shown, end, n_cut = Text(style="not bold"), 0, 0
     for word in side.words:
         if word.weight is None:
             n_cut, end = n_cut + 1, word.end
             continue
         if n_cut:
-            told.append(_cut(n_cut), style="dim")
+            shown.append(_cut(n_cut), style="dim")
             n_cut = 0
-        told.append(_gap(side.text[end : word.start]))
-        told.append(
+        shown.append(_gap(side.text[end : word.start]))
+        shown.append(
             printable(word.word),
             style=_style((word.weight - average) / (top - average) if top > average else 0.0),
         )
         end = word.end
-    told.append(
+    shown.append(
         _cut(n_cut) if n_cut else _gap(side.text[end:]).rstrip(), style="dim" if n_cut else ""
     )
-    return told
+    return shown
 
 
 def _gap(between: str) -> str:
-    """What stands between two words on one line: a blank for any number of them, and what the
-    tokenizer has left out.
+    """The text between two words, on one line: one blank for any number of them, and characters
+    that the tokenizer leaves out.
     """
     return "".join(
         " " if blank else printable("".join(run))

@@ -1,4 +1,4 @@
-"""The run folder: its result, and the predictions stored in it."""
+"""Reads the run folder: the result, and the stored predictions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RunResult:
     )  # of several tasks: the best epoch of each, and the best common one
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json holds: the figures, without folder and cost."""
+        """The contents of results.json: the figures, without folder and cost."""
         metrics = {
             task: {
                 split: {
@@ -124,8 +124,8 @@ class RunResult:
         return [note.line(several_tasks=True) for note in self.notes]
 
     def caveats(self, task: str) -> list[str]:
-        """What must stand beside a task's figures where its epoch was chosen on the very rows
-        that they are of.
+        """Caveats for a task's figures if its epoch was chosen on the same rows that they are
+        measured on.
         """
         split, found = next(iter(self.metrics[task].items()))
         if self.keep == "last" or self.epochs == 1 or not found[MODEL]:
@@ -141,9 +141,9 @@ class RunResult:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints: these four keys and no others. `metrics.dev` is metric → value
-        on the dev set that decides; further dev sets stand beside it under their own names. Of
-        several tasks `metrics` has such a mapping under each one's name. Intervals, baselines
+        """The object that `--json` prints: these four keys and no others. `metrics.dev` is metric
+        → value on the dev set that decides; further dev sets are beside it under their own names.
+        With several tasks `metrics` has such a mapping under each one's name. Intervals, baselines
         and notes are in RUN/results.json, which `encore ls --json` prints too.
         """
         found: dict[str, dict[str, Any]] = {}
@@ -199,7 +199,7 @@ def read_result(folder: Path) -> RunResult:
 
 def notes_json(notes: Sequence[Note]) -> dict[str, Any]:
     """The entries of results.json for notes: the lines, and where the run has several tasks the
-    notes themselves, since a line alone does not say whose it is.
+    notes themselves, since a line alone does not show its task.
     """
     lines = {"notes": [note.line(several_tasks=True) for note in notes]}
     has_tasks = any(note.task for note in notes)
@@ -216,7 +216,7 @@ def _notes(stored: Mapping[str, Any]) -> tuple[Note, ...]:
 
 
 def explain_no_run(folder: Path) -> str:
-    """What is said of a path that is no run's folder, with the runs that may have been meant."""
+    """The message for a path that is no run's folder, with the runs that may have been meant."""
     kind = folder_kind(folder)
     if kind == "search":
         command = shlex.join(
@@ -229,7 +229,7 @@ def explain_no_run(folder: Path) -> str:
     if kind == "comparison":
         return (
             f"{folder}: a comparison, whose runs keep figures and no weights. Name one of "
-            f"those in cells.json, to be told how to train it again."
+            f"those in cells.json to see how to train it again."
         )
     if kind == "export":
         return (
@@ -267,7 +267,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class DevPredictions:
-    """What a run said of one dev set after one epoch, and what would have been right.
+    """The predictions of a run on one dev set after one epoch, and the truth.
 
     scores: (rows, n_scores) float32, raw. targets: (rows,) or (rows, labels). (digest, rows[i])
     names example i: the file's sha256 and the row there, from 0.
@@ -280,7 +280,7 @@ class DevPredictions:
 
 
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
-    """What a run kept of one epoch."""
+    """The predictions that a run stored after one epoch."""
     table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
     scores = np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
     return DevPredictions(
@@ -292,13 +292,13 @@ def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPred
 
 
 def read_scores(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
-    """(rows, n_scores) float32: the raw scores that a run kept of one epoch."""
+    """(rows, n_scores) float32: the raw scores that a run stored after one epoch."""
     return read_predictions(folder, task, split, epoch).scores
 
 
 def epoch_of_task(task: str, keep: str, best: Mapping[str, Any], kept: int) -> int:
-    """The epoch whose weights `_chosen` has left of a task. best: see `_best_epochs`; kept: the
-    latest of all.
+    """The epoch that is kept of a task. best: the `best` of RunResult. kept: the latest epoch that
+    is kept of any task.
     """
     return (
         best["tasks"].get(task, best["common"])["epoch"]

@@ -24,8 +24,8 @@ def run_spec(
     tokenizer: str,
     device: str,
 ) -> RunSpec:
-    """The specification of a run. Files count by their content and not by their path; what the
-    recipe says about itself does not count.
+    """The specification of a run. Files count by their content and not by their path; the
+    recipe's prose does not count.
 
     recipe: with the precision and threads that are used. encoder, tokenizer: their digests.
     """

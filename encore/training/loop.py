@@ -1,8 +1,8 @@
-"""Training is a generator: it yields a report for every step and every epoch, and calls nobody
-back.
+"""The training loop, a generator: it yields a report for every step and every epoch, and has no
+callbacks.
 
 Consumers log, prune and save; leaving the generator stops training. `FitState` holds all that is
-needed to go on, bit for bit.
+needed to resume bit for bit.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class _PhaseTraining:
         )
 
     def train(self, state: FitState) -> Iterator[StepReport]:
-        """What is left of the epoch under way, step by step."""
+        """Train the rest of the current epoch, step by step."""
         phase, settings = self.phase, self.settings
         steps, orders = (
             self.steps(state.epoch),
@@ -205,8 +205,8 @@ class _PhaseTraining:
         return step.StepInput(self.models[draw.task], micro_batches, losses)
 
     def evaluate(self, state: FitState) -> EvalReport:
-        """Close the epoch: score every dev set, and decide whether this is the best one and whether
-        it is the last.
+        """Close the epoch: score every dev set, and decide if this epoch is the best so far, and
+        if it is the last.
         """
         train = self._train_metrics(state)
         begun = time.monotonic()
@@ -308,7 +308,7 @@ class RowOrders:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether greater values of the named metric are better."""
+    """True where greater values of the named metric are better."""
     return catalogue.find("metrics", metric).higher_is_better
 
 
@@ -316,7 +316,7 @@ def _metrics(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[st
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", MetricWarning
-        )  # a constant output early on is no news; the final figures say so
+        )  # a constant output is common early on; the final figures have a note on it
         return {
             name: float(catalogue.find("metrics", name)(scores, targets, stream.labels))
             for name in stream.metrics

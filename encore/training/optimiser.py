@@ -47,8 +47,8 @@ def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.A
 def carried(
     before: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], phase: Phase
 ) -> torch.optim.AdamW:
-    """The optimiser of a phase that goes on with the moments of the one before it. What was frozen
-    until now starts without any.
+    """The optimiser of a phase that continues with the moments of the phase before it. Parameters
+    that were frozen until now start without moments.
     """
     optimiser = adamw(parameters, phase)
     for group in optimiser.param_groups:

@@ -93,7 +93,7 @@ class FitState:
     def close_epoch(
         self, selected: float | None, deciding: Mapping[str, float]
     ) -> tuple[bool, tuple[str, ...]]:
-        """Whether the epoch is the best so far, and the tasks for which it is.
+        """Close the epoch. Returns True if it is the best so far, and the tasks for which it is.
 
         selected: the dev score, None where no task has a metric: then the latest is the best.
         deciding: task → its own; higher is better for both.

@@ -24,8 +24,8 @@ __all__ = ["StepInput", "StepResult", "TaskStepResult", "take_step", "terms_of"]
 
 @dataclass(frozen=True)
 class StepInput:
-    """What one task brings to a step: a batch, given whole or as micro-batches in order, and the
-    terms of its loss with their weights.
+    """One task's part of a step: a batch, whole or as micro-batches in order, and the terms of its
+    loss with their weights.
     """
 
     model: TaskModel
@@ -35,8 +35,8 @@ class StepInput:
 
 @dataclass(frozen=True)
 class TaskStepResult:
-    """What a step did with one task. `terms`: each loss term before its weight; `scores`: (rows,
-    n_scores), as they were trained on.
+    """The result of a step for one task. `terms`: each loss term before its weight. `scores`:
+    (rows, n_scores), with dropout, as the loss had them.
     """
 
     task: str
@@ -48,7 +48,7 @@ class TaskStepResult:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did. `loss`: the sum over its tasks."""
+    """The result of a step. `loss`: the sum over its tasks."""
 
     parts: tuple[TaskStepResult, ...]
     loss: float
@@ -153,7 +153,7 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
 
 
 def _taken(optimiser: torch.optim.AdamW) -> dict[nn.Parameter, Tensor]:
-    """The gradients that there are, which are gone from their parameters afterwards."""
+    """Take the gradients away from their parameters."""
     found = {}
     for group in optimiser.param_groups:
         for parameter in group["params"]:

@@ -30,7 +30,7 @@ class Rows:
 
     An example is one row of the store, or several: `n_sides` texts that are read apart, or two
     orders of a pair, of which one is read at a time. The store has all first ones, then all second
-    ones. `both_orders`: what is said of an example is the mean over its two.
+    ones. `both_orders`: the scores of an example are the mean over its two.
     """
 
     store: TokenStore
@@ -66,7 +66,7 @@ class Rows:
 
     @property
     def orders(self) -> list[np.ndarray | None]:
-        """What `swapped` is to be, one after the other, when all examples are scored."""
+        """The values of `swapped`, one after the other, when all examples are scored."""
         return [None, np.ones(len(self), dtype=bool)] if self.both_orders else [None]
 
     def at(self, examples: np.ndarray, swapped: np.ndarray | None = None) -> np.ndarray:
