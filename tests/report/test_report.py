@@ -388,9 +388,11 @@ def test_several_dev_sets_keep_apart(tables: Tables, tmp_path: Path) -> None:
         "results-near",
         "results-far",
         "learning-near",
+        "loss-near",
         "confusion-near",
         "calibration-near",
         "learning-far",
+        "loss-far",
         "confusion-far",
         "calibration-far",
     ]
@@ -448,11 +450,18 @@ def test_the_dev_loss_is_a_curve_where_it_was_measured(make: Callable[[str], Mad
     assert [float(row["dev"]) for row in csv_of(one.page, "loss-dev")] == [
         line["dev"][task]["dev"]["log_loss"] for line in epochs
     ]
-    assert not [
-        figure
-        for figure in make("classes").page.all("figure")
-        if figure.attributes["id"].startswith(("loss-", "layers-"))
+    assert "layers-dev" not in [
+        figure.attributes["id"] for figure in make("classes").page.all("figure")
     ]
+
+
+def test_the_dev_loss_is_a_curve_where_it_is_no_metric(make: Callable[[str], Made]) -> None:
+    one = make("classes")
+    epochs = [json.loads(line) for line in (one.run / "metrics.jsonl").read_text().splitlines()]
+    (task,) = one.stored("results.json")["metrics"]
+    assert "log_loss" not in epochs[0]["dev"][task]["dev"]
+    rows = csv_of(one.page, "loss-dev")
+    assert [float(row["dev"]) for row in rows] == [line["dev_loss"][task]["dev"] for line in epochs]
 
 
 def test_each_kind_of_task_has_its_figures(make: Callable[[str], Made]) -> None:
@@ -460,16 +469,23 @@ def test_each_kind_of_task_has_its_figures(make: Callable[[str], Made]) -> None:
         kind: [figure.attributes["id"] for figure in make(kind).page.all("figure")]
         for kind in KINDS
     }
-    assert names["classes"] == ["results-dev", "learning-dev", "confusion-dev", "calibration-dev"]
+    assert names["classes"] == [
+        "results-dev",
+        "learning-dev",
+        "loss-dev",
+        "confusion-dev",
+        "calibration-dev",
+    ]
     assert names["ordered"] == [
         "results-dev",
         "learning-dev",
+        "loss-dev",
         "confusion-dev",
         "distances-dev",
         "calibration-dev",
         "lengths-dev",
     ]
-    assert names["tags"] == ["results-dev", "learning-dev", "calibration-dev"]
+    assert names["tags"] == ["results-dev", "learning-dev", "loss-dev", "calibration-dev"]
     assert names["values"] == ["results-dev", "learning-dev", "scatter-dev"]
 
 
@@ -624,7 +640,7 @@ def test_the_same_folder_gives_the_same_bytes(
     assert json.loads(outcome.out) == {
         "report": f"{tmp_path}/again.html",
         "figures": f"{tmp_path}/again_figures",
-        "n_figures": 6,
+        "n_figures": 7,
         "notes": [],
     }
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == one.html
@@ -890,6 +906,7 @@ def test_a_comparison_loads_and_runs_nothing_and_can_be_heard(compared: Compared
         "differences-stars-macro-f1",
         "seeds-stars-macro-f1",
         "learning-stars",
+        "loss-stars",
         "confusion-stars-baseline",
         "confusion-stars-attention",
         "confusion-stars-stuck",
@@ -903,7 +920,7 @@ def test_the_command_ends_with_where_the_report_is(compared: Compared) -> None:
     assert compared.outcome.err == ""
     assert (
         compared.outcome.out
-        == f"report: {compared.folder}/report.html (11 figures, also as SVG and CSV in "
+        == f"report: {compared.folder}/report.html (12 figures, also as SVG and CSV in "
         f"{compared.folder}/report_figures)\n"
     )
 
