@@ -363,7 +363,7 @@ def test_a_mistake_is_told_in_one_line(
         assert foreign not in outcome.err
     assert all(line and len(line) < 500 for line in outcome.err.splitlines())
     if not WRITE:
-        assert (outcome.err, outcome.code) == (expected.spec, expected.code)
+        assert (outcome.err, outcome.code) == (expected.said, expected.code)
 
 
 # ----------------------------------------------------------------------------------------- training
