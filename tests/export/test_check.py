@@ -345,11 +345,15 @@ def test_vectors_of_texts_that_are_read_apart_make_the_answers_of_their_run(
         said = load(one.run).predict([(texts[a], texts[b]) for a, b in pairs])
         if head == "siamese_cosine":
             assert [each.label for each in said] == pytest.approx(5 * cosines.clip(min=0), abs=1e-4)
-        else:
-            logits = products if by == "dot" else cosines
+        elif by == "dot":
             assert [each.probabilities["yes"] for each in said] == pytest.approx(
-                1 / (1 + np.exp(-logits)), abs=1e-4
+                1 / (1 + np.exp(-products)), abs=1e-4
             )
+        else:  # a threshold gives no probabilities
+            clear = abs(cosines) > 1e-4
+            labels = np.array([each.label for each in said])
+            assert (labels[clear] == np.where(cosines > 0, "yes", "no")[clear]).all()
+            assert not any(each.probabilities for each in said)
         assert np.ptp(products if by == "dot" else cosines) > 0.1
         card = (one.written.folder / "README.md").read_text(encoding="utf-8")
         assert (
