@@ -82,8 +82,7 @@ class LabelSpace:
 class Note:
     """A remark that qualifies figures, or that reports what was inferred.
 
-    task: the task that it is about, "" for the whole run. about: the set of rows or the file that
-    it is about ("train", "dev"), "" where it is about none of them.
+    task: its task, "" for the whole run. about: its set of rows or file ("train", "dev"), or "".
     """
 
     text: str

@@ -171,8 +171,8 @@ def _answer(prediction: Prediction) -> str:
         return f"{prediction.label:.4g}"
     chosen = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
     of = prediction.probabilities
-    answers = (f"{name} ({of[name]:.2f})" if name in of else name for name in chosen)
-    return "; ".join(answers) or "(none)"
+    shown = (f"{name} ({of[name]:.2f})" if name in of else name for name in chosen)
+    return "; ".join(shown) or "(none)"
 
 
 def explained_object(

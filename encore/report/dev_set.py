@@ -45,21 +45,8 @@ def prediction_figures(
     """The figures of raw scores: confusion, distance, and calibration if the heads give
     probabilities; for a regression predicted beside true values. groups: variant → its runs.
     """
-    targets = next(iter(groups.values()))[0].targets
     if labels.kind == "regression":
-        for group, runs in groups.items():
-            predicted = np.mean([predictions(one.scores, labels) for one in runs], axis=0)
-            about = (
-                f"{where}, {group}{', mean over seeds' if len(runs) > 1 else ''}"
-                if group
-                else where
-            )
-            yield figures.scatter(
-                slug(f"scatter {where} {group}"),
-                np.asarray(targets, np.float64),
-                predicted,
-                where=about,
-            )
+        yield from _scatter_figures(groups, labels, where)
         return
     if labels.kind != "multilabel":
         if len(labels.names) <= MOST_CLASSES:
@@ -101,6 +88,18 @@ def prediction_figures(
         else "A claim: the predicted class is the right one."
     )
     yield figures.reliability_diagram(slug(f"calibration {where}"), found, what=what, where=where)
+
+
+def _scatter_figures(
+    groups: Mapping[str, Sequence[DevPredictions]], labels: LabelSpace, where: str
+) -> Iterator[Figure]:
+    """Predicted beside true values, a figure for each group."""
+    targets = np.asarray(next(iter(groups.values()))[0].targets, np.float64)
+    for group, runs in groups.items():
+        predicted = np.mean([predictions(one.scores, labels) for one in runs], axis=0)
+        seeds = ", mean over seeds" if len(runs) > 1 else ""
+        about = f"{where}, {group}{seeds}" if group else where
+        yield figures.scatter(slug(f"scatter {where} {group}"), targets, predicted, where=about)
 
 
 def learning_curves(

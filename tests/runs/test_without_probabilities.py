@@ -12,7 +12,7 @@ from conftest import Tables, Warm, write_csv
 from encore.errors import RecipeError
 from encore.runs.execute import execute
 from encore.runs.predict import load
-from encore.runs.prepare import Prepared
+from encore.runs.prepared import Prepared
 
 HEAD = ("head=cosine_threshold", "losses={task: cosine_embedding}")
 
