@@ -38,7 +38,7 @@ def command(recipe: str, *, full: bool) -> list[str]:
 
 
 def call(recipe: str, runs: Path, *more: str, full: bool) -> str:
-    """What it prints on standard output; progress goes where ours goes."""
+    """Returns its standard output; its progress goes to our standard error."""
     asked = [sys.executable, "-m", *command(recipe, full=full), "--runs", str(runs), *more]
     done = subprocess.run(
         asked,
@@ -115,7 +115,7 @@ def searched(recipe: str, folder: Path) -> dict[str, Any]:
 
 
 def told(picture: Path) -> str:
-    """What a picture says to those who do not see it."""
+    """The text alternative of a picture."""
     return ElementTree.parse(picture).getroot().findtext("{http://www.w3.org/2000/svg}desc") or ""
 
 

@@ -1,4 +1,4 @@
-"""How long `encore --help` takes, and what it imports.
+"""The time that `encore --help` takes, and its imports.
 
     python benchmarks/startup.py [--rounds 15] [--json FILE]
 

@@ -229,7 +229,7 @@ def tables(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tabl
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended. `code`: the exit status, -9 where it was killed; `n_operations`: calls
+    """The end of a command. `code`: the exit status, -9 where it was killed; `n_operations`: calls
     that make files appear, move or vanish.
     """
 

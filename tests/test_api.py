@@ -1,4 +1,4 @@
-"""How many epochs a bare file gets; comparisons from Python."""
+"""Epochs of a file without a recipe; comparisons from Python."""
 
 from __future__ import annotations
 

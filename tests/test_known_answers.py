@@ -75,7 +75,7 @@ def untrained(precision: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `encore export --to sentence-transformers` makes of a run; its weights are fp32."""
+    """An export of a run for sentence-transformers; its weights are fp32."""
     pytest.importorskip("sentence_transformers")
     folder = tmp_path_factory.mktemp("exported")
     run, target = untrained("fp32", folder), folder / "vectors"

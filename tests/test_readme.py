@@ -208,7 +208,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def walked(place: Path) -> dict[str, str]:
-    """What each block printed, by its name."""
+    """The output of each block, by its name."""
     return walk([block for page in WALKED for block in runnable(page)], place)
 
 
@@ -221,7 +221,7 @@ def test_every_block_runs(walked: dict[str, str], place: Path) -> None:
 
 
 def kinds_of_line(text: str) -> set[str]:
-    """What its lines begin with, up to the first figure, colon or hash."""
+    """The beginnings of its lines, up to the first figure, colon or hash."""
     lines = [line for line in text.splitlines() if line[:1].strip()]
     return {" ".join(re.split(r"[\d:]|-[0-9a-f]{10}\b", line)[0].split()) for line in lines}
 

@@ -95,7 +95,7 @@ def name_of(recipe: Mapping[str, Any], folder: Path) -> str:
 
 
 def read_table() -> dict[str, dict[str, Any]]:
-    """What a recipe is about → {"name": the run's name, "recipe": the recipe}."""
+    """Subject of a recipe → {"name": the run's name, "recipe": the recipe}."""
     with TABLE.open(encoding="utf-8") as file:
         table: dict[str, dict[str, Any]] = json.load(file)
     return table

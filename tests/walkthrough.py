@@ -82,7 +82,7 @@ def shortened(code: str, *, stand_in: bool) -> str:
 
 
 def checkout(folder: Path) -> None:
-    """What a reader has after installing: short example files, `.venv`, and the stand-in."""
+    """Prepares a checkout as after installing: short example files, `.venv`, and the stand-in."""
     (folder / "examples" / "data").mkdir(parents=True)
     for name in ("reviews.csv", "pairs.csv"):
         with (ROOT / "examples" / "data" / name).open(newline="", encoding="utf-8") as whole:

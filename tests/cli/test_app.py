@@ -248,7 +248,7 @@ def here(
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: exit code, standard output, standard error."""
+    """The end of a command: exit code, standard output, standard error."""
 
     code: int
     out: str

@@ -638,7 +638,7 @@ def test_any_table_gives_a_task_or_complaints(
 
 
 def check(task: TaskData) -> None:
-    """What every task promises."""
+    """Checks the guarantees of every task."""
     assert task.metrics
     assert all("\n" not in note for note in map(str, task.notes))
     json.dumps(describe_task_data(task))

@@ -51,7 +51,7 @@ def load_task(name: str, **settings: Any) -> TaskData:
 
 
 def folder() -> Path:
-    """Where the data sets are; skips the test where they are not."""
+    """The folder of the data sets; skips the test if there is none."""
     try:
         found = [place for place in named._folders() if (place / "rte/train.parquet").is_file()]
     except DataError as error:

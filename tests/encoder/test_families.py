@@ -1,4 +1,4 @@
-"""What a config.json may say, what is refused, and how checkpoints of every age are named."""
+"""Settings of config.json that are accepted or refused, and weight names of old checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where only each row's first token is read, the highest block computes no more than that: the same
+"""The highest block computes only first tokens if nothing else is read: the same
 states and gradients, and the same draws.
 """
 
@@ -151,7 +151,7 @@ def test_draws_do_not_depend_on_the_micro_batch(cut: int, ragged, chosen) -> Non
 
 
 def test_attention_dropout_is_the_loop_with_the_drawn_mask(ragged) -> None:
-    """What drops out takes its part of the values' bias along."""
+    """Dropped values take their part of the bias along."""
     encoder, lengths = encoder_of("bert"), (5, 9, 1)
     tokens, block = ragged(lengths, VOCABULARY), encoder.blocks[0]
     block.attention_dropout = 0.3

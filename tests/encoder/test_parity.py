@@ -282,7 +282,7 @@ def test_states_and_gradients_are_those_of_transformers(
 
 @pytest.mark.parametrize("name", [*EACH, "roberta, two segments"])
 def test_segments_matter_where_there_are_two(name: str, ragged) -> None:
-    """Where a family has one, or none, what the tokenizer says of them is of no account."""
+    """Segments of the tokenizer are ignored by families with one segment or none."""
     one = ragged((5, 9), VOCABULARY)
     two = Tokens(one.ids, torch.ones_like(one.ids), one.positions, one.offsets, one.lengths)
     same = torch.equal(pair(name).ours(one).states[-1], pair(name).ours(two).states[-1])

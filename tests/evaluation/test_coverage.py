@@ -131,8 +131,8 @@ def claims(
 
 
 def confusion_shares(metric: Metric, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """What `row_shares` says of (…, rows) predictions of 0 or 1, all at once: rows that are
-    answered alike have the same share.
+    """The result of `jackknife_pseudovalues` for (…, rows) predictions of 0 or 1, all at once:
+    rows that are answered alike have the same value.
     """
     kinds = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # predicted, true
     form = metric.weighted(np.eye(2)[kinds[:, 0]], kinds[:, 1], BINARY)

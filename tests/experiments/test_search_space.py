@@ -1,4 +1,4 @@
-"""What a recipe says is to be searched: every mistake with its place, and the recipe of every
+"""The search space of a recipe: every mistake with its place, and the recipe of every
 trial.
 """
 

@@ -462,7 +462,7 @@ def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
 def test_a_silent_machine_s_trial_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bool
 ) -> None:
-    """Whether it was killed at work or before its first beat."""
+    """Killed at work, or before its first heartbeat."""
     monkeypatch.setattr(study_module, "_SILENT_SECONDS", 1)
     trials = made(tmp_path, 3, storage=f"sqlite:///{tmp_path / 'trials.db'}")
     lost = left_by_another(trials, beat=beat)

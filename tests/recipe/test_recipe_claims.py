@@ -1,4 +1,4 @@
-"""What the recipes of the papers say can be computed: protocols, printed figures, sizes, claims."""
+"""Claims of the recipes that can be computed: protocols, printed figures, sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a pooling looked: weights by word, against transformers and a slow sum; whatever a text
+"""Attention weights of poolings by word, against transformers and a slow sum; whatever a text
 holds is shown and does nothing.
 """
 

@@ -548,7 +548,7 @@ def test_a_task_without_labels_moves_what_it_shares_and_nothing_else(tables: Tab
 def test_a_run_of_a_recipe_with_a_borrowed_head_can_be_read_again(
     tables: Tables, tmp_path: Path
 ) -> None:
-    """What the folder keeps is the recipe with all its defaults, of which a head beside `same_as`
+    """The folder keeps the recipe with all its defaults, of which a head beside `same_as`
     would be refused.
     """
     one = along(tables)

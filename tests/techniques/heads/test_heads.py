@@ -16,7 +16,7 @@ ROWS, WIDTH, SCORES = 7, 11, 3
 
 
 def n_scores(name: str) -> int:
-    """What a head of this kind of task is asked for."""
+    """Requirements for a head of this kind of task."""
     return {("binary",): 2, ("regression",): 1}.get(
         getattr(catalogue.find("heads", name), "kinds", ()), SCORES
     )

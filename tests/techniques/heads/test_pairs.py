@@ -243,7 +243,7 @@ def shared_by_hand(
 
 @pytest.fixture(params=[1.0, 3.0])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """What dropout multiplies everything by that passes through it: where it stands is seen by
+    """A factor for everything that passes through dropout: where it stands is seen by
     numbers.
     """
     monkeypatch.setattr(Dropout, "forward", lambda self, values: request.param * values)

@@ -1,4 +1,4 @@
-"""How two texts become rows: their order, segments and sides, and what their models say of them."""
+"""Two texts as rows: their order, segments and sides, and the scores of their models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every pooling promises, whatever it computes: everything in the folder is held to it, and
+"""The contract of every pooling, whatever it computes: everything in the folder is held to it, and
 its settings at their ends.
 """
 
