@@ -255,14 +255,16 @@ def describe_type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
         )
     if annotation in (int, float):
         limits = [
-            f"{word} {_number(getattr(bound, name))}"
+            (name, f"{word} {_number(getattr(bound, name))}")
             for bound in bounds
             for name, word in _LIMITS.items()
             if getattr(bound, name, None) is not None
         ]
         kind = "a whole number" if annotation is int else "a number"
-        middle = " of " if limits and limits[0].startswith("at") else " "
-        return kind + (middle + " and ".join(limits) if limits else "")
+        if not limits:
+            return kind
+        middle = "of " if limits[0][0] in ("ge", "le") else ""  # "of at least 1", "above 0"
+        return f"{kind} {middle}{' and '.join(words for _, words in limits)}"
     if origin in (list, tuple, Sequence) or annotation in (list, tuple):
         of = (
             typing.get_args(arguments[0])

@@ -32,6 +32,7 @@ from encore.errors import DataError
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import encoders_of
 from encore.runs.predict import assemble_model
+from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.training.streams import Rows
 from encore.types import LabelSpace, Tokens
 
@@ -235,7 +236,7 @@ def tokens_of(
 def _part(config: EncoreConfig) -> TaskSpec:
     names, pair = (
         tuple((config.id2label or {}).values()),
-        {"name": "cross"} if config.reading is None else config.reading["pair"],
+        {"name": PAIRING_OF_SIDES[1]} if config.reading is None else config.reading["pair"],
     )
     kinds = {"regression": "regression", "multi_label_classification": "multilabel"}
     kind: Any = kinds.get(str(config.problem_type), "binary" if len(names) == 2 else "multiclass")

@@ -34,6 +34,7 @@ from encore.model.task_model import encoders_of
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
 from encore.runs.predict import LoadedTask, Model
+from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.training.streams import tokenize_set
 
 __all__ = [
@@ -285,12 +286,16 @@ def _tokenized_there(
     itself, these are both texts of a pair, uncut, each as if it were alone.
     """
     if not left_to_model(task, to):
-        pair = {"name": "cross"} if whole.pairs is None else {**task.pair, "order": "given"}
+        pair = (
+            {"name": PAIRING_OF_SIDES[1]}
+            if whole.pairs is None
+            else {**task.pair, "order": "given"}
+        )
         return tokenize_set(
             whole, tokenizer, pair, max_length=task.max_length, truncation=task.truncation
         )
     both = tokenize_set(
-        whole, tokenizer, {"name": "siamese"}, max_length=_ENDLESS, truncation="head"
+        whole, tokenizer, {"name": PAIRING_OF_SIDES[2]}, max_length=_ENDLESS, truncation="head"
     )
     both = both.take(np.arange(len(both)).reshape(2, -1).T.ravel())
     return replace(both, offsets=both.offsets[::2], cut=both.cut[::2])
