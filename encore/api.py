@@ -1,4 +1,4 @@
-"""The Python face of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes
+"""The Python API of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes
 and the command line.
 """
 

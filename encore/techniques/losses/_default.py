@@ -1,4 +1,4 @@
-"""The loss that a task has where nobody names one."""
+"""The loss of a task where the recipe names none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From whose turn it is to which batch that is; shared by the files of this folder."""
+"""Turns a sequence of tasks into their batches; shared by the files of this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to read pairs that a task has where none is named: the one that its head needs."""
+"""The pairing of a task where the recipe names none: the one that its head needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Each text alone through the same encoder, then one attention layer in which every token of a text
-asks the tokens of the other, and the pooling after that.
+attends to the tokens of the other, and the pooling after that.
 
 Source: SerBERTus §6, future work: "separate embeddings with cross attention".
 Differs: the paper has no design; here x + MultiHead(x, other, other), with the same weights for

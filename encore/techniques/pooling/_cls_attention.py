@@ -17,10 +17,10 @@ from encore.techniques.pooling import _layers
 from encore.techniques.pooling._module import PoolingModule
 from encore.types import Encoded, Tokens
 
-__all__ = ["AskedByCls", "ClsAttention"]
+__all__ = ["ClsQueriedAttention", "ClsAttention"]
 
 
-class AskedByCls(PoolingModule):
+class ClsQueriedAttention(PoolingModule):
     """`combine` of the last k states at every token, then the attention layer. pooling: its name,
     for complaints.
     """

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
-from encore.techniques.pooling._cls_attention import AskedByCls
+from encore.techniques.pooling._cls_attention import ClsQueriedAttention
 
 __all__ = ["MeanSeqMha"]
 
 
-class MeanSeqMha(AskedByCls):
+class MeanSeqMha(ClsQueriedAttention):
     def __init__(
         self,
         shape: Shape,

@@ -12,11 +12,11 @@ from typing import Annotated
 from pydantic import Field
 
 from encore.encoder.encoder import Shape
-from encore.techniques.pooling._cls_attention import AskedByCls
+from encore.techniques.pooling._cls_attention import ClsQueriedAttention
 
 __all__ = ["Mha"]
 
 
-class Mha(AskedByCls):
+class Mha(ClsQueriedAttention):
     def __init__(self, shape: Shape, *, n_heads: Annotated[int, Field(ge=1)] = 4) -> None:
         super().__init__(shape, 1, n_heads, "mha", lambda states: states[0])

@@ -1,4 +1,4 @@
-"""The [CLS] state of that one of the last k layers where it is longest.
+"""The [CLS] state with the largest norm among those of the last k layers.
 
 Source: MaxPoolBERT §3.4, last paragraph, k = 3 (METHODS 1.7).
 Differs: the paper says no more than "norms"; here: L2, the higher layer of equals, no gradient

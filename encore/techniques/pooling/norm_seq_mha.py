@@ -1,5 +1,5 @@
-"""At every token that one of the last k layers where it is longest, then one more attention layer,
-queried by [CLS].
+"""At every token the vector of largest norm among those of the last k layers, then one more
+attention layer, queried by [CLS].
 
 Source: MaxPoolBERT §3.4, last paragraph, k = 3, 4 heads (METHODS 1.7).
 Differs: the paper says no more than "norms"; here: L2, per token, the higher layer of equals, no
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from encore.encoder.encoder import Shape
 from encore.techniques.pooling import _layers
-from encore.techniques.pooling._cls_attention import AskedByCls
+from encore.techniques.pooling._cls_attention import ClsQueriedAttention
 from encore.types import Encoded
 
 __all__ = ["NormSeqMha"]
 
 
-class NormSeqMha(AskedByCls):
+class NormSeqMha(ClsQueriedAttention):
     def __init__(
         self,
         shape: Shape,
