@@ -22,35 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+# fmt: off
 __all__ = [
-    "DEFAULTS",
-    "Batch",
-    "BatchIndex",
-    "Combine",
-    "Curve",
-    "Defaults",
-    "Encoded",
-    "Form",
-    "Head",
-    "LabelSpace",
-    "Loss",
-    "LossTerm",
-    "Metric",
-    "Mixing",
-    "Note",
-    "Output",
-    "Pairing",
-    "Phase",
-    "Plan",
-    "Pooling",
-    "Sharing",
-    "Spec",
-    "TaskKind",
-    "TaskSize",
-    "Tokens",
-    "Weigh",
-    "Weighted",
+    "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form", "Head",
+    "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "Output", "Pairing", "Phase",
+    "Plan", "Pooling", "Progress", "OptimiserSettings", "Sharing", "Spec", "TaskKind", "TaskSize", "Tokens",
 ]
+# fmt: on
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"]
 Form = Literal["percent", "coefficient", "amount"]  # of a metric's value: 61.0 %, .280, 0.512
@@ -203,8 +181,29 @@ DEFAULTS = Defaults()
 
 
 @dataclass(frozen=True)
+class OptimiserSettings:
+    """The optimiser, and the rates of parts of the model (METHODS 3.1, 3.2).
+
+    layer_decay: the factor per layer below the top one. head_multiplier: of poolings and heads.
+    embedding_lr: the rate of word and position tables, 0 freezes them; None for the phase's.
+    decay_embeddings: layer_decay goes on below the lowest layer.
+    """
+
+    optimiser: Literal["torch", "minbert"] = "torch"
+    layer_decay: float = 1.0
+    head_multiplier: float = 1.0
+    embedding_lr: float | None = None
+    decay_embeddings: bool = False
+
+
+@dataclass(frozen=True)
 class Phase:
-    """A stage of training: what trains, for how long, at which rate. curve: 1 if None."""
+    """A stage of training: what trains, for how long, at which rate. curve: 1 if None.
+
+    trainable: a selector (encore.model.selection): all, heads, or a union such as
+    `heads+pooler+top:2`. curve_spans: what the curve's steps and epochs count. selects: its epochs
+    may be kept as the best.
+    """
 
     tasks: tuple[str, ...]
     epochs: int
@@ -213,8 +212,24 @@ class Phase:
     curve: Curve | None = None
     weight_decay: float = DEFAULTS.weight_decay
     clip_norm: float | None = DEFAULTS.clip_norm
-    trainable: Literal["all", "heads"] = "all"
+    trainable: str = "all"
     fresh_optimiser: bool = True
+    rates: OptimiserSettings = OptimiserSettings()
+    curve_spans: Literal["phase", "plan"] = "phase"
+    selects: bool = True
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The place of a step: steps and epochs before it, and in total, of the phase or of the whole
+    plan. lr: the phase's rate, for curves that are given in absolute rates.
+    """
+
+    step: int
+    steps: int
+    epoch: int = 0
+    epochs: int = 1
+    lr: float = DEFAULTS.lr
 
 
 @dataclass(frozen=True)
@@ -232,22 +247,6 @@ class BatchIndex:
     task: str
     order: int
     number: int
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """A metric as a function of how often each *kind of row* occurs, for many resamples at once.
-
-    kind_of_row: (rows,) int64; rows that a metric cannot tell apart are one kind. value:
-    (resamples, kinds) counts → (resamples,) values.
-    """
-
-    kind_of_row: np.ndarray
-    n_kinds: int
-    value: Callable[[np.ndarray], np.ndarray]
-
-
-Weigh = Callable[["np.ndarray", "np.ndarray", LabelSpace], Weighted]
 
 
 class Pooling(Protocol):
@@ -381,9 +380,9 @@ class Plan(Protocol):
 
 
 class Curve(Protocol):
-    """(step from 0, steps of the phase) → factor on the learning rate."""
+    """The place of a step → factor on the learning rate."""
 
-    def __call__(self, step: int, total: int) -> float: ...
+    def __call__(self, progress: Progress) -> float: ...
 
 
 class Metric(Protocol):
@@ -394,7 +393,8 @@ class Metric(Protocol):
     kinds: tuple[TaskKind, ...]
     form: Form
     higher_is_better: bool
-    weighted: Weigh | None  # None: the bootstrap calls the metric once per resample
+    # (scores, targets, labels) → evaluation.metric.Weighted
+    weighted: Callable[..., Any] | None  # None: the bootstrap calls the metric once per resample
     needs_probabilities: bool  # True: not for heads whose scores are no logits
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...

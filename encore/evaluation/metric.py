@@ -11,18 +11,20 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from encore.errors import RecipeError
 from encore.evaluation.predictions import checked, predictions
-from encore.types import Form, LabelSpace, Metric, TaskKind, Weigh, Weighted
+from encore.types import Form, LabelSpace, Metric, TaskKind
 
 __all__ = [
     "Form",
     "Metric",
     "MetricWarning",
+    "Weigh",
     "Weighted",
     "additive",
     "confusion_counts",
@@ -31,6 +33,22 @@ __all__ = [
     "metric",
     "undefined",
 ]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A metric as a function of how often each *kind of row* occurs, for many resamples at once.
+
+    kind_of_row: (rows,) int64; rows that a metric cannot tell apart are one kind. value:
+    (resamples, kinds) counts → (resamples,) values.
+    """
+
+    kind_of_row: np.ndarray
+    n_kinds: int
+    value: Callable[[np.ndarray], np.ndarray]
+
+
+Weigh = Callable[[np.ndarray, np.ndarray, LabelSpace], Weighted]
 
 
 class MetricWarning(UserWarning):

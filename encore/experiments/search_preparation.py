@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from encore import catalogue, files
+from encore import files
 from encore.errors import Complaints, Problem, RecipeError
 from encore.experiments.preparation import ready_to_fork
 from encore.experiments.samplers import check_strategy
@@ -18,6 +18,7 @@ from encore.experiments.study import check_storage
 from encore.experiments.trial import Trials
 from encore.recipe.schema import Recipe
 from encore.runs.cache import Cache
+from encore.runs.compatibility import phases_of
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
 from encore.training.loop import higher_is_better
@@ -166,6 +167,4 @@ def _objections(search: Search, one: Parameter, value: Any, cache: Cache) -> lis
 
 
 def _epochs(recipe: Recipe) -> int:
-    return sum(
-        phase.epochs for phase in catalogue.build("plans", recipe.plan.spec)(tuple(recipe.tasks))
-    )
+    return sum(phase.epochs for phase in phases_of(recipe))

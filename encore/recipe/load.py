@@ -25,9 +25,9 @@ from encore.errors import Problem, RecipeError
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.normalise import NO_TASK, complete_document
 from encore.recipe.overrides import Change, Override, assignment, with_value
-from encore.recipe.schema import Locations, Recipe
+from encore.recipe.schema import Recipe
 from encore.recipe.validation import validation_problems
-from encore.recipe.values import Value, from_python, to_plain
+from encore.recipe.values import Locations, Value, from_python, to_plain
 
 __all__ = [
     "build_recipe",

@@ -31,9 +31,7 @@ SYNONYMS = {
     "truncation": "truncate truncation_side truncation_strategy",
     "class_weights": "class_weight label_weights weights",
     "sampling": "balance balanced oversample sampler",
-    "head.dropout": (
-        "classifier_dropout dropout dropout_prob dropout_rate head_dropout hidden_dropout p_dropout"
-    ),
+    "head.dropout": ("classifier_dropout dropout dropout_prob dropout_rate head_dropout p_dropout"),
     "data.train": "train_data train_dataset train_file train_path training training_file",
     "data.dev": "dev_file dev_path eval_file eval_path val valid validation validation_file",
     "data.test": "test_data test_file test_path",
@@ -60,6 +58,12 @@ SYNONYMS = {
     "plan.combine": "grad_combine gradient_surgery pcgrad",
     "plan.curve": "lr_schedule lr_scheduler lr_scheduler_type schedule scheduler",
     "plan.weight_decay": "decay l2 wd weightdecay",
+    "plan.optimiser": "optim optimizer adamw",
+    "plan.layer_decay": "layerwise_lr_decay llrd layer_lr_decay lr_layer_decay",
+    "plan.head_multiplier": "head_lr_multiplier head_rate classifier_lr_multiplier",
+    "plan.embedding_lr": "embed_lr embeddings_lr",
+    "hidden_dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob attn_dropout",
     "plan.clip_norm": "clip clip_grad_norm gradient_clip_val grad_clip max_grad_norm",
     "plan.keep": "load_best_model_at_end save_best",
     "plan.early_stopping": "early_stop early_stopping_patience patience",

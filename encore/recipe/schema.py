@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,13 +24,12 @@ from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.fields import Flaws, refuse
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
-from encore.recipe.values import Value, walk
-from encore.types import DEFAULTS
+from encore.recipe.values import Locations
+from encore.types import DEFAULTS, OptimiserSettings
 
 __all__ = [
     "DataRecipe",
     "TECHNIQUE_KINDS",
-    "Locations",
     "PLAN_KEYS",
     "PROSE",
     "PlanRecipe",
@@ -77,6 +75,7 @@ class _Section(BaseModel):
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataRecipe(_Section):
@@ -218,7 +217,7 @@ class PlanRecipe(_Section):
     lr: Annotated[float, Field(gt=0, le=1)] = DEFAULTS.lr
     batch_size: Count = DEFAULTS.batch_size
     micro_batch: Count | None = None  # None: the whole batch at once
-    warmup_frac: Annotated[float, Field(ge=0, lt=1)] = DEFAULTS.warmup_frac
+    warmup_frac: Fraction = DEFAULTS.warmup_frac
     curve: Annotated[Technique, _chosen("curve", "linear")] = Technique("linear")
     weight_decay: Annotated[float, Field(ge=0, le=1)] = DEFAULTS.weight_decay
     clip_norm: Annotated[float, Field(gt=0)] | None = DEFAULTS.clip_norm
@@ -226,7 +225,23 @@ class PlanRecipe(_Section):
     early_stopping: Count | None = None  # epochs without a better dev figure before it stops
     mixing: Annotated[Technique, _chosen("mixing", "even")] = Technique("even")
     combine: Annotated[Technique | None, _chosen("combine")] = None  # None: added
+    optimiser: Literal["torch", "minbert"] = "torch"
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the rate, per layer from the top
+    head_multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the rate, for poolings and heads
+    embedding_lr: Annotated[float, Field(ge=0, le=1)] | None = None  # word and position tables
+    decay_embeddings: bool = False  # layer_decay goes on below the lowest layer
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def rates(self) -> OptimiserSettings:
+        """The optimiser and its rates, which hold for every phase of the plan."""
+        return OptimiserSettings(
+            self.optimiser,
+            self.layer_decay,
+            self.head_multiplier,
+            self.embedding_lr,
+            self.decay_embeddings,
+        )
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -279,32 +294,6 @@ class PlanRecipe(_Section):
         return value
 
 
-class Locations:
-    """The places where the settings of a recipe were written. They are no part of its content, so
-    any two are equal.
-    """
-
-    def __init__(self, tree: Value | None = None) -> None:
-        self.tree = tree or Value({})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Locations)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def problem(self, steps: Sequence[str | int], problem: str | Problem) -> Problem:
-        """The problem at the place of the setting that `steps` lead to. A `Problem` that names an
-        inner setting ("k") is about that part of it.
-        """
-        if isinstance(problem, Problem) and problem.setting:
-            inner = problem.setting.split(".")
-            steps = (*steps, *(int(step) if step.isdecimal() else step for step in inner))
-        found = list(walk(self.tree, steps))
-        if len(found) <= len(steps):  # a default, which was written nowhere
-            return replace(found[-1], path=".".join(map(str, steps))).problem(problem)
-        return found[-1].problem(problem)
-
-
 class Recipe(_Section):
     """A complete recipe; every setting has its value. `base` is the folder that relative paths
     start from; it is no part of what the recipe says.
@@ -316,6 +305,8 @@ class Recipe(_Section):
         default_factory=dict
     )  # "sst5.accuracy" → what the source reports
     encoder: Text = "minilm"
+    hidden_dropout: Fraction | None = None  # None: the checkpoint's
+    attention_dropout: Fraction | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
     threads: Count | None = None  # None: all cores

@@ -10,7 +10,17 @@ from typing import Any
 
 from encore.errors import Problem, RecipeError, escape_unprintable
 
-__all__ = ["MAX_DEPTH", "Value", "from_python", "is_text", "join", "abbreviate", "to_plain", "walk"]
+__all__ = [
+    "Locations",
+    "MAX_DEPTH",
+    "Value",
+    "from_python",
+    "is_text",
+    "join",
+    "abbreviate",
+    "to_plain",
+    "walk",
+]
 
 MAX_DEPTH = 20  # a recipe is four levels deep; the parser itself would recurse without end
 
@@ -173,3 +183,29 @@ def walk(value: Value, steps: Sequence[str | int]) -> Iterator[Value]:
         if step in inside:
             value = value.data[step]
             yield value
+
+
+class Locations:
+    """The places where the settings of a recipe were written. They are no part of its content, so
+    any two are equal.
+    """
+
+    def __init__(self, tree: Value | None = None) -> None:
+        self.tree = tree or Value({})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Locations)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def problem(self, steps: Sequence[str | int], problem: str | Problem) -> Problem:
+        """The problem at the place of the setting that `steps` lead to. A `Problem` that names an
+        inner setting ("k") is about that part of it.
+        """
+        if isinstance(problem, Problem) and problem.setting:
+            inner = problem.setting.split(".")
+            steps = (*steps, *(int(step) if step.isdecimal() else step for step in inner))
+        found = list(walk(self.tree, steps))
+        if len(found) <= len(steps):  # a default, which was written nowhere
+            return replace(found[-1], path=".".join(map(str, steps))).problem(problem)
+        return found[-1].problem(problem)

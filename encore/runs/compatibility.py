@@ -10,18 +10,20 @@ from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.encoder import load
 from encore.encoder.encoder import Shape
-from encore.errors import Complaints, DataError, RecipeError
+from encore.errors import Complaints, DataError, Problem, RecipeError
 from encore.model.assembly import TaskSpec, assemble, located
+from encore.model.selection import needs_layers
 from encore.model.task_model import Branch, TaskModel
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
-from encore.types import Head, LabelSpace, Loss, Pooling, Sharing
+from encore.types import Head, LabelSpace, Loss, Phase, Plan, Pooling, Sharing
 
 __all__ = [
     "NotApplicable",
     "build_skeletons",
+    "check_layers",
     "check_losses",
     "check_metrics",
     "check_pair",
@@ -32,6 +34,7 @@ __all__ = [
     "losses_of",
     "pair_of",
     "parts_of",
+    "phases_of",
     "pooling_of",
     "shape_of",
 ]
@@ -268,3 +271,27 @@ def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[
             raise RecipeError(recipe.problem(steps, f"'{chosen}' does not fit {fitting}."))
         terms[name] = (term.weight, loss)
     return terms
+
+
+def phases_of(recipe: Recipe) -> list[Phase]:
+    """The phases of a recipe's plan. Clipping and the optimiser's rates hold for all of them."""
+    plan: Plan = catalogue.build("plans", recipe.plan.spec)
+    rates, clip_norm = recipe.plan.rates, recipe.plan.clip_norm
+    return [replace(phase, clip_norm=clip_norm, rates=rates) for phase in plan(tuple(recipe.tasks))]
+
+
+def check_layers(recipe: Recipe, source: load.Source) -> None:
+    """Raises RecipeError where the plan has rates or phases by layer, and transformers' own model
+    of the encoder, which Encore borrows, hides its layers.
+    """
+    if load.family(source.config.get("model_type")) is None and any(
+        map(needs_layers, phases_of(recipe))
+    ):
+        setting = ("plan", "layer_decay" if recipe.plan.layer_decay != 1 else "name")
+        problem = Problem(
+            message=f"the encoder '{recipe.encoder}' is borrowed from transformers, and its layers "
+            f"cannot have rates or phases of their own.",
+            remedy="Remove it, or choose an encoder that Encore builds itself: "
+            f"{', '.join(load.families())}.",
+        )
+        raise RecipeError(recipe.problem(setting, problem))

@@ -23,6 +23,7 @@ from encore.encoder import load
 from encore.encoder.encoder import Encoder
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.model.parameters import unique_parameters, word_tables
+from encore.model.selection import freezes_encoder
 from encore.runs.compatibility import build_skeletons
 from encore.runs.prepared import Prepared
 from encore.training.state import freeze
@@ -65,7 +66,7 @@ def _estimate(prepared: Prepared) -> Cost:
     encoder = load.build_encoder(config)
     models = build_skeletons(prepared.parts, recipe, prepared.source)
     # A frozen encoder runs once per row, and has no backward pass.
-    frozen = all(phase.trainable == "heads" for phase in prepared.plan)
+    frozen = all(freezes_encoder(phase) for phase in prepared.plan)
     if frozen:
         freeze(models, prepared.plan[0])
     parameters = unique_parameters(models)

@@ -10,14 +10,16 @@ from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.data.load import load_task
 from encore.encoder import load
+from encore.encoder.dropout_rates import with_dropout
 from encore.encoder.encoder import Shape
-from encore.errors import Complaints, EncoreError
+from encore.errors import Complaints, EncoreError, Problem, RecipeError
 from encore.evaluation.estimates import metrics_named
 from encore.model.assembly import located
 from encore.recipe.schema import Recipe, data_settings
 from encore.runs.cache import Cache
 from encore.runs.compatibility import (
     build_skeletons,
+    check_layers,
     check_losses,
     check_metrics,
     check_pair,
@@ -63,15 +65,36 @@ def _read_encoder(
     recipe: Recipe, cache: Cache, inputs: Inputs, complaints: Complaints, unfit: Complaints
 ) -> None:
     with complaints.collecting():
-        source = inputs.source = cache.get_or_make(
+        found = cache.get_or_make(
             ("encoder", recipe.base, recipe.encoder),
             lambda: load.locate(recipe.encoder, base=recipe.base),
         )
+        source = inputs.source = _with_dropout(recipe, found)
         shape = inputs.shape = cache.get_or_make(
             ("shape", source.folder), lambda: shape_of(recipe, source)
         )
         with unfit.collecting():
             check_shapes(recipe, source, shape)
+        with unfit.collecting():
+            check_layers(recipe, source)
+
+
+def _with_dropout(recipe: Recipe, source: load.Source) -> load.Source:
+    """The encoder with the recipe's rates of dropout. Raises RecipeError at a setting that the
+    encoder has no place for.
+    """
+    wanted = {
+        "hidden_dropout": recipe.hidden_dropout,
+        "attention_dropout": recipe.attention_dropout,
+    }
+    rates = {setting: rate for setting, rate in wanted.items() if rate is not None}
+    try:
+        return replace(source, config=with_dropout(source.config, rates)) if rates else source
+    except KeyError as error:
+        message = f"Encore cannot set this rate in the encoder '{recipe.encoder}'."
+        remedy = "Remove it, or choose an encoder of another family."
+        problem = Problem(message=message, remedy=remedy)
+        raise RecipeError(recipe.problem((error.args[0],), problem)) from None
 
 
 def _read_rows(recipe: Recipe, name: str, cache: Cache) -> TaskData:

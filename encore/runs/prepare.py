@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
 from encore.errors import Complaints, Problem, RecipeError
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.feature_cache import cache_bytes, check_memory
+from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.recipe.schema import Recipe
 from encore.runs.cache import Cache
@@ -24,6 +24,7 @@ from encore.runs.compatibility import (
     check_selection,
     pair_of,
     parts_of,
+    phases_of,
     pooling_of,
 )
 from encore.runs.hardware import cores, precision_of
@@ -54,7 +55,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     streams = _build_streams(
         recipe, data, pairs, CachedTokenizer(tokenizer, source.name, n_words, cache)
     )
-    plan = catalogue.build("plans", recipe.plan.spec)(tuple(recipe.tasks))
+    plan = phases_of(recipe)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
     untrained = _check_frozen(recipe, plan, parts, source, streams)
     precision, threads = precision_of(recipe.precision), recipe.threads or cores()
@@ -166,7 +167,7 @@ def _check_frozen(
     """The tasks without a weight to train. Raises RecipeError where the features of a frozen
     encoder do not fit in memory.
     """
-    heads_only = [phase.trainable == "heads" for phase in plan]
+    heads_only = [freezes_encoder(phase) for phase in plan]
     if not any(heads_only):
         return ()
     models = build_skeletons(parts, recipe, source)

@@ -22,13 +22,14 @@ from encore.errors import RecipeError
 from encore.evaluation.metric import MetricWarning
 from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
+from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.training import optimiser, step
 from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import collate_cached, score_rows
 from encore.training.state import FitState, freeze, own_losses
 from encore.training.streams import TRAIN, Stream
-from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, TaskSize
+from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, Progress, TaskSize
 
 __all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop", "RowOrders"]
 
@@ -74,26 +75,25 @@ def train_loop(
         *(loss.to(device) for own in state.losses.values() for loss in own.values()),
     ):
         module.train()
-    epochs = sum(phase.epochs for phase in plan)
     while state.phase < len(plan) and not state.finished:
         phase = plan[state.phase]
-        freeze(models, phase)
+        freeze(models, phase, state.infos)
         if state.optimiser is None:
-            state.optimiser = optimiser.adamw(state.parameters, phase)
+            state.optimiser = optimiser.adamw(state.parameters, phase, state.infos)
         epochs_before = sum(earlier.epochs for earlier in plan[: state.phase])
         caches = _feature_caches(models, streams, phase)
-        training = _PhaseTraining(models, phase, streams, caches, settings, epochs)
+        training = _PhaseTraining(models, state.phase, plan, streams, caches, settings)
         while state.epoch - epochs_before < phase.epochs and not state.finished:
             yield from training.train(state)
             yield training.evaluate(state)
         state.phase, state.phase_step = state.phase + 1, 0
         if state.phase < len(plan):
             following = plan[state.phase]
-            freeze(models, following)
+            freeze(models, following, state.infos)
             state.optimiser = (
                 None
                 if following.fresh_optimiser
-                else optimiser.carried(state.optimiser, state.parameters, following)
+                else optimiser.carried(state.optimiser, state.parameters, following, state.infos)
             )
 
 
@@ -125,16 +125,25 @@ def _batch_size(phase: Phase, stream: Stream) -> int:
 
 @dataclass(frozen=True)
 class _PhaseTraining:
-    """One phase of the plan: its epochs, each trained and evaluated. caches: (task, set) → features
-    of encoders that do not change. epochs: of the whole run.
+    """A phase of the plan: its epochs, each trained and evaluated. number: its place in the plan.
+    caches: (task, set) → features of encoders that do not change.
     """
 
     models: Mapping[str, TaskModel]
-    phase: Phase
+    number: int
+    plan: Sequence[Phase]
     streams: Mapping[str, Stream]
     caches: Mapping[tuple[str, str], FeatureCache]
     settings: TrainSettings
-    epochs: int
+
+    @property
+    def phase(self) -> Phase:
+        return self.plan[self.number]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole plan."""
+        return sum(phase.epochs for phase in self.plan)
 
     def steps(self, epoch: int) -> list[tuple[BatchIndex, ...]]:
         return self.settings.mixing(
@@ -151,15 +160,13 @@ class _PhaseTraining:
             self.steps(state.epoch),
             RowOrders(self.streams, self.phase, self.settings.seed),
         )
-        total = len(steps) * phase.epochs
         if state.batch == 0:
             state.sums = {task: [0.0, 0.0] for task in phase.tasks}
             state.seen = {task: [] for task in phase.tasks}
         assert state.optimiser is not None
         while state.batch < len(steps):
             parts = [self._step_input(draw, orders, state) for draw in steps[state.batch]]
-            factor = 1.0 if phase.curve is None else phase.curve(state.phase_step, total)
-            lr = phase.lr * factor
+            lr = phase.lr * self._curve_factor(state, len(steps))
             outcome = step.take_step(
                 parts,
                 state.optimiser,
@@ -183,6 +190,26 @@ class _PhaseTraining:
                 n_tokens=sum(batch.tokens.n_tokens for batch in batches),
                 n_rows=sum(len(batch.rows) for batch in batches),
             )
+
+    def _curve_factor(self, state: FitState, steps_in_epoch: int) -> float:
+        """The curve's factor at the step that comes next."""
+        phase = self.phase
+        if phase.curve is None:
+            return 1.0
+        if phase.curve_spans == "plan":
+            mixing, seed = self.settings.mixing, self.settings.seed
+            steps = sum(steps_in(one, self.streams, mixing, seed) * one.epochs for one in self.plan)
+            place = Progress(state.step, steps, state.epoch, self.epochs, phase.lr)
+        else:
+            before = sum(earlier.epochs for earlier in self.plan[: self.number])
+            place = Progress(
+                state.phase_step,
+                steps_in_epoch * phase.epochs,
+                state.epoch - before,
+                phase.epochs,
+                phase.lr,
+            )
+        return phase.curve(place)
 
     def _step_input(self, draw: BatchIndex, orders: RowOrders, state: FitState) -> step.StepInput:
         """One task's part of a step."""
@@ -233,7 +260,7 @@ class _PhaseTraining:
             if sets and self.streams[task].metrics
         }
         selected = sum(deciding.values()) / len(deciding) if deciding else None
-        is_best, best = state.close_epoch(selected, deciding)
+        is_best, best = state.close_epoch(selected, deciding, selects=self.phase.selects)
         state.finished = state.epoch == self.epochs or (
             self.settings.patience is not None and state.waited >= self.settings.patience
         )
@@ -339,7 +366,7 @@ def _feature_caches(
         task: {TRAIN: stream.train.store, **{name: rows.store for name, rows in stream.dev.items()}}
         for task, stream in streams.items()
     }
-    heads_only = phase.trainable == "heads"
+    heads_only = freezes_encoder(phase)
     if not heads_only and not fits_in_memory(
         models, {task: list(stores.values()) for task, stores in sets.items()}
     ):

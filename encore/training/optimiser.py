@@ -1,4 +1,4 @@
-"""AdamW, fused, with clipping folded into its step.
+"""AdamW in two forms, with clipping folded into its step, and the groups that it updates alike.
 
 The one place that sets `grad_scale` and `found_inf`, which torch's fused optimisers read and its
 documentation leaves out (they are how torch.amp.GradScaler speaks to them).
@@ -6,51 +6,111 @@ documentation leaves out (they are how torch.amp.GradScaler speaks to them).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from encore.encoder.word_table import WordTable
+from encore.model.selection import ParameterInfo, rate_factor
 from encore.types import Phase
 
-__all__ = ["adamw", "carried", "step"]
+__all__ = ["MinbertAdamW", "adamw", "carried", "step"]
+
+Infos = Mapping[int, ParameterInfo]  # id of a parameter → what it is
 
 
-def adamw(parameters: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.AdamW:
-    """AdamW (β = 0.9, 0.999; ε = 1e-8) with no weight decay on biases and LayerNorm, that is on
-    what has one axis.
+class MinbertAdamW(torch.optim.AdamW):
+    """AdamW as the CS224N course code has it (METHODS 3.1a): bias correction inside the rate, so
+    that ε is compared with the uncorrected √v, and weight decay after the step, on every
+    parameter.
 
-    Parameters without a gradient are skipped, decay included. Every trainable parameter is in
-    exactly one group, under its name in `group["names"]`.
+    p ← p − α·m/(√v + ε), α = lr·√(1−β₂ᵗ)/(1−β₁ᵗ); then p ← p − lr·λ·p. State as in torch's.
     """
-    trainable = {
-        name: parameter for name, parameter in parameters.items() if parameter.requires_grad
-    }
-    groups = []
-    for decay, chosen in (
-        (phase.weight_decay, {name: p for name, p in trainable.items() if p.ndim >= 2}),
-        (0.0, {name: p for name, p in trainable.items() if p.ndim < 2}),
-    ):
-        if chosen or not trainable:  # torch wants a group, if an empty one
-            groups.append(
-                {
-                    "params": list(chosen.values()),
-                    "names": list(chosen),
-                    "weight_decay": decay,
-                    "factor": 1.0,
-                }
-            )
-    return torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter with a gradient."""
+        for group in self.param_groups:
+            lr, (beta1, beta2), eps, weight_decay = _SETTINGS(group)
+            for steps, members in self._by_age(group).items():
+                gradients = [p.grad for p in members]
+                averages, squares = ([self.state[p][key] for p in members] for key in _MOMENTS)
+                torch._foreach_lerp_(averages, gradients, 1 - beta1)
+                torch._foreach_mul_(squares, beta2)
+                torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+                roots = torch._foreach_sqrt(squares)
+                torch._foreach_add_(roots, eps)
+                alpha = lr * math.sqrt(1 - beta2**steps) / (1 - beta1**steps)
+                torch._foreach_addcdiv_(members, averages, roots, -alpha)
+                if weight_decay:
+                    torch._foreach_mul_(members, 1 - lr * weight_decay)
+
+    def _by_age(self, group: Mapping[str, Any]) -> dict[int, list[Tensor]]:
+        """Updates of a parameter, this one included → the parameters with a gradient."""
+        found: dict[int, list[Tensor]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                state = self.state[parameter]
+                if not state:
+                    moments = {key: torch.zeros_like(parameter) for key in _MOMENTS}
+                    state.update(step=torch.zeros(()), **moments)
+                age = state.get("step") + 1
+                state.update(step=age)
+                found.setdefault(int(age), []).append(parameter)
+        return found
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_SETTINGS = operator.itemgetter("lr", "betas", "eps", "weight_decay")
+
+
+def adamw(
+    parameters: Mapping[str, nn.Parameter], phase: Phase, infos: Infos | None = None
+) -> torch.optim.AdamW:
+    """The optimiser of a phase, β = (0.9, 0.999).
+
+    `torch`: ε = 1e-8, no weight decay on biases and LayerNorm, that is on what has one axis.
+    `minbert`: ε = 1e-6, weight decay on everything. Parameters without a gradient are skipped,
+    decay included. Every trainable parameter is in exactly one group, under its name in
+    `group["names"]`; a group is what has one rate and one decay. infos: what each parameter is;
+    None, or a parameter that is missing there: the phase's rate.
+    """
+    own = phase.rates.optimiser == "minbert"
+    known = infos or {}
+    groups: dict[tuple[bool, float], list[str]] = {}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            info = known.get(id(parameter))
+            factor = 1.0 if info is None else rate_factor(info, phase)
+            groups.setdefault((own or parameter.ndim >= 2, factor), []).append(name)
+    made = [
+        {
+            "params": [parameters[name] for name in names],
+            "names": names,
+            "weight_decay": phase.weight_decay if decays else 0.0,
+            "factor": factor,
+        }
+        for (decays, factor), names in sorted(groups.items(), key=lambda item: not item[0][0])
+    ] or [{"params": [], "names": [], "weight_decay": 0.0, "factor": 1.0}]  # torch wants a group
+    if own:
+        return MinbertAdamW(made, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6)
+    return torch.optim.AdamW(made, lr=phase.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
 def carried(
-    before: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], phase: Phase
+    before: torch.optim.AdamW,
+    parameters: Mapping[str, nn.Parameter],
+    phase: Phase,
+    infos: Infos | None = None,
 ) -> torch.optim.AdamW:
     """The optimiser of a phase that continues with the moments of the phase before it. Parameters
     that were frozen until now start without moments.
     """
-    optimiser = adamw(parameters, phase)
+    optimiser = adamw(parameters, phase, infos)
     for group in optimiser.param_groups:
         optimiser.state.update({p: before.state[p] for p in group["params"] if p in before.state})
     return optimiser
@@ -65,21 +125,25 @@ def step(
     The fused kernel divides gradients by `grad_scale`, which saves a pass over all of them.
     `tables`: those whose rows outside training decay along.
     """
-    gradients = [
-        p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None
-    ]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    for group in optimiser.param_groups:
-        group["lr"] = lr * group["factor"]
-    optimiser.grad_scale = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)  # type: ignore[attr-defined]
-    optimiser.found_inf = None if clip_norm is None else torch.zeros_like(norm)  # type: ignore[attr-defined]
-    optimiser.step()
-    groups = {
-        id(p): group
+    trained = [
+        (p, group)
         for group in optimiser.param_groups
         for p in group["params"]
         if p.grad is not None
-    }
+    ]
+    gradients = [p.grad for p, _ in trained]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["factor"]
+    excess = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)
+    if isinstance(optimiser, MinbertAdamW):
+        if excess is not None:
+            torch._foreach_div_(gradients, excess)
+    else:
+        optimiser.grad_scale = excess  # type: ignore[attr-defined]
+        optimiser.found_inf = None if excess is None else torch.zeros_like(norm)  # type: ignore[attr-defined]
+    optimiser.step()
+    groups = {id(p): group for p, group in trained}
     for table in tables:
         if table.table is not None and (own := groups.get(id(table.weight))) is not None:
             table.decay *= 1 - own["lr"] * own["weight_decay"]

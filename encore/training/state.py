@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encore.encoder.encoder import Frozen
 from encore.model.parameters import unique_parameters, word_tables
+from encore.model.selection import ParameterInfo, Selector, parameter_infos
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
 from encore.training.step import StepResult
@@ -63,6 +63,10 @@ class FitState:
     seen: dict[str, list[np.ndarray]] = field(
         default_factory=dict
     )  # task → scores of the epoch's batches, in order
+    infos: Mapping[int, ParameterInfo] = field(init=False)  # id of a parameter → what it is
+
+    def __post_init__(self) -> None:
+        self.infos = parameter_infos(self.models)
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -91,13 +95,17 @@ class FitState:
             self.seen[part.task].append(part.scores)
 
     def close_epoch(
-        self, selected: float | None, deciding: Mapping[str, float]
+        self, selected: float | None, deciding: Mapping[str, float], *, selects: bool = True
     ) -> tuple[bool, tuple[str, ...]]:
         """Close the epoch. Returns True if it is the best so far, and the tasks for which it is.
 
         selected: the dev score, None where no task has a metric: then the latest is the best.
-        deciding: task → its own; higher is better for both.
+        deciding: task → its own; higher is better for both. selects: False in a phase whose epochs
+        are not for keeping.
         """
+        if not selects:
+            self.epoch, self.batch, self.sums, self.seen = self.epoch + 1, 0, {}, {}
+            return False, ()
         is_best = selected is None or self.best is None or selected > self.best
         if is_best:
             self.best, self.waited = selected, 0
@@ -163,6 +171,7 @@ class FitState:
                     table.weight.device
                 )
             )
+        self.infos = parameter_infos(self.models)  # the tables' parameters are new ones
 
     def restore(
         self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], plan: Sequence[Phase]
@@ -181,8 +190,8 @@ class FitState:
                 parameter.copy_(tensors[f"model/{name}"])
         self.optimiser = None
         if any(name.startswith("optimiser/") for name in tensors) and self.phase < len(plan):
-            freeze(self.models, plan[self.phase])
-            self.optimiser = optimiser_module.adamw(parameters, plan[self.phase])
+            freeze(self.models, plan[self.phase], self.infos)
+            self.optimiser = optimiser_module.adamw(parameters, plan[self.phase], self.infos)
             for name, parameter in _named(self.optimiser):
                 state = {
                     key: tensors[f"optimiser/{name}/{key}"].clone()
@@ -216,17 +225,20 @@ class Snapshot:
         return self.state.tensors()
 
 
-def freeze(models: Mapping[str, TaskModel], phase: Phase) -> None:
-    """Gradients for what the phase trains: everything, or all but the encoders with their
-    pretrained poolers (METHODS 1.12). A `Frozen` encoder and its pooling stay frozen.
+def freeze(
+    models: Mapping[str, TaskModel],
+    phase: Phase,
+    infos: Mapping[int, ParameterInfo] | None = None,
+) -> None:
+    """Gradients for what the phase trains. infos: of `parameter_infos`, before anything was frozen;
+    None for models that nobody has frozen.
     """
-    trains = phase.trainable == "all"
-    for model in models.values():
-        for branch in model.branches:
-            if not isinstance(branch.encoder, Frozen):
-                branch.encoder.requires_grad_(trains)
-                for parameter in branch.pooling.pretrained():
-                    parameter.requires_grad_(trains)
+    selector = Selector.parse(phase.trainable)
+    known = parameter_infos(models) if infos is None else infos
+    for parameter in unique_parameters(models).values():
+        if (info := known.get(id(parameter))) is not None:
+            fixed = info.role == "tables" and phase.rates.embedding_lr == 0
+            parameter.requires_grad_(selector.selects(info) and not fixed)
 
 
 def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, torch.nn.Parameter]]:

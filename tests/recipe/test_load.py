@@ -622,8 +622,9 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
     ) == (
         "recipe.yaml:2 plan.probe_epochs: expected a whole number, got 'x'.",
         "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: "
-        "batch_size, clip_norm, combine, curve, early_stopping, epochs, keep, lr, "
-        "micro_batch, mixing, name, probe_epochs, probe_lr, warmup_frac, weight_decay.",
+        "batch_size, clip_norm, combine, curve, decay_embeddings, early_stopping, embedding_lr, "
+        "epochs, head_multiplier, keep, layer_decay, "
+        "lr, micro_batch, mixing, name, optimiser, probe_epochs, probe_lr, warmup_frac, weight_decay.",
     )
 
 
@@ -740,6 +741,8 @@ def test_resolved_writes_out_every_default() -> None:
         "claim": None,
         "expect": {},
         "encoder": "minilm",
+        "hidden_dropout": None,
+        "attention_dropout": None,
         "precision": "auto",
         "seed": 42,
         "threads": None,
@@ -791,6 +794,11 @@ def test_resolved_writes_out_every_default() -> None:
             "early_stopping": None,
             "mixing": {"name": "even", "compat": None},
             "combine": None,
+            "optimiser": "torch",
+            "layer_decay": 1.0,
+            "head_multiplier": 1.0,
+            "embedding_lr": None,
+            "decay_embeddings": False,
             "freeze_encoder": False,
         },
     }

@@ -36,7 +36,7 @@ from encore.training.loop import TrainSettings, train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState
 from encore.training.streams import Stream
-from encore.types import BatchIndex, Phase, TaskSize
+from encore.types import BatchIndex, Phase, Progress, TaskSize
 
 EVEN = catalogue.build("mixing", "even")
 
@@ -123,7 +123,9 @@ def test_rows_and_tokens_are_those_of_the_batches(prepared: Prepared, whole: lis
 
 def test_the_rate_is_the_curve_s(prepared: Prepared, whole: list[Report]) -> None:
     curve = LinearCurve(warmup_frac=0.1)
-    assert [report.lr for report in steps(whole)] == [0.01 * curve(step, 18) for step in range(18)]
+    assert [report.lr for report in steps(whole)] == [
+        0.01 * curve(Progress(step, 18)) for step in range(18)
+    ]
     assert steps(whole)[0].lr == 0
 
 
@@ -393,7 +395,7 @@ def test_a_phase_of_heads_leaves_the_encoder_as_it_is_and_the_next_trains_it(joi
     second = list(generator)
     assert {report.lr for report in steps(first)} == {0.01}
     assert [report.lr for report in steps(second)] == [
-        0.005 * LinearCurve()(step, 10) for step in range(10)
+        0.005 * LinearCurve()(Progress(step, 10)) for step in range(10)
     ]
     assert [report.epoch for report in epochs([*first, *second])] == [1, 2, 3, 4]
     assert [report.is_last for report in epochs([*first, *second])] == [False, False, False, True]

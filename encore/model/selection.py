@@ -1,0 +1,175 @@
+"""The place of each parameter in its model, and with it whether and how fast it trains.
+
+Depth comes from the encoder and not from names, so copies of a layer that belong to single tasks
+have the depth of the layer they were copied from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from torch import nn
+
+from encore.encoder.encoder import Encoder, Frozen
+from encore.encoder.huggingface import HuggingFaceEncoder
+from encore.errors import RecipeError
+from encore.model.task_model import Branch, TaskModel
+from encore.types import Phase
+
+__all__ = [
+    "ParameterInfo",
+    "Role",
+    "Selector",
+    "freezes_encoder",
+    "needs_layers",
+    "parameter_infos",
+    "rate_factor",
+]
+
+Role = Literal["tables", "embeddings", "block", "norm", "pooler", "pooling", "head"]
+_TABLES = ("word", "position")  # what METHODS 3.2 calls embeddings where it freezes them
+_PART = re.compile(r"all|heads|pooler|embeddings|top:\d+")
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """A parameter's place in the model.
+
+    role: word and position tables, the rest of the embedding layer, a block, the norm behind the
+    blocks, the checkpoint's pooler, what else poolings train, a head. depth: of a block, from 1; 0
+    for embeddings. above: the number of blocks above it. A borrowed encoder has neither.
+    """
+
+    role: Role
+    depth: int | None = None
+    above: int | None = None
+
+
+@dataclass(frozen=True)
+class Selector:
+    """The parameters that a phase trains: a union of all, heads (poolings and heads), pooler (the
+    checkpoint's), embeddings and top:k (the k highest blocks and the norm behind them, and the
+    embeddings where k exceeds the number of blocks), joined by +.
+    """
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        """Raises RecipeError where a part of `text` is none of these."""
+        parts = tuple(text.split("+"))
+        for part in parts:
+            if not _PART.fullmatch(part):
+                raise RecipeError(
+                    f"trainable: '{part}' is no part of a model. Write all, heads, pooler, "
+                    f"embeddings, top:k, or several of them with +."
+                )
+        return cls(parts)
+
+    @property
+    def k(self) -> int:
+        """The number of blocks from the top that train, where not all do."""
+        return max(
+            (int(part.partition(":")[2]) for part in self.parts if part.startswith("top:")),
+            default=0,
+        )
+
+    @property
+    def in_encoder(self) -> bool:
+        """True if weights of the encoder train; its pooler is not one of them."""
+        return "all" in self.parts or "embeddings" in self.parts or self.k > 0
+
+    def selects(self, info: ParameterInfo) -> bool:
+        """True if the parameter trains."""
+        if "all" in self.parts:
+            return True
+        reached = info.above is not None and info.above < self.k
+        return {
+            "tables": reached or "embeddings" in self.parts,
+            "embeddings": reached or "embeddings" in self.parts,
+            "block": reached,
+            "norm": self.k > 0,
+            "pooler": "pooler" in self.parts,
+            "pooling": "heads" in self.parts,
+            "head": "heads" in self.parts,
+        }[info.role]
+
+
+def freezes_encoder(phase: Phase) -> bool:
+    """True if no weight of an encoder trains in this phase: the encoder then runs once per text,
+    in eval mode (METHODS 1.12, 3.5).
+    """
+    return not Selector.parse(phase.trainable).in_encoder
+
+
+def parameter_infos(models: Mapping[str, TaskModel]) -> dict[int, ParameterInfo]:
+    """id of a parameter → what it is, for all that may ever train. Left out are `Frozen` encoders
+    with the poolers of their branches, and weights of poolings and heads that are frozen now. To be
+    called before a phase freezes anything.
+    """
+    found: dict[int, ParameterInfo] = {}
+    for model in models.values():
+        for branch in model.branches:
+            for parameter, info in _branch_infos(branch):
+                found.setdefault(id(parameter), info)
+        for parameter in cast(nn.Module, model.head).parameters():
+            if parameter.requires_grad:
+                found.setdefault(id(parameter), ParameterInfo("head"))
+    return found
+
+
+def needs_layers(phase: Phase) -> bool:
+    """True if the phase needs to know the encoder's layers, which a borrowed encoder hides."""
+    return Selector.parse(phase.trainable).k > 0 or phase.rates.layer_decay != 1
+
+
+def rate_factor(info: ParameterInfo, phase: Phase) -> float:
+    """The factor on the phase's rate for one parameter (METHODS 3.2). The options multiply.
+
+    The pooler, and embeddings unless `decay_embeddings`, keep the phase's rate.
+    """
+    rates, factor = phase.rates, 1.0
+    if info.above is not None and (info.role == "block" or rates.decay_embeddings):
+        factor *= rates.layer_decay**info.above
+    if info.role in ("pooling", "head"):
+        factor *= rates.head_multiplier
+    if info.role == "tables" and rates.embedding_lr is not None:
+        factor *= rates.embedding_lr / phase.lr
+    return factor
+
+
+def _branch_infos(branch: Branch) -> Iterator[tuple[nn.Parameter, ParameterInfo]]:
+    pretrained = {id(parameter) for parameter in branch.pooling.pretrained()}
+    frozen = isinstance(branch.encoder, Frozen)
+    if not isinstance(branch.encoder, Frozen):
+        yield from _encoder_infos(branch.encoder)
+    for parameter in cast(nn.Module, branch.pooling).parameters():
+        if id(parameter) in pretrained:
+            if not frozen:
+                yield parameter, ParameterInfo("pooler")
+        elif parameter.requires_grad:
+            yield parameter, ParameterInfo("pooling")
+
+
+def _encoder_infos(
+    encoder: Encoder | HuggingFaceEncoder,
+) -> Iterator[tuple[nn.Parameter, ParameterInfo]]:
+    if isinstance(encoder, HuggingFaceEncoder):
+        for parameter in encoder.embed.parameters():
+            yield parameter, ParameterInfo("tables")
+        for parameter in encoder.model.parameters():
+            yield parameter, ParameterInfo("block")
+        return
+    n_blocks = len(encoder.blocks)
+    for name, parameter in encoder.embed.named_parameters():
+        role: Role = "tables" if name.split(".")[0] in _TABLES else "embeddings"
+        yield parameter, ParameterInfo(role, 0, n_blocks)
+    for depth, block in enumerate(encoder.blocks, start=1):
+        for parameter in block.parameters():
+            yield parameter, ParameterInfo("block", depth, n_blocks - depth)
+    if encoder.final_norm is not None:
+        for parameter in encoder.final_norm.parameters():
+            yield parameter, ParameterInfo("norm")
