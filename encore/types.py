@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [
     "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form", "Head",
-    "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "Output", "Pairing", "Phase",
-    "Plan", "Pooling", "Progress", "OptimiserSettings", "Sharing", "Spec", "TaskKind", "TaskSize", "Tokens",
+    "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "OptimiserSettings", "Output",
+    "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TaskKind", "TaskSize",
+    "Tokens",
 ]
 # fmt: on
 
@@ -41,9 +42,8 @@ BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
 class LabelSpace:
     """The labels that a task predicts.
 
-    `names` are the labels' own words in the order of the score columns: `("negative", "positive")`;
-    empty for regression. A binary task has two names and the second is the positive class. An
-    unlabelled task predicts nothing: it trains what it shares with others.
+    names: the labels' own words in the order of the score columns, empty for regression; of a
+    binary task the second is the positive class. An unlabelled task predicts nothing.
     """
 
     kind: TaskKind
@@ -144,13 +144,14 @@ class Output:
     """A task model's output for a batch.
 
     scores: (rows, n_scores) float32, logits or values. embeddings: (rows, head width) for each
-    side. embedded: (tokens, width) for each branch, the word embeddings at which a loss may enter
-    the model again; None where the encoder did not run.
+    side. A loss may enter again at `embedded`, (tokens, width) for each branch, None where the
+    encoder did not run; or at `vectors`, (rows, width), the input of the head.
     """
 
     scores: Tensor
     embeddings: tuple[Tensor, ...]
     embedded: tuple[Tensor | None, ...] = ()
+    vectors: Tensor | None = None
 
 
 class LossTerm(NamedTuple):
@@ -182,11 +183,9 @@ DEFAULTS = Defaults()
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """The optimiser, and the rates of parts of the model (METHODS 3.1, 3.2).
-
-    layer_decay: the factor per layer below the top one. head_multiplier: of poolings and heads.
-    embedding_lr: the rate of word and position tables, 0 freezes them; None for the phase's.
-    decay_embeddings: layer_decay goes on below the lowest layer.
+    """The optimiser and the rates of parts of the model (METHODS 3.1, 3.2). layer_decay: per layer
+    below the top one. head_multiplier: of poolings and heads. embedding_lr: of word and position
+    tables; 0 freezes them. decay_embeddings: layer_decay goes on below the lowest layer.
     """
 
     optimiser: Literal["torch", "minbert"] = "torch"
@@ -200,9 +199,8 @@ class OptimiserSettings:
 class Phase:
     """A stage of training: what trains, for how long, at which rate. curve: 1 if None.
 
-    trainable: a selector (encore.model.selection): all, heads, or a union such as
-    `heads+pooler+top:2`. curve_spans: what the curve's steps and epochs count. selects: its epochs
-    may be kept as the best.
+    trainable: a selector (encore.model.selection), such as all, heads or `heads+pooler+top:2`.
+    curve_spans: what the curve counts. selects: its epochs may be kept as the best.
     """
 
     tasks: tuple[str, ...]
@@ -221,8 +219,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class Progress:
-    """The place of a step: steps and epochs before it, and in total, of the phase or of the whole
-    plan. lr: the phase's rate, for curves that are given in absolute rates.
+    """The steps and epochs before a step, and in total, of the phase or of the whole plan. lr: the
+    phase's rate, for curves in absolute rates.
     """
 
     step: int
@@ -301,13 +299,14 @@ class Head(Protocol):
 
 
 class Loss(Protocol):
-    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Effective batches do not
-    depend on micro-batches: terms are sums, divided by the weight of the whole batch.
-
-    A loss with parameters of its own is a module; training copies it and saves the copy.
+    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Terms are sums, divided by the
+    weight of the whole batch, so micro-batches change nothing. A loss with parameters of its own is
+    a module; training copies it and saves the copy.
     """
 
     kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
+    joins: tuple[TaskKind, ...] = ()  # those where it may only stand beside another term
+    summed: bool = False  # the term is the sum over the rows of a batch, and not their mean
     n_sides: int = 1  # texts of an example that it needs read apart
     couples_rows: bool = False  # compares rows of a batch, which therefore must not be split
     extra_passes: int = 0  # forward and backward passes through the model that it adds

@@ -30,6 +30,7 @@ __all__ = [
     "drawing",
     "keep_mask",
     "next_seed",
+    "normal",
     "rounded",
 ]
 
@@ -109,6 +110,22 @@ def keep_mask(
     return [
         part.view(shape) for part, shape in zip(kept.split(sizes), shapes, strict=True)
     ], 256 / (256 - threshold)
+
+
+def normal(shape: tuple[int, int], unit: Unit) -> Tensor:
+    """Standard normal numbers of one site, float32: those of a line depend on its place in the
+    whole batch, so a micro-batch draws what the whole batch would have drawn.
+    """
+    stream, (lines, width) = _drawn_from(), shape
+    before = getattr(stream.place, unit) * width
+    ticks, skip = divmod(8 * before, _BLOCK)
+    philox = np.random.Philox(key=stream.key, counter=[ticks, 0, stream.site, 2])
+    stream.site += 1
+    drawn = philox.random_raw(skip // 8 + lines * width)[skip // 8 :]
+    first, second = (drawn >> np.uint64(32)).astype(np.float64), drawn & np.uint64(0xFFFFFFFF)
+    radius = np.sqrt(-2 * np.log((first + 1) / 2**32))  # Box and Muller, one of its two numbers
+    found = radius * np.cos(2 * np.pi / 2**32 * second)
+    return torch.from_numpy(found.astype(np.float32).reshape(shape))
 
 
 def next_seed() -> int:

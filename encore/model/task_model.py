@@ -78,14 +78,18 @@ class TaskModel(nn.Module):
         tokens: Tokens,
         embedded: Sequence[Tensor | None] | None = None,
         memo: Memo | None = None,
+        vectors: Tensor | None = None,
     ) -> Output:
         """Scores and embeddings. embedded: one (tokens, width) per branch, in place of the output
-        of the embedding layers. memo: see Branch.
+        of the embedding layers; vectors: (rows, width), in place of all that comes before the head.
+        memo: see Branch.
         """
-        vectors, used = self.vectors(tokens, embedded, memo)
+        used: tuple[Tensor | None, ...] = ()
+        if vectors is None:
+            vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
         embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
-        return Output(self.head.score(*embeddings), embeddings, used)
+        return Output(self.head.score(*embeddings), embeddings, used, vectors)
 
     def vectors(
         self,

@@ -261,16 +261,31 @@ def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[
             raise RecipeError(recipe.problem(steps, message))
         with located(recipe.problem, steps):
             loss: Loss = catalogue.build("losses", spec, labels)
-        if labels.kind not in loss.kinds:
-            chosen = term.loss.name if term.loss else spec
-            fitting = (
-                f"a {labels.kind} task, which needs '{LOSS_OF_KIND[labels.kind]}'"
-                if labels.kind in LOSS_OF_KIND
-                else "a task without labels"
-            )
-            raise RecipeError(recipe.problem(steps, f"'{chosen}' does not fit {fitting}."))
         terms[name] = (term.weight, loss)
+    main = [name for name, (_, loss) in terms.items() if labels.kind in loss.kinds]
+    for name, (_, loss) in terms.items():
+        if name not in main and not (main and labels.kind in loss.joins):
+            raise RecipeError(_unfit_loss(recipe, task, name, labels, alone=not main))
     return terms
+
+
+def _unfit_loss(
+    recipe: Recipe, task: str, name: str, labels: LabelSpace, *, alone: bool
+) -> Problem:
+    """The problem of a loss that does not fit its task, or that needs another loss beside it."""
+    term = recipe.tasks[task].losses[name]
+    chosen = term.loss.name if term.loss else LOSS_OF_KIND[labels.kind]
+    if alone and labels.kind in catalogue.find("losses", chosen).joins:
+        message = f"'{chosen}' only stands beside the loss of a task. Add the task's own: task: "
+        return recipe.problem(
+            ("tasks", task, "losses", name), f"{message}{LOSS_OF_KIND[labels.kind]}."
+        )
+    fitting = (
+        f"a {labels.kind} task, which needs '{LOSS_OF_KIND[labels.kind]}'"
+        if labels.kind in LOSS_OF_KIND
+        else "a task without labels"
+    )
+    return recipe.problem(("tasks", task, "losses", name), f"'{chosen}' does not fit {fitting}.")
 
 
 def phases_of(recipe: Recipe) -> list[Phase]:

@@ -146,6 +146,7 @@ def step(
     groups = {id(p): group for p, group in trained}
     for table in tables:
         if table.table is not None and (own := groups.get(id(table.weight))) is not None:
-            table.decay *= 1 - own["lr"] * own["weight_decay"]
+            rate, _, _, weight_decay = _SETTINGS(own)
+            table.decay *= 1 - rate * weight_decay
     optimiser.zero_grad(set_to_none=True)
     return norm

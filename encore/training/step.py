@@ -134,7 +134,8 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
             for name, (weight, loss) in losses.items():
                 if not whole[name]:  # no row of the batch counts, so there is nothing to divide
                     continue
-                term = loss(part.model, batch, output)[0] / whole[name]
+                term = loss(part.model, batch, output)[0]
+                term = term if loss.summed else term / whole[name]
                 terms[name] += float(term.detach())
                 total = total + weight * term
         if isinstance(total, Tensor) and total.requires_grad:

@@ -15,7 +15,7 @@ from encore.model.parameters import unique_parameters
 from encore.model.selection import Selector, freezes_encoder, parameter_infos, rate_factor
 from encore.model.task_model import Branch, TaskModel
 from encore.training.state import freeze
-from encore.types import Phase, OptimiserSettings
+from encore.types import OptimiserSettings, Phase
 
 CONFIG = {
     "model_type": "bert",

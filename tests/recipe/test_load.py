@@ -623,8 +623,8 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
         "recipe.yaml:2 plan.probe_epochs: expected a whole number, got 'x'.",
         "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: "
         "batch_size, clip_norm, combine, curve, decay_embeddings, early_stopping, embedding_lr, "
-        "epochs, head_multiplier, keep, layer_decay, "
-        "lr, micro_batch, mixing, name, optimiser, probe_epochs, probe_lr, warmup_frac, weight_decay.",
+        "epochs, head_multiplier, keep, layer_decay, lr, micro_batch, mixing, name, optimiser, "
+        "probe_epochs, probe_lr, warmup_frac, weight_decay.",
     )
 
 

@@ -4,6 +4,7 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -67,7 +68,8 @@ TARGETS = {
 
 
 def kind_of_task(technique: Any) -> str:
-    return next(kind for kind in LABELS if kind in technique.kinds)
+    fitting = (*technique.kinds, *getattr(technique, "joins", ()))
+    return next(kind for kind in LABELS if kind in fitting)
 
 
 def built(kind: str, name: str) -> Any:
@@ -151,10 +153,12 @@ def test_shapes_of_losses(name: str, encoded: Encoded) -> None:
     n_sides = loss.n_sides
     passes = []
 
-    def model(tokens: Tokens) -> Output:
+    def model(tokens: Tokens, embedded: Sequence[Tensor] | None = None) -> Output:
         passes.append(tokens)
+        places = (torch.randn(tokens.n_tokens, 5),) if embedded is None else tuple(embedded)
         sides = tuple(torch.randn(4, 5) for _ in range(n_sides))
-        return Output(torch.randn(4, LABELS[kind].n_scores), sides)
+        scores = torch.randn(4, LABELS[kind].n_scores) + places[0].sum()
+        return Output(scores, sides, places)
 
     weights = torch.tensor([1.0, 2.0, 0.5, 1.0])
     batch = Batch("task", "", np.arange(4), encoded.tokens, TARGETS[kind], weights)

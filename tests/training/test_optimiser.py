@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from encore.training.optimiser import adamw, step
-from encore.types import Phase, OptimiserSettings
+from encore.types import OptimiserSettings, Phase
 
 
 def parameters() -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from conftest import Tables
 from sklearn.metrics.pairwise import cosine_similarity
@@ -23,11 +24,14 @@ from encore.runs.prepare import build_models
 from encore.techniques.losses.binary_cross_entropy import BinaryCrossEntropy
 from encore.techniques.losses.cosine_embedding import CosineEmbedding
 from encore.techniques.losses.cross_entropy import CrossEntropy
+from encore.techniques.losses.focal import Focal
 from encore.techniques.losses.mnr import Mnr
 from encore.techniques.losses.mse import Mse
+from encore.techniques.losses.r_drop import RDrop
 from encore.techniques.losses.simcse import Simcse
 from encore.techniques.losses.uncertainty import Uncertainty
-from encore.types import Batch, LabelSpace, Output, TaskKind, Tokens
+from encore.techniques.losses.weighted_mnr import WeightedMnr
+from encore.types import Batch, LabelSpace, LossTerm, Output, TaskKind, Tokens
 
 NAMES = catalogue.names("losses")
 ROWS = 7
@@ -38,7 +42,14 @@ LABELS: dict[TaskKind, LabelSpace] = {
     "regression": LabelSpace("regression"),
     "unlabelled": LabelSpace("unlabelled"),
 }
-CASES = [(name, kind) for name in NAMES for kind in catalogue.find("losses", name).kinds]
+ELSEWHERE = {"smart", "weighted_mnr"}  # tried by hand, here or in test_smart.py
+CASES = [
+    (name, kind)
+    for name in NAMES
+    if name not in ELSEWHERE
+    for loss in [catalogue.find("losses", name)]
+    for kind in (*loss.kinds, *(() if loss.couples_rows else loss.joins))
+]
 
 
 def batch_of(
@@ -475,8 +486,80 @@ def test_cross_entropy_by_hand() -> None:
 
 def test_every_loss_was_tried() -> None:
     assert (
-        {name for name, _ in CASES}
+        {name for name, _ in CASES} | ELSEWHERE
         == set(NAMES)
         >= {"cross_entropy", "binary_cross_entropy", "mse"}
     )
     assert {kind for _, kind in CASES} == set(LABELS)
+
+
+# ------------------------------------------------------- ranking beside a loss, focal loss, R-Drop
+
+
+def ranked(loss: Any, targets: list[float], weights: list[float] | None = None) -> LossTerm:
+    """The pairs of METHODS 5.2: a = ((1, 0), (0, 1)), b = ((1, 0), (1, 1))."""
+    rows = len(targets)
+    batch, _ = batch_of("regression")
+    batch = replace(
+        batch,
+        targets=torch.tensor(targets),
+        weights=torch.ones(rows) if weights is None else torch.tensor(weights),
+    )
+    sides = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    found: LossTerm = loss(None, batch, Output(torch.zeros(rows, 1), sides))
+    return found
+
+
+def test_weighted_ranking_by_hand() -> None:
+    """METHODS 5.3: labels (5, 1), cosine: (.633691 · .557386 + .011606 · .400834) / 2."""
+    total, weight = ranked(WeightedMnr(LABELS["regression"]), [5.0, 1.0])
+    assert float(total / weight) == pytest.approx(0.178931, abs=1e-6)
+
+
+def test_weighted_ranking_as_the_author_s_code_has_it() -> None:
+    """Degree 5 weighs 1.7503, pairs below 1 do not enter, a batch without any weighs nothing."""
+    loss = WeightedMnr(LABELS["regression"], compat="gen")
+    total, weight = ranked(loss, [5.0, 0.5])
+    assert float(weight) == 1  # one pair enters, and it has no other to be compared with
+    assert float(total) == 0
+    total, weight = ranked(loss, [5.0, 1.0])
+    ours = 1.750335 * 0.557386 + math.e / 84.79102 * 0.400834
+    assert (float(total), float(weight)) == (pytest.approx(ours, abs=1e-5), 2)
+    assert float(ranked(loss, [0.0, 0.0]).weight) == 0
+
+
+def test_ranking_beside_a_binary_loss_reads_positive_pairs_alone() -> None:
+    binary = Mnr(LABELS["binary"])
+    total, weight = ranked(binary, [1, 1])
+    assert float(total / weight) == pytest.approx(0.479110, abs=1e-6)
+    total, weight = ranked(binary, [0, 1])
+    assert (float(total), float(weight)) == (0, 1)
+
+
+def test_symmetric_ranking_is_the_mean_of_both_directions() -> None:
+    total, weight = ranked(Mnr(LABELS["unlabelled"], symmetric=True), [0, 0])
+    columns = [math.log(1 + math.exp(0 - 1)), math.log(1 + math.exp(0))]
+    rows = [0.557386, 0.400834]
+    assert float(weight) == 2
+    assert columns[1] == pytest.approx(math.log(2))
+    assert float(total) == pytest.approx((sum(rows) + sum(columns)) / 2, abs=2e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_is_a_slow_loop(gamma: float) -> None:
+    batch, output = batch_of("multiclass")
+    total, _ = Focal(LABELS["multiclass"], gamma=gamma)(None, batch, output)  # type: ignore[arg-type]
+    expected = 0.0
+    for scores, target, weight in zip(output.scores, batch.targets, batch.weights, strict=True):
+        p = float(scores.double().softmax(0)[int(target)])
+        expected += float(weight) * -((1 - p) ** gamma) * math.log(p)
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+def test_r_drop_is_half_the_symmetric_distance() -> None:
+    batch, output = batch_of("multiclass")
+    again = output_of(output.scores.roll(1, 1))
+    total, _ = RDrop(LABELS["multiclass"])(lambda _: again, batch, output)
+    p, q = (side.scores.double().softmax(1).numpy() for side in (output, again))
+    both = scipy.stats.entropy(p, q, axis=1) + scipy.stats.entropy(q, p, axis=1)
+    assert float(total) == pytest.approx(float((both / 2 * batch.weights.numpy()).sum()), rel=1e-5)
