@@ -37,7 +37,7 @@ class MinbertAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             lr, (beta1, beta2), eps, weight_decay = _SETTINGS(group)
             for steps, members in self._by_age(group).items():
-                gradients = [p.grad for p in members]
+                gradients = [p.grad for p in members if p.grad is not None]
                 averages, squares = ([self.state[p][key] for p in members] for key in _MOMENTS)
                 torch._foreach_lerp_(averages, gradients, 1 - beta1)
                 torch._foreach_mul_(squares, beta2)

@@ -6,7 +6,7 @@ Differs: the papers project the noise onto a ball of radius ε. Both public code
 largest coordinate of about 1; `mode: reference` does the same and is the default, `mode: paper`
 clips it to ±ε. The inner distance is summed over the batch, as the first authors do.
 Cost: two more forward passes, one more backward pass to the noise and one to the weights.
-Needs: a term of its own beside the task's loss.
+Needs: the task's loss beside it; it adds nothing while a frozen encoder's features are cached.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Smart(Loss):
     def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         places = output.embedded if self.at == "embeddings" else (output.vectors,)
         clean = output.scores
+        if all(place is None for place in places):  # cached features: there is no way back in
+            return LossTerm(clean.sum() * 0, self.weight(batch))
 
         def scores(noise: Sequence[Tensor | None], *, exact: bool) -> Tensor:
             moved = [
@@ -81,7 +83,7 @@ class Smart(Loss):
 
     def _drawn(self, place: Tensor) -> Tensor:
         unit: dropout.Unit = "tokens" if self.at == "embeddings" else "rows"
-        return (dropout.normal(tuple(place.shape), unit) * self.sigma).to(place.device)
+        return (dropout.normal((len(place), place.shape[1]), unit) * self.sigma).to(place.device)
 
     def _risen(
         self,

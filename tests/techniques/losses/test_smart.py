@@ -227,3 +227,12 @@ def test_a_gradient_that_is_not_finite_adds_nothing() -> None:
         total, _ = Smart(LABELS[kind])(model, batch, clean)
     assert float(total) == 0.0
     assert total.requires_grad
+
+
+def test_cached_features_leave_no_way_back_into_the_model() -> None:
+    """In a phase with a frozen encoder the term is 0, and the others train."""
+    scores = torch.ones(4, 3, requires_grad=True)
+    total, weight = Smart(LABELS["multiclass"])(
+        Model(3), batch_of("multiclass"), Output(scores, (), (None,))
+    )
+    assert (float(total), float(weight)) == (0.0, 4.0)
