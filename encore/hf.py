@@ -29,6 +29,7 @@ from encore.data.token_store import Truncation
 from encore.data.tokenizer import Template, Templates
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError
+from encore.evaluation.predictions import check_finite
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import encoders_of
 from encore.runs.predict import assemble_model
@@ -116,11 +117,18 @@ class EncoreForSequenceClassification(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """input_ids, attention_mask, token_type_ids: (rows, length), padded on whichever side.
-        labels: as the stock classes take them.
+        labels: as the stock classes take them. Raises DataError, in eval mode, where scores are not
+        finite.
         """
         given = (input_ids, attention_mask, token_type_ids)
         read = [tokens_of(*given)] if self.reading is None else self.reading.tokens(*given)
         logits = torch.stack([self.network(tokens).scores for tokens in read]).mean(dim=0)
+        if not self.training:
+            check_finite(
+                {"": logits.detach().float().cpu().numpy()},
+                np.arange(1, len(logits) + 1),
+                where="this batch",
+            )
         loss = None if labels is None else _loss(logits, labels, self.config.problem_type)
         found = SequenceClassifierOutput(loss=loss, logits=logits)
         return found.to_tuple() if return_dict is False else found

@@ -45,6 +45,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def places(self) -> tuple[str, np.ndarray]:
+        """The number of each row as a message names it, (rows,) int64, and of what it is the
+        number: its line, or its row counted from 1 where the file has no lines.
+        """
+        return ("row", self.rows + 1) if self.lines is None else ("line", self.lines)
+
     def take(self, indices: np.ndarray | Sequence[int]) -> Dataset:
         """The rows at `indices` (0-based positions in this dataset), in that order."""
         at = np.asarray(indices, dtype=np.int64)

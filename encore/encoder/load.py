@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from encore import files
@@ -28,6 +27,7 @@ from encore.data.table import display_path
 from encore.encoder import huggingface
 from encore.encoder.encoder import Encoder, Shape
 from encore.encoder.huggingface import HuggingFaceEncoder
+from encore.encoder.weights import fill, read_tensors, refusing, require_finite
 from encore.errors import DataError, did_you_mean
 
 __all__ = [
@@ -151,9 +151,10 @@ def load_encoder(source: Source) -> Pretrained:
     known = family(source.config["model_type"])
     if known is None:
         lent, dense = huggingface.pretrained(source.folder, source.config)
+        require_finite(lent.state_dict(), source.folder / "model.safetensors")
         shape = replace(lent.shape, pooler=dense, has_pooler=dense is not None)
         return Pretrained(lent, shape, source)
-    weights, pooler = known.from_huggingface(_tensors(source.folder / "model.safetensors"))
+    weights, pooler = known.from_huggingface(read_tensors(source.folder / "model.safetensors"))
     encoder = build_encoder(source.config)
     fill(
         encoder,
@@ -217,32 +218,6 @@ class _Unfilled(TorchFunctionMode):
             if getattr(function, "__module__", "") == "torch.nn.init"
             else function(*args, **given)
         )
-
-
-def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
-    """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected or
-    of the wrong shape.
-    """
-    own = module.state_dict()
-    problems = [
-        f"{display_path(where)}: tensor for '{key}' is missing."
-        for key in own
-        if key not in weights
-    ]
-    problems += [
-        f"{display_path(where)}: tensor '{key}' has no place in this model."
-        for key in weights
-        if key not in own
-    ]
-    problems += [
-        f"{display_path(where)}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the "
-        f"configuration says {tuple(value.shape)}."
-        for key, value in own.items()
-        if key in weights and weights[key].shape != value.shape
-    ]
-    if problems:
-        raise DataError(problems)
-    module.load_state_dict(dict(weights))
 
 
 def _embedded() -> Path:
@@ -325,7 +300,7 @@ def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
     that is known; and whether it has a pooler.
     """
     with (
-        _refusing(folder / "model.safetensors"),
+        refusing(folder / "model.safetensors"),
         safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights,
     ):
         has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118
@@ -346,22 +321,6 @@ def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
         else "the checkpoint has no pooler",
         has_pooler,
     )
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    with _refusing(path):
-        return safetensors.torch.load_file(path)
-
-
-@contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except safetensors.SafetensorError as error:
-        raise DataError(
-            f"{display_path(path)}: cannot be read as safetensors ({error}). Download or save "
-            f"it again."
-        ) from None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,12 +7,16 @@ label otherwise, the value itself for regression.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from encore.errors import DataError
+from encore.data.dataset import Dataset
+from encore.data.table import display_path
+from encore.errors import DataError, Problem
 from encore.types import LabelSpace
 
-__all__ = ["checked", "predictions", "probabilities", "row_losses"]
+__all__ = ["check_finite", "check_scores", "checked", "predictions", "probabilities", "row_losses"]
 
 
 def predictions(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
@@ -103,6 +107,43 @@ def checked(
     return scores.astype(np.float64, copy=False), targets.astype(
         np.float64 if labels.kind == "regression" else np.int64, copy=False
     )
+
+
+def check_scores(scores: Mapping[str, np.ndarray], dataset: Dataset) -> None:
+    """Check what the tasks of a model give to the rows of a file: task → (rows, n_scores). Raises
+    DataError that names the rows whose scores are not finite.
+    """
+    what, places = dataset.places
+    check_finite(scores, places, where=display_path(dataset.path), what=what)
+
+
+def check_finite(
+    scores: Mapping[str, np.ndarray], places: np.ndarray, *, where: str, what: str = "row"
+) -> None:
+    """Check raw scores: task → (rows, n_scores). places: (rows,) the number of each row as a
+    message names it; what: of what that is the number. Raises DataError.
+    """
+    problems = []
+    for task, found in scores.items():
+        wrong = ~np.isfinite(found)
+        if not wrong.any():
+            continue
+        rows = wrong.any(axis=1)
+        some = ", ".join(map(str, places[rows][:3].tolist()))
+        n_rows = int(rows.sum())
+        more = f"{what}s {some}, …" if n_rows > 3 else f"{what}{'s' if n_rows > 1 else ''} {some}"
+        of = f"{n_rows:,} of {len(rows):,} row{'' if len(rows) == 1 else 's'} ({more})"
+        problems.append(
+            Problem(
+                where=where,
+                task=task if len(scores) > 1 else "",
+                message=f"the model's scores for {of} are not finite: expected numbers, got "
+                f"{found[wrong][0]}.",
+                remedy="Train it again with a lower plan.lr or with precision=fp32.",
+            )
+        )
+    if problems:
+        raise DataError(problems)
 
 
 def _not_finite(name: str, values: np.ndarray, remedy: str) -> list[str]:

@@ -61,13 +61,6 @@ class RunEvaluation:
     slices: Mapping[str, Sequence[Slice]]
     notes: tuple[str, ...]
 
-    @property
-    def places(self) -> np.ndarray:
-        """(rows,) int64: the line of each row in its file; its number, counted from 1, where the
-        file has no lines.
-        """
-        return self.dataset.lines if self.dataset.lines is not None else self.dataset.rows + 1
-
     def tables(self) -> list[Listing]:
         """The tables that the terminal shows, in this order."""
         dataset, labels = self.dataset, self.task.labels
@@ -84,8 +77,8 @@ class RunEvaluation:
             found.append(confusion_table(self.confusion, labels))
         found += [slices_table(column, parts) for column, parts in self.slices.items()]
         if len(self.mistakes):
-            place = "row" if dataset.lines is None else "line"
-            texts = RowTexts(dataset.texts, dataset.pairs, self.places.tolist(), place)
+            place, numbers = dataset.places
+            texts = RowTexts(dataset.texts, dataset.pairs, numbers.tolist(), place)
             found.append(
                 mistakes_table(
                     self.mistakes,
@@ -104,13 +97,13 @@ class RunEvaluation:
         predicted = (
             named_predictions(self.scores[self.mistakes], labels) if len(self.mistakes) else []
         )
-        mistakes = []
+        mistakes, places = [], dataset.places[1]
         for row, one in zip(self.mistakes.tolist(), predicted, strict=True):
             pair = {} if dataset.pairs is None else {"text_pair": dataset.pairs[row].as_py()}
             texts = {"text": dataset.texts[row].as_py(), **pair}
             mistakes.append(
                 {
-                    "line": int(self.places[row]),
+                    "line": int(places[row]),
                     **texts,
                     "truth": _named(self.targets[row], self.task),
                     "prediction": one.label,

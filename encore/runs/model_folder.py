@@ -21,6 +21,7 @@ import torch
 from encore import files
 from encore.data.table import display_path
 from encore.encoder import load as encoders
+from encore.encoder.weights import fill, read_tensors
 from encore.errors import DataError
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.parameters import first_names, unique_state
@@ -140,7 +141,7 @@ def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
     """Copy weights in; the file has those of a shared part once. Raises DataError where any are
     missing or left over.
     """
-    weights, names = safetensors.torch.load_file(file), first_names(models)
+    weights, names = read_tensors(file), first_names(models)
     left = sorted(set(weights) - set(names.values()))
     if left:
         raise DataError(
@@ -152,6 +153,6 @@ def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
             for name, first in names.items()
             if name.startswith(f"{task}.")
         }
-        encoders.fill(
+        fill(
             model, {name: weights[first] for name, first in mine.items() if first in weights}, file
         )

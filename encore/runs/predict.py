@@ -17,6 +17,7 @@ from encore.data.inputs import read_labelled, read_unlabelled
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
+from encore.evaluation.predictions import check_scores
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
 from encore.runs.explain import Explanation, explain
@@ -187,7 +188,7 @@ class Model:
     def scores_of(self, tasks: Sequence[str], dataset: Dataset) -> dict[str, np.ndarray]:
         """Task → (rows, n_scores) float32 raw scores. Shared parts of encoders are computed once
         for each text. Raises RecipeError where the tasks do not read the same texts in the same
-        way.
+        way, DataError where scores are not finite.
         """
         chosen = [self.task(name) for name in tasks]
         self.check_together(tasks)
@@ -209,11 +210,13 @@ class Model:
             pairing.n_sides,
             pairing.both_orders and dataset.pairs is not None,
         )
-        return score_together(
+        scores = score_together(
             {one.name: one.model for one in chosen},
             rows,
             {one.name: one.labels.n_scores for one in chosen},
         )
+        check_scores(scores, dataset)
+        return scores
 
     def chosen(self, names: str | None = None, *, alone: bool = False) -> list[LoadedTask]:
         """The tasks of `names`, separated by commas, or the only task; alone: `names` is one name.

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from encore.errors import DataError
-from encore.evaluation.predictions import checked, predictions, probabilities, row_losses
+from encore.evaluation.predictions import (
+    check_finite,
+    checked,
+    predictions,
+    probabilities,
+    row_losses,
+)
 from encore.types import LabelSpace
 
 BINARY = LabelSpace("binary", ("no", "yes"))
@@ -95,3 +101,19 @@ def test_what_cannot_be_compared_is_refused_in_one_line(scores, targets, labels,
     with pytest.raises(DataError, match=said) as caught:
         checked(scores, targets, labels)
     assert all("\n" not in problem for problem in caught.value.lines)
+
+
+def test_rows_whose_scores_are_not_finite_are_named():
+    scores = np.zeros((1200, 2), dtype=np.float32)
+    check_finite({"a": scores}, np.arange(1200), where="new.csv")
+    scores[[1, 5, 7, 1199], 1] = [np.inf, np.nan, -np.inf, np.nan]
+    places = np.arange(2, 1202)
+    with pytest.raises(DataError) as caught:
+        check_finite({"a": scores, "b": scores[:, :1]}, places, where="new.csv", what="line")
+    assert caught.value.lines == (
+        "task 'a': new.csv: the model's scores for 4 of 1,200 rows (lines 3, 7, 9, …) are not "
+        "finite: expected numbers, got inf. Train it again with a lower plan.lr or with "
+        "precision=fp32.",
+    )
+    with pytest.raises(DataError, match=r"^new.csv: .* for 1 of 2 rows \(row 2\) are not finite"):
+        check_finite({"a": scores[:2]}, np.arange(1, 3), where="new.csv")

@@ -63,6 +63,15 @@ def test_padding_on_either_side_changes_nothing(
     assert len({tuple(row) for row in logits.round(decimals=4).tolist()}) == len(TEXTS)
 
 
+def test_scores_that_are_not_finite_are_an_error(folder: Path) -> None:
+    broken = AutoModelForSequenceClassification.from_pretrained(folder)
+    bias = dict(broken.named_parameters())["network.head.out.bias"]
+    bias.data[0] = float("nan")
+    with pytest.raises(DataError, match=r"for 4 of 4 rows \(rows 1, 2, 3, …\) are not finite"):
+        broken.eval()(**batch(folder))
+    assert broken.train()(**batch(folder)).logits.isnan().any()  # training has its own rules
+
+
 def test_tokens_are_those_that_the_mask_shows() -> None:
     ids = torch.tensor([[5, 6, 7, 0, 0], [0, 0, 0, 8, 9]])
     segments = torch.tensor([[0, 0, 1, 0, 0], [0, 0, 0, 1, 1]])
