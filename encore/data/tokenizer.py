@@ -7,6 +7,7 @@ every family (BERT adds 2 or 3 special tokens, RoBERTa 2 or 4) and every truncat
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
+from tokenizers import Tokenizer, normalizers
 
 from encore import files
+from encore.data.bounded import read_bounded
+from encore.data.tokenizer_files import from_vocabulary, set_normaliser, tokenizer_settings
+from encore.data.tokenizer_guard import MOST_TOKENIZER, is_plain, require_harmless
 from encore.errors import DataError, on_one_line
 
 if TYPE_CHECKING:
@@ -45,22 +41,6 @@ __all__ = [
 ]
 # An Encoding takes about 100 bytes per token, so no more than one block of them exists at a time:
 BLOCK_ROWS = 1024
-_NORMALISES = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}  # config → normaliser
-_WORDPIECE = (
-    "Bert",
-    "DistilBert",
-    "Electra",
-    "MobileBert",
-    "ConvBert",
-    "LayoutLM",
-    "Lxmert",
-    "Retribert",
-    "SqueezeBert",
-)  # same pieces, same template
 
 
 @dataclass(frozen=True)
@@ -106,33 +86,43 @@ class TextTokenizer(Templates):
 
     source: a folder with tokenizer.json, or with only a BERT vocab.txt, or a tokenizer.json itself.
     For BERT's WordPiece, tokenizer_config.json decides about lower case, accents and Chinese
-    characters, as in transformers, with which these encoders were trained. backend: the
-    `tokenizers.Tokenizer`, for words and offsets. Raises DataError.
+    characters, as in transformers, with which these encoders were trained. vouched: Encore wrote
+    the files, or knows their digests; others are tried in a process of their own first, unless
+    they are plain. backend: the `tokenizers.Tokenizer`, for words and offsets. Raises DataError.
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, *, vouched: bool = False) -> None:
         source = Path(source)
         file = source if source.is_file() else source / "tokenizer.json"
-        settings = _settings(file.parent)
-        if file.is_file():
-            self.backend = _from_json(file)
-        elif (source / "vocab.txt").is_file():
+        settings = tokenizer_settings(file.parent)
+        if file.exists() or file.is_symlink():
+            content = read_bounded(file, MOST_TOKENIZER)
+            if not vouched and not is_plain(content):
+                require_harmless(file, len(content))
+            self.backend = _from_json(file, content)
+        elif (source / "vocab.txt").exists():
             file = source / "vocab.txt"
-            self.backend = _from_vocabulary(file, settings)
+            with _one_line(file):
+                self.backend = from_vocabulary(file, settings)
         else:
             raise DataError(
                 f"{source}: no tokenizer.json and no vocab.txt. Save the tokenizer of this "
                 f"encoder into the same folder."
             )
         if isinstance(self.backend.normalizer, normalizers.BertNormalizer):
-            _set_normaliser(self.backend.normalizer, settings, file.parent)
+            set_normaliser(self.backend.normalizer, settings, file.parent)
         self.backend.no_padding()
         self.backend.no_truncation()
-        super().__init__({pair: _template(self.backend, pair, file) for pair in (False, True)})
+        self.file = file
+        with _one_line(file):
+            super().__init__({pair: _template(self.backend, pair, file) for pair in (False, True)})
 
     def encoded(self, texts: list[str]) -> Encodings:
-        """Encode texts without special tokens: ids end to end, and the length of each text."""
-        encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        """Encode texts without special tokens: ids end to end, and the length of each text. Raises
+        DataError where the tokenizer fails on one.
+        """
+        with _one_line(self.file):
+            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         return np.fromiter(
             chain.from_iterable(encoding.ids for encoding in encodings),
@@ -202,6 +192,12 @@ def _template(backend: Tokenizer, pair: bool, file: Path) -> Template:
             f"{'the two texts' if pair else 'the text'} in one piece and in order, got "
             f"{whole.tokens}."
         )
+    for what, numbers, limit in (
+        ("token ids", whole.ids, 1 << 31),
+        ("segments", whole.type_ids, 256),
+    ):
+        if max(numbers) >= limit:
+            raise DataError(f"{file}: expected {what} below {limit}, got {max(numbers)}.")
     special = np.array([owner is None for owner in owners])
     where = np.array(
         [
@@ -224,111 +220,34 @@ def _words(backend: Tokenizer) -> Iterator[str]:
     yield from backend.get_vocab()  # a tokenizer may know none of these
 
 
-def _from_json(file: Path) -> Tokenizer:
+def _from_json(file: Path, content: bytes) -> Tokenizer:
+    with _one_line(file):
+        try:
+            return Tokenizer.from_buffer(content)
+        except Exception as error:  # `tokenizers` raises these for whatever is wrong with the file
+            remedy = "Save it again: tokenizer.save_pretrained(folder)."
+            raise DataError(
+                f"{file}: not a tokenizer that `tokenizers` can read "
+                f"({on_one_line(error)[:200]}). {remedy}"
+            ) from None
+
+
+@contextlib.contextmanager
+def _one_line(file: Path) -> Iterator[None]:
+    """Raise DataError for whatever the library raises inside, also for its own failures, which are
+    no Exception.
+    """
     try:
-        return Tokenizer.from_file(str(file))
-    except (
-        Exception
-    ) as error:  # `tokenizers` raises bare Exception for whatever is wrong with the file
-        remedy = "Save it again: tokenizer.save_pretrained(folder)."
+        yield
+    except DataError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(
-            f"{file}: not a tokenizer that `tokenizers` can read ({on_one_line(error)}). {remedy}"
+            f"{file}: the tokenizer fails ({on_one_line(error)[:200]}). Save it again: "
+            f"tokenizer.save_pretrained(folder)."
         ) from None
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    file = folder / "tokenizer_config.json"
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({on_one_line(error)}). Copy it again.") from None
-    if not isinstance(settings, dict):
-        raise DataError(
-            f"{file}: expected settings by name, got {type(settings).__name__}. Copy it again."
-        )
-    return settings
-
-
-def _from_vocabulary(file: Path, settings: dict[str, Any]) -> Tokenizer:
-    """BERT's WordPiece from vocab.txt, one piece per line."""
-    remedy = (
-        "Save it as tokenizer.json in an environment with transformers: "
-        "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
-    )
-    try:
-        lines = file.read_text(encoding="utf-8").split(
-            "\n"
-        )  # not splitlines(): pieces such as U+2028 end a line for it
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({on_one_line(error)}). Copy it again.") from None
-    family = str(settings.get("tokenizer_class") or "BertTokenizer")
-    if family.removesuffix("Fast").removesuffix("Tokenizer") not in _WORDPIECE:
-        raise DataError(
-            f"{file.parent}: tokenizer_class '{family}' is not BERT's WordPiece, and there is "
-            f"no tokenizer.json. {remedy}"
-        )
-    vocabulary = {
-        piece: number for number, piece in enumerate(lines[:-1] if lines[-1] == "" else lines)
-    }
-    names = {
-        role: _content(settings.get(f"{role}_token"), f"[{role.upper()}]")
-        for role in ("pad", "unk", "cls", "sep", "mask")
-    }
-    missing = [name for name in names.values() if name not in vocabulary]
-    if missing:
-        raise DataError(
-            f"{file}: piece '{name}' is missing, so this is not BERT's vocabulary. {remedy}"
-            for name in missing
-        )
-    extra = settings.get("added_tokens_decoder", {}).values()
-    if (file.parent / "added_tokens.json").exists() or any(
-        _content(token, "") not in vocabulary for token in extra
-    ):
-        raise DataError(
-            f"{file.parent}: adds tokens to vocab.txt, and there is no tokenizer.json. {remedy}"
-        )
-    backend = Tokenizer(
-        models.WordPiece(vocabulary, unk_token=names["unk"], max_input_chars_per_word=100)
-    )
-    backend.add_special_tokens(
-        [AddedToken(name, normalized=False, special=True) for name in names.values()]
-    )
-    backend.normalizer = (
-        normalizers.BertNormalizer()
-    )  # cleans, lower-cases, strips accents; the caller applies the settings
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    start, end = names["cls"], names["sep"]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{start}:0 $A:0 {end}:0",
-        pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1",
-        special_tokens=[(name, vocabulary[name]) for name in (start, end)],
-    )
-    return backend
-
-
-def _set_normaliser(
-    normaliser: normalizers.BertNormalizer, settings: dict[str, Any], folder: Path
-) -> None:
-    known = {key: settings[key] for key in _NORMALISES if key in settings}
-    wrong = [
-        key
-        for key, value in known.items()
-        if not (isinstance(value, bool) or (value is None and key == "strip_accents"))
-    ]
-    if wrong:
-        raise DataError(
-            f"{folder / 'tokenizer_config.json'} {key}: expected true or false, got "
-            f"{known[key]!r}. Correct it."
-            for key in wrong
-        )
-    for key, value in known.items():
-        setattr(normaliser, _NORMALISES[key], value)
-
-
-def _content(token: Any, otherwise: str) -> str:
-    """The word of a special token, which is a string or, in newer files, a mapping."""
-    return str(token["content"] if isinstance(token, dict) else token) if token else otherwise
 
 
 Texts: TypeAlias = "Sequence[str] | pyarrow.Array | pyarrow.ChunkedArray"

@@ -21,7 +21,8 @@ class Shape:
 
     pooler: the pretrained dense layer behind [CLS], where it was loaded. has_pooler: False where
     the checkpoint is known to have none. n_positions: tokens of the longest row that it takes;
-    n_words: ids that it knows; None where there is no limit.
+    n_words: ids that it knows; n_segments: segments that it tells apart; None where there is no
+    limit.
     """
 
     width: int
@@ -30,6 +31,7 @@ class Shape:
     pooler: nn.Linear | None = None
     n_positions: int | None = None
     n_words: int | None = None
+    n_segments: int | None = None
     has_pooler: bool = True
 
 
@@ -65,7 +67,7 @@ class Encoder(nn.Module):
     """Tokens → hidden states. Blocks are `Block`s and may be shared with other encoders by
     aliasing.
 
-    `embed` has a `width`, `n_positions` and a word table `word`.
+    `embed` has a `width`, `n_positions`, `n_segments` and a word table `word`.
     `final_norm`: for pre-norm families, applied to every exposed state but the embedding output.
     `dtype`: what the matrix products are taken in.
     """
@@ -92,6 +94,7 @@ class Encoder(nn.Module):
             block.n_heads,
             n_positions=embed.n_positions,
             n_words=embed.word.n_words,
+            n_segments=embed.n_segments,
         )
 
     def forward(self, tokens: Tokens, *, layers: Iterable[int] | None = None) -> Encoded:

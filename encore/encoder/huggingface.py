@@ -33,6 +33,7 @@ __all__ = [
     "HuggingFaceEncoder",
     "WordLookup",
     "build_from_transformers",
+    "compare_sizes",
     "pretrained",
     "unsupported_reason",
 ]
@@ -106,6 +107,7 @@ class HuggingFaceEncoder(nn.Module):
             getattr(model.config, "num_attention_heads", 1),
             n_positions=_n_positions(model),
             n_words=model.config.vocab_size,
+            n_segments=model.config.type_vocab_size if self.takes_segments else None,
         )
         self.shape = self._tried()
 
@@ -245,6 +247,28 @@ def build_from_transformers(config: Mapping[str, Any]) -> HuggingFaceEncoder:
     with _one_line_errors(config["model_type"]):
         model = AutoModel.from_config(_config(config), dtype=torch.float32, trust_remote_code=False)
     return HuggingFaceEncoder(model, config["model_type"])
+
+
+def compare_sizes(config: Mapping[str, Any], weights: Mapping[str, Tensor], where: Path) -> None:
+    """Compare the number of weights that a config.json describes with that of a file, by a model
+    without memory. Raises DataError where the file has less than half of them.
+    """
+    from transformers import AutoModel
+
+    with _one_line_errors(config["model_type"]):
+        made = _config(config)
+        try:
+            with torch.device("meta"):
+                model = AutoModel.from_config(made, trust_remote_code=False)
+        except Exception:  # whatever needs memory to be built is tried with it, and explained then
+            return
+    described = sum(each.numel() for each in model.parameters())
+    held = sum(each.numel() for each in weights.values())
+    if described > 2 * held:
+        raise DataError(
+            f"{display_path(where)}: holds {held:,} numbers, and config.json describes an encoder "
+            f"of {described:,}. The two belong to different encoders."
+        )
 
 
 def pretrained(

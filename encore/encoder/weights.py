@@ -9,39 +9,63 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
+from encore.data.bounded import require_regular
 from encore.data.table import display_path
-from encore.errors import DataError, Problem
+from encore.errors import DataError, Problem, format_given, on_one_line
 
-__all__ = ["fill", "read_tensors", "refusing", "require_finite"]
+__all__ = ["fill", "read_header", "read_tensors", "require_finite", "require_fit"]
+
+_MOST_HEADER = 16 << 20  # bytes, of names and shapes: about 150,000 tensors
+_MOST_DIMENSIONS = 8
+_MOST_LINES = 8  # of one file's problems
+_AGAIN = "Download or save it again."
+_TYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "BOOL": torch.bool,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}  # others are no weights of an encoder, and count as whole numbers
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
     """Copy weights in, all or nothing. Raises DataError that names what is missing, unexpected, of
     the wrong shape or not finite.
     """
+    require_fit(module, weights, where)
+    require_finite(weights, where)
+    module.load_state_dict(dict(weights))
+
+
+def require_fit(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
+    """Raise DataError where weights are not those of a module, by names and shapes. Both may be on
+    the meta device.
+    """
     own = module.state_dict()
     problems = [
-        f"{display_path(where)}: tensor for '{key}' is missing."
-        for key in own
-        if key not in weights
+        f"tensor '{key}' holds {str(value.dtype).removeprefix('torch.')}, expected floating-point "
+        f"numbers."
+        for key, value in weights.items()
+        if not value.is_floating_point()
     ]
+    problems += [f"tensor for '{key}' is missing." for key in own if key not in weights]
+    problems += [f"tensor '{key}' has no place in this model." for key in weights if key not in own]
     problems += [
-        f"{display_path(where)}: tensor '{key}' has no place in this model."
-        for key in weights
-        if key not in own
-    ]
-    problems += [
-        f"{display_path(where)}: tensor for '{key}' has shape {tuple(weights[key].shape)}, the "
-        f"configuration says {tuple(value.shape)}."
+        f"tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says "
+        f"{tuple(value.shape)}."
         for key, value in own.items()
         if key in weights and weights[key].shape != value.shape
     ]
+    if len(problems) > _MOST_LINES:
+        n_more = len(problems) - _MOST_LINES + 1
+        problems[_MOST_LINES - 1 :] = [f"{n_more:,} more tensors do not fit."]
     if problems:
-        raise DataError(problems)
-    require_finite(weights, where)
-    module.load_state_dict(dict(weights))
+        raise DataError(f"{display_path(where)}: {problem}" for problem in problems)
 
 
 def require_finite(weights: Mapping[str, Tensor], where: Path) -> None:
@@ -64,6 +88,36 @@ def require_finite(weights: Mapping[str, Tensor], where: Path) -> None:
         raise DataError(problems)
 
 
+def read_header(path: Path) -> dict[str, Tensor]:
+    """The tensors that a safetensors file declares, on the meta device: names, shapes and types,
+    and no memory. safetensors compares them with each other and with the size of the file. Raises
+    DataError, also for what is no weight of an encoder.
+    """
+    where, size = display_path(path), require_regular(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(_MOST_HEADER, size):
+        expected = f"at most {min(_MOST_HEADER, size):,} bytes"
+        raise DataError(f"{where}: expected a header of {expected}, got {length:,}. {_AGAIN}")
+    with refusing(path), safetensors.safe_open(path, framework="pt") as opened:
+        declared = {
+            name: (opened.get_slice(name).get_dtype(), opened.get_slice(name).get_shape())
+            for name in opened.keys()  # noqa: SIM118
+        }
+    problems = [
+        f"{where}: tensor {format_given(name)} has shape {format_given(shape)}, which no weight "
+        f"has. {_AGAIN}"
+        for name, (_, shape) in declared.items()
+        if len(shape) > _MOST_DIMENSIONS or any(not 0 <= size < 1 << 31 for size in shape)
+    ]
+    if problems:
+        raise DataError(problems[:_MOST_LINES])
+    return {
+        name: torch.empty(shape, device="meta", dtype=_TYPES.get(kind, torch.uint8))
+        for name, (kind, shape) in declared.items()
+    }
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name. Raises DataError."""
     with refusing(path):
@@ -77,6 +131,6 @@ def refusing(path: Path) -> Iterator[None]:
         yield
     except safetensors.SafetensorError as error:
         raise DataError(
-            f"{display_path(path)}: cannot be read as safetensors ({error}). Download or save "
-            f"it again."
+            f"{display_path(path)}: cannot be read as safetensors ({on_one_line(error)[:200]}). "
+            f"{_AGAIN}"
         ) from None

@@ -340,7 +340,7 @@ def _built(folder: Path, where: Path) -> Model:
             pair=parts[name].pair,
             model=models[name].eval(),
         )
-    return Model(folder, TextTokenizer(where), tasks, assembly["seed"])
+    return Model(folder, TextTokenizer(where, vouched=True), tasks, assembly["seed"])
 
 
 def assemble_model(config: Mapping[str, Any], part: TaskSpec, sharing: Spec = "one") -> TaskModel:

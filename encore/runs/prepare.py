@@ -11,6 +11,7 @@ from torch import nn
 from encore.data.dataset import TaskData
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
+from encore.encoder.encoder import Shape
 from encore.errors import Complaints, Problem, RecipeError
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.feature_cache import cache_bytes, check_memory
@@ -46,14 +47,15 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     problems that were found; NotApplicable where all of them are that its parts do not go together.
     """
     cache = cache or Cache()
-    data, source, n_words = _valid_inputs(recipe, cache)
+    data, source, shape = _valid_inputs(recipe, cache)
     tokenizer = cache.get_or_make(
-        ("tokenizer", source.folder), lambda: TextTokenizer(source.folder)
+        ("tokenizer", source.folder),
+        lambda: TextTokenizer(source.folder, vouched=source.vouched),
     )
     pairs = {name: pair_of(recipe, name) for name in recipe.tasks}
     poolings = {name: pooling_of(task, source) for name, task in recipe.tasks.items()}
     streams = _build_streams(
-        recipe, data, pairs, CachedTokenizer(tokenizer, source.name, n_words, cache)
+        recipe, data, pairs, CachedTokenizer(tokenizer, source.name, shape, cache)
     )
     plan = phases_of(recipe)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
@@ -111,12 +113,8 @@ def build_models(prepared: Prepared) -> dict[str, TaskModel]:
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 
-def _valid_inputs(
-    recipe: Recipe, cache: Cache
-) -> tuple[dict[str, TaskData], load.Source, int | None]:
-    """The rows, the encoder and the number of token ids that it knows (None: no limit). Raises
-    like `prepare`.
-    """
+def _valid_inputs(recipe: Recipe, cache: Cache) -> tuple[dict[str, TaskData], load.Source, Shape]:
+    """The rows, the encoder and its shape. Raises like `prepare`."""
     complaints, unfit = Complaints(), Complaints()
     inputs = read_inputs(recipe, cache, complaints, unfit)
     with complaints.collecting():
@@ -128,7 +126,7 @@ def _valid_inputs(
     complaints.raise_any()
     assert inputs.source is not None
     assert inputs.shape is not None
-    return inputs.data, inputs.source, inputs.shape.n_words
+    return inputs.data, inputs.source, inputs.shape
 
 
 def _build_streams(

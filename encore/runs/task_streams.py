@@ -13,6 +13,7 @@ from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
+from encore.encoder.encoder import Shape
 from encore.errors import DataError
 from encore.files import canonical
 from encore.recipe.schema import Recipe, TaskRecipe
@@ -21,24 +22,25 @@ from encore.runs.compatibility import losses_of
 from encore.training.streams import Rows, Stream, class_weights, sampling_weights, tokenize_set
 from encore.types import Pairing
 
-__all__ = ["CachedTokenizer", "build_stream"]
+__all__ = ["CachedTokenizer", "build_stream", "require_known"]
 
 
 @dataclass(frozen=True)
 class CachedTokenizer:
     """The tokenizer of an encoder, which tokenizes equal texts once per cache.
 
-    encoder: its name, for error messages. n_words: token ids that the encoder knows, None where
-    there is no limit.
+    encoder: its name, for error messages. shape: of the encoder.
     """
 
     tokenizer: TextTokenizer
     encoder: str
-    n_words: int | None
+    shape: Shape
     cache: Cache
 
     def tokenize(self, dataset: Dataset, task: TaskRecipe, pair: Mapping[str, Any]) -> TokenStore:
-        """The tokens of a dataset. Raises DataError where the encoder does not know one of them."""
+        """The tokens of a dataset. Raises DataError where the encoder does not know one of them, or
+        its segment.
+        """
         store = self.cache.get_or_make(
             (
                 "tokens",
@@ -56,13 +58,24 @@ class CachedTokenizer:
                 truncation=task.truncation,
             ),
         )
-        if self.n_words is not None and store.ids.max(initial=0) >= self.n_words:
-            raise DataError(
-                f"encoder '{self.encoder}': its tokenizer gives token {store.ids.max()}, its "
-                f"config.json says vocab_size {self.n_words}. "
-                "The two belong to different encoders; save the right tokenizer into that folder."
-            )
+        require_known(store, self.shape, self.encoder)
         return store
+
+
+def require_known(store: TokenStore, shape: Shape, encoder: str) -> None:
+    """Raise DataError where an encoder does not know one of the tokens, or its segment. encoder:
+    its name.
+    """
+    for what, found, setting, most in (
+        ("token", store.ids, "vocab_size", shape.n_words),
+        ("segment", store.segments, "type_vocab_size", shape.n_segments),
+    ):
+        if most is not None and found.max(initial=0) >= most:
+            raise DataError(
+                f"encoder '{encoder}': its tokenizer gives {what} {found.max()}, its config.json "
+                f"says {setting} {most}. The two belong to different encoders; save the right "
+                f"tokenizer into that folder."
+            )
 
 
 def _digest_texts(dataset: Dataset) -> bytes:

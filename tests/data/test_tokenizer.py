@@ -617,7 +617,7 @@ def test_a_piece_may_look_like_the_end_of_a_line(tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         ("tokenizer_config.json", "{", "not valid JSON"),
-        ("tokenizer_config.json", "[]", "expected settings by name"),
+        ("tokenizer_config.json", "[]", "expected a JSON object, got list"),
         (
             "tokenizer_config.json",
             '{"tokenizer_class": "MPNetTokenizer"}',

@@ -207,13 +207,11 @@ def test_every_tensor_that_does_not_fit_is_named(checkpoint) -> None:
         "'embed.position.weight' has shape (13, 12), the configuration says (11, 12)",
     ):
         assert any(said in problem for problem in found), (said, found)
-    deeper = problems(
-        lambda: load.load_encoder(
-            load.locate(str(checkpoint("deeper", config={**CONFIG, "num_hidden_layers": 1})))
+    for n_layers in (1, 3):
+        other = checkpoint(f"of-{n_layers}", config={**CONFIG, "num_hidden_layers": n_layers})
+        assert f"number of layers is {n_layers}, and model.safetensors has 2" in the_problem(
+            lambda other=other: load.locate(str(other))
         )
-    )
-    assert deeper
-    assert all("'blocks.1." in problem and "has no place" in problem for problem in deeper)
 
 
 def test_weights_of_another_family(checkpoint) -> None:
@@ -269,14 +267,15 @@ def test_a_weights_file_that_was_cut_short(checkpoint) -> None:
     [
         ("modernbrt", "Did you mean 'modernbert'?"),
         ("gpt2", "Known: bert, "),
-        (None, "Known: bert, "),
+        ("x" * 500, "Known: bert, "),
     ],
 )
-def test_an_unknown_family(checkpoint, given: str | None, said: str) -> None:
+def test_an_unknown_family(checkpoint, given: str, said: str) -> None:
     message = the_problem(
         lambda: load.locate(str(checkpoint(config={**CONFIG, "model_type": given})))
     )
-    assert f"model_type '{given}'" in message
+    assert f"model_type '{given[:57]}" in message
+    assert len(message) < 400
     assert said in message
 
 

@@ -1,4 +1,4 @@
-"""Weights that are not finite are refused where they are loaded; rows with such scores are named."""
+"""Weights that are not finite are refused, and rows with scores that are not finite are named."""
 
 from __future__ import annotations
 

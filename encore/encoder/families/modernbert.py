@@ -31,6 +31,7 @@ class ModernBertEmbeddings(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.width, self.n_positions = config["hidden_size"], config["max_position_embeddings"]
+        self.n_segments = None
         self.word = WordTable(config["vocab_size"], config["hidden_size"])
         self.norm = _norm(config)
         self.dropout = Dropout(config["embedding_dropout"], "tokens")
