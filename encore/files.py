@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ __all__ = [
     "put",
     "read_json",
     "remove",
+    "require_plain",
     "sha256",
     "sweep",
     "write",
@@ -69,11 +71,17 @@ def put(path: Path, content: bytes | Callable[[BinaryIO], Any], *, mode: int) ->
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON. Raises TrainingError."""
-    write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write(path, _as_json(value))
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises OSError or ValueError."""
+    if not path.is_file():  # nor a pipe, which would wait for its writer
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -97,21 +105,36 @@ def write_manifest(folder: Path, files: list[Path]) -> None:
     )
 
 
-def wrong_files(folder: Path) -> list[str]:
-    """The files of the manifest that are missing or changed; the manifest itself where it cannot
-    be read.
+def wrong_files(folder: Path, required: Collection[str]) -> list[str]:
+    """The files of the manifest that are missing, changed, or links; the manifest itself where it
+    is not as `write_manifest` writes it, or lacks one of the `required` names.
     """
     try:
-        entries = read_json(folder / MANIFEST)
+        content = (folder / MANIFEST).read_bytes() if _is_plain(folder, MANIFEST) else b""
+        entries = json.loads(content)
     except (OSError, ValueError):
         return [MANIFEST]
-    if not isinstance(entries, dict):
+    if (
+        not isinstance(entries, dict)
+        or content != _as_json(entries)
+        or not set(required) <= set(entries)
+        or any(Path(name).is_absolute() or ".." in Path(name).parts for name in entries)
+    ):
         return [MANIFEST]
-    return [
-        name
-        for name, digest in entries.items()
-        if not (folder / name).is_file() or sha256(folder / name) != digest
-    ]
+    return [name for name, digest in entries.items() if not _is_as_listed(folder, name, digest)]
+
+
+def _is_as_listed(folder: Path, name: str, digest: Any) -> bool:
+    try:
+        return _is_plain(folder, name) and sha256(folder / name) == digest
+    except (OSError, ValueError):  # may not be read, or no name that a file can have
+        return False
+
+
+def _is_plain(folder: Path, name: str) -> bool:
+    """True where a regular file of that name is in the folder itself, and not behind a link."""
+    on_the_way = [folder / part for part in (Path(name), *Path(name).parents[:-1])]
+    return (folder / name).is_file() and not any(path.is_symlink() for path in on_the_way)
 
 
 @contextlib.contextmanager
@@ -140,13 +163,23 @@ def commit_folder(target: Path) -> Iterator[Path]:
         _sync_folder(target.parent)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder; it is renamed first, so that it is never seen half removed."""
-    if folder.exists():
-        gone = folder.parent / f".{folder.name}.gone"
-        shutil.rmtree(gone, ignore_errors=True)
-        os.rename(folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a folder; it is renamed first, so that it is never seen half removed. A file is
+    removed too, and of a link the link itself.
+    """
+    if os.path.lexists(path):
+        gone = path.parent / f".{path.name}.gone"
+        _delete(gone)
+        os.rename(path, gone)
+        _delete(gone)
+
+
+def _delete(path: Path) -> None:
+    """Delete what is there, without following a link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -154,17 +187,47 @@ def sweep(folder: Path) -> None:
     folders below.
     """
     for left in [path for path in folder.rglob(".*") if path.suffix in (".part", ".gone", ".new")]:
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink(missing_ok=True)
+        _delete(left)
+
+
+def require_plain(folder: Path) -> None:
+    """Raise TrainingError where the folder is a link, or where anything in it is neither a folder
+    nor a regular file: what is written and removed there could be anywhere. Follows no link.
+    """
+    found = [folder]
+    for inside, folders, names in os.walk(folder):
+        found += [Path(inside) / name for name in (*folders, *names)]
+    problems = [
+        Problem(
+            where=str(path),
+            message=f"is {kind} where Encore keeps its own files.",
+            remedy="Remove it, and give the same command again.",
+        )
+        for path in found
+        if (kind := _foreign(path))
+    ]
+    if problems:
+        raise TrainingError(problems)
+
+
+def _foreign(path: Path) -> str:
+    """The kind in words, where it is neither a folder nor a regular file; "" elsewhere."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # not there, or another process has just removed it
+        return ""
+    if stat.S_ISLNK(mode):
+        return "a symbolic link"
+    return "" if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else "no regular file"
 
 
 @contextlib.contextmanager
 def locked(folder: Path, busy: TrainingError) -> Iterator[None]:
-    """Make the folder and hold its lock; raises `busy` where another process holds it. The kernel
-    releases the lock when a process dies, however it dies.
+    """Make the folder and hold its lock; raises `busy` where another process holds it, and
+    TrainingError where a link is in the folder. The kernel releases the lock when a process dies,
+    however it dies.
     """
+    require_plain(folder)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a")

@@ -18,6 +18,7 @@ from encore.experiments.executors.local import LocalExecutor
 from encore.experiments.executors.serial import SerialExecutor
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.variants import Cell
+from encore.runs.contents import damaged_files
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.hardware import cores
@@ -147,7 +148,7 @@ class CellRunner:
             folder = self.runs / name
             if not (folder / files.MANIFEST).exists():
                 todo[name] = one
-            elif wrong := files.wrong_files(folder):
+            elif wrong := damaged_files(folder, "run"):
                 self.failed[name] = tuple(
                     f"{folder / file}: missing, or not as the run wrote it. Remove the folder and "
                     f"run it again."

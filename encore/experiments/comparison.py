@@ -28,6 +28,7 @@ from encore.experiments.preparation import PreparedComparison, distinct_runs
 from encore.experiments.race import run_race, saved_by_race
 from encore.experiments.results import measure_comparison
 from encore.experiments.variants import Study
+from encore.runs.contents import COMPARISON_FILES, RACE
 from encore.tables import comparison, comparison_files
 
 __all__ = ["ComparisonResult", "run_comparison"]
@@ -84,6 +85,7 @@ def run_comparison(
     """
     started, study = time.monotonic(), plan.study
     folder = runs / plan.name
+    files.require_plain(folder)
     with files.explained(folder):
         (folder / "log").mkdir(parents=True, exist_ok=True)
         (folder / files.MANIFEST).unlink(missing_ok=True)
@@ -141,7 +143,5 @@ def _write(
     }
     files.write_json(folder / "cost.json", cost | ({"race": saved} if saved else {}))
     if not runner.failed:
-        race = ["race.json"] if record.race else []
-        names = ["recipe.yaml", "study.json", "cells.json", *race]
-        names += ["results.json", "table.csv", "table.tex"]
+        names = (*COMPARISON_FILES, *((RACE,) if record.race else ()))
         files.write_manifest(folder, [folder / name for name in names])

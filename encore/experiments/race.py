@@ -35,6 +35,7 @@ from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison, distinct_runs
 from encore.experiments.results import read_runs, same_rows, seed_runs
 from encore.experiments.study_keys import Race
+from encore.runs.contents import RACE
 from encore.runs.prepared import Prepared
 
 __all__ = ["decide_round", "n_runs", "run_race", "saved_by_race", "survivors"]
@@ -216,7 +217,7 @@ def run_race(runner: CellRunner) -> tuple[StudyRace, ...]:
     def write(*, over: bool = False) -> None:
         entries = [each.to_json(over=over) for each in studies]
         found = {"factor": race.factor, "seeds": list(race.seeds), "studies": entries}
-        files.write_json(runner.folder / "race.json", found)
+        files.write_json(runner.folder / RACE, found)
 
     for number, seeds in enumerate(race.rounds, 1):
         still = [each for each in studies if len(each.racing) > 1]

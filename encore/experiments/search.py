@@ -48,6 +48,7 @@ from encore.experiments.search_preparation import PreparedSearch
 from encore.experiments.study import (
     best_of,
     counted_trials,
+    explained_database,
     importances,
     open_study,
     problems_of,
@@ -57,6 +58,7 @@ from encore.experiments.trial import TrialScore
 from encore.experiments.trials import run_trials
 from encore.experiments.variants import Cell, Study
 from encore.recipe.write import anchored, to_yaml
+from encore.runs.contents import SEARCH_FILES
 from encore.tables.search import search_tables
 
 __all__ = ["SearchResult", "run_search"]
@@ -111,12 +113,13 @@ def run_search(
     imported late). Raises TrainingError where no trial could be completed, or where another
     process is running the study.
     """
-    folder = tuning.trials(runs).folder
+    trials = tuning.trials(runs)
+    folder = trials.folder
     busy = TrainingError(
         f"{folder}: another process is at work on this study. Wait for it, or stop it; the "
         f"same command then resumes."
     )
-    with files.locked(folder, busy):
+    with files.locked(folder, busy), explained_database(trials):
         return _Running(tuning, runs, processes, tell, draw).run()
 
 
@@ -227,9 +230,8 @@ class _Running:
         }
         files.write_json(folder / "cost.json", {"seconds": seconds, "trials": of_trials})
         if complete:
-            names = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
             figures = sorted((folder / "figures").glob("*"))
-            files.write_manifest(folder, [*(folder / name for name in names), *figures])
+            files.write_manifest(folder, [*(folder / name for name in SEARCH_FILES), *figures])
         return seconds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 from optuna.trial import FrozenTrial, TrialState
 
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError, TrainingError, on_one_line
 from encore.experiments.samplers import SeededSampler, pruner_of
 from encore.experiments.trial import Trials, TrialScore
 
@@ -21,6 +22,7 @@ __all__ = [
     "best_of",
     "check_storage",
     "counted_trials",
+    "explained_database",
     "importance_evaluator",
     "importances",
     "open_study",
@@ -99,6 +101,8 @@ def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBSt
         sqlalchemy.exc.DatabaseError,
         RuntimeError,
     ) as error:  # RuntimeError: another version of Optuna made it
+        if own is not None and _is_full(error):  # to be explained with the rest of its use
+            raise
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise RecipeError(f"{where}: cannot be opened ({why.rstrip('.')}). {remedy}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ValueError):
@@ -120,6 +124,36 @@ def open_study(trials: Trials) -> optuna.Study:
             load_if_exists=True,
             direction="maximize" if trials.maximise else "minimize",
         )
+
+
+@contextlib.contextmanager
+def explained_database(trials: Trials) -> Iterator[None]:
+    """Raise what fails when the study's database is used as a TrainingError with the remedy."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        where = (
+            f"--storage {without_password(trials.storage)}"
+            if trials.storage
+            else str(trials.folder / "study.db")
+        )
+        cause = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.DBAPIError) else error
+        reason = on_one_line(cause.orig if isinstance(cause, sqlalchemy.exc.DBAPIError) else cause)
+        remedy = "Free some space" if _is_full(cause) else "Make the database reachable"
+        raise TrainingError(
+            Problem(
+                where=where,
+                message=f"cannot be used ({reason.rstrip('.')}).",
+                remedy=f"{remedy}; the same command then resumes.",
+            )
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """True where SQLite could not write: its disk is full, or fails."""
+    found = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else None
+    full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return isinstance(found, sqlite3.Error) and found.sqlite_errorcode & 0xFF in full
 
 
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from encore import catalogue
@@ -24,6 +25,7 @@ __all__ = [
     "parse_metric_names",
     "refuse",
     "unsafe_name_problems",
+    "without_dots",
 ]
 
 _SAFE_NAME = re.compile(
@@ -151,3 +153,11 @@ def parse_delimiter(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) != 1):
         refuse(expected="one character, or tab", got=format_given(value))
     return value
+
+
+def without_dots(path: Path) -> Path:
+    """The same path without "..", so that a file has one path however it is spelt."""
+    if ".." not in path.parts:
+        return path
+    # The last part stays as it is: the name of a link says how to read the file.
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name

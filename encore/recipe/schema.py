@@ -365,7 +365,7 @@ class Recipe(_Section):
 
     def path(self, given: str) -> Path:
         """A path of this recipe as the operating system understands it."""
-        return self._base / Path(given).expanduser()
+        return fields.without_dots(self._base / Path(given).expanduser())
 
 
 TASK_KEYS = tuple(TaskRecipe.model_fields)

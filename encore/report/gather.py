@@ -24,6 +24,7 @@ from encore.model.parameters import unique_parameters
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import Recipe
 from encore.runs.compatibility import build_skeletons, head_of, parts_of
+from encore.runs.contents import damaged_files
 from encore.runs.folder import RunResult, read_result
 from encore.types import LabelSpace
 
@@ -171,7 +172,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
             f"{folder}: not a finished comparison ({n_done} of {n_all} runs are complete). "
             f"Give the command that started it once more; it resumes."
         )
-    if (folder / files.MANIFEST).exists() and (wrong := files.wrong_files(folder)):
+    if (folder / files.MANIFEST).exists() and (wrong := damaged_files(folder, "comparison")):
         raise DataError(
             f"{folder / name}: missing, or not as the comparison wrote it. Give its command "
             f"once more: it is written anew."

@@ -18,6 +18,7 @@ from encore.report.drawing import undescribed
 from encore.report.figures import Figure
 from encore.report.gather import unvouched
 from encore.report.page import Code, Facts, Notes, Page, Section, slug
+from encore.runs.contents import damaged_files
 from encore.tables.formatting import format_duration, format_setting
 from encore.tables.listing import Listing
 from encore.tables.search import search_tables
@@ -33,7 +34,7 @@ def page(folder: Path) -> Page:
             f"{folder}: not a complete search (no {files.MANIFEST}). Give the command that "
             f"started it once more; it resumes."
         )
-    if wrong := files.wrong_files(folder):
+    if wrong := damaged_files(folder, "search"):
         raise DataError(
             f"{folder / name}: missing, or not as the search wrote it. Give the command that "
             f"started it once more."

@@ -145,6 +145,7 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """The files, with a manifest; those that an earlier report left there and that this one has not
     are removed, and nothing else is.
     """
+    files.require_plain(folder)
     with files.explained(folder):
         folder.mkdir(exist_ok=True)
     for name, content in contents.items():

@@ -16,11 +16,12 @@ import safetensors.torch
 from torch import Tensor
 
 from encore import files
+from encore.runs.contents import CHECKPOINT_FILES, damaged_files
 from encore.training.state import FitState
 
 __all__ = ["Checkpoint", "read_checkpoint", "save_checkpoint"]
 
-_TENSORS, _NUMBERS = "tensors.safetensors", "state.json"
+_TENSORS, _NUMBERS = CHECKPOINT_FILES
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def read_checkpoint(folder: Path, usable: Callable[[Mapping[str, Any]], bool]) -
     """The newest whole checkpoint in `folder` whose log is `usable`; None where there is none.
     Damaged and unusable ones are removed: the next one is saved under the same name.
     """
-    folder.mkdir(exist_ok=True)
+    if not folder.is_dir():
+        files.remove(folder)
+        folder.mkdir()
     for saved in sorted(folder.iterdir(), reverse=True):
-        if not files.wrong_files(saved):
+        if not damaged_files(saved, "checkpoint"):
             numbers = files.read_json(saved / _NUMBERS)
             if usable(numbers["log"]):
                 tensors = safetensors.torch.load_file(saved / _TENSORS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from encore.runs.hardware import instruction_set
 from encore.runs.prepared import Prepared
 
 __all__ = ["describe_environment", "peak_memory"]
@@ -27,6 +28,7 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
+        "instructions": instruction_set(prepared.device),
         "device": torch.cuda.get_device_name() if prepared.device == "cuda" else "cpu",
         "threads": prepared.threads,
         "precision": prepared.precision,

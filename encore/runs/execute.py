@@ -107,7 +107,13 @@ def _train(
     state.narrow(prepared.streams)
     # A model in the folder shows that the run was begun to keep its weights.
     has_model = (folder / "model").is_dir()
-    log = RunWriter(folder, state, keep_model=keep_model or has_model, started=started)
+    log = RunWriter(
+        folder,
+        state,
+        keep_model=keep_model or has_model,
+        started=started,
+        device=prepared.device,
+    )
     log.resume(prepared)
     saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
     for report in train_loop(

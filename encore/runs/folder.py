@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from encore import files
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
+from encore.runs.contents import damaged_files, prediction_file
 from encore.runs.kind import folder_kind
 from encore.types import Note
 
@@ -172,7 +173,7 @@ def read_result(folder: Path) -> RunResult:
             f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that "
             f"started it once more; it resumes."
         )
-    wrong = files.wrong_files(folder)
+    wrong = damaged_files(folder, "run")
     if wrong:
         raise DataError(
             f"{folder / name}: missing, or not as the run wrote it. Remove the folder and run "
@@ -281,7 +282,7 @@ class DevPredictions:
 
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
     """The predictions that a run stored after one epoch."""
-    table = pq.read_table(folder / "predictions" / task / f"{split}-{epoch}.parquet")
+    table = pq.read_table(folder / prediction_file(task, split, epoch))
     scores = np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
     return DevPredictions(
         scores,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import torch
 
-__all__ = ["cores", "precision_of"]
+__all__ = ["cores", "instruction_set", "precision_of"]
 
 
 def precision_of(setting: str) -> str:
@@ -28,3 +29,17 @@ def precision_of(setting: str) -> str:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def instruction_set(device: str) -> str:
+    """The hardware that the last bits of a result depend on: of a processor its architecture, the
+    vector code that torch chose and the extensions that other libraries choose by; of a GPU its
+    name.
+
+    device: "cpu" or "cuda".
+    """
+    if device != "cpu":
+        return torch.cuda.get_device_name()
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    extensions = sorted(name for name, has in found.items() if has is True)
+    return " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *extensions])

@@ -27,12 +27,13 @@ from encore.model.assembly import TaskSpec, assemble
 from encore.model.parameters import first_names, unique_state
 from encore.model.task_model import TaskModel
 from encore.runs.compatibility import head_of
+from encore.runs.contents import MODEL_FILES, WEIGHTS, weights_of_task
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
 __all__ = ["read_models", "read_parts", "save_model"]
 
-_CONFIG, _ASSEMBLY, _WEIGHTS = "config.json", "model.json", "weights.safetensors"
+_CONFIG, _ASSEMBLY, _ = MODEL_FILES
 
 
 def save_model(
@@ -46,13 +47,13 @@ def save_model(
     with files.commit_folder(aside) as being_written:
         apart = prepared.recipe.plan.keep == "best_per_task" and len(models) > 1
         for task, model in models.items():
-            own = being_written / _weights_of(task)
+            own = being_written / weights_of_task(task)
             if apart and task in chosen:
                 safetensors.torch.save_file(_on_host(unique_state({task: model})), own)
             elif apart:
                 shutil.copyfile(folder / own.name, own)
         if not apart:
-            safetensors.torch.save_file(_on_host(unique_state(models)), being_written / _WEIGHTS)
+            safetensors.torch.save_file(_on_host(unique_state(models)), being_written / WEIGHTS)
         prepared.tokenizer.save(being_written)
         (being_written / _CONFIG).write_text(
             json.dumps(dict(prepared.source.config), indent=2) + "\n", encoding="utf-8"
@@ -62,10 +63,6 @@ def save_model(
         )
     files.remove(folder)
     os.rename(aside, folder)
-
-
-def _weights_of(task: str) -> str:
-    return f"weights-{task}.safetensors"
 
 
 def _on_host(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -125,15 +122,15 @@ def read_models(
         encoder.dtype = precision
         return assemble(parts, assembly["sharing"], encoder, encoder.shape, seed=assembly["seed"])
 
-    if (folder / _WEIGHTS).exists():
+    if (folder / WEIGHTS).exists():
         models = built()
-        _fill(models, folder / _WEIGHTS)
+        _fill(models, folder / WEIGHTS)
         return models
     # Each task was kept at its own epoch, so even parts that were shared in training now differ.
     models = {}
     for name in parts:
         models[name] = built()[name]
-        _fill({name: models[name]}, folder / _weights_of(name))
+        _fill({name: models[name]}, folder / weights_of_task(name))
     return models
 
 

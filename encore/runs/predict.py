@@ -20,6 +20,7 @@ from encore.errors import DataError, RecipeError, did_you_mean
 from encore.evaluation.predictions import check_scores
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
+from encore.runs.contents import damaged_files
 from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
 from encore.runs.model_folder import read_models, read_parts
@@ -282,11 +283,16 @@ def load(run: str | Path) -> Model:
             f"{folder}: has no weights: a comparison or a search keeps figures only. To get "
             f"them, train it once more, to the same bits: {command}"
         )
+    if where.is_symlink():
+        raise DataError(
+            f"{where}: a symbolic link, not the folder that the run wrote. Remove the folder "
+            f"{folder} and run it again."
+        )
     if not where.is_dir():
         raise DataError(
             f"{folder}: has no model yet. Give the command that started it once more; it resumes."
         )
-    wrong = files.wrong_files(where)
+    wrong = damaged_files(where, "model")
     if wrong:
         raise DataError(
             f"{where / name}: missing, or not as the run wrote it. Remove the folder {folder} "

@@ -5,7 +5,6 @@ manifest.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,15 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encore import files
-from encore.errors import TrainingError
+from encore.errors import Problem, TrainingError
 from encore.evaluation import baselines
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
+from encore.runs.contents import RUN_FILES, damaged_files, prediction_file
 from encore.runs.environment import peak_memory
 from encore.runs.folder import MODEL, RunResult, epoch_of_task, read_result, read_scores
+from encore.runs.hardware import instruction_set
 from encore.runs.model_folder import save_model
 from encore.runs.prepared import Prepared
 from encore.runs.rates import Rates
+from encore.runs.written import RunLog, WrittenFiles
 from encore.training.loop import higher_is_better
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState
@@ -34,16 +36,6 @@ from encore.training.streams import Rows
 from encore.types import Note
 
 __all__ = ["Pruned", "RunBusy", "RunWriter"]
-
-# The files whose digests the manifest holds, besides predictions and model.
-_PINNED = (
-    "recipe.yaml",
-    "resolved.json",
-    "data.json",
-    "steps.jsonl",
-    "metrics.jsonl",
-    "results.json",
-)
 
 
 class Pruned(Exception):
@@ -62,37 +54,58 @@ class RunWriter:
     resumes.
     """
 
-    def __init__(self, folder: Path, state: FitState, *, keep_model: bool, started: float) -> None:
+    def __init__(
+        self, folder: Path, state: FitState, *, keep_model: bool, started: float, device: str
+    ) -> None:
         self.folder, self.state, self.keep_model = folder, state, keep_model
+        self.instructions = instruction_set(device)
         self.rates = Rates()
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[bytes] = []
         self.seconds_before = 0.0
         self.started = started  # by time.monotonic
         self.kept_epoch = 0
+        self.written = WrittenFiles(folder)
 
     def resume(self, prepared: Prepared) -> None:
         """Load the newest usable checkpoint; without one, start from the beginning."""
         files.sweep(self.folder)
         saved = read_checkpoint(self.folder / "checkpoint", self._is_usable)
+        log = None
         if saved is not None:
+            log = RunLog(**saved.log)
+            self._require_same_instructions(log.instructions)
             self.state.restore(saved.state, saved.tensors, prepared.plan)
-            self.epochs, self.kept_epoch = saved.log["epochs"], saved.log["kept_epoch"]
-            self.seconds_before = saved.log["seconds"]
-            self.rates.restore(saved.log["rates"])
-        log = self.folder / "steps.jsonl"
-        lines = (
-            log.read_bytes().splitlines(keepends=True)[: self.state.step]
-            if log.exists() and self.state.step
-            else []
-        )
-        files.write(log, b"".join(lines))
+            self.epochs, self.kept_epoch = log.epochs, log.kept_epoch
+            self.seconds_before = log.seconds
+            self.rates.restore(log.rates)
+        self.written.restore(log)
         self._write_epochs()
 
-    def _is_usable(self, log: Mapping[str, Any]) -> bool:
+    def _is_usable(self, saved: Mapping[str, Any]) -> bool:
+        try:
+            log = RunLog(**saved)
+        except TypeError:  # another version of Encore wrote it
+            return False
+        if not self.written.fits(log):
+            return False
         # Where the run was begun without keeping its weights, those of its best epoch may be gone.
-        has_model = (self.folder / "model").is_dir()
-        return has_model or not (self.keep_model and log["kept_epoch"])
+        # A model that is newer than the checkpoint serves: its epoch is trained again.
+        needs_model = self.keep_model and log.kept_epoch
+        return not needs_model or not damaged_files(self.folder / "model", "model")
+
+    def _require_same_instructions(self, begun: str) -> None:
+        if begun != self.instructions:
+            there, here = set(begun.split()), set(self.instructions.split())
+            raise TrainingError(
+                Problem(
+                    where=str(self.folder),
+                    message=f"was begun on a processor of another instruction set, whose results "
+                    f"differ in their last bits (only there: {_listed(there - here)}; only here: "
+                    f"{_listed(here - there)}).",
+                    remedy="Resume it on such a processor, or remove the folder to start again.",
+                )
+            )
 
     def see(self, report: StepReport | EvalReport, prepared: Prepared, *, keep: str) -> None:
         """Log a report; after an epoch also store its predictions, and its model if it is kept."""
@@ -100,14 +113,14 @@ class RunWriter:
             self.steps.append(json.dumps(_step_record(report)).encode() + b"\n")
             return
         for task, sets in report.scores.items():
-            where = self.folder / "predictions" / task
-            where.mkdir(parents=True, exist_ok=True)
             for split, scores in sets.items():
-                rows = prepared.streams[task].dev[split]
-                files.write(
-                    where / f"{split}-{report.epoch}.parquet",
-                    partial(pq.write_table, _table(rows, scores), compression="zstd"),
-                )
+                name = prediction_file(task, split, report.epoch)
+                where = self.folder / name
+                with files.explained(where):
+                    where.parent.mkdir(parents=True, exist_ok=True)
+                table = _table(prepared.streams[task].dev[split], scores)
+                files.write(where, partial(pq.write_table, table, compression="zstd"))
+                self.written.add_predictions(name)
         self.epochs.append(_epoch_record(report))
         self._write_epochs()
         chosen = _chosen(report, prepared, keep)
@@ -124,6 +137,8 @@ class RunWriter:
             "kept_epoch": self.kept_epoch,
             "seconds": self.seconds,
             "rates": self.rates.to_json(),
+            "instructions": self.instructions,
+            **self.written.to_json(),
         }
         save_checkpoint(self.folder / "checkpoint", self.state, log)
 
@@ -133,16 +148,9 @@ class RunWriter:
         return self.seconds_before + time.monotonic() - self.started
 
     def _write_steps(self) -> None:
-        if not self.steps:  # the file on the disk stays untouched
-            return
-        with (
-            files.explained(self.folder / "steps.jsonl"),
-            (self.folder / "steps.jsonl").open("ab") as file,
-        ):
-            file.write(b"".join(self.steps))
-            file.flush()
-            os.fsync(file.fileno())
-        self.steps = []
+        if self.steps:  # without any, the file on the disk stays untouched
+            self.written.add_steps(self.steps)
+            self.steps = []
 
     def finish(self, prepared: Prepared) -> RunResult:
         """Write the final metrics and baselines, the cost, and last the manifest, which makes the
@@ -167,13 +175,12 @@ class RunWriter:
         )
         files.write_json(self.folder / "results.json", result.to_json())
         files.write_json(self.folder / "cost.json", self._cost(result))
-        kept = [self.folder / name for name in _PINNED]
-        kept += [
-            file
-            for inside in ("predictions", "model")
-            for file in (self.folder / inside).rglob("*")
-            if file.is_file()
-        ]
+        kept = [self.folder / name for name in (*RUN_FILES, *self.written.predictions)]
+        model = self.folder / "model"
+        if model.is_dir():
+            kept += [
+                model / name for name in (files.MANIFEST, *files.read_json(model / files.MANIFEST))
+            ]
         files.write_manifest(self.folder, kept)
         return read_result(self.folder)
 
@@ -223,6 +230,10 @@ class RunWriter:
             self.folder / "metrics.jsonl",
             b"".join(json.dumps(record).encode() + b"\n" for record in self.epochs),
         )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def _step_record(report: StepReport) -> dict[str, Any]:

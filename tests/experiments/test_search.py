@@ -43,6 +43,7 @@ from encore.report import search_figures
 from encore.report.search import _cost, _repeat, _trials
 from encore.runs import task_streams
 from encore.runs.cache import Cache
+from encore.runs.contents import damaged_files
 from encore.runs.prepare import prepare
 from encore.tables.formatting import format_duration
 from encore.tables.search import search_tables
@@ -442,7 +443,7 @@ def test_trials_are_ordinary_runs_and_the_best_has_the_highest_value(whole: Whol
             1,
         )
         assert recipe.tasks["verdict"].max_length == int(trial["max_length"])
-        assert files.wrong_files(run) == []
+        assert damaged_files(run, "run") == []
         assert not (run / "model").exists()
         epochs = [
             json.loads(line)["selected"]
@@ -515,7 +516,7 @@ def test_the_folder_is_as_the_module_says(whole: Whole) -> None:
         "lock",
         files.MANIFEST,
     }
-    assert files.wrong_files(whole.folder) == []
+    assert damaged_files(whole.folder, "search") == []
     pictures = {f"figures/{name}.{end}" for name in FIGURES for end in ("svg", "csv")}
     assert set(files.read_json(whole.folder / files.MANIFEST)) == {
         *SAME,

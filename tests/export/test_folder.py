@@ -51,7 +51,7 @@ def test_the_command_from_run_to_folder(
     )
     assert last.startswith("exported: out/signs (")
     assert "EncoreForSequenceClassification" in last
-    assert not files.wrong_files(made)
+    assert not files.wrong_files(made, ())
     assert set(files.read_json(made / files.MANIFEST)) | {files.MANIFEST} == {
         str(file.relative_to(made)) for file in made.rglob("*")
     }
@@ -104,7 +104,7 @@ def test_it_is_compared_before_it_appears(
     assert all(name.endswith(".part") for name in here), "what is compared is not yet in its place"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert files.read_json(tmp_path / "out" / files.MANIFEST) == before
-    assert not files.wrong_files(tmp_path / "out")
+    assert not files.wrong_files(tmp_path / "out", ())
 
 
 def test_only_an_earlier_export_is_ever_replaced(

@@ -10,7 +10,7 @@ __all__ = ["n_tries", "record"]
 
 
 def n_tries(per_commit: int, nightly: str = "ENCORE_FUZZ") -> int:
-    """How many tries to make: `per_commit`, or the number in the environment variable `nightly`."""
+    """The number of tries: `per_commit`, or what the environment variable `nightly` holds."""
     return int(os.environ.get(nightly, per_commit))
 
 

@@ -254,7 +254,7 @@ def test_each_figure_is_there_as_svg_and_as_csv(make: Callable[[str], Made], kin
         "manifest.json",
         *(f"{name}{ending}" for name in names for ending in (".svg", ".csv")),
     }
-    assert files.wrong_files(beside) == []
+    assert files.wrong_files(beside, ()) == []
     for name in names:
         with (beside / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             assert list(csv.DictReader(file)) == csv_of(one.page, name)
@@ -663,7 +663,7 @@ def test_the_same_folder_gives_the_same_bytes(
 
 def test_a_report_is_no_part_of_the_run(make: Callable[[str], Made], tmp_path: Path) -> None:
     one = make("classes")
-    assert files.wrong_files(one.run) == []
+    assert files.wrong_files(one.run, ()) == []
     assert gather.gather_run(one.run).result.folder == one.run
 
 

@@ -27,6 +27,7 @@ from encore import files
 from encore.errors import DataError, TrainingError
 from encore.evaluation.predictions import predictions
 from encore.recipe.load import load_recipe
+from encore.runs.contents import damaged_files
 from encore.runs.execute import execute
 from encore.runs.folder import RunResult, read_predictions, read_result, read_scores
 from encore.runs.predict import load
@@ -556,7 +557,7 @@ def test_a_kept_model_is_there_until_the_next_one_is_whole(
     with pytest.raises(TrainingError, match="No space left"):
         execute(prepared, tmp_path)
     assert n_saved == [2]
-    assert files.wrong_files(tmp_path / prepared.name / "model") == []
+    assert damaged_files(tmp_path / prepared.name / "model", "model") == []
     assert "train" in load(tmp_path / prepared.name).tasks
 
 

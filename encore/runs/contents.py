@@ -1,0 +1,118 @@
+"""The files that each kind of folder holds in any case, which its manifest must therefore list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Literal
+
+from encore import files
+
+__all__ = [
+    "CHECKPOINT_FILES",
+    "COMPARISON_FILES",
+    "MODEL_FILES",
+    "RACE",
+    "RUN_FILES",
+    "SEARCH_FILES",
+    "WEIGHTS",
+    "Contents",
+    "damaged_files",
+    "prediction_file",
+    "weights_of_task",
+]
+
+Contents = Literal["run", "model", "checkpoint", "comparison", "search"]
+
+RUN_FILES = (
+    "recipe.yaml",
+    "resolved.json",
+    "data.json",
+    "steps.jsonl",
+    "metrics.jsonl",
+    "results.json",
+)
+WEIGHTS = "weights.safetensors"
+MODEL_FILES = ("config.json", "model.json", "tokenizer.json")  # and weights
+CHECKPOINT_FILES = ("tensors.safetensors", "state.json")
+COMPARISON_FILES = (
+    "recipe.yaml",
+    "study.json",
+    "cells.json",
+    "results.json",
+    "table.csv",
+    "table.tex",
+)
+RACE = "race.json"
+SEARCH_FILES = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
+
+
+def weights_of_task(task: str) -> str:
+    """The name of a task's weights, where each task is kept at its own best epoch."""
+    return f"weights-{task}.safetensors"
+
+
+def prediction_file(task: str, split: str, epoch: int) -> str:
+    """The name of the predictions on a dev set after an epoch, relative to the run's folder."""
+    return f"predictions/{task}/{split}-{epoch}.parquet"
+
+
+def damaged_files(folder: Path, contents: Contents) -> list[str]:
+    """The files of a complete folder that are missing, changed, or links; the manifest itself where
+    it does not list all that such a folder holds.
+    """
+    try:
+        required = _REQUIRED[contents](folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A file that says what else there must be is damaged, which the manifest then shows.
+        required = _ALWAYS[contents]
+    return files.wrong_files(folder, required)
+
+
+def _of_run(folder: Path) -> Collection[str]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    predictions = {
+        prediction_file(task, split, record["epoch"])
+        for record in map(json.loads, lines)
+        for task, sets in record["dev"].items()
+        for split in sets
+    }
+    model = folder / "model"
+    names = (files.MANIFEST, *_of_model(model)) if model.is_dir() else ()
+    return {*RUN_FILES, *predictions, *(f"model/{name}" for name in names)}
+
+
+def _of_model(folder: Path) -> Collection[str]:
+    if (folder / WEIGHTS).exists():
+        return (*MODEL_FILES, WEIGHTS)
+    return (*MODEL_FILES, *map(weights_of_task, files.read_json(folder / "model.json")["tasks"]))
+
+
+def _of_comparison(folder: Path) -> Collection[str]:
+    raced = "race" in files.read_json(folder / "study.json")
+    return (*COMPARISON_FILES, RACE) if raced else COMPARISON_FILES
+
+
+def _of_search(folder: Path) -> Collection[str]:
+    about = folder / "figures" / "about.json"
+    if not about.exists():
+        return SEARCH_FILES
+    drawn = [f"figures/{name}{end}" for name in files.read_json(about) for end in (".svg", ".csv")]
+    return (*SEARCH_FILES, "figures/about.json", *drawn)
+
+
+_ALWAYS: Mapping[Contents, tuple[str, ...]] = {
+    "run": RUN_FILES,
+    "model": MODEL_FILES,
+    "checkpoint": CHECKPOINT_FILES,
+    "comparison": COMPARISON_FILES,
+    "search": SEARCH_FILES,
+}
+_REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
+    "run": _of_run,
+    "model": _of_model,
+    "checkpoint": lambda _: CHECKPOINT_FILES,
+    "comparison": _of_comparison,
+    "search": _of_search,
+}
