@@ -21,6 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker, and not all c
 import numpy as np
 import pytest
 
+from encore import files
 from encore.recipe.load import recipe_for_file
 from encore.recipe.schema import Recipe
 
@@ -290,3 +291,58 @@ def warm() -> Iterator[Warm]:
     process = Warm()
     yield process
     process.close()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line, and how it ended when nobody disturbed it."""
+
+    warm: Warm
+    words: tuple[str | Path, ...]
+    whole: Outcome
+    folder: Path  # of the undisturbed run
+
+    def arguments(self, runs: Path) -> list[str | Path]:
+        return [*self.words, "--runs", runs]
+
+    def run(self, runs: Path, **how: object) -> Outcome:
+        return self.warm.run(self.arguments(runs), **{"checkpoint_steps": 2, **how})  # type: ignore[arg-type]
+
+    def run_folder(self, runs: Path) -> Path:
+        return runs / self.folder.name
+
+    def assert_same(self, runs: Path) -> None:
+        """No file more, none less, and every file of the manifest byte for byte."""
+        again = self.run_folder(runs)
+        assert listing(again) == listing(self.folder)
+        names = [*files.read_json(self.folder / files.MANIFEST), files.MANIFEST]
+        assert len(names) == 15
+        differing = [
+            name
+            for name in names
+            if (again / name).read_bytes() != (self.folder / name).read_bytes()
+        ]
+        assert not differing
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="session")
+def command(warm: Warm, tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    folder = tmp_path_factory.mktemp("whole")
+    columns = ("--dev", tables.dev, "--text", "text", "--text-pair", "other", "--label", "verdict")
+    words = (
+        "train",
+        tables.train,
+        *columns,
+        *tables.settings,
+        "plan.keep=best",
+        "plan.micro_batch=5",
+        "sampling=balanced",
+    )
+    whole = warm.run([*words, "--runs", folder / "runs"], checkpoint_steps=2)
+    assert whole.code == 0, whole.err
+    (run,) = (folder / "runs").iterdir()
+    return Command(warm, words, whole, run)

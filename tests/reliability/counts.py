@@ -9,9 +9,9 @@ from pathlib import Path
 __all__ = ["n_tries", "record"]
 
 
-def n_tries(per_commit: int, nightly: str = "ENCORE_FUZZ") -> int:
-    """The number of tries: `per_commit`, or what the environment variable `nightly` holds."""
-    return int(os.environ.get(nightly, per_commit))
+def n_tries(per_commit: int) -> int:
+    """The number of tries: `per_commit`, or that in ENCORE_FUZZ."""
+    return int(os.environ.get("ENCORE_FUZZ", per_commit))
 
 
 def record(promise: str, tries: int, survived: int) -> None:

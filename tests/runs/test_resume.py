@@ -15,12 +15,11 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, Tables, Warm
+from conftest import Command, Tables, listing
 
 from encore import files
 from encore.runs.execute import execute
@@ -28,106 +27,6 @@ from encore.runs.folder import read_scores
 from encore.runs.predict import load
 from encore.runs.prepared import Prepared
 from encore.training.reports import EvalReport, StepReport
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command line, and how it ended when nobody disturbed it."""
-
-    warm: Warm
-    words: tuple[str | Path, ...]
-    whole: Outcome
-    folder: Path  # of the undisturbed run
-
-    def arguments(self, runs: Path) -> list[str | Path]:
-        return [*self.words, "--runs", runs]
-
-    def run(self, runs: Path, **how: object) -> Outcome:
-        return self.warm.run(self.arguments(runs), **{"checkpoint_steps": 2, **how})  # type: ignore[arg-type]
-
-    def run_folder(self, runs: Path) -> Path:
-        return runs / self.folder.name
-
-    def assert_same(self, runs: Path) -> None:
-        """No file more, none less, and every file of the manifest byte for byte."""
-        again = self.run_folder(runs)
-        assert listing(again) == listing(self.folder)
-        names = [*files.read_json(self.folder / files.MANIFEST), files.MANIFEST]
-        assert len(names) == 15
-        differing = [
-            name
-            for name in names
-            if (again / name).read_bytes() != (self.folder / name).read_bytes()
-        ]
-        assert not differing
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-@pytest.fixture(scope="module")
-def command(warm: Warm, tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    folder = tmp_path_factory.mktemp("whole")
-    columns = ("--dev", tables.dev, "--text", "text", "--text-pair", "other", "--label", "verdict")
-    words = (
-        "train",
-        tables.train,
-        *columns,
-        *tables.settings,
-        "plan.keep=best",
-        "plan.micro_batch=5",
-        "sampling=balanced",
-    )
-    whole = warm.run([*words, "--runs", folder / "runs"], checkpoint_steps=2)
-    assert whole.code == 0, whole.err
-    (run,) = (folder / "runs").iterdir()
-    return Command(warm, words, whole, run)
-
-
-def kill_until_done(command: Command, runs: Path, draw: np.random.Generator) -> tuple[int, int]:
-    """Start the command again and again until it gets through; (kills, how many of them left
-    something half written).
-    """
-    kills = torn = 0
-    while True:
-        way = draw.integers(3)
-        if way == 0:
-            outcome = command.warm.wait(
-                command.warm.start(command.arguments(runs), checkpoint_steps=2),
-                kill_after=draw.uniform(0, command.whole.seconds),
-            )
-        elif way == 1:
-            outcome = command.run(runs, die_at=int(draw.integers(1, command.whole.n_operations)))
-        else:  # writing takes most of the time, so that is where it dies
-            outcome = command.warm.wait(
-                command.warm.start(command.arguments(runs), checkpoint_steps=2, slow=0.01),
-                kill_after=draw.uniform(0.2, 2),
-            )
-        if outcome.code == 0:
-            return kills, torn
-        assert outcome.code == -signal.SIGKILL, outcome.err
-        kills += 1
-        folder = command.run_folder(runs)
-        torn += any(
-            ".part" in name or ".gone" in name or ".model.new" in name
-            for name in (listing(folder) if folder.exists() else [])
-        )
-
-
-def kill_many(command: Command, runs: Path, n_kills: int, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    kills = torn = 0
-    while kills < n_kills:
-        found = kill_until_done(command, runs, draw)
-        kills, torn = kills + found[0], torn + found[1]
-        command.assert_same(runs)
-        shutil.rmtree(runs)
-    assert torn >= n_kills // 5
-
-
-def test_killed_twenty_times_the_result_is_the_same(command: Command, tmp_path: Path) -> None:
-    kill_many(command, tmp_path / "runs", 20, seed=3)
 
 
 def test_the_log_of_steps_is_opened_only_to_grow(
@@ -148,21 +47,6 @@ def test_the_log_of_steps_is_opened_only_to_grow(
     execute(tables.prepared("plan.epochs=2"), tmp_path, checkpoint_steps=2)
     assert len(sizes) > 4
     assert all(one < other for one, other in itertools.pairwise(sizes))
-
-
-@pytest.mark.nightly
-def test_killed_five_hundred_times_the_result_is_the_same(command: Command, tmp_path: Path) -> None:
-    kill_many(command, tmp_path / "runs", 500, seed=4)
-
-
-@pytest.mark.nightly
-def test_killed_at_every_single_file_operation(command: Command, tmp_path: Path) -> None:
-    for number in range(1, command.whole.n_operations + 1):
-        runs = tmp_path / str(number)
-        assert command.run(runs, die_at=number).code == -signal.SIGKILL
-        assert command.run(runs).code == 0
-        command.assert_same(runs)
-        shutil.rmtree(runs)
 
 
 # ----------------------------------------------------------------------------- damage and leftovers
