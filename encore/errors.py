@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from encore.credentials import hide_credentials
+
 __all__ = [
     "SOME_FAILED",
     "Complaints",
@@ -40,7 +42,8 @@ SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or 
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # Settings of a task's data that the command line has an option for.
 _OPTIONS = ("text", "text_pair", "label", "dev", "test", "on_bad_row", "encoding", "delimiter")
-_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LONGEST, _LONGEST_END = 4_000, 1_000  # characters of a line, and of its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +183,14 @@ def format_assignment(setting: str, value: str, *, task: str = "") -> str:
 
 
 def single_line(text: str) -> str:
-    """The text with line ends replaced by spaces: names of labels and columns may contain them."""
-    return _LINE_ENDS.sub(" ", text)
+    """The text as a line that may be shown: with spaces in place of line ends, which names of
+    labels and columns may contain, without the credentials of URLs, and without the middle of a
+    very long text.
+    """
+    line = _LINE_ENDS.sub(" ", hide_credentials(text))
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST - _LONGEST_END]} […] {line[-_LONGEST_END:]}"
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
@@ -205,6 +214,8 @@ def printable(text: str) -> str:
     """The text with U+FFFD in place of each character that would control a terminal: escapes, line
     breaks, changes of direction.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         "\ufffd"
         if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS

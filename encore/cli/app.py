@@ -24,6 +24,7 @@ from encore.cli.commands.report import report_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
 from encore.cli.output import announce
+from encore.credentials import shown_command
 from encore.errors import EncoreError, TrainingError, first_line
 
 __all__ = ["app", "main"]
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = _run(given)
     if code == _INTERRUPTED:
         resumable = given[:1] in (["train"], ["compare"], ["tune"])
-        again = f". Nothing is lost; to resume: {shlex.join(['encore', *given])}"
+        again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
         print(f"\ninterrupted{again if resumable else ''}", file=sys.stderr)
     sys.exit(code)
 

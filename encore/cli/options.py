@@ -23,6 +23,7 @@ __all__ = [
     "QuietOption",
     "RunArgument",
     "RunsOption",
+    "StorageOption",
     "TaskOption",
     "check_runs_folder",
     "whole_number",
@@ -76,6 +77,15 @@ MistakesOption = Annotated[
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar="ENCORE_STORAGE",
+        help="A database that several machines share; a local file by default.",
+    ),
 ]
 
 

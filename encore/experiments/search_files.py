@@ -9,15 +9,17 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from encore.credentials import hide_credentials
 from encore.experiments.search_preparation import PreparedSearch
-from encore.experiments.study import problems_of, score_of, without_password
+from encore.experiments.study import problems_of, score_of
 
 __all__ = ["description_of", "trials_csv"]
 
 
 def description_of(tuning: PreparedSearch) -> dict[str, Any]:
-    """The contents of study.json; of a database's URL no password."""
+    """The contents of study.json; of a database's URL no credentials."""
     search = tuning.search
+    storage = hide_credentials(tuning.storage, of=tuning.storage) if tuning.storage else "study.db"
     return {
         "name": search.name,
         "overrides": list(search.overrides),
@@ -29,7 +31,7 @@ def description_of(tuning: PreparedSearch) -> dict[str, Any]:
         "seed": search.seed,
         "sampler": tuning.sampler,
         "pruner": tuning.pruner,
-        "storage": without_password(tuning.storage) if tuning.storage else "study.db",
+        "storage": storage,
         "study": tuning.name,
     }
 

@@ -13,6 +13,7 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 from optuna.trial import FrozenTrial, TrialState
 
+from encore.credentials import hide_credentials
 from encore.errors import Problem, RecipeError, TrainingError, on_one_line
 from encore.experiments.samplers import SeededSampler, pruner_of
 from encore.experiments.trial import Trials, TrialScore
@@ -29,7 +30,6 @@ __all__ = [
     "problems_of",
     "quiet_optuna",
     "score_of",
-    "without_password",
 ]
 
 # Of a trial on another machine: how often it sends a sign of life, and after how long a silence it
@@ -54,14 +54,6 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def without_password(url: str) -> str:
-    """A database's URL with *** in place of its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
-
-
 def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBStorage:
     """The database behind a URL. No connection outlives a query, so that processes can be
     forked. own: its file, where it is the study's own.
@@ -70,7 +62,7 @@ def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBSt
     """
     waits = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
     where, remedy = (
-        f"--storage {without_password(url)}",
+        f"--storage {hide_credentials(url, of=url)}",
         "Is it running, and is there such a database?",
     )
     if own is not None:
@@ -103,7 +95,7 @@ def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBSt
     ) as error:  # RuntimeError: another version of Optuna made it
         if own is not None and _is_full(error):  # to be explained with the rest of its use
             raise
-        why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        why = hide_credentials(str(getattr(error, "orig", error)).strip().splitlines()[0], of=url)
         raise RecipeError(f"{where}: cannot be opened ({why.rstrip('.')}). {remedy}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ValueError):
         raise RecipeError(

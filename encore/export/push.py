@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encore.credentials import hide_credentials
 from encore.data.hub import quiet
 from encore.errors import Complaints, DataError, RecipeError, first_line
 from encore.export.folder import Exported, export_run, ready
@@ -142,7 +143,7 @@ class _Hub:
                 f"{left}: files appear only with the commit, which was not reached. "
                 f"The same command tries again.",
             ) from error
-        return f"{self.endpoint}/{self.repository}"
+        return hide_credentials(f"{self.endpoint}/{self.repository}")
 
     def _told(self, error: Exception, state: str) -> DataError:
         code = getattr(getattr(error, "response", None), "status_code", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
+from encore.credentials import shown_command
 from encore.report import gather
 from encore.report.page import Facts
 from encore.tables.formatting import format_duration
@@ -101,7 +102,7 @@ def typed_command(
         or argv[1] not in commands
     ):
         return None
-    return shlex.join(["encore", *map(str, argv[1:])])
+    return shlex.join(["encore", *shown_command(map(str, argv[1:]))])
 
 
 def digest_table(runs: Sequence[gather.GatheredRun], own: Mapping[str, Path]) -> Listing:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
+from encore.credentials import hide_credentials
 from encore.errors import DataError
 from encore.evaluation.search_record import SearchRecord
 from encore.report.drawing import undescribed
@@ -150,7 +151,7 @@ def _repeat(folder: Path, study: Mapping[str, Any], fresh: Path) -> Iterator[Any
             ("pruner", study["pruner"]),
             ("seed of the search and of its trials", ", ".join(map(str, study["trial_seeds"]))),
             ("fresh seeds", ", ".join(map(str, study["seeds"]))),
-            ("trials are kept in", study["storage"]),
+            ("trials are kept in", hide_credentials(study["storage"])),
             ("runs with fresh seeds", fresh.name),
         )
     )

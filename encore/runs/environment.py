@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from encore.runs.hardware import instruction_set
+from encore.credentials import shown_command
 from encore.runs.prepared import Prepared
 
 __all__ = ["describe_environment", "peak_memory"]
@@ -19,7 +20,9 @@ _PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "sci
 
 
 def describe_environment(prepared: Prepared) -> dict[str, Any]:
-    """The contents of environment.json: versions, processor, device, threads, command line."""
+    """The contents of environment.json: versions, processor, device, threads, and the command
+    line, without credentials.
+    """
     names = list(_PACKAGES)
     if "transformers" in sys.modules:  # only where an encoder is borrowed from it
         names.append("transformers")
@@ -32,7 +35,7 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if prepared.device == "cuda" else "cpu",
         "threads": prepared.threads,
         "precision": prepared.precision,
-        "command": sys.argv,
+        "command": shown_command(sys.argv),
         "packages": {name: metadata.version(name) for name in names},
     }
 

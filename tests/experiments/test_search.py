@@ -905,3 +905,59 @@ def test_memory_after_fifty_trials_is_that_after_five(whole: Whole, tmp_path: Pa
     runs = [tmp_path / trial["runs"] for trial in trials_of(folder)]
     peaks = [files.read_json(run / "cost.json")["peak_memory_bytes"] for run in runs]
     assert max(peaks[40:]) < 1.1 * max(peaks[:5])
+
+
+def test_the_credentials_of_a_database_are_written_nowhere(
+    warm: Warm, tiny_encoder: Path, tables: Tables, tmp_path: Path
+) -> None:
+    recipe, runs = tmp_path / "tiny.yaml", tmp_path / "runs"
+    recipe.write_text(
+        RECIPE.format(encoder=tiny_encoder, train=tables.train, dev=tables.dev), encoding="utf-8"
+    )
+    url = f"sqlite:///{tmp_path}/trials.db?password=s3cret&x=me:s3cret@here"
+    outcome = warm.run(
+        [
+            "tune",
+            recipe,
+            "-n",
+            "2",
+            "seeds=[7]",
+            "--processes",
+            "1",
+            "--runs",
+            runs,
+            "--storage",
+            url,
+        ]
+    )
+    assert outcome.code == 0, outcome.err
+    (study,) = runs.glob("tune-*")
+    assert warm.run(["report", study]).code == 0
+    (command,) = {tuple(files.read_json(run)["command"]) for run in runs.glob("*/environment.json")}
+    assert command[-2:] == ("--storage", f"sqlite:///{tmp_path}/trials.db?password=***&x=***")
+    assert files.read_json(study / "study.json")["storage"] == command[-1]
+    assert "trials.db?password=***" in (study / "report.html").read_text(encoding="utf-8")
+    assert "s3cret" not in outcome.out + outcome.err
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(written) > 40
+    assert not [file for file in written if b"s3cret" in file.read_bytes()]
+
+
+def test_a_report_hides_the_credentials_that_an_older_search_wrote(
+    whole: Whole, tmp_path: Path
+) -> None:
+    folder = tmp_path / whole.folder.name
+    shutil.copytree(whole.runs, tmp_path, dirs_exist_ok=True)
+    study = files.read_json(folder / "study.json")
+    files.write_json(
+        folder / "study.json", study | {"storage": "mysql://me:s3cret@here/x?key=s3cret"}
+    )
+    names = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
+    files.write_manifest(
+        folder, [*(folder / name for name in names), *sorted((folder / "figures").glob("*"))]
+    )
+    outcome = whole.warm.run(["report", folder])
+    assert outcome.code == 0, outcome.err
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "mysql://me:***@here/x?key=***" in page
+    assert "s3cret" not in page

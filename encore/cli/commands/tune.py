@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from encore.cli.options import DebugOption, JsonOption, QuietOption, RunsOption, check_runs_folder
+from encore.cli.options import (
+    DebugOption,
+    JsonOption,
+    QuietOption,
+    RunsOption,
+    StorageOption,
+    check_runs_folder,
+)
 from encore.types import DEFAULTS
 
 __all__ = ["tune_entry"]
@@ -48,14 +55,7 @@ def tune_entry(
             help="Stops weak trials early: none, median, hyperband, wilcoxon (over seeds).",
         ),
     ] = "none",
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            "--storage",
-            metavar="URL",
-            help="A database that several machines share; a local file by default.",
-        ),
-    ] = None,
+    storage: StorageOption = None,
     processes: Annotated[
         int | None,
         typer.Option(

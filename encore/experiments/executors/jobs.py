@@ -4,11 +4,13 @@ other.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from encore.credentials import hide_credentials
 from encore.errors import EncoreError, first_line
 
 __all__ = ["End", "Executor", "Job", "problems_of_job"]
@@ -61,6 +63,6 @@ def problems_of_job(job: Job) -> tuple[str, ...]:
     except EncoreError as error:
         return tuple(line[:1000] for line in error.lines[:20])
     except Exception as error:
-        traceback.print_exc()
-        return (first_line(error, 1000),)
+        print(hide_credentials(traceback.format_exc()), end="", file=sys.stderr)
+        return (hide_credentials(first_line(error, 1000)),)
     return ()
