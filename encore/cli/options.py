@@ -118,8 +118,13 @@ def whole_number(option: str, value: str) -> int:
 
 def check_runs_folder(folder: Path) -> None:
     """Raises RecipeError where no run can be written there, before an hour is spent on one."""
+    from encore.runs.places import enclosing_result
+
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise RecipeError(f"--runs {folder}: {there} is a file. Name a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RecipeError(f"--runs {folder}: nothing can be written there. Name another folder.")
+    if (owner := enclosing_result(folder)) is not None:
+        where, kind = owner
+        raise RecipeError(f"--runs {folder}: this is in the {kind} {where}. Name another folder.")

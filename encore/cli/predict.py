@@ -85,6 +85,7 @@ def predict(options: PredictOptions) -> None:
 
 def _request(options: PredictOptions) -> _Request:
     """Loads the run and reads the file. Raises EncoreError with everything that is wrong."""
+    from encore.runs.places import check_output
     from encore.runs.predict import load
 
     complaints = Complaints()
@@ -92,6 +93,7 @@ def _request(options: PredictOptions) -> _Request:
         _check_output(options)
     with complaints.collecting():
         check_target(options.out, overwrite=options.overwrite)
+        check_output(options.out, (options.file,))
     settings: dict[str, Any] = {}
     with complaints.collecting():
         settings = options.reading.settings()

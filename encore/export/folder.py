@@ -21,9 +21,12 @@ from encore.export.check import (
 )
 from encore.export.write import expressible, write_export
 from encore.runs.folder import read_result
+from encore.runs.places import enclosing_result
 from encore.runs.predict import LoadedTask, Model, load
 
-__all__ = ["Exported", "KINDS", "OLDEST", "export_run", "ready"]
+__all__ = ["Exported", "KINDS", "MARK", "OLDEST", "export_run", "ready"]
+
+MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 
 KINDS = {
     "hf": "transformers",
@@ -81,7 +84,8 @@ def export_run(
     model, chosen, answered = ready(run, to, target, task=task, on=on, overwrite=overwrite)
     with files.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _placed(target) as being_written:
+    with _placed(target, overwrite=overwrite) as being_written:
+        files.write_json(being_written / MARK, {"to": to, "task": chosen.name})
         written = write_export(
             model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding
         )
@@ -153,8 +157,13 @@ def _free(target: Path, *, overwrite: bool) -> None:
     """Raises RecipeError where other files are in the way. Only an earlier export is ever
     replaced.
     """
+    if target.is_symlink():
+        raise RecipeError(f"{target}: this is a link; name the folder itself, or another one.")
     if target.is_file():
         raise RecipeError(f"{target}: this is a file; name a folder.")
+    if (owner := enclosing_result(target)) is not None:
+        where, kind = owner
+        raise RecipeError(f"{target}: this is in the {kind} {where}. Name a folder outside of it.")
     if (
         target.resolve() == Path.cwd()
     ):  # the export replaces the folder, and nobody's working directory is taken away
@@ -166,10 +175,7 @@ def _free(target: Path, *, overwrite: bool) -> None:
             f"{target}: exists and is not empty. Name another folder, or pass --overwrite "
             f"to replace an earlier export."
         )
-    try:
-        known = set(files.read_json(target / files.MANIFEST)) | {files.MANIFEST}
-    except (OSError, ValueError, TypeError):
-        known = set()
+    known = _files_of_export(target)
     others = sorted(
         str(file.relative_to(target))
         for file in target.rglob("*")
@@ -183,12 +189,22 @@ def _free(target: Path, *, overwrite: bool) -> None:
         )
 
 
+def _files_of_export(folder: Path) -> set[str]:
+    """The files that an export wrote there; none where the folder has no export's mark."""
+    try:
+        known = {str(name) for name in files.read_json(folder / files.MANIFEST)}
+    except (OSError, ValueError, TypeError):
+        return set()
+    return known | {files.MANIFEST} if MARK in known else set()
+
+
 @contextmanager
-def _placed(target: Path) -> Iterator[Path]:
+def _placed(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder to fill that takes the target's place at the end, whole, with its manifest."""
     aside = target.parent / f".{target.name}.new"
     files.remove(aside)
     with files.commit_folder(aside) as being_written:
         yield being_written
+        _free(target, overwrite=overwrite)  # it may have been filled in between
     files.remove(target)
     os.rename(aside, target)

@@ -105,11 +105,12 @@ def write_report(
         html = target(where, None if out is None else Path(out), overwrite=overwrite)
     complaints.raise_any()
     assert html is not None, "else its error was raised"
+    beside = html.with_name(f"{html.stem}_figures")
+    _check_figures(beside)
     sources = Sources()
     page = _page(where, sources, n_mistakes=n_mistakes)
     page = distinct(page)
     drawn = figures_of(page)
-    beside = html.with_name(f"{html.stem}_figures")
     contents = {f"{one.name}.svg": one.svg.encode() for one in drawn} | {
         f"{one.name}.csv": one.csv().encode() for one in drawn
     }
@@ -130,6 +131,25 @@ def _check_folder(folder: Path) -> None:
             f"{folder}: no run, comparison or search. Give a folder that `encore train`, "
             f"`compare` or `tune` printed; `encore ls` lists the runs."
         )
+
+
+def _check_figures(folder: Path) -> None:
+    """Raises DataError where the folder of the figures is a link, a file, or a folder of others."""
+    ours = (".svg", ".csv", ".part")
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        found = "a link" if folder.is_symlink() else "a file"
+    elif others := sorted(
+        path.name
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if not path.is_file() or (path.suffix not in ours and path.name != files.MANIFEST)
+    ):
+        found = f"a folder with files that no report wrote ({', '.join(others[:5])})"
+    else:
+        return
+    raise DataError(
+        f"{display_path(folder)}: this is the place of the figures, and it is {found}. Move it "
+        f"away, or name another report: -o FILE.html"
+    )
 
 
 def _page(folder: Path, sources: Sources, *, n_mistakes: int) -> Page:

@@ -58,6 +58,7 @@ def test_the_command_from_run_to_folder(
     assert {file.name for file in made.iterdir()} == {
         "README.md",
         "config.json",
+        "encore_export.json",
         "manifest.json",
         "model.safetensors",
         "tokenizer.json",

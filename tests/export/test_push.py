@@ -191,6 +191,7 @@ def test_everything_comes_in_one_commit(runs: dict[str, Path], hub: Hub) -> None
     assert set(done.files) == {
         "README.md",
         "config.json",
+        "encore_export.json",
         "manifest.json",
         "model.safetensors",
         "tokenizer.json",
@@ -220,7 +221,7 @@ def test_a_dry_run_asks_nobody(
     assert hub.requests == []
     assert "model.safetensors" in told.out
     assert " kB" in told.out
-    assert told.out.splitlines()[-1].startswith("not uploaded (--dry-run): 6 files, ")
+    assert told.out.splitlines()[-1].startswith("not uploaded (--dry-run): 7 files, ")
     assert told.out.splitlines()[-1].endswith(f"for {REPOSITORY}, public")
 
 
