@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if code == _INTERRUPTED:
         resumable = given[:1] in (["train"], ["compare"], ["tune"])
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
-        print(f"\ninterrupted{again if resumable else ''}", file=sys.stderr)
+        print(file=sys.stderr)
+        announce([f"interrupted{again if resumable else ''}"])
     sys.exit(code)
 
 

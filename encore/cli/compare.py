@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore.errors import SOME_FAILED, printable
+from encore.cli.output import announce, print_json, say
+from encore.errors import SOME_FAILED
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -40,15 +39,16 @@ def compare_command(
 
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     plan = prepare_comparison(study_of(recipe, overrides, only=names, curve=curve, race=race))
-    for line in [] if quiet else _announced(plan, runs):
-        print(printable(line), file=sys.stderr)
+    announce(_announced(plan, runs), quiet=quiet)
     if dry_run:
         _dry_run(plan, runs, processes, json_=json_)
         return 0
-    tell = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+
+    def tell(line: str) -> None:
+        announce([line], quiet=quiet)
+
     result = run_comparison(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
-    for line in result.failed:
-        print(line, file=sys.stderr)
+    announce(result.failed)
     if json_:
         found = {
             "comparison": str(result.folder),
@@ -56,18 +56,15 @@ def compare_command(
             "failed": list(result.failed),
             "seconds": result.seconds,
         }
-        print(
-            json.dumps(
-                found | ({"saved": result.saved} if result.saved else {}), ensure_ascii=False
-            )
-        )
+        print_json(found | ({"saved": result.saved} if result.saved else {}))
     else:
         _print_result(result)
     if result.failed and not quiet:
-        print(
-            f"{len(result.failed)} of {result.n_runs} runs failed; the others are in the "
-            f"table. The same command tries them again.",
-            file=sys.stderr,
+        announce(
+            [
+                f"{len(result.failed)} of {result.n_runs} runs failed; the others are in the "
+                f"table. The same command tries them again."
+            ]
         )
     return SOME_FAILED if result.failed else 0
 
@@ -78,11 +75,11 @@ def _print_result(result: ComparisonResult) -> None:
 
     show_all(comparison_tables(result.record))
     if result.saved is not None:
-        print(_saved(result.saved))
+        say(_saved(result.saved))
     reused = (
         f", {result.n_reused} of {result.n_runs} runs were there already" if result.n_reused else ""
     )
-    print(
+    say(
         f"comparison: {result.folder} ({format_duration(result.seconds)}{reused}); "
         f"table.csv, table.tex and results.json are in it"
     )
@@ -165,19 +162,19 @@ def _dry_run(plan: PreparedComparison, runs: Path, processes: int | None, *, jso
             "estimated_seconds": wall,
         }
         screening = {"screening": [_entry(each) for each in plan.screening]} if race else {}
-        print(json.dumps(found | screening, ensure_ascii=False))
+        print_json(found | screening)
         return
     from encore.tables.listing import Listing
 
     rows = [_line(each, " (screening)") for each in plan.screening]
     rows += [_line(each) for each in plan.cells]
-    print(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
+    say(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
     at_most = "at most " if race else ""
     cost = (
         f"{at_most}about {format_duration(wall)} on this machine as busy as it is now "
         f"(within a factor of two)"
     )
-    print("nothing is left to compute" if total is None else cost)
+    say("nothing is left to compute" if total is None else cost)
 
 
 def _entry(each: PreparedCell) -> dict[str, Any]:

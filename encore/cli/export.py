@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encore.cli.output import print_json
+from encore.cli.output import print_json, say
 from encore.export.folder import Exported, export_run
 from encore.export.push import push_run
 
@@ -40,8 +40,8 @@ def export_command(run: Path, target: Path, options: ExportOptions, *, json_: bo
         print_json({"run": str(run), "folder": str(target), **_object(done), "files": done.files})
         return
     for line in _lines(done):
-        print(line)
-    print(
+        say(line)
+    say(
         f"exported: {target} ({size(sum(done.files.values()))}, {done.made_of}); next: its "
         f"README.md shows how to load it"
     )
@@ -78,15 +78,15 @@ def push_command(
         print_json({**place, **_object(done.exported), "files": done.files})
         return
     for line in _lines(done.exported):
-        print(line)
+        say(line)
     _print_files(done.files)
     if dry_run:
-        print(
+        say(
             f"not uploaded (--dry-run): {len(done.files)} files, {size(sum(done.files.values()))}, "
             f"for {repository}, {'private' if done.private else 'public'}"
         )
     else:
-        print(f"pushed: {done.url}")
+        say(f"pushed: {done.url}")
 
 
 def _object(done: Exported) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _lines(done: Exported) -> list[str]:
 def _print_files(files: Mapping[str, int]) -> None:
     width = max(map(len, files))
     for name, n_bytes in files.items():
-        print(f"  {name:{width}}  {size(n_bytes):>9}")
+        say(f"  {name:{width}}  {size(n_bytes):>9}")
 
 
 def size(n_bytes: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import catalogue, files
-from encore.cli.output import console, print_json
+from encore.cli.output import console, print_json, say
 from encore.data import named
 from encore.errors import RecipeError, did_you_mean
 from encore.evaluation.estimates import Estimate
@@ -62,7 +62,7 @@ def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
     if json_:
         print_json({what or "runs": found})
     elif not found:
-        print(f"no runs in {runs_folder}. Start one: encore train FILE.csv")
+        say(f"no runs in {runs_folder}. Start one: encore train FILE.csv")
     else:
         show(listing, console())
 

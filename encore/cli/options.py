@@ -21,10 +21,12 @@ __all__ = [
     "OnBadRowOption",
     "OverwriteOption",
     "QuietOption",
+    "RawOption",
     "RunArgument",
     "RunsOption",
     "StorageOption",
     "TaskOption",
+    "WithInputOption",
     "check_runs_folder",
     "whole_number",
 ]
@@ -77,6 +79,17 @@ MistakesOption = Annotated[
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+]
+WithInputOption = Annotated[
+    bool, typer.Option("--with-input", help="Put the columns of the input before the predictions.")
+]
+RawOption = Annotated[
+    bool,
+    typer.Option(
+        "--raw",
+        help="Leave texts of a csv file as they are that a spreadsheet takes for formulas; "
+        "by default an apostrophe is put before them.",
+    ),
 ]
 StorageOption = Annotated[
     str | None,

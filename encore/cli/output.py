@@ -7,23 +7,40 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from encore.credentials import hide_credentials
 from encore.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["announce", "console", "print_json"]
+__all__ = ["announce", "console", "print_json", "say"]
 
 
 def announce(lines: Iterable[object], *, quiet: bool = False) -> None:
     """Print lines on standard error, without characters that would act on a terminal."""
     for line in () if quiet else lines:
-        print(printable(str(line)), file=sys.stderr, flush=True)
+        print(_shown(line), file=sys.stderr, flush=True)
+
+
+def say(*lines: object) -> None:
+    """Print lines on standard output in the same way."""
+    for line in lines:
+        print(_shown(line))
+
+
+def _shown(text: object) -> str:
+    """The text without credentials and control characters, but with its own line ends."""
+    return "\n".join(printable(line) for line in hide_credentials(str(text)).split("\n"))
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on standard output."""
-    print(json.dumps(value, ensure_ascii=False))
+    """Print one JSON object on standard output; control characters are escaped, as JSON allows."""
+    text = json.dumps(value, ensure_ascii=False)
+    print(text if text.isprintable() else "".join(map(_json_letter, text)))
+
+
+def _json_letter(letter: str) -> str:
+    return letter if printable(letter) == letter else json.dumps(letter)[1:-1]
 
 
 def console() -> Console:

@@ -33,6 +33,7 @@ class PredictOptions:
     out: str
     with_input: bool
     overwrite: bool
+    raw: bool
     explain: bool
     task: str | None
     reading: FileOptions
@@ -73,7 +74,7 @@ def predict(options: PredictOptions) -> None:
         columns |= weight_columns(explanations, pair=dataset.pairs is not None)
     if options.with_input:
         columns = with_columns(dataset, columns)
-    write_rows(options.out, columns, overwrite=options.overwrite)
+    write_rows(options.out, columns, overwrite=options.overwrite, raw=options.raw)
     n_rows = len(dataset)
     if options.json_:
         place = {"run": str(options.run), "file": options.file, "out": options.out}

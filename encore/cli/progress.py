@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from encore.errors import printable
 from encore.training.reports import EvalReport, StepReport
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Watch:
             self.bar.update(self.job, completed=step, description=description, status=status)
 
     def _line(self, text: str) -> None:
+        text = printable(text)
         if self.bar is not None:
             self.bar.console.print(text, highlight=False, markup=False)
         else:

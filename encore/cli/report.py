@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from encore.cli.output import announce, print_json
+from encore.cli.output import announce, print_json, say
 from encore.data.table import display_path
 from encore.report.write import write_report
 
@@ -21,4 +21,4 @@ def report(
         print_json(written.as_object())
         return
     figures = f"{written.n_figures} figures, also as SVG and CSV in {display_path(written.figures)}"
-    print(f"report: {display_path(written.html)} ({figures})")
+    say(f"report: {display_path(written.html)} ({figures})")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore.errors import SOME_FAILED, RecipeError, printable
+from encore.cli.output import announce, print_json, say
+from encore.errors import SOME_FAILED, RecipeError
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -48,28 +47,26 @@ def tune_command(
     tuning = prepare_search(
         api.search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage
     )
-    for line in [] if quiet else _announced(tuning, runs):
-        print(printable(line), file=sys.stderr)
+    announce(_announced(tuning, runs), quiet=quiet)
     if dry_run:
         _dry_run(tuning, runs, processes, json_=json_)
         return 0
-    tell = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+
+    def tell(line: str) -> None:
+        announce([line], quiet=quiet)
+
     outcome = run_search(
         tuning, runs, processes=processes, tell=tell, draw=lambda *found: api.draw_search(*found)
     )
-    for line in outcome.failed:
-        print(line, file=sys.stderr)
+    announce(outcome.failed)
     if json_:
-        print(
-            json.dumps(
-                {
-                    "study": str(outcome.folder),
-                    **outcome.to_json(),
-                    "problems": list(outcome.failed),
-                    "seconds": outcome.seconds,
-                },
-                ensure_ascii=False,
-            )
+        print_json(
+            {
+                "study": str(outcome.folder),
+                **outcome.to_json(),
+                "problems": list(outcome.failed),
+                "seconds": outcome.seconds,
+            }
         )
     else:
         show_all(search_tables(outcome.record))
@@ -79,7 +76,7 @@ def tune_command(
             else ""
         )
         best = shlex.join(["encore", "train", str(outcome.folder / "best.yaml")])
-        print(
+        say(
             f"study: {outcome.folder} ({format_duration(outcome.seconds)}{there}); figures, "
             f"trials.csv and results.json are in it; next: {best}"
         )
@@ -130,14 +127,14 @@ def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_
             "seeds": list(search.seeds),
             "estimated_seconds": wall,
         }
-        print(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
     rows = tuple(
         (one.path, one.kind, ", ".join(map(format_setting, one.labels or (one.low, one.high))))
         for one in search.parameters
     )
-    print(Listing("", ("setting", "how", "from, to; or one of"), rows))
-    print(
+    say(Listing("", ("setting", "how", "from, to; or one of"), rows))
+    say(
         f"{n_runs} runs, {len(search.seeds)} of them with fresh seeds: about "
         f"{format_duration(wall)} on this machine as busy as it is now (within a factor of two)"
     )

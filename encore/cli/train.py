@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from encore import catalogue
 from encore.cli.dry_run import dry_run_lines, dry_run_object, truncation_line
 from encore.cli.options import FileOptions, check_runs_folder
-from encore.cli.output import announce, console, print_json
+from encore.cli.output import announce, console, print_json, say
 from encore.data.table import display_path
 from encore.errors import Complaints
 from encore.tables.formatting import format_duration
@@ -69,7 +69,7 @@ def train(options: TrainOptions) -> None:
 
     for table in result_tables(result, prepared):
         show(table, console())
-    print(last_line(result, prepared))
+    say(last_line(result, prepared))
 
 
 def _prepare(options: TrainOptions) -> Prepared:
@@ -94,7 +94,7 @@ def _print_dry_run(prepared: Prepared, folder: Path, *, json_: bool) -> None:
     if json_:
         print_json(dry_run_object(prepared, cost, folder))
     else:
-        print("\n".join(dry_run_lines(prepared, cost)))
+        say("\n".join(dry_run_lines(prepared, cost)))
 
 
 def announcements(prepared: Prepared) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,10 +79,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object; raises ValueError where a key occurs twice, which `json` would let pass."""
     record = dict(pairs)
     if len(record) != len(pairs):
-        keys = [key for key, _ in pairs]
+        counts = Counter(key for key, _ in pairs)
         raise ValueError(
-            f"the key '{next(key for key in keys if keys.count(key) > 1)}' occurs twice in one "
-            f"object"
+            f"the key {_short(next(key for key, n in counts.items() if n > 1))} occurs twice in "
+            f"one object"
         )
     return record
 

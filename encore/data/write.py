@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 
 from encore import files
 from encore.data.delimited import TABLE_ENDINGS
+from encore.data.spreadsheet import text_cell
 from encore.data.table import CHUNK_ROWS, display_path, reject
+from encore.errors import printable
 
 __all__ = ["check_target", "write_rows"]
 
@@ -52,13 +54,15 @@ def write_rows(
     columns: Mapping[str, Sequence[Any] | np.ndarray | pa.Array | pa.ChunkedArray],
     *,
     overwrite: bool = False,
+    raw: bool = False,
 ) -> None:
     """Write columns as csv, tsv, jsonl or parquet, by suffix ("-": csv on standard output). The
     file appears whole or not at all.
 
-    Lists (multi-label) become `;`-separated cells in csv. Raises DataError where the file exists
-    and `overwrite` is False, where its folder does not exist, where the suffix is none of these,
-    and where the disk is full.
+    Lists (multi-label) become `;`-separated cells in csv. raw: leave texts as they are that a
+    spreadsheet would take for formulas. Raises DataError where the file exists and `overwrite` is
+    False, where its folder does not exist, where the suffix is none of these, and where the disk
+    is full.
     """
     table = pa.table(
         {
@@ -66,15 +70,17 @@ def write_rows(
             for name, values in columns.items()
         }
     )
+    safe: Callable[[Any], Any] = (lambda value: value) if raw else text_cell
     if str(path) == "-":
         sys.stdout.flush()
-        _write_csv(table, sys.stdout.buffer, ",")
+        shown = _printable_cell if sys.stdout.isatty() else (lambda value: value)
+        _write_csv(table, sys.stdout.buffer, ",", lambda value: shown(safe(value)))
         sys.stdout.buffer.flush()
         return
     file, name = Path(path), display_path(path)
     writers: dict[str, Callable[[pa.Table, BinaryIO], None]] = {
-        ".csv": lambda rows, out: _write_csv(rows, out, ","),
-        ".tsv": lambda rows, out: _write_csv(rows, out, "\t"),
+        ".csv": lambda rows, out: _write_csv(rows, out, ",", safe),
+        ".tsv": lambda rows, out: _write_csv(rows, out, "\t", safe),
         ".jsonl": _write_jsonl,
         ".parquet": lambda rows, out: pq.write_table(rows, out, compression="zstd"),
     }
@@ -87,14 +93,21 @@ def write_rows(
         reject(name, f"could not be written ({error.strerror or error}); nothing was changed.")
 
 
-def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str) -> None:
+def _write_csv(table: pa.Table, out: BinaryIO, delimiter: str, shown: Callable[[Any], Any]) -> None:
+    """shown: (value of a cell) → the value to write."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     try:
         writer = csv.writer(_ShortEnds(text), delimiter=delimiter)
-        writer.writerow(table.column_names)
+        writer.writerow(map(shown, table.column_names))
         for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
             writer.writerows(
-                zip(*(map(_cell, column.to_pylist()) for column in batch.columns), strict=True)
+                zip(
+                    *(
+                        [shown(_cell(value)) for value in column.to_pylist()]
+                        for column in batch.columns
+                    ),
+                    strict=True,
+                )
             )
         text.flush()
     finally:
@@ -117,6 +130,10 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list):
         return ";".join(map(str, value))
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _printable_cell(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _write_jsonl(table: pa.Table, out: BinaryIO) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from encore.credentials import hide_credentials
+from encore.data.spreadsheet import text_cell, text_cells
 from encore.experiments.search_preparation import PreparedSearch
 from encore.experiments.study import problems_of, score_of
 
@@ -61,12 +62,12 @@ def trials_csv(tuning: PreparedSearch, trials: Sequence[FrozenTrial]) -> str:
                 trial.number,
                 trial.state.name.lower(),
                 trial.value,
-                *(trial.params.get(path) for path in paths),
+                *text_cells(trial.params.get(path) for path in paths),
                 score and score.value_at_best_epoch,
                 len(trial.intermediate_values),
                 " ".join(map(str, score.values)) if score else "",
                 " ".join(score.runs) if score else "",
-                " ".join(problems_of(trial)),
+                text_cell(" ".join(problems_of(trial))),
             ]
         )
     return out.getvalue()

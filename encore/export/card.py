@@ -14,6 +14,7 @@ import yaml
 
 from encore import catalogue, files
 from encore.export.base_model import BaseModel
+from encore.export.markdown import markdown_code, markdown_text
 from encore.export.sentence import SIMILARITY
 from encore.export.tokenizer import left_to_model
 from encore.runs.folder import MODEL, RunResult
@@ -78,12 +79,12 @@ def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDeta
     ]
     # The last note explains the brackets, as the sentence below the card's table does.
     *qualifying, _brackets = results_table(sets, notes=notes).notes
-    limits = dict.fromkeys([*qualifying, *details.limits, *_always(recipe)])
+    limits = dict.fromkeys([*map(markdown_text, qualifying), *details.limits, *_always(recipe)])
     front = yaml.safe_dump(
-        _front(task, base, sets, data, details), sort_keys=False, allow_unicode=True, width=1000
+        _front(task, base, sets, data, details), sort_keys=False, allow_unicode=False, width=1000
     )
     parts = [
-        f"---\n{front}---\n\n# {details.title}",
+        f"---\n{front}---\n\n# {markdown_text(details.title)}",
         _about(task, base, details),
         f"## Results\n\n{_table(sets)}\n\nEvaluated by Encore after training, on rows that this "
         f"task was not trained on. In brackets: the 95 % bootstrap "
@@ -159,10 +160,10 @@ def _front(
 def _about(task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
     labels, what = task.labels, "pair of texts" if task.columns.text_pair else "text"
     if labels.kind == "regression":
-        does = f"predicts a number ({task.columns.label}) for each {what}"
+        does = f"predicts a number ({markdown_text(str(task.columns.label))}) for each {what}"
     else:
         choice = "any of" if labels.kind == "multilabel" else "one of"
-        shown = ", ".join(labels.names[:20]) + (
+        shown = ", ".join(map(markdown_text, labels.names[:20])) + (
             f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else ""
         )
         does = f"assigns each {what} {choice} {len(labels.names)} labels: {shown}"
@@ -195,7 +196,7 @@ def _table(sets: Sequence[DevScores]) -> str:
                 else "–"
                 for name in who
             ]
-            lines.append((each.dev, f"{each.n_rows:,}", found.title, *figures))
+            lines.append((markdown_text(each.dev), f"{each.n_rows:,}", found.title, *figures))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -260,12 +261,13 @@ def _training(
     scrub: _Paths,
 ) -> str:
     splits = [
-        f"| {scrub.of(name)} | {Path(split['path']).name} | {split['rows']:,} | "
+        f"| {markdown_text(scrub.of(name))} | {markdown_text(Path(split['path']).name)} | "
+        f"{split['rows']:,} | "
         f"`{split['sha256']}` |"
         for name, split in data["splits"].items()
     ]
     columns = ", ".join(
-        f"{key} = `{data['columns'][key]}`"
+        f"{key} = {markdown_code(data['columns'][key])}"
         for key in ("text", "text_pair", "label")
         if data["columns"][key]
     )
@@ -275,7 +277,7 @@ def _training(
     }
     return "\n".join(
         [
-            f"Task `{task.name}`; columns: {columns}.",
+            f"Task {markdown_code(task.name)}; columns: {columns}.",
             "",
             "| split | file | rows | sha256 of the file |",
             "| --- | --- | --- | --- |",
@@ -284,7 +286,7 @@ def _training(
             "| setting | value |",
             "| --- | --- |",
             *(
-                f"| {key} | {_cell(value)} |"
+                f"| {key} | {markdown_text(_cell(value))} |"
                 for key, value in settings.items()
                 if value is not None and value != {}
             ),
@@ -341,7 +343,7 @@ def _linked(base: BaseModel) -> str:
     return (
         f"[{base.repository}](https://huggingface.co/{base.repository})"
         if base.repository
-        else base.name
+        else markdown_text(base.name)
     )
 
 
@@ -351,6 +353,6 @@ def _licence_words(base: BaseModel) -> str:
         return f"Unknown: see the base model, {where}."
     return (
         f"That of the base model, {where}: "
-        f"{base.licence.get('license_name', base.licence['license'])}. The training data has a "
-        f"licence of its own."
+        f"{markdown_text(base.licence.get('license_name', base.licence['license']))}. "
+        f"The training data has a licence of its own."
     )

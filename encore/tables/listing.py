@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from encore.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -34,7 +36,8 @@ class Listing:
     def __str__(self) -> str:
         from rich.cells import cell_len
 
-        lines = [self.columns, *self.rows]
+        shown = self._shown()
+        lines = [shown.columns, *shown.rows]
         widths = [
             max(cell_len(line[column]) for line in lines) for column in range(len(self.columns))
         ]
@@ -47,7 +50,17 @@ class Listing:
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ]
             drawn.append("  ".join(cells).rstrip())
-        return "\n".join([*([self.title] if self.title else []), *drawn, *self.notes])
+        return "\n".join([*([shown.title] if shown.title else []), *drawn, *shown.notes])
+
+    def _shown(self) -> Listing:
+        """The table without characters that would act on a terminal."""
+        return replace(
+            self,
+            title=printable(self.title),
+            columns=tuple(map(printable, self.columns)),
+            rows=tuple(tuple(map(printable, row)) for row in self.rows),
+            notes=tuple(map(printable, self.notes)),
+        )
 
     def __rich__(self) -> Group:
         from rich import box
@@ -55,21 +68,24 @@ class Listing:
         from rich.table import Table
         from rich.text import Text
 
+        shown = self._shown()
         table = Table(
-            title=Text(self.title) if self.title else None,
+            title=Text(shown.title) if shown.title else None,
             title_justify="left",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             collapse_padding=True,
         )
-        for column, (name, least) in enumerate(zip(self.columns, _least_widths(self), strict=True)):
+        for column, (name, least) in enumerate(
+            zip(shown.columns, _least_widths(shown), strict=True)
+        ):
             justify: Literal["left", "right"] = "right" if column in self.numeric else "left"
             table.add_column(
                 Text(name), justify=justify, overflow="fold", no_wrap=column == 0, min_width=least
             )
-        for row in self.rows:
+        for row in shown.rows:
             table.add_row(*(Text(cell) for cell in row))
-        return Group(table, *(Text(note, style="dim") for note in self.notes))
+        return Group(table, *(Text(note, style="dim") for note in shown.notes))
 
 
 def show(listing: Listing, console: Console) -> None:

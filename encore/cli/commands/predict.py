@@ -15,7 +15,9 @@ from encore.cli.options import (
     OnBadRowOption,
     OverwriteOption,
     QuietOption,
+    RawOption,
     RunArgument,
+    WithInputOption,
 )
 
 __all__ = ["predict_entry"]
@@ -39,11 +41,9 @@ def predict_entry(
             help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.",
         ),
     ] = "-",
-    with_input: Annotated[
-        bool,
-        typer.Option("--with-input", help="Put the columns of the input before the predictions."),
-    ] = False,
+    with_input: WithInputOption = False,
     overwrite: OverwriteOption = False,
+    raw: RawOption = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -81,6 +81,7 @@ def predict_entry(
             out=out,
             with_input=with_input,
             overwrite=overwrite,
+            raw=raw,
             explain=explain,
             task=task,
             reading=FileOptions(on_bad_row, delimiter, encoding),

@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from encore.data.spreadsheet import text_cells
+
 __all__ = ["Figure"]
 
 
@@ -28,8 +30,11 @@ class Figure:
         """The numbers with every digit; the cell of a missing one is empty."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow(text_cells(self.columns))
         writer.writerows(
-            [["" if cell is None or cell != cell else cell for cell in row] for row in self.rows]
+            [
+                text_cells("" if cell is None or cell != cell else cell for cell in row)
+                for row in self.rows
+            ]
         )
         return out.getvalue()
