@@ -7,8 +7,10 @@ Torch and everything else that is heavy is imported by the commands that need it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -78,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     (docs/design.md, "Errors").
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
+    _interrupt_when_terminated()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show '→' gets a '?'.
         with contextlib.suppress(AttributeError, OSError):
@@ -89,6 +93,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(file=sys.stderr)
         announce([f"interrupted{again if resumable else ''}"])
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Replace standard streams that are closed: files that are opened later would take their
+    numbers, and what is printed would be written into them.
+    """
+    closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if sys.__dict__[name] is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    if closed:
+        announce(["standard output is closed, so nothing is printed there"])
+
+
+def _interrupt_when_terminated() -> None:
+    """Let SIGTERM (`kill`, a batch system) end a command as Ctrl-C does, unless it is handled or
+    ignored already.
+    """
+    with contextlib.suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _run(given: Sequence[str]) -> int:
@@ -122,6 +147,8 @@ def _failure(error: Exception, given: Sequence[str]) -> tuple[Sequence[str], int
         from encore.cli.usage import usage_problem
 
         return [str(usage_problem(error, given))], 2
+    if isinstance(error, OverflowError):
+        return ["encore: a number is too large to compute with. Give a smaller one."], 2
     if _out_of_memory(error):
         remedy = (
             "Process fewer rows at a time (plan.micro_batch=8) or shorter ones (max_length=64); "
@@ -139,5 +166,6 @@ def _out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or any(words in str(error) for words in ("can't allocate", "Cannot allocate memory"))
     )

@@ -309,7 +309,7 @@ class Recipe(_Section):
     attention_dropout: Fraction | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
-    threads: Count | None = None  # None: all cores
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # None: all cores
     sharing: Annotated[Technique, _chosen("sharing", "one")] = Technique("one")
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)

@@ -82,10 +82,7 @@ def take_step(
         broken = ", ".join(
             f"{name} = {term}" for name, term in terms_of(done).items() if not math.isfinite(term)
         )
-        raise TrainingError(
-            f"step {step}: the loss is not finite ({broken}). Lower plan.lr (now {lr:.2g} at "
-            f"this step), or try precision=fp32."
-        )
+        raise TrainingError(f"step {step}: the loss is not finite ({broken}). {_remedy(lr)}")
     if combine is not None and gradients:
         draw = rng.generator(seed, "combine", step)
         for parameter, gradient in combine(
@@ -99,10 +96,16 @@ def take_step(
     )
     if not math.isfinite(norm):
         raise TrainingError(
-            f"step {step}: the gradient is not finite (loss {value:.4g}). Lower plan.lr (now "
-            f"{lr:.2g} at this step), or try precision=fp32."
+            f"step {step}: the gradient is not finite (loss {value:.4g}). {_remedy(lr)}"
         )
     return StepResult(tuple(done), value, norm)
+
+
+def _remedy(lr: float) -> str:
+    """A rate of 0, as at the first step of a warm-up, has changed nothing."""
+    if lr == 0:
+        return "Check the weights of the encoder: they may not be finite. Or try precision=fp32."
+    return f"Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32."
 
 
 def terms_of(parts: Sequence[TaskStepResult]) -> dict[str, float]:

@@ -20,6 +20,7 @@ import re
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -925,6 +926,12 @@ def test_a_run_that_another_process_trains_ends_with_4(run: Run) -> None:
             "encore: not enough memory.",
         ),
         (
+            RuntimeError("unable to mmap 9 bytes from file <>: Cannot allocate memory (12)"),
+            4,
+            "encore: not enough memory.",
+        ),
+        (OverflowError("int too large"), 2, "encore: a number is too large to compute with."),
+        (
             ValueError("a surprise\nin two lines"),
             1,
             "encore: internal error: ValueError: a surprise. Add --debug for the traceback, "
@@ -936,7 +943,7 @@ def test_a_run_that_another_process_trains_ends_with_4(run: Run) -> None:
             "\ninterrupted. Nothing is lost; to resume: encore train reviews.csv\n",
         ),
     ],
-    ids=["memory", "allocator", "surprise", "interrupt"],
+    ids=["memory", "allocator", "mapping", "overflow", "surprise", "interrupt"],
 )
 def test_what_nobody_foresaw_is_one_line_too(
     run: Run, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, said: str
@@ -968,6 +975,37 @@ def test_whoever_reads_no_further_makes_no_failure(
         with pytest.raises(SystemExit) as end:
             app.main(["ls", "metrics"])
     assert end.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code", "told"),
+    [
+        (1, ["ls", "metrics"], 0, "standard output is closed, so nothing is printed there\n"),
+        (0, ["train", "-"], 3, "standard input: empty; expected a header line and rows"),
+    ],
+)
+def test_a_closed_stream_is_one_line(
+    here: Path, closed: int, command: list[str], code: int, told: str
+) -> None:
+    closing = f"import os, sys; os.close({closed}); os.execv(sys.executable, sys.argv[1:])"
+    done = process("-c", closing, sys.executable, "-m", "encore", *command)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminated_command_says_how_to_resume(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("encore.api.prepared_from", terminated)
+    try:
+        outcome = run("train", "reviews.csv")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert outcome.code == 130
+    assert outcome.err.endswith("to resume: encore train reviews.csv\n")
 
 
 def test_debug_shows_where(here: Path) -> None:

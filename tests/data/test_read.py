@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -744,3 +745,16 @@ def test_a_hundred_thousand_rows_cost_little(here: Path) -> None:
     assert int(n_rows) == 100_000
     assert int(kilobytes) * 1024 < 4 * size
     assert float(seconds) < 10
+
+
+def test_json_lines_with_thousands_of_keys_take_linear_time(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"row {row}", **{f"k{row}_{key}": key for key in range(300)}} for row in range(40)
+    ]
+    file = tmp_path / "wide.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    began = time.process_time()
+    table = read_table(file)
+    assert time.process_time() - began < 10  # it took minutes
+    assert table.columns.num_columns == 12_001
+    assert table.columns["k39_299"].to_pylist() == [None] * 39 + [299]
