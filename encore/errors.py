@@ -224,14 +224,15 @@ def printable(text: str) -> str:
     )
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str], *, prefix: str = "") -> str:
     """A sentence that suggests the nearest known words; lists all of them where none is near.
+    prefix: in front of the suggestion, where the word alone is not what to write.
 
     >>> did_you_mean("max_last", ["attention", "max_cls"])
     "Did you mean 'max_cls'? Known: attention, max_cls."
     """
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.55)
-    guess = f"Did you mean '{near[0]}'? " if near else ""
+    guess = f"Did you mean '{prefix}{near[0]}'? " if near else ""
     return f"{guess}Known: {', '.join(sorted(known))}."
 
 

@@ -36,7 +36,6 @@ _INTERRUPTED = 130
 app = typer.Typer(
     help="Fine-tune pretrained text encoders and measure how good they are. Start with: encore "
     "train FILE.csv",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.completion import install_callback
 
-from encore.errors import RecipeError
+from encore.errors import Problem, RecipeError
 
 __all__ = [
     "DebugOption",
     "DelimiterOption",
+    "EncoderOption",
     "EncodingOption",
+    "EpochsOption",
     "FileOptions",
     "JsonOption",
+    "InstallCompletionOption",
+    "LrOption",
     "MistakesOption",
     "OnBadRowOption",
     "OverwriteOption",
+    "PoolingOption",
+    "ProcessesOption",
     "QuietOption",
     "RawOption",
     "RunArgument",
@@ -27,6 +35,10 @@ __all__ = [
     "StorageOption",
     "TaskOption",
     "WithInputOption",
+    "ShortForms",
+    "TaskOption",
+    "TextOption",
+    "TextPairOption",
     "check_runs_folder",
     "whole_number",
 ]
@@ -100,6 +112,79 @@ StorageOption = Annotated[
         help="A database that several machines share; a local file by default.",
     ),
 ]
+TextOption = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN", help="Column with the text.")
+]
+TextPairOption = Annotated[
+    str | None,
+    typer.Option("--text-pair", metavar="COLUMN", help="Column with the second text of a pair."),
+]
+EpochsOption = Annotated[
+    str | None, typer.Option("--epochs", metavar="N", help="Short for plan.epochs=N.")
+]
+LrOption = Annotated[
+    str | None, typer.Option("--lr", metavar="RATE", help="Short for plan.lr=RATE.")
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option("--encoder", metavar="NAME|FOLDER", help="Short for encoder=NAME."),
+]
+PoolingOption = Annotated[
+    str | None, typer.Option("--pooling", metavar="NAME", help="Short for pooling=NAME.")
+]
+InstallCompletionOption = Annotated[
+    bool,
+    # Typer offers it to `encore` alone, and it installs the completion of all commands.
+    typer.Option(
+        "--install-completion",
+        callback=install_callback,
+        is_eager=True,
+        expose_value=False,
+        help="Let the tab key complete commands and options in this shell.",
+    ),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        metavar="N",
+        help="How many run at the same time; one per core by default.",
+    ),
+]
+_SHORT = {"epochs": "plan.epochs", "lr": "plan.lr", "encoder": "encoder", "pooling": "pooling"}
+
+
+@dataclass(frozen=True)
+class ShortForms:
+    """Options that are short for an override; None where not given."""
+
+    epochs: str | None
+    lr: str | None
+    encoder: str | None
+    pooling: str | None
+
+    def overrides(self, typed: Sequence[str] | None) -> tuple[str, ...]:
+        """The options as overrides, then those that were typed as such. Raises RecipeError where a
+        setting is given in both forms.
+        """
+        given = {
+            _SHORT[name]: (name, value) for name, value in asdict(self).items() if value is not None
+        }
+        typed = tuple(typed or ())
+        keys = {text.partition("=")[0].strip(): text for text in typed}
+        twice = [
+            Problem(
+                where=f"--{name} {value}",
+                message=f"{keys[setting]} sets the same.",
+                remedy="Keep one of the two.",
+            )
+            for setting, (name, value) in given.items()
+            if setting in keys
+        ]
+        if twice:
+            raise RecipeError(twice)
+        return (*(f"{setting}={value}" for setting, (_, value) in given.items()), *typed)
 
 
 @dataclass(frozen=True)

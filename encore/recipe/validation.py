@@ -67,6 +67,9 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
         name = to_plain(tree.data["plan"]).get("name", PlanRecipe.model_fields["name"].default)
         if name in catalogue.names("plans"):
             known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
+    # A file shows the section around the key; an override is read alone, so it gets the full name.
+    value = list(walk(tree, steps))[-1]
+    prefix = f"{section}." if section in ("plan", "data") and value.line is None else ""
     word = _word(key)
     outer, _, inner = word.rpartition(".")
     message = "no such setting."
@@ -75,7 +78,7 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
         return Problem(message=message, remedy=remedy)
     setting = resolve_alias(key)
     if setting is None:
-        return Problem(message=message, remedy=did_you_mean(key, known))
+        return Problem(message=message, remedy=did_you_mean(key, known, prefix=prefix))
     if setting == word and section:  # the right word in the wrong place
         where = (
             f"beside {section}, in the task or for all tasks"
@@ -84,7 +87,8 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
         )
         remedy = f"Write it {where} at the top: {setting}: …, or {setting}=… on the command line."
         return Problem(message="no such setting here.", remedy=remedy)
-    return Problem(message=message, remedy=f"Did you mean '{setting.removeprefix(section + '.')}'?")
+    meant = setting if prefix else setting.removeprefix(f"{section}.")
+    return Problem(message=message, remedy=f"Did you mean '{meant}'?")
 
 
 def _word(key: str) -> str:

@@ -1013,6 +1013,36 @@ def test_debug_shows_where(here: Path) -> None:
         app.main(["train", "nowhere.csv", "--debug"])
 
 
+def test_short_forms_are_their_settings(run: Run, here: Path) -> None:
+    long = ["encoder=minilm", "pooling=cls", "plan.epochs=2", "plan.lr=0.01"]
+    short = ["--encoder", "minilm", "--pooling", "cls", "--epochs", "2", "--lr", "0.01"]
+    found = [run("train", "reviews.csv", *how, "--dry-run", "--json") for how in (long, short)]
+    assert [one.code for one in found] == [0, 0], found[0].err
+    planned = [json.loads(one.out) for one in found]
+    assert planned[0]["run"] == planned[1]["run"]
+    assert planned[0]["recipe"] == planned[1]["recipe"]
+    recipe = "tasks: {reviews: {data: {train: reviews.csv, label: stars}}}\n"
+    kinds = {
+        "compare": "seeds: [1, 2]\nvariants: {short: {max_length: 16}}\n",
+        "tune": "seeds: [1, 2]\nsearch: {head.dropout: {uniform: [0.0, 0.3]}}\n",
+    }
+    for command, keys in kinds.items():
+        (here / "study.yaml").write_text(recipe + keys)
+        plans = []
+        for how in (long, short):
+            done = run(command, "study.yaml", *how, "--dry-run", "--json")
+            assert done.code == 0, done.err
+            plan = json.loads(done.out)
+            del plan["estimated_seconds"]
+            plans.append(plan)
+        assert plans[0] == plans[1]
+        twice = run(command, "study.yaml", "--lr", "1", "plan.lr=2")
+        assert (twice.code, twice.err) == (
+            2,
+            "--lr 1: plan.lr=2 sets the same. Keep one of the two.\n",
+        )
+
+
 # ----------------------------------------------------------------------------------- real processes
 
 
@@ -1076,6 +1106,41 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (version.returncode, version.stderr) == (0, "")
     assert re.fullmatch(r"encore \d+\.\d+\.\d+\S*\n", version.stdout)
     assert [file.name for file in tmp_path.iterdir()] == ["reviews.csv"]
+
+
+def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    for words in (["train"], []):
+        home = tmp_path / "-".join(["home", *words])
+        home.mkdir()
+        script = shlex.join([sys.executable, "-m", "encore", *words, "--install-completion"])
+        done = subprocess.run(
+            ["bash", "-c", f"{script}; echo done"],
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                "HOME": str(home),
+                "PYTHONPATH": str(Path(encore.__file__).parents[1]),
+            },
+        )
+        assert done.stdout.startswith("bash completion installed in "), done.stderr
+        assert (
+            "_ENCORE_COMPLETE=complete_bash" in (home / ".bash_completions/encore.sh").read_text()
+        )
+        assert "encore.sh" in (home / ".bashrc").read_text()
+    for line, expected in (("encore tr", ["train"]), ("encore train --ep", ["--epochs"])):
+        asked = {
+            "_ENCORE_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        }
+        found = subprocess.run(
+            [sys.executable, "-m", "encore"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **asked, "PYTHONPATH": str(Path(encore.__file__).parents[1])},
+        )
+        assert found.stdout.split() == expected
 
 
 def test_who_reads_only_the_first_lines_sees_no_error() -> None:

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from encore.cli.options import DebugOption, JsonOption, QuietOption, RunsOption, check_runs_folder
+from encore.cli.options import (
+    DebugOption,
+    EncoderOption,
+    EpochsOption,
+    JsonOption,
+    LrOption,
+    PoolingOption,
+    ProcessesOption,
+    QuietOption,
+    RunsOption,
+    ShortForms,
+    check_runs_folder,
+)
 
 __all__ = ["compare_entry"]
 
@@ -50,19 +62,15 @@ def compare_entry(
             help="Eliminate weak variants on screening seeds; only the best get all seeds.",
         ),
     ] = False,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            "--processes",
-            min=1,
-            metavar="N",
-            help="Runs at the same time; one per core by default.",
-        ),
-    ] = None,
+    processes: ProcessesOption = None,
     keep_models: Annotated[
         bool,
         typer.Option("--keep-models", help="Keep the weights of every run; needs much disk space."),
     ] = False,
+    epochs: EpochsOption = None,
+    lr: LrOption = None,
+    encoder: EncoderOption = None,
+    pooling: PoolingOption = None,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -83,6 +91,7 @@ def compare_entry(
     from encore.cli import compare
 
     check_runs_folder(runs)
+    given = ShortForms(epochs, lr, encoder, pooling).overrides(overrides)
     how: dict[str, Any] = {
         "only": only,
         "curve": curve,
@@ -92,7 +101,5 @@ def compare_entry(
         "runs": runs,
     }
     raise typer.Exit(
-        compare.compare_command(
-            recipe, overrides or (), **how, json_=json_, quiet=quiet, dry_run=dry_run
-        )
+        compare.compare_command(recipe, given, **how, json_=json_, quiet=quiet, dry_run=dry_run)
     )

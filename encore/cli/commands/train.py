@@ -10,12 +10,20 @@ import typer
 from encore.cli.options import (
     DebugOption,
     DelimiterOption,
+    EncoderOption,
     EncodingOption,
+    EpochsOption,
     FileOptions,
+    InstallCompletionOption,
     JsonOption,
+    LrOption,
     OnBadRowOption,
+    PoolingOption,
     QuietOption,
     RunsOption,
+    ShortForms,
+    TextOption,
+    TextPairOption,
 )
 
 __all__ = ["train_entry"]
@@ -36,15 +44,8 @@ def train_entry(
             help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run prints all of them)",
         ),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="COLUMN", help="Column with the text.")
-    ] = None,
-    text_pair: Annotated[
-        str | None,
-        typer.Option(
-            "--text-pair", metavar="COLUMN", help="Column with the second text of a pair."
-        ),
-    ] = None,
+    text: TextOption = None,
+    text_pair: TextPairOption = None,
     label: Annotated[
         str | None,
         typer.Option("--label", metavar="COLUMN", help="Column with the label to predict."),
@@ -68,6 +69,10 @@ def train_entry(
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    epochs: EpochsOption = None,
+    lr: LrOption = None,
+    encoder: EncoderOption = None,
+    pooling: PoolingOption = None,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -80,6 +85,7 @@ def train_entry(
         ),
     ] = False,
     debug: DebugOption = False,
+    install_completion: InstallCompletionOption = False,
 ) -> None:
     """Train on a table, a recipe or a named task.
 
@@ -90,7 +96,7 @@ def train_entry(
     train(
         TrainOptions(
             what=what,
-            overrides=tuple(overrides or ()),
+            overrides=ShortForms(epochs, lr, encoder, pooling).overrides(overrides),
             data={"text": text, "text_pair": text_pair, "label": label, "dev": dev, "test": test},
             file=FileOptions(on_bad_row, delimiter, encoding),
             runs=runs,

@@ -9,9 +9,15 @@ import typer
 
 from encore.cli.options import (
     DebugOption,
+    EncoderOption,
+    EpochsOption,
     JsonOption,
+    LrOption,
+    PoolingOption,
+    ProcessesOption,
     QuietOption,
     RunsOption,
+    ShortForms,
     StorageOption,
     check_runs_folder,
 )
@@ -56,15 +62,11 @@ def tune_entry(
         ),
     ] = "none",
     storage: StorageOption = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            "--processes",
-            min=1,
-            metavar="N",
-            help="Trials at the same time; one per core by default.",
-        ),
-    ] = None,
+    processes: ProcessesOption = None,
+    epochs: EpochsOption = None,
+    lr: LrOption = None,
+    encoder: EncoderOption = None,
+    pooling: PoolingOption = None,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -84,6 +86,7 @@ def tune_entry(
     from encore.cli import search
 
     check_runs_folder(runs)
+    given = ShortForms(epochs, lr, encoder, pooling).overrides(overrides)
     how = {
         "n": n,
         "sampler": sampler,
@@ -94,4 +97,4 @@ def tune_entry(
         "json_": json_,
         "quiet": quiet,
     }
-    raise typer.Exit(search.tune_command(recipe, overrides or (), dry_run=dry_run, **how))  # type: ignore[arg-type]
+    raise typer.Exit(search.tune_command(recipe, given, dry_run=dry_run, **how))  # type: ignore[arg-type]
