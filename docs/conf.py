@@ -30,4 +30,4 @@ autodoc_default_options = {"exclude-members": "__init__, __new__", "member-order
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 # Names of other projects, whose sites would need a network, and of Encore's internals.
-nitpick_ignore_regex = [(r"py:.*", r"(?!encore\.).*"), (r"py:.*", r"encore\.data\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!encore\.).*"), (r"py:.*", r"encore\.(data|tables)\..*")]

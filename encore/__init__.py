@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -14,7 +15,10 @@ __all__ = [
     "EncoreError",
     "RecipeError",
     "TrainingError",
+    "EncoreClassifier",
+    "EncoreRegressor",
     "compare",
+    "evaluate",
     "fit",
     "load",
     "tune",
@@ -35,10 +39,25 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 
-def __getattr__(name: str) -> Any:
-    """These import torch, which takes a second and a half: only when they are asked for."""
-    if name in ("compare", "fit", "load", "tune"):
-        from encore import api
+# These import torch, which takes a second and a half: only when they are asked for.
+_HOMES = {
+    "EncoreClassifier": "encore.sklearn",
+    "EncoreRegressor": "encore.sklearn",
+    "compare": "encore.api",
+    "evaluate": "encore.api",
+    "fit": "encore.api",
+    "load": "encore.api",
+    "tune": "encore.api",
+}
 
-        return getattr(api, name)
+
+def __getattr__(name: str) -> Any:
+    """Import a name of `_HOMES` when it is used first."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'encore' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The names of `__all__`, imported or not: those that an interactive shell completes."""
+    return sorted([*(name for name in globals() if name.startswith("__")), *__all__])

@@ -1,5 +1,5 @@
-"""The Python API of Encore: `fit`, `compare`, `tune` and `load`, with the same words as recipes
-and the command line.
+"""The Python API of Encore: `fit`, `compare`, `tune`, `evaluate` and `load`, with the words of
+recipes and of the command line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
+from encore.data.frames import store_frames
 from encore.errors import Problem, RecipeError
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
@@ -25,9 +26,10 @@ from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
 from encore.runs.cache import Cache
+from encore.runs.evaluate import RunEvaluation, evaluate_run, evaluated_rows
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import RunResult
-from encore.runs.predict import load
+from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
 from encore.types import DEFAULTS
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "draw_search",
+    "evaluate",
     "fit",
     "load",
     "prepared_from",
@@ -255,10 +258,11 @@ def _long_enough(prepared: Prepared, cache: Cache) -> Prepared:
 
 
 def fit(
-    what: str | Path | Mapping[str, Any] | Recipe,
+    what: Any,
     *overrides: str,
     runs: str | Path = "runs",
     watch: Watcher | None = None,
+    name: str = "table",
     **data: Any,
 ) -> RunResult:
     """Train, or resume, or find the run complete.
@@ -266,11 +270,45 @@ def fit(
     >>> result = encore.fit("reviews.csv", "plan.epochs=3", label="stars")  # doctest: +SKIP
     >>> encore.load(result.folder).predict(["The zip broke after a week."])  # doctest: +SKIP
 
-    what: a recipe (file, mapping or object), a data file, or a named task such as "rte". overrides:
-    `key=value`, as on the command line. watch: called with every StepReport and EvalReport. Raises
+    what: a recipe (file, mapping or object), a data file, a named task such as "rte", or a table in
+    memory: of pandas, polars, pyarrow, Hugging Face `datasets` or another library that offers the
+    Arrow C stream, a dict of columns, or a list of dicts. A run names its files, so a table is
+    written to `runs/data` first, also one that is given as `dev` or `test`; a dict of the tables
+    train, validation and test is all three. overrides: `key=value`, as on the command line. watch:
+    called with every StepReport and EvalReport. name: of the task, for a table in memory. Raises
     RecipeError, DataError or TrainingError.
     """
-    return execute(prepared_from(what, overrides, **data), Path(runs), watch=watch)
+    what, settings = store_frames(what, data, Path(runs) / "data", name)
+    if not isinstance(what, str | Path | Mapping | Recipe):
+        raise RecipeError(f"fit: expected a file, a recipe or a table, got {type(what).__name__}.")
+    return execute(prepared_from(what, overrides, **settings), Path(runs), watch=watch)
+
+
+def evaluate(
+    run: str | Path | Model,
+    rows: Any = None,
+    *,
+    final: bool = False,
+    task: str | None = None,
+    slices: Sequence[str] = (),
+    n_mistakes: int = 10,
+    **reading: Any,
+) -> RunEvaluation:
+    """Measure a run on labelled rows, as `encore evaluate` does.
+
+    >>> found = encore.evaluate("runs/reviews-1a2b3c", "test.csv")  # doctest: +SKIP
+    >>> found.estimates["accuracy"].value, found.estimates["accuracy"].low  # doctest: +SKIP
+
+    run: its folder, or what `load` returned. rows: a file or a table in memory, as of `fit`. final:
+    instead of `rows`, the test file of the run's recipe; each opening is logged in the run's
+    folder. slices: columns to measure by. reading: delimiter, encoding, on_bad_row. Raises
+    RecipeError or DataError.
+    """
+    if final == (rows is not None):
+        raise RecipeError("evaluate: give labelled rows, or final=True for the run's test file.")
+    model = run if isinstance(run, Model) else load(run)
+    dataset = evaluated_rows(model, rows, task, log=lambda line: None, slices=slices, **reading)
+    return evaluate_run(model, task, dataset, slices=slices, n_mistakes=n_mistakes)
 
 
 def compare(

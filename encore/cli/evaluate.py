@@ -9,7 +9,7 @@ from encore.cli.options import FileOptions
 from encore.cli.output import announce, console, print_json
 from encore.errors import RecipeError
 
-__all__ = ["EvaluateOptions", "evaluate"]
+__all__ = ["EvaluateOptions", "evaluate_command"]
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,27 @@ class EvaluateOptions:
     quiet: bool
 
 
-def evaluate(options: EvaluateOptions) -> None:
+def evaluate_command(options: EvaluateOptions) -> None:
     """Print the metrics of a run. Raises RecipeError or DataError."""
     if options.final and options.file is not None:
         raise RecipeError("encore evaluate: FILE and --final are both given; keep one.")
     if not options.final and options.file is None:
         raise RecipeError("encore evaluate: which rows? Name a labelled FILE, or pass --final.")
-    from encore.runs.evaluate import evaluate_run, open_final
+    from encore.runs.evaluate import evaluate_run, evaluated_rows
     from encore.runs.predict import load
     from encore.tables.listing import show
 
     settings = options.reading.settings()
     model = load(options.run)
     task = model.task(options.task).name
-    if options.file is None:
-        dataset = open_final(
-            model,
-            task,
-            log=lambda line: announce([line], quiet=options.quiet),
-            keep=options.slices,
-        )
-    else:
-        dataset = model.read(
-            options.file, task=task, with_labels=True, keep=options.slices, **settings
-        )
+    dataset = evaluated_rows(
+        model,
+        options.file,
+        task,
+        log=lambda line: announce([line], quiet=options.quiet),
+        slices=options.slices,
+        **settings,
+    )
     announce([dataset.how_read], quiet=options.quiet)
     evaluation = evaluate_run(
         model, task, dataset, slices=options.slices, n_mistakes=options.n_mistakes

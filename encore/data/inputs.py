@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from encore.data.build import (
 )
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
+from encore.data.frames import as_arrow, frame_table, is_frame
 from encore.data.read import read_table
 from encore.data.settings import OnBadRow
 from encore.data.table import Table, reject, reject_all
@@ -29,7 +30,7 @@ __all__ = ["read_labelled", "read_unlabelled"]
 
 
 def read_labelled(
-    path: str | Path,
+    source: Any,
     columns: Columns,
     *,
     normalise: str | None = None,
@@ -39,12 +40,17 @@ def read_labelled(
     on_bad_row: OnBadRow = "fail",
     keep: Sequence[str] = (),
 ) -> Dataset:
-    """Read a labelled file as the training file was read: same columns, same label names.
+    """Read a labelled file, or a table in memory, as the training file was read: same columns, same
+    label names.
 
     keep: further columns wanted in `extra` (to slice metrics by). Raises DataError with all
     problems.
     """
-    table = read_table(path, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    table = (
+        frame_table(source)
+        if is_frame(source)
+        else read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    )
     missing = missing_columns(table, columns, keep=keep)
     if missing:
         reject_all(missing)
@@ -57,7 +63,7 @@ def read_labelled(
 
 
 def read_unlabelled(
-    source: str | Path | Sequence[str] | Sequence[tuple[str, str]],
+    source: Any,
     columns: Columns,
     *,
     normalise: str | None = None,
@@ -67,15 +73,19 @@ def read_unlabelled(
     keep_all: bool = False,
 ) -> Dataset:
     """Read texts to predict, one row per row of the source, in its order: a file ("-": standard
-    input), or texts given directly (pairs where the task has pairs).
+    input), a table in memory, or texts given directly (pairs where the task has pairs).
 
     A blank text is a row like any other. Where the task has single texts, the column of a file
     with one column may have any name (noted). keep_all: every column of the file is in `extra`.
     Raises DataError with all problems.
     """
-    if not isinstance(source, str | Path):
-        return _given_texts(source, columns, normalise)
-    table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    if isinstance(source, str | Path):
+        table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+    else:
+        given = as_arrow(source)
+        if not isinstance(given, pa.Table):
+            return _given_texts(source if given is None else given, columns, normalise)
+        table = frame_table(given)
     columns, notes = _only_column(table, columns)
     missing = missing_columns(table, columns, label=False)
     if missing:
@@ -111,7 +121,11 @@ def _only_column(table: Table, columns: Columns) -> tuple[Columns, tuple[Note, .
     return replace(columns, text=only), (Note(f"column '{only}' is taken for the text"),)
 
 
-def _given_texts(source: Sequence[Any], columns: Columns, normalise: str | None) -> Dataset:
+def _given_texts(given: Any, columns: Columns, normalise: str | None) -> Dataset:
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        expected = "a text, several texts, or a table with a list of cells for each column"
+        reject("the given texts", f"expected {expected}, got {type(given).__name__}.")
+    source = given.to_pylist() if isinstance(given, pa.ChunkedArray) else list(given)
     want_pair = columns.text_pair is not None
     expected = "a pair of texts (text, text_pair)" if want_pair else "a string"
     problems = [

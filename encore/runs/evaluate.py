@@ -39,7 +39,7 @@ from encore.tables.evaluation import (
 from encore.tables.listing import Listing
 from encore.types import Note
 
-__all__ = ["RunEvaluation", "evaluate_run", "open_final"]
+__all__ = ["RunEvaluation", "evaluate_run", "evaluated_rows", "open_final"]
 
 _OPENED = "test_opened.log"  # in the run folder: when its test file was opened, and what was in it
 
@@ -157,6 +157,23 @@ def evaluate_run(
         sliced,
         (*map(str, dataset.notes), *_seen_before(model, chosen.name, dataset)),
     )
+
+
+def evaluated_rows(
+    model: Model,
+    source: Any,
+    task: str | None,
+    *,
+    log: Callable[[str], None],
+    slices: Sequence[str] = (),
+    **reading: Any,
+) -> Dataset:
+    """The labelled rows to measure a run on. source: a file or a table in memory; None: the run's
+    test file, whose opening is logged. reading: as of `Model.read`. Raises DataError.
+    """
+    if source is None:
+        return open_final(model, task, log=log, keep=slices)
+    return model.read(source, task=task, with_labels=True, keep=slices, **reading)
 
 
 def open_final(

@@ -17,7 +17,7 @@ from encore.data.inputs import read_labelled, read_unlabelled
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError, did_you_mean
-from encore.evaluation.predictions import check_scores
+from encore.evaluation.predictions import check_scores, probabilities
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
 from encore.runs.contents import damaged_files
@@ -128,38 +128,52 @@ class Model:
             )
         return self.tasks[name]
 
-    def predict(
-        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None
-    ) -> list[Prediction]:
-        """One prediction per text (or pair of texts), in their order. Raises DataError for
-        anything but texts.
+    def predict(self, texts: Any, *, task: str | None = None) -> list[Prediction]:
+        """One prediction per text (or pair of texts), in their order.
+
+        texts: a text, or several; a pair, or several, where the task has pairs; a table in memory
+        with the text columns of the run (of pandas, polars, pyarrow, …, or a dict of columns); a
+        Path names a file. Raises DataError for anything but texts.
         """
         chosen = self.task(task)
-        if len(texts) == 0:
-            return []
-        scores = self.scores(
-            read_unlabelled(texts, chosen.columns, normalise=chosen.normalise), task=chosen.name
-        )
+        scores = self._scores_of_given(texts, chosen)
         return named_predictions(
             scores, chosen.labels, gives_probabilities=chosen.gives_probabilities
         )
 
-    def explain(
-        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, task: str | None = None
-    ) -> list[Explanation]:
-        """The weight of each word in the vector of its text (or pair of texts). Raises RecipeError
-        where the pooling has no token weights, DataError for anything but texts.
+    def predict_proba(self, texts: Any, *, task: str | None = None) -> np.ndarray:
+        """(rows, labels) float64: the probability of each label, in the order of the task's
+        `labels.names`. texts: as of `predict`. Raises RecipeError where there are no probabilities
+        (regression, and heads whose scores are no logits), DataError for anything but texts.
         """
         chosen = self.task(task)
-        return (
-            list(
-                self.explanations(
-                    read_unlabelled(texts, chosen.columns, normalise=chosen.normalise),
-                    task=chosen.name,
-                )
-            )
-            if len(texts)
-            else []
+        if chosen.labels.kind == "regression" or not chosen.gives_probabilities:
+            raise RecipeError(f"task '{chosen.name}': its model predicts no probabilities.")
+        return probabilities(self._scores_of_given(texts, chosen), chosen.labels)
+
+    def explain(self, texts: Any, *, task: str | None = None) -> list[Explanation]:
+        """The weight of each word in the vector of its text (or pair of texts). texts: as of
+        `predict`. Raises RecipeError where the pooling has no token weights, DataError for anything
+        but texts.
+        """
+        chosen = self.task(task)
+        dataset = self._read_given(texts, chosen)
+        return list(self.explanations(dataset, task=chosen.name)) if len(dataset) else []
+
+    def _scores_of_given(self, texts: Any, chosen: LoadedTask) -> np.ndarray:
+        dataset = self._read_given(texts, chosen)
+        if not len(dataset):
+            return np.zeros((0, chosen.labels.n_scores), np.float32)
+        return self.scores(dataset, task=chosen.name)
+
+    def _read_given(self, texts: Any, chosen: LoadedTask) -> Dataset:
+        single = isinstance(texts, str) or (
+            chosen.columns.text_pair is not None
+            and isinstance(texts, tuple)
+            and all(isinstance(text, str) for text in texts)
+        )
+        return read_unlabelled(
+            [texts] if single else texts, chosen.columns, normalise=chosen.normalise
         )
 
     def explanations(self, dataset: Dataset, *, task: str | None = None) -> Iterator[Explanation]:
@@ -245,7 +259,7 @@ class Model:
 
     def read(
         self,
-        path: str | Path,
+        source: Any,
         *,
         task: str | None = None,
         with_labels: bool = False,
@@ -253,17 +267,17 @@ class Model:
         keep_all: bool = False,
         **reading: Any,
     ) -> Dataset:
-        """The rows of a file, read as the task's training file was. keep: further columns that
-        `extra` is to hold, of labelled rows; keep_all: all of them, of unlabelled ones. reading:
-        delimiter, encoding, on_bad_row. Raises DataError.
+        """The rows of a file or a table in memory, read as the task's training file was. keep:
+        further columns that `extra` is to hold, of labelled rows; keep_all: all of them, of
+        unlabelled ones. reading: delimiter, encoding, on_bad_row. Raises DataError.
         """
         chosen = self.task(task)
         if with_labels:
             return read_labelled(
-                path, chosen.columns, normalise=chosen.normalise, keep=keep, **reading
+                source, chosen.columns, normalise=chosen.normalise, keep=keep, **reading
             )
         return read_unlabelled(
-            path, chosen.columns, normalise=chosen.normalise, keep_all=keep_all, **reading
+            source, chosen.columns, normalise=chosen.normalise, keep_all=keep_all, **reading
         )
 
 

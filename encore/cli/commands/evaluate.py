@@ -59,9 +59,9 @@ def evaluate_entry(
     """Print metrics with 95 % intervals, the confusion matrix, metrics per value of a column, and
     the largest errors with their text.
     """
-    from encore.cli.evaluate import EvaluateOptions, evaluate
+    from encore.cli.evaluate import EvaluateOptions, evaluate_command
 
-    evaluate(
+    evaluate_command(
         EvaluateOptions(
             run=run,
             file=file,
