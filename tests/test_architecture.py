@@ -32,7 +32,7 @@ WINGS = (
     ("training",),
     ("runs",),
     ("experiments",),
-    ("report", "export", "api", "hf"),
+    ("report", "export", "api", "hf", "sklearn"),
     ("cli", "__init__", "__main__"),
 )
 ROOT_FILES = {"api", "hf", "__init__", "__main__", *WINGS[0]}
