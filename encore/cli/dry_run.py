@@ -33,7 +33,9 @@ def filled_in(prepared: Prepared) -> dict[str, Any]:
                 "kind": columns.kind,
             }
             if columns.labels and task["data"]["labels"] is None:
-                task["data"]["labels"] = list(columns.labels)
+                named = {cell: columns.labels[index] for cell, index in columns.cells.items()}
+                same = set(named) == set(columns.labels) or columns.merge_labels
+                task["data"]["labels"] = list(columns.labels) if same else named
         task |= {"pooling": dict(prepared.poolings[name]), "metrics": list(data.metrics)}
         task["losses"] = {
             term: {**spec, "name": spec["name"] or prepared.task_loss(name)}

@@ -16,13 +16,16 @@ from encore.errors import Problem, RecipeError
 __all__ = [
     "DebugOption",
     "DelimiterOption",
+    "DevOption",
     "EncoderOption",
     "EncodingOption",
     "EpochsOption",
     "FileOptions",
-    "JsonOption",
     "InstallCompletionOption",
+    "JsonOption",
+    "LabelOption",
     "LrOption",
+    "MergeLabelsOption",
     "MistakesOption",
     "OnBadRowOption",
     "OverwriteOption",
@@ -32,13 +35,13 @@ __all__ = [
     "RawOption",
     "RunArgument",
     "RunsOption",
+    "ShortForms",
     "StorageOption",
     "TaskOption",
-    "WithInputOption",
-    "ShortForms",
-    "TaskOption",
+    "TestOption",
     "TextOption",
     "TextPairOption",
+    "WithInputOption",
     "check_runs_folder",
     "whole_number",
 ]
@@ -63,6 +66,41 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 TaskOption = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help="Which task of the run, if it has several."),
+]
+TextOption = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN", help="Column with the text.")
+]
+TextPairOption = Annotated[
+    str | None,
+    typer.Option("--text-pair", metavar="COLUMN", help="Column with the second text of a pair."),
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        metavar="COLUMN",
+        help="Column with the label to predict, or columns of 0 and 1 with commas between.",
+    ),
+]
+MergeLabelsOption = Annotated[
+    bool,
+    typer.Option("--merge-labels", help="Make labels one that differ only in capitals or blanks."),
+]
+DevOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dev",
+        metavar="FILE",
+        help="Labelled rows to evaluate on; by default, some training rows are held out.",
+    ),
+]
+TestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--test",
+        metavar="FILE",
+        help="Labelled rows that only `encore evaluate --final` reads.",
+    ),
 ]
 OnBadRowOption = Annotated[
     str | None,

@@ -40,7 +40,7 @@ class TrainOptions:
 
     what: str
     overrides: tuple[str, ...]
-    data: Mapping[str, str | None]
+    data: Mapping[str, str | bool | None]
     file: FileOptions
     runs: Path
     json_: bool

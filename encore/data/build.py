@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from encore.data.columns import Columns, require_text
 from encore.data.dataset import Dataset
+from encore.data.label_columns import label_columns, with_label_column
 from encore.data.normalise import normalise_text
+from encore.data.row_problems import RowProblems
 from encore.data.settings import OnBadRow
 from encore.data.table import Table, plural, skipped_note
 from encore.data.targets import read_targets
@@ -41,15 +43,17 @@ def build_dataset(
 
     Raises DataError where a column cannot hold texts or labels.
     """
+    table = with_label_column(table, columns.label, columns.kind)
     texts = read_texts(table, columns.text, normalise)
     pairs = None if columns.text_pair is None else read_texts(table, columns.text_pair, normalise)
     targets, problems = read_targets(table, columns)
+    missing = dict(problems.missing)
     for column, values in ((columns.text, texts), (columns.text_pair, pairs)):
         if column is not None and values is not None:
             blank = pc.equal(pc.utf8_trim_whitespace(values), "").to_numpy()
-            for row in np.flatnonzero(blank).tolist():
-                problem = table.bad_row(row, column, message="the text is blank.")
-                problems.setdefault(row, problem)
+            if blank.any():
+                missing[column] = np.flatnonzero(blank).tolist()
+    problems = RowProblems(problems.wrong, missing)
     dataset = Dataset(
         name=name,
         texts=texts,
@@ -63,16 +67,17 @@ def build_dataset(
         notes=table.notes,
         how_read=describe_reading(table),
     )
-    if not problems:
+    bad = problems.rows
+    if not len(bad):
         return dataset, []
-    listed = [problems[row] for row in sorted(problems)]
+    listed = problems.listed(table)
     if on_bad_row == "fail":
         return dataset, listed
-    good = np.setdiff1d(np.arange(len(dataset)), np.fromiter(problems, dtype=np.int64))
+    good = np.setdiff1d(np.arange(len(dataset)), bad)
     if not len(good):
         nothing = Problem(where=table.name, message="every row is bad; nothing is left to use.")
         return dataset, [nothing, *listed]
-    notes = (*table.notes, skipped_note(table.name, listed))
+    notes = (*table.notes, skipped_note(table.name, listed, n_rows=len(bad)))
     return replace(dataset.take(good), notes=notes), []
 
 
@@ -86,11 +91,12 @@ def missing_columns(
 ) -> list[Problem]:
     """A problem for each column that is needed and is not in the table."""
     names = table.columns.column_names
-    wanted = [columns.text, columns.text_pair, columns.label if label else None, *keep]
+    labels = label_columns(names, columns.label) if label else ()
+    wanted = [columns.text, columns.text_pair, *labels, *keep]
     roles: Mapping[str | None, str] = {
         columns.text: " (the text)",
         columns.text_pair: " (the second text)",
-        columns.label: " (the label)",
+        **dict.fromkeys(labels, " (the label)"),
     }
     return [
         Problem(

@@ -21,6 +21,8 @@ class Columns:
 
     label: None in an unlabelled task. labels: the names in the order of the score columns; () for
     regression. cells: what a label cell may hold → index of its name. notes: what was inferred.
+    separator: between the labels of a cell. merge_labels: spellings that differ in capitals and
+    blanks are one label.
     """
 
     text: str
@@ -31,6 +33,8 @@ class Columns:
     ordered: bool = False
     cells: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    separator: str = ";"
+    merge_labels: bool = False
 
     @property
     def space(self) -> LabelSpace:

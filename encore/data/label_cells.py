@@ -19,6 +19,7 @@ __all__ = [
     "NUMBER",
     "WRITTEN_NUMBER",
     "distinct_values",
+    "fold_label",
     "holds_lists",
     "is_label_type",
     "label_counts",
@@ -117,6 +118,15 @@ def without_zeros(word: str) -> str:
     return match.group(1) if match else word
 
 
+def fold_label(word: str) -> str:
+    """The label without what spellings of it differ in: capitals and blanks.
+
+    >>> fold_label("So  Good ")
+    'so good'
+    """
+    return " ".join(word.casefold().split())
+
+
 def holds_lists(column: pa.ChunkedArray, mark: str = ";") -> bool:
     """True if the cells are lists of labels: JSON lists, or words with `mark` between, most of
     which occur in other cells too (a sentence's halves do not).
@@ -155,7 +165,7 @@ def split_cell(cell: str, mark: str = ";") -> list[str]:
     return [part for part in parts if part]
 
 
-def label_counts(column: pa.ChunkedArray) -> dict[str, int]:
+def label_counts(column: pa.ChunkedArray, mark: str = ";") -> dict[str, int]:
     """{label: in how many cells it occurs} of a column of lists of labels."""
     counts: dict[str, int] = {}
     if pa.types.is_list(column.type):
@@ -167,6 +177,6 @@ def label_counts(column: pa.ChunkedArray) -> dict[str, int]:
         }
     found = distinct_values(column)
     for word, count in zip(found.words, found.counts.tolist(), strict=True):
-        for part in split_cell(word):
+        for part in split_cell(word, mark):
             counts[part] = counts.get(part, 0) + count
     return counts

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from encore.data.columns import require_label
+from encore.data.find_label import names_of_labels, plain_name
 from encore.data.label_cells import (
     NUMBER,
     WRITTEN_NUMBER,
     distinct_values,
+    fold_label,
     holds_lists,
     label_counts,
     natural_order,
@@ -31,7 +33,9 @@ _SPELLED = frozenset(
 )
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null"))
 _ABSENT = _MISSING | {"none", "inf", "-inf", "+inf", "infinity", "-infinity", "?", "-"}
-_MOST_CLASSES_OF_NUMBERS = 20
+_MOST_CLASSES_OF_NUMBERS = 200
+# Words in the names of columns whose numbers have an order.
+_ORDERED = frozenset(("star", "stars", "rating", "ratings", "level", "levels", "grade", "score"))
 _MOST_LISTED = 12
 
 
@@ -39,8 +43,9 @@ _MOST_LISTED = 12
 class LabelVocabulary:
     """The kind of a task, its label names, and the cells of each.
 
-    labels: in the order of the score columns; () for regression. ordered: the names are numbers.
-    cells: what a label cell may hold → index of its name. notes: what was inferred.
+    labels: in the order of the score columns; () for regression. ordered: they have an order, as
+    stars have. cells: what a label cell may hold → index of its name. notes: what was inferred.
+    named_by: the column that names the values of the label column, if there is one.
     """
 
     kind: TaskKind
@@ -48,6 +53,7 @@ class LabelVocabulary:
     ordered: bool = False
     cells: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    named_by: str | None = None
 
 
 def read_vocabulary(table: Table, label: str, settings: DataSettings) -> LabelVocabulary:
@@ -58,9 +64,9 @@ def read_vocabulary(table: Table, label: str, settings: DataSettings) -> LabelVo
     """
     column = table.columns[label]
     require_label(table, label)
-    kind, is_list = settings.kind, pa.types.is_list(column.type)
-    if kind == "multilabel" or (kind is None and (is_list or holds_lists(column))):
-        return _multilabel(table.name, label, column, settings.labels)
+    kind, is_list, mark = settings.kind, pa.types.is_list(column.type), settings.label_separator
+    if kind == "multilabel" or (kind is None and (is_list or holds_lists(column, mark))):
+        return _multilabel(table.name, label, column, settings)
     where = f"column '{label}'"
     if is_list:
         reject(
@@ -68,10 +74,14 @@ def read_vocabulary(table: Table, label: str, settings: DataSettings) -> LabelVo
             f"{where} holds lists: that is multilabel, not {kind}.",
             "Leave the kind out, or give one value per row.",
         )
-    if settings.labels is not None:
-        names, cells = _given_labels(settings.labels)
+    naming = None if kind == "regression" else names_of_labels(table, label)
+    if settings.labels is not None or naming is not None:
+        given = settings.labels
+        names, cells = _given_labels(naming[1] if given is None and naming else given or ())
         chosen = _class_kind(table.name, where, names, kind)
-        return LabelVocabulary(chosen, names, _all_numbers(names), cells)
+        ordered = _are_ordered(table.name, label, names, settings)
+        vocabulary = LabelVocabulary(chosen, names, ordered, cells)
+        return vocabulary if given is not None or not naming else _named(vocabulary, label, *naming)
     found = distinct_values(column)
     counts = dict(zip(found.words, found.counts.tolist(), strict=True))
     present = {word: count for word, count in counts.items() if word and count}
@@ -87,27 +97,72 @@ def read_vocabulary(table: Table, label: str, settings: DataSettings) -> LabelVo
         return LabelVocabulary("regression", notes=(note,))
     if is_numeric and all(float(word).is_integer() for word in present):
         present = _merge_whole_numbers(present)
-    return _classes(table.name, label, column, present, kind)
+    return _classes(table.name, label, column, present, settings)
+
+
+def _named(
+    vocabulary: LabelVocabulary, label: str, named_by: str, names: Mapping[str, str]
+) -> LabelVocabulary:
+    """The vocabulary with the column that names its values."""
+    listed = join_limited([f"{value} = {name}" for value, name in names.items()], 6)
+    note = Note(f"'{named_by}' names the values of '{label}': {listed}")
+    return replace(vocabulary, notes=(note,), named_by=named_by)
+
+
+def _are_ordered(file: str, label: str, names: Sequence[str], settings: DataSettings) -> bool:
+    """True where the user says so, and for numbers in a column of stars, ratings or levels. Raises
+    DataError where the order of the user's words is unknown.
+    """
+    if settings.ordered is None:
+        return _all_numbers(names) and not _ORDERED.isdisjoint(plain_name(label).split("_"))
+    if settings.ordered and settings.labels is None and not _all_numbers(names):
+        raise DataError(
+            Problem(
+                where=file,
+                message=f"the labels of '{label}' are ordered (data.ordered) and words, so their "
+                f"order is unknown.",
+                remedy="List them from the lowest to the highest:",
+                setting="data.labels",
+                change=f"[{', '.join(names)}]",
+            )
+        )
+    return settings.ordered
 
 
 def _multilabel(
-    file: str,
-    label: str,
-    column: pa.ChunkedArray,
-    labels: Sequence[str] | Mapping[str, str] | None,
+    file: str, label: str, column: pa.ChunkedArray, settings: DataSettings
 ) -> LabelVocabulary:
-    if labels is None:
-        names = tuple(natural_order(list(label_counts(column))))
-        cells = {name: index for index, name in enumerate(names)}
+    notes: list[Note] = []
+    if settings.labels is None:
+        counts = label_counts(column, settings.label_separator)
+        names, cells = _names_and_cells(counts, merge=settings.merge_labels)
+        notes = [] if settings.merge_labels else _other_spellings(label, counts)
     else:
-        names, cells = _given_labels(labels)
+        names, cells = _given_labels(settings.labels)
     if len(names) < 2:
         reject(
             file,
             f"column '{label}': expected two labels or more, got {', '.join(names) or 'none'}.",
-            "Separate the labels of a cell with ';'.",
+            f"Separate the labels of a cell with '{settings.label_separator}'.",
         )
-    return LabelVocabulary("multilabel", names, False, cells)
+    return LabelVocabulary("multilabel", names, False, cells, tuple(notes))
+
+
+def _names_and_cells(
+    counts: Mapping[str, int], *, merge: bool
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Label names in their order, and {word: index of its name}. merge: words that differ in
+    capitals and blanks share the name that is the most frequent of them.
+    """
+    name_of = {word: word for word in counts}
+    if merge:
+        best: dict[str, str] = {}
+        for word in sorted(counts, key=lambda word: (-counts[word], word)):
+            best.setdefault(fold_label(word), word)
+        name_of = {word: best[fold_label(word)] for word in counts}
+    names = tuple(natural_order(list(dict.fromkeys(name_of.values()))))
+    index = {name: position for position, name in enumerate(names)}
+    return names, {word: index[name] for word, name in name_of.items()}
 
 
 def _without_slips(
@@ -137,9 +192,15 @@ def _why_regression(label: str, numbers: Mapping[str, int]) -> Note | None:
     instead = "data.kind=multiclass has a class for each"
     if not all(float(word).is_integer() for word in numbers):
         return Note(f"'{label}' holds fractions: {instead}")
-    if len({float(word) for word in numbers}) > _MOST_CLASSES_OF_NUMBERS:
-        return Note(f"'{label}' holds {len(numbers):,} different whole numbers: {instead}")
+    n_values = len({float(word) for word in numbers})
+    if n_values > _MOST_CLASSES_OF_NUMBERS or _is_one_per_row(n_values, numbers):
+        return Note(f"'{label}' holds {n_values:,} different whole numbers: {instead}")
     return None
+
+
+def _is_one_per_row(n_values: int, counts: Mapping[str, int]) -> bool:
+    """True where most values hardly recur, as ids, free text and amounts do."""
+    return n_values > 20 and n_values > 0.5 * sum(counts.values())
 
 
 def _classes(
@@ -147,34 +208,45 @@ def _classes(
     label: str,
     column: pa.ChunkedArray,
     present: Mapping[str, int],
-    kind: TaskKind | None,
+    settings: DataSettings,
 ) -> LabelVocabulary:
-    where = f"column '{label}'"
-    names = tuple(natural_order(list(present)))
-    n_rows = sum(present.values())
-    if kind is None and len(names) > 20 and len(names) > 0.5 * n_rows:
+    where, kind = f"column '{label}'", settings.kind
+    names, cells = _names_and_cells(present, merge=settings.merge_labels)
+    if kind is None and _is_one_per_row(len(names), present):
         raise DataError(
             Problem(
                 where=file,
-                message=f"{where} has {len(names):,} different values in {n_rows:,} rows: that is "
-                f"an id or free text, not a label.",
+                message=f"{where} has {len(names):,} different values in "
+                f"{sum(present.values()):,} rows: that is an id or free text, not a label.",
                 remedy="Name the label column:",
                 setting="data.label",
                 change="NAME",
             )
         )
     chosen = _class_kind(file, where, names, kind)
-    notes = _odd_labels(label, present)
+    by_name = dict.fromkeys(names, 0)
+    for word, count in present.items():
+        by_name[names[cells[word]]] += count
+    notes = _odd_labels(label, by_name)
+    if not settings.merge_labels:
+        notes = _other_spellings(label, present) + notes
     with_commas = next((name for name in names if len(split_cell(name, ",")) > 1), None)
     if kind is None and with_commas is not None and holds_lists(column, ","):
         notes.append(
             Note(
-                f"'{label}': {with_commas!r} counts as one label; with ';' in the place of commas "
-                f"it would be several"
+                f"'{label}': {with_commas!r} counts as one label; add data.label_separator=, to "
+                f"have several in a cell"
             )
         )
-    cells = {name: index for index, name in enumerate(names)}
-    return LabelVocabulary(chosen, names, _all_numbers(names), cells, tuple(notes))
+    if kind is None and len(names) > 20 and _all_numbers(names):
+        notes.append(
+            Note(
+                f"'{label}': each of {len(names)} whole numbers is a class; add "
+                f"data.kind=regression if they are amounts"
+            )
+        )
+    ordered = _are_ordered(file, label, names, settings)
+    return LabelVocabulary(chosen, names, ordered, cells, tuple(notes))
 
 
 def _reject_written_numbers(file: str, label: str, others: Mapping[str, int]) -> None:
@@ -265,25 +337,32 @@ def _merge_whole_numbers(counts: Mapping[str, int]) -> dict[str, int]:
     return merged
 
 
-def _odd_labels(label: str, counts: Mapping[str, int]) -> list[Note]:
-    """Notes on labels that look like mistakes: capitals, missing values, one row only."""
-
-    def shown(word: str) -> str:
-        return f"{word!r} ({plural(counts[word], 'row')})"
-
+def _other_spellings(label: str, counts: Mapping[str, int]) -> list[Note]:
+    """Notes on labels that differ only in capitals and blanks."""
     folded: dict[str, list[str]] = {}
     for word in counts:
-        folded.setdefault(word.casefold(), []).append(word)
-    notes = [
+        folded.setdefault(fold_label(word), []).append(word)
+    return [
         Note(
-            f"'{label}': {' and '.join(map(shown, same))} differ only in capitals and are kept "
-            f"apart (data.labels={{cell: name}} merges them)"
+            f"'{label}': {' and '.join(_with_rows(word, counts) for word in same)} differ only in "
+            f"capitals or blanks and are kept apart; add --merge-labels to make them one label"
         )
         for same in folded.values()
         if len(same) > 1
     ]
-    notes += [
-        Note(f"'{label}': {shown(word)} counts as a class; empty those cells if they have no label")
+
+
+def _with_rows(word: str, counts: Mapping[str, int]) -> str:
+    return f"{word!r} ({plural(counts[word], 'row')})"
+
+
+def _odd_labels(label: str, counts: Mapping[str, int]) -> list[Note]:
+    """Notes on labels that look like mistakes: missing values, one row only."""
+    notes = [
+        Note(
+            f"'{label}': {_with_rows(word, counts)} counts as a class; empty those cells if they "
+            f"have no label"
+        )
         for word in counts
         if word.casefold() in _MISSING
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from encore.data.build import build_dataset, describe_reading, missing_columns
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
-from encore.data.infer import infer_columns
+from encore.data.infer import infer_columns, infer_texts
 from encore.data.named import NamedTask, read_split
 from encore.data.read import read_table
 from encore.data.settings import DataSettings
@@ -88,14 +88,19 @@ def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> 
             tables[key] = table
             partly |= {key} if wrong else set()
     columns: Columns | None = None
-    if "train" in tables:
+    is_inferred = False
+    whole = tables.get("train")
+    if whole is not None:
         try:
-            columns = infer_columns(tables["train"], settings)
+            columns = infer_columns(whole, settings)
+            is_inferred = True
         except EncoreError as error:
             # Where only some rows could be read, inference may be wrong about the columns; the
             # header is right.
-            if "train" not in partly or not _has_named_columns(tables["train"], settings):
+            if "train" not in partly or not _has_named_columns(whole, settings):
                 problems += error.problems
+            with contextlib.suppress(EncoreError):
+                columns = infer_texts(whole, settings)  # the texts are checked all the same
     parts: dict[str, Dataset] = {}
     for key, table in tables.items() if columns is not None else ():
         assert columns is not None
@@ -104,7 +109,7 @@ def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> 
         if built is not None:
             parts[key] = built
     problems += _same_file_twice(train, dev)
-    if problems or columns is None:
+    if problems or columns is None or not is_inferred:
         reject_all(problems)
     how_read = map(describe_reading, tables.values())
     return TaskParts(columns, parts.pop("train"), parts, (*how_read, *columns.notes))

@@ -89,7 +89,9 @@ def read_table(
         rows=np.asarray(parsed.rows, dtype=np.int64),
         name=name,
         how_read=tuple(parsed.how_read),
-        skipped=skipped_note(name, parsed.problems) if parsed.problems else None,
+        skipped=skipped_note(name, parsed.problems, n_rows=len(parsed.problems))
+        if parsed.problems
+        else None,
     )
 
 

@@ -25,9 +25,13 @@ class DataSettings:
     text, text_pair, label: columns; inferred where None.
     kind, labels: the kind of task and its label names in order, or {cell: name}; inferred where
         None.
+    ordered: the labels have an order, as stars have; inferred from the column's name where None.
+    label_separator: between the labels of a cell. merge_labels: spellings that differ in capitals
+        and blanks are one label.
     dev_frac: the part of the train file that is the dev set where there is no dev file.
     train_rows, dev_rows: the number of rows that a set is cut to.
     delimiter, encoding: of csv and tsv files; detected where None.
+    skip_lines: lines above the column names, as spreadsheets have them.
     on_bad_row: "fail" reports rows that cannot be used, "skip" leaves them out.
     normalise: one of `NORMALISATIONS`; None: the named task's own.
     seed: of the split and of the cuts.
@@ -42,11 +46,15 @@ class DataSettings:
     label: str | None = None
     kind: TaskKind | None = None
     labels: tuple[str, ...] | Mapping[str, str] | None = None
+    ordered: bool | None = None
+    label_separator: str = ";"
+    merge_labels: bool = False
     dev_frac: float = DEFAULTS.dev_frac
     train_rows: int | None = None
     dev_rows: int | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    skip_lines: int = 0
     on_bad_row: OnBadRow = "fail"
     normalise: str | None = None
     seed: int
@@ -124,8 +132,18 @@ def _fixed_by_the_task(name: str, settings: DataSettings) -> list[Problem]:
             setting="data.train",
             change="FILE",
         )
-        for key in ("dev", "text", "text_pair", "labels", "kind")
-        if getattr(settings, key) is not None
+        for key in (
+            "dev",
+            "text",
+            "text_pair",
+            "labels",
+            "kind",
+            "ordered",
+            "label_separator",
+            "merge_labels",
+            "skip_lines",
+        )
+        if getattr(settings, key) != getattr(DataSettings, key)
     ]
 
 

@@ -140,14 +140,16 @@ def display_path(path: str | Path) -> str:
     return str(path)
 
 
-def skipped_note(name: str, problems: Sequence[Problem]) -> Note:
-    """The note on rows that `on_bad_row: skip` left out: how many, and the first reasons."""
+def skipped_note(name: str, problems: Sequence[Problem], *, n_rows: int) -> Note:
+    """The note on the rows that `on_bad_row: skip` left out, `n_rows` of them, and the first
+    reasons.
+    """
     first = "; ".join(
         str(replace(problem, remedy="", setting="", change="")).rstrip(".")
         for problem in problems[:3]
     )
     more = f"; … and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    return Note(f"{plural(len(problems), 'bad row')} skipped ({first}{more})", about=name)
+    return Note(f"{plural(n_rows, 'bad row')} skipped ({first}{more})", about=name)
 
 
 def join_limited(names: Sequence[str], most: int = 8) -> str:

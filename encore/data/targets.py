@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from encore.data.columns import Columns, require_label
-from encore.data.label_cells import NUMBER, distinct_values, split_cell, without_zeros
+from encore.data.label_cells import (
+    NUMBER,
+    distinct_values,
+    fold_label,
+    split_cell,
+    without_zeros,
+)
+from encore.data.row_problems import RowProblems
 from encore.data.table import Table, join_limited, reject
 from encore.errors import Problem
 
@@ -17,15 +24,15 @@ __all__ = ["read_targets"]
 _MOST_LISTED = 12
 
 
-def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray | None, dict[int, Problem]]:
-    """The label column as targets, and {row: its problem}.
+def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray | None, RowProblems]:
+    """The label column as targets, and the problems of its rows.
 
     Targets: (rows,) int64 for classes, (rows, labels) float32 of 0 and 1 for multilabel, (rows,)
     float32 for regression; a wrong row holds 0. None without labels. Raises DataError where the
     column cannot hold labels of this kind.
     """
     if columns.label is None:
-        return None, {}
+        return None, RowProblems()
     column = table.columns[columns.label]
     require_label(table, columns.label)
     if columns.kind == "multilabel":
@@ -37,39 +44,48 @@ def read_targets(table: Table, columns: Columns) -> tuple[np.ndarray | None, dic
             f"labels are.",
         )
     found = distinct_values(column)
-    fine = [_is_known(word, columns) for word in found.words]
-    values = np.array(
-        [
-            _value(word, columns) if known else 0.0
-            for word, known in zip(found.words, fine, strict=True)
-        ]
-        + [0.0]
-    )
+    values = _values(found.words, columns)
     problems: dict[int, Problem] = {}
-    wrong_codes = [code for code, known in enumerate(fine) if not known] + [-1]
+    wrong_codes = [code for code, value in enumerate(values) if value is None and found.words[code]]
     for row in np.flatnonzero(np.isin(found.codes, wrong_codes)).tolist():
-        word = found.words[found.codes[row]] if found.codes[row] >= 0 else ""
-        problems[row] = table.bad_row(
-            row,
-            columns.label,
-            expected=_expected(columns),
-            got=repr(word) if word else "nothing (the cell is empty)",
-        )
-    targets = values[found.codes]
-    return targets.astype(np.float32 if columns.kind == "regression" else np.int64), problems
+        got = repr(found.words[found.codes[row]])
+        problems[row] = table.bad_row(row, columns.label, expected=_expected(columns), got=got)
+    empty_codes = [-1, *(code for code, word in enumerate(found.words) if not word)]
+    missing = np.flatnonzero(np.isin(found.codes, empty_codes)).tolist()
+    numbers = np.array([0.0 if value is None else value for value in values] + [0.0])
+    targets = numbers[found.codes].astype(np.float32 if columns.kind == "regression" else np.int64)
+    return targets, RowProblems(problems, {columns.label: missing} if missing else {})
 
 
-def _is_known(word: str, columns: Columns) -> bool:
+def _values(words: Sequence[str], columns: Columns) -> list[float | None]:
+    """The target of each word; None for a word that is none."""
     if columns.kind == "regression":
         largest = float(np.finfo(np.float32).max)
-        return NUMBER.fullmatch(word) is not None and abs(float(word)) <= largest
-    return word in columns.cells or without_zeros(word) in columns.cells
+        return [
+            float(word) if NUMBER.fullmatch(word) and abs(float(word)) <= largest else None
+            for word in words
+        ]
+    known = _Lookup(columns)
+    return [known.index(word) for word in words]
 
 
-def _value(word: str, columns: Columns) -> float:
-    if columns.kind == "regression":
-        return float(word)
-    return columns.cells[word if word in columns.cells else without_zeros(word)]
+class _Lookup:
+    """Finds the label that a word is a spelling of."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._cells = columns.cells
+        self._folded: Mapping[str, int] = (
+            {fold_label(cell): index for cell, index in columns.cells.items()}
+            if columns.merge_labels
+            else {}
+        )
+
+    def index(self, word: str) -> int | None:
+        """The index of the label's name; None for an unknown word."""
+        for cell in (word, without_zeros(word)):
+            if cell in self._cells:
+                return self._cells[cell]
+        return self._folded.get(fold_label(word))
 
 
 def _expected(columns: Columns) -> str:
@@ -82,26 +98,27 @@ def _expected(columns: Columns) -> str:
 
 def _multilabel_targets(
     table: Table, columns: Columns, column: pa.ChunkedArray
-) -> tuple[np.ndarray, dict[int, Problem]]:
+) -> tuple[np.ndarray, RowProblems]:
     assert columns.label is not None
-    known = f"any of {join_limited(columns.labels, _MOST_LISTED)}"
+    expected = f"any of {join_limited(columns.labels, _MOST_LISTED)}"
     targets = np.zeros((len(column), len(columns.labels)), dtype=np.float32)
     problems: dict[int, Problem] = {}
-    for row, parts in enumerate(_labels_of_rows(column)):
-        if parts is None and pa.types.is_list(column.type):
-            expected, got = "a list of labels (it may be empty)", "nothing"
-        elif parts is None:
-            expected, got = "labels (an empty cell is fine: none)", "null"
-        elif unknown := next((part for part in parts if part not in columns.cells), None):
-            expected, got = known, repr(unknown)
-        else:
-            targets[row, [columns.cells[part] for part in parts]] = 1.0
+    missing = []
+    known = _Lookup(columns)
+    for row, parts in enumerate(_labels_of_rows(column, columns.separator)):
+        if parts is None:
+            missing.append(row)
             continue
-        problems[row] = table.bad_row(row, columns.label, expected=expected, got=got)
-    return targets, problems
+        found = [known.index(part) for part in parts]
+        if None in found:
+            got = repr(parts[found.index(None)])
+            problems[row] = table.bad_row(row, columns.label, expected=expected, got=got)
+        else:
+            targets[row, [at for at in found if at is not None]] = 1.0
+    return targets, RowProblems(problems, {columns.label: missing} if missing else {})
 
 
-def _labels_of_rows(column: pa.ChunkedArray) -> list[Sequence[str] | None]:
+def _labels_of_rows(column: pa.ChunkedArray, separator: str) -> list[Sequence[str] | None]:
     """The labels of each row; None where there is no value."""
     if pa.types.is_list(column.type):
         rows = [value for chunk in column.chunks for value in chunk.to_pylist()]
@@ -112,5 +129,5 @@ def _labels_of_rows(column: pa.ChunkedArray) -> list[Sequence[str] | None]:
             for items in rows
         ]
     found = distinct_values(column)
-    parts_of = [split_cell(word) for word in found.words]
+    parts_of = [split_cell(word, separator) for word in found.words]
     return [None if code < 0 else parts_of[code] for code in found.codes.tolist()]

@@ -23,6 +23,7 @@ __all__ = [
     "parse_dev_sets",
     "parse_label_names",
     "parse_metric_names",
+    "parse_separator",
     "refuse",
     "unsafe_name_problems",
     "without_dots",
@@ -145,6 +146,13 @@ def parse_class_weights(value: Any) -> Literal["balanced"] | dict[str, float] | 
     if flaws:
         raise Flaws(flaws)
     return {label: float(weight) for label, weight in value.items()}
+
+
+def parse_separator(value: Any) -> str:
+    """The character between the labels of a cell. Raises Flaws."""
+    if not isinstance(value, str) or len(value) != 1 or value.isalnum() or value in ' "[]\r\n':
+        refuse(expected="one character, such as ';' or ','", got=format_given(value))
+    return value
 
 
 def parse_delimiter(value: Any) -> str | None:

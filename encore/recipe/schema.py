@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PlainValidator,
     PrivateAttr,
@@ -22,13 +20,13 @@ from encore.catalogue import Flaw
 from encore.data.settings import DataSettings
 from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
+from encore.recipe.data_recipe import Count, DataRecipe, RecipeSection, Text
 from encore.recipe.fields import Flaws, refuse
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
 from encore.recipe.values import Locations
 from encore.types import DEFAULTS, OptimiserSettings
 
 __all__ = [
-    "DataRecipe",
     "TECHNIQUE_KINDS",
     "PLAN_KEYS",
     "PROSE",
@@ -63,99 +61,10 @@ def _chosen(setting: str, default: str | None = None) -> PlainValidator:
     return PlainValidator(parse)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-    )
-
-
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class DataRecipe(_Section):
-    """The source of the rows. Nothing set: the named task of the task's name. Paths are relative
-    to the recipe's folder.
-    """
-
-    train: Text | None = None
-    dev: Annotated[str | dict[str, str] | None, PlainValidator(fields.parse_dev_sets)] = (
-        None  # None: a part of the train file
-    )
-    test: Text | None = None  # opened by `evaluate --final` only
-    text: Text | None = None  # column names; None: inferred and announced
-    text_pair: Text | None = None
-    label: Text | None = None
-    kind: Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"] | None = None
-    labels: Annotated[
-        tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.parse_label_names)
-    ] = None
-    dev_frac: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.dev_frac
-    train_rows: Count | None = None
-    dev_rows: Count | None = None
-    delimiter: Annotated[str | None, PlainValidator(fields.parse_delimiter)] = None
-    encoding: Text | None = None
-    on_bad_row: Literal["fail", "skip"] = "fail"
-    normalise: Literal["none", "minbert", "minbert_pair"] | None = (
-        None  # None: the named task's own
-    )
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = (
-        None  # of dev_frac, train_rows and dev_rows; None: the recipe's
-    )
-
-    @field_validator("text_pair", "label")
-    @classmethod
-    def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
-        for other in ("text", "text_pair"):
-            if value is not None and other != info.field_name and info.data.get(other) == value:
-                message = f"the column {format_given(value)} is already data.{other}."
-                refuse(message, remedy="Name another column.")
-        return value
-
-    @field_validator("kind")
-    @classmethod
-    def _only_trains(cls, value: str | None, info: ValidationInfo) -> str | None:
-        useless = [
-            f"data.{key}"
-            for key in ("dev", "test", "label")
-            if value == "unlabelled" and info.data.get(key) is not None
-        ]
-        if useless:
-            settings = " and ".join(useless)
-            message = f"a task without labels only trains, and {settings} would be of no use."
-            refuse(message, remedy=f"Remove {'it' if len(useless) == 1 else 'them'}.")
-        return value
-
-    @field_validator("labels")
-    @classmethod
-    def _labels_of_classes(cls, value: Any, info: ValidationInfo) -> Any:
-        has = {
-            "regression": "a regression has numbers and no labels",
-            "unlabelled": "an unlabelled task has none",
-        }.get(info.data.get("kind") or "")
-        if value is not None and has:
-            refuse(f"{has}.", remedy="Remove data.labels, or set another data.kind.")
-        return value
-
-    @field_validator("dev_frac")
-    @classmethod
-    def _only_without_dev(cls, value: float, info: ValidationInfo) -> float:
-        # The default beside a dev file is what a complete recipe says.
-        if info.data.get("dev") is not None and value != DEFAULTS.dev_frac:
-            message = (
-                "says how much of the train file becomes the dev set, but data.dev names a dev "
-                "file."
-            )
-            refuse(message, remedy="Remove one of the two.")
-        return value
-
-
-class TaskRecipe(_Section):
+class TaskRecipe(RecipeSection):
     """One task: rows, model and losses."""
 
     data: DataRecipe = DataRecipe()
@@ -207,7 +116,7 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str = "") -> Pro
     return Problem(message=message, remedy=did_you_mean(name, known))
 
 
-class PlanRecipe(_Section):
+class PlanRecipe(RecipeSection):
     """The plan of training. `settings` are those of the plan's own (a probe's epochs, say); in YAML
     they are written beside the others.
     """
@@ -294,7 +203,7 @@ class PlanRecipe(_Section):
         return value
 
 
-class Recipe(_Section):
+class Recipe(RecipeSection):
     """A complete recipe; every setting has its value. `base` is the folder that relative paths
     start from; it is no part of what the recipe says.
     """

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from encore import catalogue
 from encore.errors import Problem, describe_type, did_you_mean, format_given
+from encore.recipe.data_recipe import DataRecipe
 from encore.recipe.fields import Flaws
 from encore.recipe.messages import EXAMPLES, MEANT, suggest
-from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, DataRecipe, PlanRecipe, Recipe
+from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, PlanRecipe, Recipe
 from encore.recipe.values import Value, to_plain, walk
 
 __all__ = ["resolve_alias", "validation_problems"]

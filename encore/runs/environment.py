@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from encore.runs.hardware import instruction_set
 from encore.credentials import shown_command
+from encore.runs.hardware import instruction_set
 from encore.runs.prepared import Prepared
 
 __all__ = ["describe_environment", "peak_memory"]

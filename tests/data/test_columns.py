@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from encore.data import infer
 from encore.data.columns import Columns
 from encore.data.label_cells import natural_order
+from encore.data.label_columns import with_label_column
 from encore.data.read import read_table
+from encore.data.row_problems import RowProblems
 from encore.data.settings import DataSettings
 from encore.data.table import Table
 from encore.data.targets import read_targets
@@ -77,7 +79,7 @@ def complaint(table: Table, **options: Any) -> str:
 def targets_of(table: Table, **options: Any) -> tuple[list[Any], list[str], Columns]:
     columns = infer_columns(table, **options)
     targets, problems = read_targets(table, columns)
-    return targets.tolist(), list(map(str, problems.values())), columns
+    return targets.tolist(), list(map(str, problems.listed(table))), columns
 
 
 # ------------------------------------------------------------------------------------- which column
@@ -152,6 +154,123 @@ def test_two_equal_candidates_are_listed_and_not_chosen_between() -> None:
     )
 
 
+def test_a_column_of_classes_beside_a_named_number_is_asked_about() -> None:
+    """A float `score` was once taken before a yes/no `offensive`."""
+    columns = {"text": TEXTS, "score": [0.1, 0.9, 0.4, 0.7, 0.3, 0.8]}
+    table = table_of({**columns, "offensive": ["no", "yes"] * 3})
+    assert (
+        complaint(table) == "t.parquet: several columns could hold the label: 'score' (0.1, 0.3, "
+        "0.4, 0.7, …), 'offensive' (no, yes). Say which: --label NAME"
+    )
+    assert infer_columns(table, label="offensive").labels == ("no", "yes")
+    assert infer_columns(table_of({**columns, "price": [1.5, 2, 3, 4, 5, 6.5]})).label == "score"
+    assert infer_columns(table_of({**columns, "votes": [4, 0, 9, 2, 4, 0]})).label == "score"
+    assert infer_columns(table_of({**columns, "lang": ["en", "de"] * 3})).label == "score"
+    rude = table_of({"text": TEXTS, "stars": [1, 2] * 3, "rude": [True, False] * 3})
+    assert "'stars' (1, 2), 'rude' (False, True)" in complaint(rude)
+    two = table_of({"text": TEXTS, "stars": [1, 2] * 3, "category": ["a", "b"] * 3})
+    assert infer_columns(two).label == "stars"
+    certain = table_of({"text": TEXTS, "label": [1, 2] * 3, "category": ["a", "b"] * 3})
+    assert infer_columns(certain).label == "label"
+
+
+def test_columns_of_zeros_and_ones_are_read_together() -> None:
+    columns = {"text": TEXTS, "rude": [0, 1, 0, 1, 0, 0], "false claim": [1, 0, 0, 1, 0, 1]}
+    table = table_of(columns)
+    assert (
+        complaint(table) == "t.parquet: several columns could hold the label: 'rude' (0, 1), "
+        "'false claim' (0, 1). Say which: --label NAME. If all of them are labels of one task, "
+        "name them together: --label 'rude,false claim'"
+    )
+    table = with_label_column(table, "rude,false claim")
+    targets, problems, columns_found = targets_of(table, label="rude,false claim")
+    assert (columns_found.kind, columns_found.labels) == ("multilabel", ("false claim", "rude"))
+    assert targets == [[1, 0], [0, 1], [0, 0], [1, 1], [0, 0], [1, 0]]
+    assert problems == []
+    one_each = table_of({"text": TEXTS, "a": [0, 1] * 3, "b": [1, 0] * 3})
+    found = infer_columns(one_each, label="a,b")
+    assert (found.kind, found.labels) == ("binary", ("a", "b"))
+    assert "label = 'a,b' (given); two classes: a, b (positive: b)" in str(found.notes[0])
+    assert "not used" not in str(found.notes[0])
+    wrong = table_of({"text": TEXTS, "a": [0, 1] * 3, "b": [1, 2] * 3})
+    assert (
+        complaint(wrong, label="a,b") == "t.parquet row 2 column 'b': expected 0 or 1 in each cell "
+        "of a label's column, got 2. Write 0 or 1, or leave the column out of: --label NAME,NAME"
+    )
+    assert "no column 'c' (the label)" in complaint(wrong, label="a,c")
+
+
+def test_a_column_of_names_beside_the_label_names_it() -> None:
+    columns = {"text": TEXTS, "label": [0, 1, 2, 0, 1, 2], "label_name": ["low", "mid", "top"] * 2}
+    targets, problems, found = targets_of(table_of(columns))
+    assert (found.label, found.labels, targets, problems) == (
+        "label",
+        ("low", "mid", "top"),
+        [0, 1, 2, 0, 1, 2],
+        [],
+    )
+    assert (
+        str(found.notes[1]) == "'label_name' names the values of 'label': 0 = low, 1 = mid, 2 = top"
+    )
+    assert "not used" not in str(found.notes[0])
+    alone = table_of({"text": TEXTS, "label": [2, 1, 0, 1, 0, 2]})
+    assert read_targets(alone, found)[0].tolist() == [2, 1, 0, 1, 0, 2], "a dev file without names"
+    twice = {**columns, "label_name": ["low", "mid", "top", "low", "mid", "mid"]}
+    assert infer_columns(table_of(twice)).labels == ("0", "1", "2"), "2 has two names"
+    intents = {"text": TEXTS, "intent": [0, 1] * 3, "intent_name": ["buy", "sell"] * 3}
+    assert infer_columns(table_of(intents)).labels == ("buy", "sell")
+
+
+def test_spellings_are_merged_on_request() -> None:
+    label = ["pos", "Pos", "pos ", "neg", "NEG", "neg", "so so", "So  So"]
+    assert len(infer_columns(cells(label)).labels) == 6
+    targets, problems, found = targets_of(cells(label), merge_labels=True)
+    assert (found.labels, targets, problems) == (
+        ("neg", "pos", "So  So"),
+        [1, 1, 1, 0, 0, 0, 2, 2],
+        [],
+    )
+    assert not any("capitals" in str(note) for note in found.notes)
+    assert read_targets(cells(["POS", "neg"]), found)[0].tolist() == [1, 0], "unseen in training"
+
+
+def test_an_order_is_inferred_from_the_name_or_given() -> None:
+    def stars(name: str, **options: Any) -> Columns:
+        return infer_columns(table_of({"text": TEXTS, name: [1, 2, 3, 1, 2, 3]}), **options)
+
+    assert stars("stars").ordered
+    assert stars("star rating").ordered
+    assert stars("reading_level", label="reading_level").ordered
+    assert not stars("label").ordered
+    assert not stars("intent").ordered
+    assert stars("label", ordered=True).ordered
+    assert not stars("stars", ordered=False).ordered
+    words = cells(["low", "high", "mid"] * 3)
+    assert complaint(words, ordered=True) == (
+        "t.csv: the labels of 'label' are ordered (data.ordered) and words, so their order is "
+        "unknown. List them from the lowest to the highest: data.labels=[high, low, mid]"
+    )
+    assert infer_columns(words, ordered=True, labels=("low", "mid", "high")).ordered
+
+
+def test_many_whole_numbers_are_classes_up_to_two_hundred() -> None:
+    found = infer_columns(cells([row % 77 for row in range(400)]))
+    assert (found.kind, len(found.labels), found.ordered) == ("multiclass", 77, False)
+    assert str(found.notes[-1]) == (
+        "'label': each of 77 whole numbers is a class; add data.kind=regression if they are amounts"
+    )
+    assert len(infer_columns(cells([row % 200 for row in range(400)])).labels) == 200
+    assert infer_columns(cells([row % 201 for row in range(600)])).kind == "regression"
+    assert infer_columns(cells(range(60))).kind == "regression", "each value in one row"
+
+
+def test_labels_of_a_cell_may_be_separated_by_commas() -> None:
+    label = ["bug, urgent", "bug", "urgent", "slow"] * 3
+    targets, _, found = targets_of(cells(label), label_separator=",")
+    assert (found.kind, found.labels) == ("multilabel", ("bug", "slow", "urgent"))
+    assert targets[0] == [1, 0, 1]
+
+
 def test_a_column_that_is_not_there_gets_a_suggestion_all_at_once() -> None:
     table = table_of({"text": TEXTS, "stars": [1, 2, 3, 1, 2, 3]})
     assert complaint(table, text="txt", label="star").splitlines() == [
@@ -209,16 +328,16 @@ def test_no_label_at_all() -> None:
 @pytest.mark.parametrize(
     ("label", "kind", "names", "ordered"),
     [
-        (["1", "2", "10", "9", "1", "2"], "multiclass", ("1", "2", "9", "10"), True),
+        (["1", "2", "10", "9", "1", "2"], "multiclass", ("1", "2", "9", "10"), False),
         (["no", "yes", "yes", "no"], "binary", ("no", "yes"), False),
         (["yes", "no", "unknown"] * 4, "multiclass", ("no", "unknown", "yes"), False),
         (["0", "1", "unsure", "unsure"] * 4, "multiclass", ("0", "1", "unsure"), False),
         (["0.5", "1", "2", "3"], "regression", (), False),
-        (["1.0", "2.0", "1.0", "1"], "binary", ("1", "2"), True),
+        (["1.0", "2.0", "1.0", "1"], "binary", ("1", "2"), False),
         (["v10", "v9", "v9", "v1"], "multiclass", ("v1", "v9", "v10"), False),
-        (["01", "02", "01", "02"], "binary", ("01", "02"), True),
+        (["01", "02", "01", "02"], "binary", ("01", "02"), False),
         (list(range(30)), "regression", (), False),
-        (["-1", "0", "1", "-1"], "multiclass", ("-1", "0", "1"), True),
+        (["-1", "0", "1", "-1"], "multiclass", ("-1", "0", "1"), False),
         (["a;b", "b", "a", "", "b;c;a", "c"], "multilabel", ("a", "b", "c"), False),
     ],
 )
@@ -299,8 +418,8 @@ def test_odd_labels_are_announced() -> None:
     columns = infer_columns(cells(["Yes", "yes", "no", "no", "yes", "postive"]))
     notes = tuple(map(str, columns.notes))
     assert (
-        "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals and are kept apart "
-        "(data.labels={cell: name} merges them)" in notes
+        "'label': 'Yes' (1 row) and 'yes' (2 rows) differ only in capitals or blanks and are kept "
+        "apart; add --merge-labels to make them one label" in notes
     )
     assert "'label': 2 labels occur in one row only ('postive', 'Yes')" in notes
 
@@ -316,8 +435,8 @@ def test_a_missing_value_that_is_written_out_is_a_class_and_told() -> None:
 def test_commas_within_labels_are_told() -> None:
     columns = infer_columns(cells(["bug, urgent", "bug", "urgent", "slow"] * 3))
     told = (
-        "'label': 'bug, urgent' counts as one label; with ';' in the place of commas it "
-        "would be several"
+        "'label': 'bug, urgent' counts as one label; add data.label_separator=, to have several in "
+        "a cell"
     )
     assert columns.labels == ("bug", "bug, urgent", "slow", "urgent")
     assert str(columns.notes[0]).endswith("4 classes: bug, 'bug, urgent', slow, urgent")
@@ -423,16 +542,10 @@ def test_a_rare_word_among_numbers_is_a_bad_row_and_a_frequent_one_a_class() -> 
 def test_an_empty_label_is_a_bad_row() -> None:
     _, problems, columns = targets_of(cells(["a", "b", "", "a", " "]))
     assert columns.labels == ("a", "b")
-    assert problems == [
-        f"t.csv:{line} column 'label': expected one of a, b, got nothing (the cell is empty). "
-        f"{SKIP}"
-        for line in (4, 6)
-    ]
+    fill = "Fill them in, or pass --on-bad-row skip"
+    assert problems == [f"t.csv column 'label': 2 cells are empty (lines 4, 6). {fill}"]
     table = table_of({"text": TEXTS, "label": ["a", None, "b", "a", "b", "a"]})
-    assert targets_of(table)[1] == [
-        f"t.parquet row 2 column 'label': expected one of a, b, got nothing (the cell is "
-        f"empty). {SKIP}"
-    ]
+    assert targets_of(table)[1] == [f"t.parquet column 'label': 1 cell is empty (row 2). {fill}"]
 
 
 def test_regression_wants_finite_numbers() -> None:
@@ -441,14 +554,18 @@ def test_regression_wants_finite_numbers() -> None:
     ] * 40
     targets, problems, columns = targets_of(cells(label))
     assert columns.kind == "regression"
-    assert [problem.split("got ")[1] for problem in problems] == [
-        f"{got}. {SKIP}"
-        for got in ("'nan'", "'inf'", "'-inf'", "'1e99'", "'x'", "nothing (the cell is empty)")
+    assert [problem.split("got ")[1] for problem in problems[1:]] == [
+        f"{got}. {SKIP}" for got in ("'nan'", "'inf'", "'-inf'", "'1e99'", "'x'")
     ]
-    assert problems[0] == f"t.csv:4 column 'label': expected a finite number, got 'nan'. {SKIP}"
+    assert "1 cell is empty (line 9)" in problems[0]
+    assert problems[1] == f"t.csv:4 column 'label': expected a finite number, got 'nan'. {SKIP}"
     assert targets[:2] + targets[8:12] == [0.5, 1.0, 2.5, 3.0, -0.5, 4.0]
     table = table_of({"text": TEXTS, "label": [0.5, math.nan, math.inf, 1.0, None, 2.0]})
-    assert len(targets_of(table)[1]) == 3
+    assert [problem.split(": ")[1][:12] for problem in targets_of(table)[1]] == [
+        "1 cell is em",
+        "expected a f",
+        "expected a f",
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -464,7 +581,7 @@ def test_regression_targets_are_the_numbers(values: list[float]) -> None:
         "t",
     )
     targets, problems = read_targets(table, Columns("text", None, "label", "regression"))
-    assert problems == {}
+    assert problems == RowProblems()
     assert targets.dtype == np.float32
     assert targets.tolist() == values
 
@@ -505,15 +622,14 @@ def test_multilabel_cells_that_are_wrong() -> None:
     targets, problems = read_targets(
         table, Columns("text", None, "label", "multilabel", ("a", "b"), False, {"a": 0, "b": 1})
     )
-    assert list(map(str, problems.values())) == [
+    assert list(map(str, problems.listed(table))) == [
         f"t.csv:{line} column 'label': expected any of a, b, got {got!r}. {SKIP}"
         for line, got in ((3, "d"), (4, "x"))
     ]
     assert targets.tolist() == [[1, 1], [0, 0], [0, 0]]
     null = table_of({"text": TEXTS[:3], "label": [["a"], None, ["b"]]})
     assert targets_of(null)[1] == [
-        f"t.parquet row 2 column 'label': expected a list of labels (it may be empty), got "
-        f"nothing. {SKIP}"
+        "t.parquet column 'label': 1 cell is empty (row 2). Fill them in, or pass --on-bad-row skip"
     ]
     assert "that is multilabel, not binary" in complaint(null, kind="binary")
 

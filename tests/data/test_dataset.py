@@ -31,6 +31,7 @@ from encore.data.load import open_test
 from encore.data.settings import DataSettings
 from encore.errors import DataError, RecipeError
 
+FILL = "Fill them in, or pass --on-bad-row skip"
 SKIP = "Fix the row, or pass --on-bad-row skip"
 
 
@@ -196,7 +197,7 @@ def test_without_labels_all_rows_train() -> None:
     assert cut.train.rows.tolist() != other.train.rows.tolist()
     write("texts.csv", [["a"], ["  "], ["b"]], ["words"])
     assert complaints("texts", train="texts.csv", kind="unlabelled") == [
-        "texts.csv:3 column 'words': the text is blank. Fix the row, or pass --on-bad-row skip"
+        "texts.csv: 1 row is empty (line 3). Remove them, or pass --on-bad-row skip"
     ]
 
 
@@ -253,12 +254,40 @@ def test_five_among_one_to_five() -> None:
 def test_blank_texts() -> None:
     file = write("r.csv", [("good", "a"), ("  ", "b"), ("bad", "b"), ("", "a"), ("well", "a")])
     assert complaints(train=file) == [
-        f"r.csv:{line} column 'text': the text is blank. {SKIP}" for line in (3, 5)
+        f"r.csv column 'text': 2 cells are empty (lines 3, 5). {FILL}"
     ]
     pairs = write(
         "p.csv", [("a", "b", "x"), ("c", " ", "y"), ("e", "f", "y")], ("text_a", "text_b", "label")
     )
-    assert complaints(train=pairs) == [f"p.csv:3 column 'text_b': the text is blank. {SKIP}"]
+    assert complaints(train=pairs) == [f"p.csv column 'text_b': 1 cell is empty (line 3). {FILL}"]
+
+
+def test_empty_rows_and_missing_cells_are_counted_together() -> None:
+    rows = [(f"text {row}", "ab"[row % 2]) for row in range(40)]
+    for row in (3, 9, 17, 30):
+        rows[row] = (rows[row][0], "")
+    rows[5], rows[8], rows[20] = ("", ""), (" ", ""), ("", "a")
+    file = write("r.csv", rows)
+    assert complaints(train=file) == [
+        "r.csv: 2 rows are empty (lines 7, 10). Remove them, or pass --on-bad-row skip",
+        f"r.csv column 'label': 4 cells are empty (lines 5, 11, 19, …). {FILL}",
+        f"r.csv column 'text': 1 cell is empty (line 22). {FILL}",
+    ]
+    data = load_task("reviews", train=file, on_bad_row="skip", seed=42)
+    assert len(data.train) + len(data.dev["dev"]) == 33
+    skipped = next(note for note in map(str, data.notes) if "skipped" in note)
+    assert skipped.startswith("r.csv: 7 bad rows skipped (r.csv: 2 rows are empty (lines 7, 10); ")
+
+
+def test_the_texts_are_checked_although_the_label_is_unclear() -> None:
+    rows = [(f"text {row}", "ab"[row % 2], "xy"[row % 2]) for row in range(20)]
+    rows[4] = ("", "a", "x")
+    found = complaints(train=write("r.csv", rows, ("text", "mood", "tone")))
+    assert found == [
+        "r.csv: several columns could hold the label: 'mood' (a, b), 'tone' (x, y). Say which: "
+        "--label NAME",
+        f"r.csv column 'text': 1 cell is empty (line 6). {FILL}",
+    ]
 
 
 def test_the_dev_file_lacks_the_label_or_the_text() -> None:
@@ -302,7 +331,7 @@ def test_all_that_is_wrong_with_all_files_is_said_at_once() -> None:
         "two.csv:2",
         "two.csv:3",
         "three.csv",
-        "train.csv:4",
+        "train.csv",
         "train.csv:5",
         "one.csv:2",
     ]
@@ -412,7 +441,7 @@ def test_a_labelled_file_with_a_column_to_slice_by() -> None:
         [("x", "no", "north"), ("", "yes", "south"), ("z", "yes", "west")],
         ("text", "label", "region"),
     )
-    with pytest.raises(DataError, match=r"new.csv:3 column 'text': the text is blank"):
+    with pytest.raises(DataError, match=r"new.csv column 'text': 1 cell is empty \(line 3\)"):
         read_labelled("new.csv", COLUMNS)
     dataset = read_labelled("new.csv", COLUMNS, on_bad_row="skip", keep=["region"])
     assert dataset.extra["region"].to_pylist() == ["north", "west"]

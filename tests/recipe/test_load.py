@@ -22,9 +22,10 @@ import encore.techniques.plans
 from encore import catalogue
 from encore.errors import Problem, RecipeError, did_you_mean
 from encore.experiments.variants import load_study
+from encore.recipe.data_recipe import DataRecipe
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.messages import SYNONYMS
-from encore.recipe.schema import DataRecipe, PlanRecipe, Recipe, TaskRecipe
+from encore.recipe.schema import PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique, Term
 from encore.recipe.values import from_python
 from encore.recipe.write import anchored, resolved, to_yaml
@@ -758,11 +759,15 @@ def test_resolved_writes_out_every_default() -> None:
                     "label": None,
                     "kind": None,
                     "labels": None,
+                    "ordered": None,
+                    "label_separator": ";",
+                    "merge_labels": False,
                     "dev_frac": 0.15,
                     "train_rows": None,
                     "dev_rows": None,
                     "delimiter": None,
                     "encoding": None,
+                    "skip_lines": 0,
                     "on_bad_row": "fail",
                     "normalise": None,
                     "seed": None,
