@@ -128,7 +128,7 @@ def _near(name: str) -> str:
     files = [
         file.name
         for file in Path().iterdir()
-        if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet") or builtin.is_file(file)
+        if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx") or builtin.is_file(file)
     ]
     stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
     near = difflib.get_close_matches(

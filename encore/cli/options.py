@@ -36,8 +36,10 @@ __all__ = [
     "RunArgument",
     "RunsOption",
     "ShortForms",
+    "SkipLinesOption",
     "StorageOption",
     "TaskOption",
+    "TasksOption",
     "TestOption",
     "TextOption",
     "TextPairOption",
@@ -102,6 +104,14 @@ TestOption = Annotated[
         help="Labelled rows that only `encore evaluate --final` reads.",
     ),
 ]
+TasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAMES",
+        help="Which tasks of the run, separated by commas, if it has several.",
+    ),
+]
 OnBadRowOption = Annotated[
     str | None,
     typer.Option(
@@ -122,6 +132,12 @@ EncodingOption = Annotated[
         "--encoding",
         metavar="NAME",
         help="Encoding of a text file (utf-8, cp1252, …); detected by default.",
+    ),
+]
+SkipLinesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--skip-lines", metavar="N", help="Lines above the column names, such as a title."
     ),
 ]
 MistakesOption = Annotated[
@@ -232,15 +248,20 @@ class FileOptions:
     on_bad_row: str | None
     delimiter: str | None
     encoding: str | None
+    skip_lines: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The options that were given. Raises RecipeError for an unknown --on-bad-row."""
+        """The options that were given. Raises RecipeError for an unknown --on-bad-row
+        and a --skip-lines that is no number.
+        """
         if self.on_bad_row not in (None, "fail", "skip"):
             raise RecipeError(f"--on-bad-row: expected fail or skip, got '{self.on_bad_row}'.")
+        lines = None if self.skip_lines is None else whole_number("--skip-lines", self.skip_lines)
         given = {
             "on_bad_row": self.on_bad_row,
             "delimiter": self.delimiter,
             "encoding": self.encoding,
+            "skip_lines": lines,
         }
         return {key: value for key, value in given.items() if value is not None}
 

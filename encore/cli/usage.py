@@ -14,7 +14,7 @@ from encore.recipe.values import Value, from_python
 
 __all__ = ["option_values", "usage_problem"]
 
-_TRAINABLE = (".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml")
+_TRAINABLE = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".yaml", ".yml")
 
 
 def option_values(options: Mapping[str, Any]) -> dict[str, Value]:

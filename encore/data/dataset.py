@@ -87,6 +87,7 @@ class TaskData:
     normalise: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    skip_lines: int = 0
     on_bad_row: OnBadRow = "fail"
     caveats: tuple[Note, ...] = ()
 

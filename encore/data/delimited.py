@@ -12,14 +12,13 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from encore.data.encodings import EXCEL_NOTE, decode
+from encore.data.header import TextBlocks, column_names, reject_title
 from encore.data.table import (
-    CHUNK_ROWS,
     ParsedRows,
     bad_row,
     join_limited,
     plural,
     reject,
-    reject_all,
 )
 from encore.errors import DataError, Problem
 
@@ -62,28 +61,40 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def read_csv(data: bytes, encoding: str, name: str, wanted: str | None, usual: str) -> ParsedRows:
-    """Parse the bytes of a csv or tsv file.
+def read_csv(
+    data: bytes, encoding: str, name: str, wanted: str | None, usual: str, skip_lines: int = 0
+) -> ParsedRows:
+    """Parse the bytes of a csv or tsv file, without its first `skip_lines` lines.
 
     wanted: the delimiter that the user named; None: the one that the first line states or that
     fits the first records, `usual` where none does. name: the file, for messages. Raises DataError
     where no row can be read for what its header is; problems of rows are in the result.
     """
     with _long_cells():
-        sample = decode(data, encoding).read(1 << 16)
+        sample = _without_lines(decode(data, encoding), skip_lines).read(1 << 16)
         stated = EXCEL_NOTE.match(sample)
         delimiter = wanted or (stated[1] if stated else _sniff_delimiter(sample, usual))
-        parsed = _with_best_quoting(data, encoding, name, delimiter)
+        parsed = _with_best_quoting(data, encoding, name, delimiter, skip_lines)
+        if skip_lines:
+            parsed.how_read.insert(0, f"{plural(skip_lines, 'line')} skipped")
         source = " (stated in its first line)" if stated and not wanted else ""
         parsed.how_read.insert(0, f"delimiter {_name_of(delimiter)}{source}")
         return parsed
 
 
-def _with_best_quoting(data: bytes, encoding: str, name: str, delimiter: str) -> ParsedRows:
+def _without_lines(text: io.TextIOWrapper, count: int) -> io.TextIOWrapper:
+    for _ in range(count):
+        text.readline()
+    return text
+
+
+def _with_best_quoting(
+    data: bytes, encoding: str, name: str, delimiter: str, skip_lines: int
+) -> ParsedRows:
     """Read with csv quoting, or in the way of quoting that fits where that leaves problems."""
 
     def read(**dialect: Any) -> ParsedRows:
-        return _read_records(decode(data, encoding), name, delimiter, dialect)
+        return _read_records(decode(data, encoding), name, delimiter, skip_lines, dialect)
 
     parsed: ParsedRows | DataError
     try:
@@ -143,21 +154,29 @@ def _all_closed(columns: pa.Table) -> bool:
 
 
 def _read_records(
-    text: io.TextIOWrapper, name: str, delimiter: str, dialect: Mapping[str, Any]
+    text: io.TextIOWrapper,
+    name: str,
+    delimiter: str,
+    skip_lines: int,
+    dialect: Mapping[str, Any],
 ) -> ParsedRows:
-    reader = csv.reader(text, delimiter=delimiter, strict=True, **dialect)
+    reader = csv.reader(
+        _without_lines(text, skip_lines), delimiter=delimiter, strict=True, **dialect
+    )
     header = _read_header(reader, name, delimiter)
-    header_line, row_number = reader.line_num, 0
+    header_line, row_number = reader.line_num + skip_lines, 0
     quoted = dialect.get("quoting") != csv.QUOTE_NONE
-    parsed, blocks, widths = ParsedRows(pa.table({}), [], []), _Blocks(header), set[int]()
+    parsed, blocks = ParsedRows(pa.table({}), [], []), TextBlocks(header)
+    widths: dict[int, int] = {}  # of rows that do not fit → the line of the first
     while True:
-        start = reader.line_num + 1
+        start = reader.line_num + 1 + skip_lines
         try:
             row = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            parsed.problems.append(_quote_problem(name, start, reader.line_num, str(error)))
+            end = reader.line_num + skip_lines
+            parsed.problems.append(_quote_problem(name, start, end, str(error)))
             row_number += 1
             continue
         if len(row) == len(header):
@@ -167,7 +186,7 @@ def _read_records(
         elif not row or (len(row) == 1 and not row[0].strip()):
             continue  # a blank line is no row
         else:
-            widths.add(len(row))
+            widths.setdefault(len(row), start)
             hint = _quote_it(delimiter) if quoted and len(row) > len(header) else ""
             parsed.problems.append(
                 bad_row(name, start, expected=_cells(header), got=str(len(row)), hint=hint)
@@ -177,35 +196,14 @@ def _read_records(
     # More rows of one other width than rows that fit: a title above the table, most often.
     if len(widths) == 1 and len(parsed.problems) > max(1, len(parsed.rows)):
         which = "most rows" if parsed.rows else "every row"
-        hint = _quote_it(delimiter) if quoted and max(widths) > len(header) > 1 else ""
-        _reject_header(name, header_line, header, f"{which} below it {max(widths)}", hint)
+        ((width, line),) = widths.items()
+        what = f"{_cells(header)}, and {which} below it {width}"
+        hint = _quote_it(delimiter) if quoted and width > len(header) > 1 else ""
+        _reject_header(name, header_line, what, line, hint)
     if not parsed.rows and not parsed.problems:
         reject(name, f"a header line ({', '.join(header)}) and no rows.")
+    reject_title(name, header, header_line, parsed)
     return parsed
-
-
-class _Blocks:
-    """Collects rows of cells, and turns each block of them into arrays."""
-
-    def __init__(self, header: Sequence[str]) -> None:
-        self._schema = pa.schema([(column, pa.string()) for column in header])
-        self._batches: list[pa.RecordBatch] = []
-        self._rows: list[list[str]] = []
-
-    def append(self, row: list[str]) -> None:
-        self._rows.append(row)
-        if len(self._rows) == CHUNK_ROWS:
-            self._flush()
-
-    def table(self) -> pa.Table:
-        self._flush()
-        return pa.Table.from_batches(self._batches, schema=self._schema)
-
-    def _flush(self) -> None:
-        if self._rows:
-            arrays = [pa.array(cells, pa.string()) for cells in zip(*self._rows, strict=True)]
-            self._batches.append(pa.record_batch(arrays, schema=self._schema))
-            self._rows.clear()
 
 
 def _quote_problem(name: str, start: int, end: int, error: str) -> Problem:
@@ -229,10 +227,22 @@ def _quote_it(delimiter: str) -> str:
     return f"Put a cell that holds {_name_of(delimiter)} in double quotes."
 
 
-def _reject_header(name: str, line: int, header: Sequence[str], others: str, hint: str) -> NoReturn:
-    message = f"this line has {_cells(header)}, and {others}."
-    remedy = "Expected the column names, such as: text,label. Remove the lines above them."
-    reject(name, message, f"{remedy} {hint}" if hint else remedy, line=line)
+def _reject_header(name: str, line: int, what: str, table_line: int, hint: str) -> NoReturn:
+    """Raise DataError: the line is no header, and the table seems to begin at `table_line`."""
+    expected = "Expected the column names, such as: text,label."
+    if hint:  # a delimiter inside cells is as likely as lines above the table
+        remedy = f"{expected} Remove the lines above them. {hint}"
+        reject(name, f"this line has {what}.", remedy, line=line)
+    raise DataError(
+        Problem(
+            where=name,
+            line=line,
+            message=f"this line has {what}.",
+            remedy=f"{expected} If they are below a title, pass",
+            setting="data.skip_lines",
+            change=str(table_line - 1),
+        )
+    )
 
 
 def _read_header(reader: Iterator[list[str]], name: str, delimiter: str) -> list[str]:
@@ -257,19 +267,7 @@ def _read_header(reader: Iterator[list[str]], name: str, delimiter: str) -> list
     if header is None:
         reject(name, "the file is empty; expected a header line and at least two rows.")
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
-    header = [" ".join(cell.split()) or f"column_{number}" for number, cell in enumerate(header, 1)]
-    twice = sorted({cell for cell in header if header.count(cell) > 1})
-    if twice:
-        reject_all(
-            Problem(
-                where=name,
-                line=1,
-                message=f"{header.count(word)} columns are called '{word}'; every column needs a "
-                f"name of its own.",
-                remedy="Rename them in the header line.",
-            )
-            for word in twice
-        )
+    header = column_names(header, name, line=1)
     if len(header) == 1 and others:
         raise DataError(
             Problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from encore.data.columns import Columns
 from encore.data.dataset import Dataset
 from encore.data.frames import as_arrow, frame_table, is_frame
 from encore.data.read import read_table
-from encore.data.settings import OnBadRow
+from encore.data.settings import Reading
 from encore.data.table import Table, reject, reject_all
 from encore.errors import DataError, Problem
 from encore.types import Note
@@ -35,10 +35,8 @@ def read_labelled(
     *,
     normalise: str | None = None,
     name: str = "labelled",
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    on_bad_row: OnBadRow = "fail",
     keep: Sequence[str] = (),
+    **reading: Unpack[Reading],
 ) -> Dataset:
     """Read a labelled file, or a table in memory, as the training file was read: same columns, same
     label names.
@@ -46,16 +44,17 @@ def read_labelled(
     keep: further columns wanted in `extra` (to slice metrics by). Raises DataError with all
     problems.
     """
-    table = (
-        frame_table(source)
-        if is_frame(source)
-        else read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
-    )
+    table = frame_table(source) if is_frame(source) else read_table(source, **reading)
     missing = missing_columns(table, columns, keep=keep)
     if missing:
         reject_all(missing)
     dataset, problems = build_dataset(
-        table, columns, name, normalise=normalise, on_bad_row=on_bad_row, keep=keep
+        table,
+        columns,
+        name,
+        normalise=normalise,
+        on_bad_row=reading.get("on_bad_row", "fail"),
+        keep=keep,
     )
     if problems:
         reject_all(problems)
@@ -67,10 +66,8 @@ def read_unlabelled(
     columns: Columns,
     *,
     normalise: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    on_bad_row: OnBadRow = "fail",
     keep_all: bool = False,
+    **reading: Unpack[Reading],
 ) -> Dataset:
     """Read texts to predict, one row per row of the source, in its order: a file ("-": standard
     input), a table in memory, or texts given directly (pairs where the task has pairs).
@@ -80,7 +77,7 @@ def read_unlabelled(
     Raises DataError with all problems.
     """
     if isinstance(source, str | Path):
-        table = read_table(source, delimiter=delimiter, encoding=encoding, on_bad_row=on_bad_row)
+        table = read_table(source, **reading)
     else:
         given = as_arrow(source)
         if not isinstance(given, pa.Table):

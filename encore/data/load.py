@@ -82,6 +82,7 @@ def load_task(name: str, settings: DataSettings) -> TaskData:
         normalise=settings.normalise,
         delimiter=settings.delimiter,
         encoding=settings.encoding,
+        skip_lines=settings.skip_lines,
         on_bad_row=settings.on_bad_row,
         caveats=tuple(dict.fromkeys(about_task[len(notes) :])),
     )
@@ -110,6 +111,7 @@ def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str]
         name="test",
         delimiter=data.delimiter,
         encoding=data.encoding,
+        skip_lines=data.skip_lines,
         on_bad_row=data.on_bad_row,
         keep=keep,
     )

@@ -125,6 +125,7 @@ def _read(path: Path, settings: DataSettings) -> tuple[Table | None, list[Proble
             path,
             delimiter=settings.delimiter,
             encoding=settings.encoding,
+            skip_lines=settings.skip_lines,
             **how,  # type: ignore[arg-type]
         )
 

@@ -1,5 +1,5 @@
-"""Reads csv, tsv, jsonl and parquet files as tables of text columns, with all problems at once and
-the source line of every row.
+"""Reads csv, tsv, jsonl, parquet and xlsx files as tables of text columns, with all problems at
+once and the source line of every row.
 
 One parser reads csv files (the standard library's, streaming, about 80 MB/s): a second, faster one
 would read stray quotes and blank lines differently, and the difference would show as a row number
@@ -30,6 +30,7 @@ from encore.data.table import (
     reject_all,
     skipped_note,
 )
+from encore.data.workbook import read_workbook
 
 __all__ = ["read_table"]
 _SUFFIXES = {
@@ -40,6 +41,8 @@ _SUFFIXES = {
     ".json": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
 _BLANKS = b"\xef\xbb\xbf \t\r\n"  # a byte order mark among them
 
@@ -49,10 +52,12 @@ def read_table(
     *,
     delimiter: str | None = None,
     encoding: str | None = None,
+    skip_lines: int = 0,
     on_bad_row: OnBadRow = "fail",
 ) -> Table:
-    """Read a csv, tsv, jsonl or parquet file ("-": standard input). `delimiter` and `encoding` are
-    detected where None; what was found is in `how_read`. Rows that cannot be read are problems, or
+    """Read a csv, tsv, jsonl, parquet or xlsx file ("-": standard input). `delimiter` and
+    `encoding` are detected where None; what was found is in `how_read`. skip_lines: lines above
+    the column names of a csv, tsv or xlsx file. Rows that cannot be read are problems, or
     with `on_bad_row` "skip" left out and noted.
 
     Raises DataError with all problems: no such file (with near names), a folder, an empty file, a
@@ -66,18 +71,22 @@ def read_table(
     lines = None
     if form == "parquet":
         parsed = read_parquet(data, name)
+    elif form == "xlsx":
+        parsed = read_workbook(data, name, skip_lines)
     else:
         codec, marked = detect_encoding(data, encoding, name)
         if form == "jsonl":
             parsed = read_json_lines(decode(data, codec), name)
         else:
             usual = "\t" if form == "tsv" else ","
-            parsed = read_csv(data, codec, name, delimiter_character(delimiter), usual)
+            wanted = delimiter_character(delimiter)
+            parsed = read_csv(data, codec, name, wanted, usual, skip_lines)
         guess = " (a guess: the file is not UTF-8; data.encoding=NAME overrides it)"
         guessed = codec == "cp1252" and encoding is None
         parsed.how_read.append(f"encoding {codec}{guess if guessed else ''}")
         if marked:
             parsed.how_read.append("byte order mark dropped")
+    if form != "parquet":
         lines = np.asarray(parsed.lines, dtype=np.int64)
     if parsed.problems and (on_bad_row == "fail" or not parsed.columns.num_rows):
         reject_all(parsed.problems)
@@ -155,6 +164,10 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
     foreign = _foreign_format(data, suffix)
     if foreign:
         reject(name, foreign.format(name=name))
+    if data.startswith(_ZIP) and str(path) != "-" and _SUFFIXES.get(suffix) != "xlsx":
+        reject(name, "this is an Excel workbook; rename it to end in .xlsx.")
+    if data.startswith(_ZIP):
+        return "xlsx"
     if data.startswith(b"PAR1"):
         if str(path) != "-" and _SUFFIXES.get(suffix) != "parquet":
             reject(name, "this is a parquet file; rename it to end in .parquet.")
@@ -165,14 +178,15 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
         what = f"files that end in '{suffix}' are not read" if suffix else "the name has no ending"
         reject(
             name,
-            f"{what}; expected .csv, .tsv, .jsonl or .parquet.",
+            f"{what}; expected .csv, .tsv, .jsonl, .parquet or .xlsx.",
             "Rename the file after what it holds.",
         )
     form = _SUFFIXES[suffix]
-    if form == "parquet":
+    if form in ("parquet", "xlsx"):
+        begins = {"parquet": "a parquet file (it does not begin with 'PAR1')", "xlsx": "a workbook"}
         reject(
             name,
-            "not a parquet file (it does not begin with 'PAR1').",
+            f"not {begins[form]}.",
             "Write it again, or rename it after what it holds (.csv, .tsv, .jsonl).",
         )
     other = _other_json(data[: 1 << 16].lstrip(_BLANKS), form, Path(name))
@@ -204,10 +218,10 @@ def _other_json(text: bytes, form: str, file: Path) -> str | None:
     return None
 
 
-_EXCEL = "Open it, and save the sheet as 'CSV UTF-8 (comma delimited)'."
+_ZIP = b"PK\x03\x04"
 _HTML = "this is a web page, not a table: the download gave an HTML page instead of the file."
 _FOREIGN = (
-    (b"\xd0\xcf\x11\xe0", f"this is an old Excel workbook (.xls), not a csv file. {_EXCEL}"),
+    (b"\xd0\xcf\x11\xe0", "this is an old Excel workbook (.xls). Open it, and save it as .xlsx."),
     (b"\x1f\x8b", "this is gzip-compressed; unpack it first: gunzip -k {name}"),
     (b"BZh", "this is bzip2-compressed; unpack it first: bunzip2 -k {name}"),
     (b"\xfd7zXZ", "this is xz-compressed; unpack it first: unxz -k {name}"),
@@ -234,8 +248,7 @@ _FOREIGN = (
 
 def _foreign_format(data: bytes, suffix: str) -> str | None:
     """The format of a file that is no table, by its first bytes, and what to do instead."""
-    if data.startswith(b"PK\x03\x04"):
-        if b"[Content_Types].xml" in data[:4096] or suffix in (".xlsx", ".xlsm"):
-            return f"this is an Excel workbook, not a csv file. {_EXCEL}"
+    is_workbook = b"[Content_Types].xml" in data[:4096] or _SUFFIXES.get(suffix) == "xlsx"
+    if data.startswith(_ZIP) and not is_workbook:
         return "this is a zip archive; unzip it and name the file inside."
     return next((what for magic, what in _FOREIGN if data.startswith(magic)), None)

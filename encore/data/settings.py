@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from encore.errors import Problem, RecipeError, did_you_mean
 from encore.types import DEFAULTS, TaskKind
 
-__all__ = ["NORMALISATIONS", "DataSettings", "OnBadRow", "check_settings"]
+__all__ = ["NORMALISATIONS", "DataSettings", "OnBadRow", "Reading", "check_settings"]
 
-OnBadRow = Literal["fail", "skip"]
 NORMALISATIONS = ("none", "minbert", "minbert_pair")
+OnBadRow = Literal["fail", "skip"]
+
+
+class Reading(TypedDict, total=False):
+    """The settings by which one file is read; see `DataSettings`."""
+
+    delimiter: str | None
+    encoding: str | None
+    skip_lines: int
+    on_bad_row: OnBadRow
 
 
 @dataclass(frozen=True, kw_only=True)

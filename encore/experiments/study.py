@@ -125,7 +125,7 @@ def explained_database(trials: Trials) -> Iterator[None]:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         where = (
-            f"--storage {without_password(trials.storage)}"
+            f"--storage {hide_credentials(trials.storage)}"
             if trials.storage
             else str(trials.folder / "study.db")
         )

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _ENDINGS = (".yaml", ".yml")
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 _HERE = Path(__file__).parent
 _CHECKOUT = _HERE.parents[1] / "recipes"
 

@@ -371,14 +371,12 @@ MISTAKES = {
     "a workbook": (
         "t.csv",
         xlsx(),
-        "t.csv: this is an Excel workbook, not a csv file. Open it, and save the sheet as 'CSV "
-        "UTF-8 (comma delimited)'.",
+        "t.csv: this is an Excel workbook; rename it to end in .xlsx.",
     ),
     "a workbook by name": (
         "t.xlsx",
         xlsx(),
-        "t.xlsx: this is an Excel workbook, not a csv file. Open it, and save the sheet as "
-        "'CSV UTF-8 (comma delimited)'.",
+        "t.xlsx: a damaged workbook (Cannot detect file format). Save it again.",
     ),
     "gzip": (
         "t.csv.gz",
@@ -404,13 +402,13 @@ MISTAKES = {
     "an unknown ending": (
         "t.txt",
         b"text,label\na,b\n",
-        "t.txt: files that end in '.txt' are not read; expected .csv, .tsv, .jsonl or "
-        ".parquet. Rename the file after what it holds.",
+        "t.txt: files that end in '.txt' are not read; expected .csv, .tsv, .jsonl, .parquet or "
+        ".xlsx. Rename the file after what it holds.",
     ),
     "no ending": (
         "data",
         b"text,label\na,b\n",
-        "data: the name has no ending; expected .csv, .tsv, .jsonl or .parquet. Rename the "
+        "data: the name has no ending; expected .csv, .tsv, .jsonl, .parquet or .xlsx. Rename the "
         "file after what it holds.",
     ),
     "a JSON array": (
@@ -446,13 +444,19 @@ MISTAKES = {
         "t.csv",
         b"\nSurvey 2024\n\ntext,label\nfine,a\nbad,b\n",
         "t.csv:2: this line has 1 cell (Survey 2024), and every row below it 2. Expected the "
-        "column names, such as: text,label. Remove the lines above them.",
+        "column names, such as: text,label. If they are below a title, pass --skip-lines 3",
     ),
     "two lines above the table": (
         "t.csv",
         b"# Survey\n# of 2024\ntext,label\nfine,a\nbad,b\n",
         "t.csv:1: this line has 1 cell (# Survey), and most rows below it 2. Expected the "
-        "column names, such as: text,label. Remove the lines above them.",
+        "column names, such as: text,label. If they are below a title, pass --skip-lines 2",
+    ),
+    "a title with empty cells": (
+        "t.csv",
+        b"Survey 2024,,\n,,\ntext,label,nr\nfine,a,1\nbad,b,2\n",
+        "t.csv:1: only one of 3 cells is filled ('Survey 2024'): a title, no column names. "
+        "Skip it: --skip-lines 2",
     ),
     "single quotes": (
         "t.csv",

@@ -894,7 +894,7 @@ def test_what_is_wrong_with_one_task_is_told_once_and_remedied_there_alone(
     assert line.startswith("task 'bad': ")
     assert line.endswith("Say which: tasks.bad.data.label=NAME")
     (line,) = problems_of(tables, tmp_path, several.replace("DATA", "label: first"))
-    assert line.endswith("the text is blank. Fix the row, or pass tasks.bad.data.on_bad_row=skip")
+    assert line.endswith("Fill them in, or pass tasks.bad.data.on_bad_row=skip")
     (line,) = problems_of(
         tables, tmp_path, "tasks:\n  good: {data: {ROWS, label: verdict}}\n  stss: {}\n"
     )

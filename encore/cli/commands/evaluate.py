@@ -16,6 +16,7 @@ from encore.cli.options import (
     OnBadRowOption,
     QuietOption,
     RunArgument,
+    SkipLinesOption,
     TaskOption,
     whole_number,
 )
@@ -52,6 +53,7 @@ def evaluate_entry(
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    skip_lines: SkipLinesOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -69,7 +71,7 @@ def evaluate_entry(
             slices=tuple(slices or ()),
             n_mistakes=whole_number("--mistakes", mistakes),
             task=task,
-            reading=FileOptions(on_bad_row, delimiter, encoding),
+            reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines),
             json_=json_,
             quiet=quiet,
         )

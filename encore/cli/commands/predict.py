@@ -17,6 +17,8 @@ from encore.cli.options import (
     QuietOption,
     RawOption,
     RunArgument,
+    SkipLinesOption,
+    TasksOption,
     WithInputOption,
 )
 
@@ -51,17 +53,11 @@ def predict_entry(
             help="Show the weight of each word, if the run's pooling has weights (attention, …).",
         ),
     ] = False,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            metavar="NAMES",
-            help="Which tasks of the run, separated by commas, if it has several.",
-        ),
-    ] = None,
+    task: TasksOption = None,
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    skip_lines: SkipLinesOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -84,7 +80,7 @@ def predict_entry(
             raw=raw,
             explain=explain,
             task=task,
-            reading=FileOptions(on_bad_row, delimiter, encoding),
+            reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines),
             json_=json_,
             quiet=quiet,
         )

@@ -25,6 +25,7 @@ from encore.cli.options import (
     QuietOption,
     RunsOption,
     ShortForms,
+    SkipLinesOption,
     TestOption,
     TextOption,
     TextPairOption,
@@ -38,7 +39,7 @@ def train_entry(
         str,
         typer.Argument(
             metavar="FILE|RECIPE|TASK",
-            help="A table (.csv .tsv .jsonl .parquet), a recipe (.yaml), or a named task (rte, …).",
+            help="A table (.csv .tsv .jsonl .parquet .xlsx), a recipe (.yaml), or a task (rte, …).",
         ),
     ],
     overrides: Annotated[
@@ -61,6 +62,7 @@ def train_entry(
     lr: LrOption = None,
     encoder: EncoderOption = None,
     pooling: PoolingOption = None,
+    skip_lines: SkipLinesOption = None,
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -93,7 +95,7 @@ def train_entry(
                 "dev": dev,
                 "test": test,
             },
-            file=FileOptions(on_bad_row, delimiter, encoding),
+            file=FileOptions(on_bad_row, delimiter, encoding, skip_lines),
             runs=runs,
             json_=json_,
             quiet=quiet,
