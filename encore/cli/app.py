@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from encore.cli.commands.check import check_entry
 from encore.cli.commands.compare import compare_entry
 from encore.cli.commands.evaluate import evaluate_entry
 from encore.cli.commands.export import export_entry, push_entry
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for _name, _entry, _summary in (
     ("train", train_entry, "Train on a table, a recipe or a named task."),
+    ("check", check_entry, "Check a table before training on it."),
     ("compare", compare_entry, "Compare the variants of a recipe over several seeds."),
     ("tune", tune_entry, "Search for the best settings of a recipe."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),

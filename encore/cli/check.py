@@ -1,0 +1,123 @@
+"""`encore check`: findings on a data file, without training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from encore.cli.dry_run import truncation_line
+from encore.cli.options import FileOptions
+from encore.cli.output import announce, console, print_json
+from encore.data.table import display_path
+from encore.errors import RecipeError
+
+if TYPE_CHECKING:
+    from encore.data.dataset import TaskData
+    from encore.report.file_check import FileCheck
+    from encore.runs.prepared import Prepared
+
+__all__ = ["CheckOptions", "check_file"]
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """The arguments of `encore check`. data: column and file options, None where not given. folds:
+    of the model that doubts labels; 0 for none.
+    """
+
+    what: str
+    overrides: tuple[str, ...]
+    data: Mapping[str, str | bool | None]
+    file: FileOptions
+    folds: int
+    out: Path | None
+    overwrite: bool
+    json_: bool
+    quiet: bool
+
+
+def check_file(options: CheckOptions) -> None:
+    """Check a file and print the findings, or write them as a page. Raises EncoreError."""
+    from encore import api, files
+    from encore.cli import usage
+    from encore.report.file_check import check_lines, check_page, check_tables
+    from encore.report.page import render
+    from encore.report.write import target
+    from encore.tables.listing import show
+
+    if options.folds == 1:
+        raise RecipeError("--folds: expected 2 or more, got 1.")
+    out = None
+    if options.out is not None:
+        out = target(Path(), options.out, overwrite=options.overwrite)
+    given = usage.option_values({**options.data, **options.file.settings()})
+    prepared = api.prepared_from(options.what, options.overrides, **given)
+    found = _findings(prepared, options)
+    if out is not None:
+        files.write(out, render(check_page(found)).encode())
+    if options.json_:
+        print_json(found.to_json())
+        return
+    announce(found.notes, quiet=options.quiet)
+    for table in check_tables(found):
+        show(table, console())
+    for line in check_lines(found):
+        print(line)
+    if out is not None:
+        print(f"page: {display_path(out)}")
+
+
+def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
+    from encore.data.inputs import read_labelled
+    from encore.data.read import read_table
+    from encore.data.settings import Reading
+    from encore.report import file_check
+
+    name, data = next(iter(prepared.data.items()))
+    recipe = prepared.recipe.tasks[name].data
+    if len(prepared.data) > 1 or recipe.train is None or recipe.train == "-":
+        raise RecipeError(f"{options.what}: expected one data file, such as reviews.csv.")
+    if data.columns.label is None:
+        raise RecipeError("data.kind: a file without labels has nothing to check.")
+    path = prepared.recipe.path(recipe.train)
+    reading: Reading = {
+        "delimiter": data.delimiter,
+        "encoding": data.encoding,
+        "skip_lines": data.skip_lines,
+        "on_bad_row": data.on_bad_row,
+    }
+    whole = read_labelled(path, data.columns, normalise=data.normalise, name="train", **reading)
+    stream = prepared.streams[name]
+    folds, seed = options.folds, prepared.recipe.seed
+    copies = file_check.copies_per_row(whole)
+    return file_check.FileCheck(
+        name=display_path(path),
+        rows=len(whole),
+        notes=(
+            *map(str, data.notes),
+            truncation_line(prepared, name),
+            *_test_notes(data, reading),
+        ),
+        labels=file_check.label_rows(whole, data.labels),
+        n_copies=len(copies) - int(copies.max()) - 1,
+        conflicts=file_check.contradictions(whole, data.labels),
+        lengths={
+            part: rows.store.lengths for part, rows in {"train": stream.train, **stream.dev}.items()
+        },
+        suspicious=file_check.suspicious_columns(read_table(path, **reading), data.columns),
+        doubted=file_check.doubted_rows(whole, data.labels, folds, seed=seed) if folds else (),
+    )
+
+
+def _test_notes(data: TaskData, reading: Mapping[str, object]) -> list[str]:
+    """Lines on the test file: its texts are compared with the train set, its labels not read."""
+    if data.test is None:
+        return []
+    from encore.data.checks import overlap_notes
+    from encore.data.inputs import read_unlabelled
+
+    test = read_unlabelled(data.test, data.columns, normalise=data.normalise, **reading)  # type: ignore[arg-type]
+    opened = f"test file {display_path(data.test)}: its texts are compared, its labels not read"
+    return [opened, *map(str, overlap_notes(data.train, replace(test, name="test")))]
