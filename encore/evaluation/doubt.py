@@ -26,6 +26,7 @@ def out_of_fold_scores(
         held_out = np.flatnonzero(folds == fold)
         rest = dataset.take(np.flatnonzero(folds != fold))
         if len(held_out):
+            assert rest.targets is not None
             model = fit_tfidf(rest.texts, rest.pairs, rest.targets, labels, seed=seed)
             part = dataset.take(held_out)
             scores[held_out] = model.scores(part.texts, part.pairs)

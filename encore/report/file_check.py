@@ -213,8 +213,8 @@ def check_tables(check: FileCheck) -> list[Listing]:
         tables.append(Listing(title, ("label", "rows", "share"), rows, (), frozenset({1, 2})))
     found = {name: _quantiles(lengths) for name, lengths in check.lengths.items()}
     marks = tuple(next(iter(found.values()), {}))
-    rows = tuple((name, *(f"{one[mark]:,}" for mark in marks)) for name, one in found.items())
-    tables.append(Listing("tokens of a row", ("rows", *marks), rows, (), frozenset({1, 2, 3})))
+    lengths = tuple((name, *(f"{one[mark]:,}" for mark in marks)) for name, one in found.items())
+    tables.append(Listing("tokens of a row", ("rows", *marks), lengths, (), frozenset({1, 2, 3})))
     tables += _examples("texts with several labels", ("lines", "labels", "text"), check.conflicts)
     columns = ("line", "doubt", "label", "likelier", "text")
     title = "labels that a model of the other rows doubts most"
