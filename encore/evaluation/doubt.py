@@ -49,8 +49,8 @@ def _folds(dataset: Dataset, labels: LabelSpace, n_folds: int, seed: int) -> np.
 def doubts(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np.ndarray:
     """(rows,) float64: how far the scores are from the labels; larger is more doubtful.
 
-    Classes: the probability of the likeliest other class less that of the label; with an order,
-    the expected distance from the label, in classes. Multi-label: the largest difference between a
+    Classes: 1 less the probability of the label; with an order, the expected distance from the
+    label, in classes. Multi-label: the largest difference between a
     label's probability and 0 or 1. Regression: the difference.
     """
     values = scores.astype(np.float64)
@@ -64,6 +64,4 @@ def doubts(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np.nd
     if labels.ordered:
         distance = np.abs(np.arange(labels.n_scores)[None, :] - given[:, None])
         return np.asarray((probabilities * distance).sum(axis=1))
-    own = probabilities[rows, given].copy()
-    probabilities[rows, given] = -1.0
-    return np.asarray(probabilities.max(axis=1) - own)
+    return np.asarray(1.0 - probabilities[rows, given])

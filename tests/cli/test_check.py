@@ -80,7 +80,7 @@ def test_doubt_is_the_distance_from_the_label() -> None:
     given = np.array([1, 0])
     names = ("1", "2", "3")
     plain = doubts(scores, given, LabelSpace("multiclass", names))
-    np.testing.assert_allclose(plain, [0.5, 0.5])
+    np.testing.assert_allclose(plain, [0.8, 0.9])
     ordered = doubts(scores, given, LabelSpace("multiclass", names, ordered=True))
     np.testing.assert_allclose(ordered, [0.8, 1.5])
     number = doubts(np.array([[2.5]]), np.array([4.0]), LabelSpace("regression"))
