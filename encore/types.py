@@ -391,9 +391,10 @@ class Metric(Protocol):
     title: str  # as a table prints it
     kinds: tuple[TaskKind, ...]
     form: Form
+    bounds: tuple[float, float]  # its lowest and highest value
     higher_is_better: bool
-    # (scores, targets, labels) → evaluation.metric.Weighted
-    weighted: Callable[..., Any] | None  # None: the bootstrap calls the metric once per resample
+    # (scores, targets, labels) → evaluation.metric.Weighted; None: once per resample
+    weighted: Callable[..., Any] | None
     needs_probabilities: bool  # True: not for heads whose scores are no logits
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...

@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["FEWEST_SEEDS", "Claim", "Contrast", "Stability", "Verdict", "finite"]
+__all__ = [
+    "FEWEST_SEEDS",
+    "Badge",
+    "Claim",
+    "Contrast",
+    "Stability",
+    "Verdict",
+    "finite",
+    "not_judged",
+]
 
 Verdict = Literal["better", "worse", "no evidence"]
+Badge = Literal["better", "worse", "no evidence", "not judged"]
 
 # Of a verdict: with two seeds 9 % of the claims for new examples are false (encore.evaluation.
 # intervals).
@@ -79,8 +89,8 @@ class Stability:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A variant against the reference, on the seeds that both have. None: cannot be computed, and
-    `notes` say why.
+    """A variant against the reference, on the seeds that both have. None: cannot be computed, or
+    fewer than three seeds; `notes` say why.
     """
 
     variant: str
@@ -94,17 +104,14 @@ class Contrast:
     notes: tuple[str, ...] = ()
 
     @property
-    def _is_decided(self) -> bool:
-        """Tells whether there is a difference and seeds enough for a verdict."""
-        return bool(self.delta) and len(self.seeds) >= FEWEST_SEEDS
-
-    @property
     def verdict(self) -> str:
         """The verdict as a phrase: the claim, what it holds for, and what a claim would need where
         there is none.
         """
         here, anew = self.this_dev_set, self.new_examples
-        if here is None or anew is None or not self._is_decided:
+        if len(self.seeds) < FEWEST_SEEDS:
+            return not_judged(len(self.seeds))
+        if here is None or anew is None or not self.delta:
             return "no evidence"
         if here.verdict == anew.verdict == "no evidence":
             return f"no evidence (needs {_needed(here)}; for new examples {_needed(anew)})"
@@ -123,10 +130,12 @@ class Contrast:
         return f"{here.verdict}, for new examples too"
 
     @property
-    def badge(self) -> Verdict:
+    def badge(self) -> Badge:
         """The strongest claim of the verdict, without what it holds for."""
         here, anew = self.this_dev_set, self.new_examples
-        if here is None or anew is None or not self._is_decided:
+        if len(self.seeds) < FEWEST_SEEDS:
+            return "not judged"
+        if here is None or anew is None or not self.delta:
             return "no evidence"
         return anew.verdict if here.verdict == "no evidence" else here.verdict
 
@@ -159,6 +168,11 @@ class Contrast:
             Stability.from_json(stable) if stable else None,
             tuple(stored["notes"]),
         )
+
+
+def not_judged(n_seeds: int) -> str:
+    """The verdict on too few seeds: "not judged: 2 seeds"."""
+    return f"not judged: {n_seeds} seed{'' if n_seeds == 1 else 's'}"
 
 
 def finite(value: float) -> float | None:

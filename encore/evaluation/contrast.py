@@ -78,14 +78,20 @@ def compare_variants(
     this kind of task.
     """
     base = measure_variant(baseline, targets, labels, metric)
+    low, high = metric.bounds
     arms = tuple(measure_variant(one, targets, labels, metric) for one in variants)
     sign = 1 if metric.higher_is_better else -1
-    contrasts = [_contrast(base, arm, n_variants=len(arms), n_left=n_left) for arm in arms]
+    contrasts = [
+        _contrast(base, arm, n_variants=len(arms), n_left=n_left, farthest=high - low)
+        for arm in arms
+    ]
     return Contrasts(metric.__name__, len(targets), base, arms, _judged(contrasts, sign, n_left))
 
 
-def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
-    """One contrast before Holm: each p_holm is p, and each verdict is still "no evidence"."""
+def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int, farthest: float) -> Contrast:
+    """One contrast before Holm: each p_holm is p, and each verdict is still "no evidence".
+    farthest: the largest difference that two values of the metric can have.
+    """
     seeds = tuple(seed for seed in arm.seeds if seed in base.seeds)
     mine, theirs = ([one.seeds.index(seed) for seed in seeds] for one in (arm, base))
     values, base_values = np.array(arm.values)[mine], np.array(base.values)[theirs]
@@ -95,7 +101,7 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     found = Contrast(
         arm.name, seeds, tuple(differences.tolist()), delta, None, None, None, None, tuple(notes)
     )
-    if len(seeds) < 2:
+    if len(seeds) < FEWEST_SEEDS:
         return found
     shares, base_shares = arm.shares[mine], base.shares[theirs]
     gaps = shares - base_shares
@@ -129,8 +135,10 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int) -> Contrast:
     parts = components(gaps) if gaps.shape[1] > 1 else None
     return replace(
         found,
-        this_dev_set=_claim(one, alone, level, for_new=False),
-        new_examples=_claim(for_new_rows(parts), parts, of_all, for_new=True) if parts else None,
+        this_dev_set=_claim(one, alone, level, farthest, for_new=False),
+        new_examples=_claim(for_new_rows(parts), parts, of_all, farthest, for_new=True)
+        if parts
+        else None,
         notes=tuple(notes),
     )
 
@@ -141,8 +149,11 @@ def _untested(ratio: VarianceRatio) -> Stability:
     )
 
 
-def _claim(student: Student, parts: Components, level: float, *, for_new: bool) -> Claim:
-    low, high = (float(end) for end in student.interval(1 - _LEVEL))
+def _claim(
+    student: Student, parts: Components, level: float, farthest: float, *, for_new: bool
+) -> Claim:
+    # Cut off where no difference can be: that covers the truth exactly as often.
+    low, high = (float(np.clip(end, -farthest, farthest)) for end in student.interval(1 - _LEVEL))
     # Without any spread (the seeds change nothing) the difference on these rows is known.
     p = float(student.p()) if student.standard_error > 0 else float(student.estimate == 0)
     needed = seeds_needed(parts, for_new=for_new, level=level)
@@ -176,7 +187,7 @@ def _judged(contrasts: Sequence[Contrast], sign: int, n_left: int) -> tuple[Cont
             one,
             this_dev_set=_decided(one.this_dev_set, here[at], sign, one),
             new_examples=_decided(one.new_examples, anew[at], sign, one),
-            stability=_stable(one.stability, spread[at], len(one.seeds)),
+            stability=_stable(one.stability, spread[at]),
         )
         for at, one in enumerate(contrasts)
     )
@@ -187,15 +198,15 @@ def _decided(
 ) -> Claim | None:
     if claim is None or p_holm is None or contrast.delta is None:
         return None
-    if p_holm >= _LEVEL or len(contrast.seeds) < FEWEST_SEEDS:
+    if p_holm >= _LEVEL:
         return replace(claim, p_holm=p_holm)
     return replace(claim, p_holm=p_holm, verdict="better" if sign * contrast.delta > 0 else "worse")
 
 
-def _stable(stability: Stability | None, p_holm: float | None, n_seeds: int) -> Stability | None:
+def _stable(stability: Stability | None, p_holm: float | None) -> Stability | None:
     if stability is None or p_holm is None:
         return None
-    if p_holm >= _LEVEL or n_seeds < FEWEST_SEEDS:
+    if p_holm >= _LEVEL:
         return replace(stability, p_holm=p_holm)
     return replace(
         stability, p_holm=p_holm, verdict="more stable" if stability.ratio < 1 else "less stable"

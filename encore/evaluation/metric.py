@@ -9,6 +9,7 @@ comes from scikit-learn or scipy; the weighted form is checked against it on the
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ class MetricWarning(UserWarning):
     """
 
 
+# Of the values of a metric of each form, unless it says otherwise.
+_BOUNDS: dict[Form, tuple[float, float]] = {
+    "percent": (0.0, 1.0),
+    "coefficient": (-1.0, 1.0),
+    "amount": (0.0, math.inf),
+}
 Measure = Callable[[np.ndarray, np.ndarray, LabelSpace], float]
 
 
@@ -68,6 +75,7 @@ def metric(
     higher_is_better: bool = True,
     weighted: Weigh | None = None,
     needs_probabilities: bool = False,
+    bounds: tuple[float, float] | None = None,
 ) -> Callable[[Measure], Metric]:
     """Make a function of clean arrays a metric: it refuses other kinds of task (RecipeError) and
     scores that are not numbers (DataError).
@@ -92,6 +100,7 @@ def metric(
             weighted,
         )
         typed.needs_probabilities = needs_probabilities
+        typed.bounds = bounds or _BOUNDS[form]
         return typed
 
     return wrap

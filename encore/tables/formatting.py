@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from encore.errors import printable
 if TYPE_CHECKING:
     from encore.evaluation.claims import Claim
     from encore.evaluation.estimates import Estimate
-    from encore.evaluation.metric import Form
+    from encore.evaluation.metric import Form, Metric
 
 __all__ = [
     "format_difference",
@@ -69,19 +70,18 @@ def shorten(text: str, max_chars: int) -> str:
     )
 
 
-def format_mean(values: Sequence[float], form: Form) -> str:
-    """The mean over seeds with its 95 % interval for new seeds (t), where there are two or more."""
-    if len(values) < 2:
-        return format_value(values[0] if values else None, form)
-    import numpy as np
+def format_mean(values: Sequence[float], metric: Metric) -> str:
+    """The mean over seeds with its 95 % interval for new seeds, where there are three or more."""
+    if not values:
+        return "–"
+    from encore.evaluation.seed_means import mean_interval
 
-    from encore.evaluation.intervals import for_these_rows
-
-    low, high = (float(end) for end in for_these_rows(np.array(values)).interval())
-    return (
-        f"{format_value(float(np.mean(values)), form)} [{format_value(low, form)}, "
-        f"{format_value(high, form)}]"
-    )
+    mean = format_value(statistics.fmean(values), metric.form)
+    found = mean_interval(values, metric.bounds)
+    if found is None:
+        return mean
+    low, high = (format_value(end, metric.form) for end in (found.low, found.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def format_ratio(value: float | None) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from encore import catalogue
+from encore.evaluation.claims import FEWEST_SEEDS, not_judged
 from encore.evaluation.comparison_record import StudyResult, VariantResult
 from encore.evaluation.estimates import Estimate
-from encore.evaluation.intervals import for_these_rows
-from encore.evaluation.metric import Form
+from encore.evaluation.metric import Metric
 from encore.evaluation.search_record import SearchRecord
+from encore.evaluation.seed_means import mean_interval
 from encore.tables.comparison import SOURCE
 from encore.tables.formatting import format_estimate, format_setting, format_value
 from encore.tables.listing import Listing
@@ -63,7 +62,7 @@ def _fresh(each: StudyResult, record: SearchRecord, *, first: bool) -> Listing:
         rows.append(
             (
                 kind.title,
-                _mean(row, kind.form),
+                _mean(row, kind),
                 format_value(row.sd, kind.form),
                 format_value(tuned, kind.form),
                 format_value(row.expected, kind.form),
@@ -86,8 +85,8 @@ def _how_to_read(record: SearchRecord, *, several: bool) -> tuple[str, ...]:
     mean = f"{best.value:.4f}, {record.deciding}; " if several else ""
     about = (
         "mean, its 95 % interval for new seeds, sample standard deviation"
-        if len(seeds) > 1
-        else "one says nothing about other seeds"
+        if len(seeds) >= FEWEST_SEEDS
+        else f"{not_judged(len(seeds))}, an interval needs {FEWEST_SEEDS}"
     )
     return (
         f"fresh seed{'s' if len(seeds) > 1 else ''}: {', '.join(map(str, seeds))}; {about}. "
@@ -99,9 +98,9 @@ def _how_to_read(record: SearchRecord, *, several: bool) -> tuple[str, ...]:
     )
 
 
-def _mean(row: VariantResult, form: Form) -> str:
-    """With its interval, where there are several values."""
-    if row.mean is None or len(row.values) < 2:
-        return format_value(row.mean, form)
-    low, high = for_these_rows(np.array(row.values)).interval()
-    return format_estimate(Estimate(row.mean, float(low), float(high)), form)
+def _mean(row: VariantResult, metric: Metric) -> str:
+    """With its interval, where there are seeds enough for one."""
+    found = mean_interval(row.values, metric.bounds)
+    if row.mean is None or found is None:
+        return format_value(row.mean, metric.form)
+    return format_estimate(Estimate(row.mean, found.low, found.high), metric.form)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from encore import catalogue
+from encore.evaluation.claims import FEWEST_SEEDS
 from encore.evaluation.comparison_record import ComparisonRecord, MetricResult
-from encore.evaluation.metric import Form
+from encore.evaluation.metric import Form, Metric
 from encore.tables.formatting import format_difference, format_interval, format_mean
 from encore.tables.listing import Listing
 
@@ -53,15 +54,15 @@ def size_tables(record: ComparisonRecord) -> Iterator[Listing]:
     others = [name for name in record.variants if name != record.reference]
     columns = ("training rows", record.reference, *others, *(f"Δ {name}" for name in others))
     note = (
-        "[low, high]: 95 % intervals, of a mean for new seeds (t), of a difference Δ "
-        "for new examples too."
+        "[low, high]: 95 % intervals, of a mean for new seeds, of a difference Δ for new examples "
+        f"too; none below {FEWEST_SEEDS} seeds."
     )
     for curve in size_curves(record):
         kind = catalogue.find("metrics", curve.metric)
         rows = tuple(
             (
                 f"{size:,}",
-                *(_mean(metric, name, kind.form) for name in (record.reference, *others)),
+                *(_mean(metric, name, kind) for name in (record.reference, *others)),
                 *(_difference(metric, name, kind.form) for name in others),
             )
             for size, metric in curve.sizes.items()
@@ -70,9 +71,9 @@ def size_tables(record: ComparisonRecord) -> Iterator[Listing]:
         yield Listing(title, columns, rows, (note,), frozenset(range(len(columns))))
 
 
-def _mean(metric: MetricResult, variant: str, form: Form) -> str:
+def _mean(metric: MetricResult, variant: str, kind: Metric) -> str:
     row = metric.variant(variant)  # None where it has left a race
-    return format_mean(row.values if row else (), form)
+    return format_mean(row.values if row else (), kind)
 
 
 def _difference(metric: MetricResult, variant: str, form: Form) -> str:

@@ -46,13 +46,13 @@ def probabilities_in_words(against: Contrast) -> str:
 def difference_in_words(against: Contrast, metric: Metric) -> str:
     """The verdict with the difference and its intervals, for a place without a table."""
     points = " points" if metric.form == "percent" else ""
-    here, anew = (
-        format_interval(claim, metric.form)
-        for claim in (against.this_dev_set, against.new_examples)
+    claims = (("this dev set", against.this_dev_set), ("new examples too", against.new_examples))
+    intervals = ", ".join(
+        f"{about} {format_interval(claim, metric.form)}" for about, claim in claims if claim
     )
     return (
         f"{against.verdict}; {metric.title} {format_difference(against.delta, metric.form)}"
-        f"{points} (this dev set {here}, new examples too {anew})."
+        f"{points}{f' ({intervals})' if intervals else ''}."
     )
 
 

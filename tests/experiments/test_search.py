@@ -300,9 +300,8 @@ def test_the_tables_of_a_search_by_hand() -> None:
         ("plan.clip_norm", "null", "–"),
     )
     assert dev.title == "rte, dev (1,277 rows), 2 fresh seeds"
-    # The interval of two values of 0.7 and 0.9 over seeds: 0.8 ± 12.706 · 0.1.
     assert dev.rows == (
-        ("accuracy", "80.0 % [-47.1, 207.1]", "14.1", "87.6", "85.0"),
+        ("accuracy", "80.0", "14.1", "87.6", "85.0"),
         ("MCC", "–", "–", "–", "–"),
     )
     one_value, two_values = hard.rows
@@ -310,15 +309,26 @@ def test_the_tables_of_a_search_by_hand() -> None:
         "one value has no interval, and the tuned figure is that of the first dev set's first "
         "metric"
     )
-    assert two_values[1:] == (".500 [.373, .627]", "0.014", "–", "–")
-    assert dev.notes[0].startswith(
-        "fresh seeds: 7, 8; mean, its 95 % interval for new seeds, sample standard deviation."
-    )
+    assert two_values[1:] == ("0.500", "0.014", "–", "–")
+    assert dev.notes[0].startswith("fresh seeds: 7, 8; not judged: 2 seeds, an interval needs 3.")
     assert dev.notes[1].startswith("tuned: trial 3, seeds 42, 43. Optimistic")
     assert dev.notes[-1] == "few rows"
     assert [
         "source: the figures of the paper" in "".join(table.notes) for table in (dev, hard)
     ] == [True, False], "no word of what nobody reported"
+
+
+def test_three_fresh_seeds_have_an_interval_within_the_range_of_the_metric() -> None:
+    """Accuracies of 60, 70 and 95 % have the t interval [30.2, 119.8]."""
+    record = record_by_hand()
+    accuracy = measured_by_hand("accuracy", (0.6, 0.7, 0.95), mean=0.75, sd=0.1803)
+    study = replace(record.fresh.studies[0], metrics=(accuracy,))
+    fresh = replace(record.fresh, seeds=(7, 8, 9), studies=(study,))
+    _, dev = search_tables(replace(record, fresh=fresh))
+    assert dev.rows[0][1] == "75.0 % [21.6, 97.0]"
+    assert dev.notes[0].startswith(
+        "fresh seeds: 7, 8, 9; mean, its 95 % interval for new seeds, sample standard deviation."
+    )
 
 
 def test_of_several_tasks_the_tuned_figure_is_no_metric_s_own() -> None:
@@ -340,7 +350,7 @@ def test_of_several_tasks_the_tuned_figure_is_no_metric_s_own() -> None:
     assert [row[3] for table in (one, other) for row in table.rows] == ["–"] * 4
     assert (
         one.notes[0]
-        == "fresh seed: 7; one says nothing about other seeds. These are the figures to quote."
+        == "fresh seed: 7; not judged: 1 seed, an interval needs 3. These are the figures to quote."
     )
     assert one.notes[1].startswith(
         "tuned: 0.8760, mean of a accuracy on dev, b pearson on dev; trial 3, seeds 42, 43. "

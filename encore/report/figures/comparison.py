@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encore.evaluation.comparison_record import VariantResult
-from encore.evaluation.intervals import for_these_rows
 from encore.evaluation.metric import Metric
+from encore.evaluation.seed_means import mean_interval
 from encore.report import drawing
 from encore.report.drawing import INK, MARKERS, PAPER, SERIES, SOFT
 from encore.report.figures.axes import (
@@ -268,7 +268,7 @@ def _seed_marks(shown: Sequence[_Seeds]) -> list[Line2D]:
 
 @dataclass(frozen=True)
 class _Size:
-    """A variant's scores with so many training rows: mean, and its interval with several seeds."""
+    """A variant's scores with so many training rows: mean, and its interval from three seeds on."""
 
     n_rows: int
     n_seeds: int
@@ -277,10 +277,9 @@ class _Size:
     high: float | None
 
 
-def _size(n_rows: int, values: Sequence[float]) -> _Size:
-    low, high = (
-        (None, None) if len(values) < 2 else map(float, for_these_rows(np.array(values)).interval())
-    )
+def _size(n_rows: int, values: Sequence[float], metric: Metric) -> _Size:
+    found = mean_interval(values, metric.bounds)
+    low, high = (None, None) if found is None else (found.low, found.high)
     return _Size(n_rows, len(values), float(np.mean(values)), low, high)
 
 
@@ -289,7 +288,7 @@ def sizes(
 ) -> Figure:
     """Score against the number of training rows. groups: variant → rows → one value per seed."""
     curves = {
-        variant: [_size(n_rows, values) for n_rows, values in sorted(found.items())]
+        variant: [_size(n_rows, values, metric) for n_rows, values in sorted(found.items())]
         for variant, found in groups.items()
     }
     summary = "; ".join(
@@ -301,7 +300,7 @@ def sizes(
         name,
         f"{metric.title} by number of training rows, {where}",
         f"{summary}.",
-        "Mark: mean over seeds. Bar: 95 % interval of the mean for new seeds (t).",
+        "Mark: mean over seeds. Bar: 95 % interval of the mean for new seeds, from three seeds on.",
         ("variant", "train_rows", "seeds", "mean", "low", "high"),
         tuple(
             (variant, one.n_rows, one.n_seeds, one.mean, one.low, one.high)
