@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from encore.evaluation import baselines
+from encore.evaluation import baselines, tfidf_features
 from encore.evaluation.baselines import fit_tfidf, majority
 from encore.evaluation.estimates import estimate_metrics
 from encore.evaluation.predictions import predictions, probabilities
@@ -57,6 +57,12 @@ def tfidf(
     )
 
 
+@pytest.fixture
+def usual_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words and C = 1, whatever held-out rows prefer."""
+    monkeypatch.setattr(baselines, "_FEWEST_CHOOSING_ROWS", 1_000_000)
+
+
 def contains(texts: list[str], *words: str) -> np.ndarray:
     return np.array([any(word in text.split() for word in words) for text in texts], dtype=np.int64)
 
@@ -87,7 +93,7 @@ def test_majority_of_regression_is_the_mean():
     assert (found.name, found.scores.tolist()) == ("mean", [[3.0], [3.0]])
 
 
-def test_single_texts_are_scikit_learns_pipeline():
+def test_single_texts_are_scikit_learns_pipeline(usual_settings):
     train, dev = sentences(101), sentences(37, seed=1)
     targets = contains(train, "lamp") + contains(train, "blue")
     found = tfidf(train, None, targets, dev, None, THREE, 0)
@@ -101,7 +107,7 @@ def test_single_texts_are_scikit_learns_pipeline():
     assert (found.name, found.notes) == ("TF-IDF + logistic", ())
 
 
-def test_pairs_are_both_texts_their_difference_product_and_cosine():
+def test_pairs_are_both_texts_their_difference_product_and_cosine(usual_settings):
     left, right = sentences(103), sentences(103, seed=1)
     targets = np.array(
         [len(set(a.split()) & set(b.split())) for a, b in zip(left, right, strict=True)],
@@ -124,7 +130,62 @@ def test_pairs_are_both_texts_their_difference_product_and_cosine():
     )
 
 
-def test_binary_scores_are_two_logits_with_the_models_probability():
+def tagged(n: int, seed: int) -> tuple[list[str], np.ndarray]:
+    """Twenty words of no meaning, and a keyword for each tag; 15 % of the rows have it."""
+    draw = np.random.default_rng(seed)
+    keywords = (("cheap", "costly", "dollars"), ("small", "wide", "huge"), ("red", "blue", "green"))
+    tags = (draw.random((n, 3)) < 0.15).astype(np.int64)
+    texts = []
+    for row in tags:
+        words = [f"w{number}" for number in draw.integers(0, 400, 20)]
+        words += [draw.choice(keywords[at]) for at in np.flatnonzero(row)]
+        texts.append(" ".join(draw.permutation(words)))
+    return texts, tags
+
+
+def test_the_strength_is_chosen_so_that_rare_tags_are_found(usual_settings, monkeypatch):
+    (train, targets), (dev, expected) = tagged(400, 0), tagged(200, 1)
+
+    def macro_f1() -> float:
+        scores = tfidf(train, None, targets, dev, None, TAGS, 0).scores
+        return estimate_metrics(scores, expected, TAGS, ["macro_f1"], 0, n_resamples=10)[
+            "macro_f1"
+        ].value
+
+    assert macro_f1() < 0.1, "C = 1 finds hardly any"
+    monkeypatch.setattr(baselines, "_FEWEST_CHOOSING_ROWS", 50)
+    assert macro_f1() > 0.9
+
+
+def test_pieces_of_words_are_chosen_where_words_are_never_twice_the_same():
+    draw = np.random.default_rng(0)
+    endings = ["".join(draw.choice(list("bcdfghklmnprst"), 6)) for _ in range(300)]
+    targets = draw.integers(0, 2, 300)
+    texts = [
+        f"{'zuv' if on else 'oqa'}{ending}" for on, ending in zip(targets, endings, strict=True)
+    ]
+    found = fit_tfidf(texts[:200], None, targets[:200], BINARY, seed=0)
+    assert (predictions(found.scores(texts[200:]), BINARY) == targets[200:]).all()
+    assert found.vectoriser.hasher.analyzer == "char_wb"
+
+
+def test_long_texts_and_few_rows_are_not_read_as_pieces(monkeypatch):
+    texts = [f"{word}{number}" for number in range(60) for word in ("zuv", "oqa")]
+    targets = np.tile([0, 1], 60)
+    assert fit_tfidf(texts[:49], None, targets[:49], BINARY, seed=0).vectoriser.hasher.analyzer == (
+        "word"
+    )
+    monkeypatch.setattr(baselines, "_MAX_PIECES_CHARS", 100)
+    assert fit_tfidf(texts, None, targets, BINARY, seed=0).vectoriser.hasher.analyzer == "word"
+
+
+def test_the_same_rows_and_seed_choose_the_same():
+    train, targets = tagged(200, 2)
+    one, again = (fit_tfidf(train, None, targets, TAGS, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(one.scores(train), again.scores(train))
+
+
+def test_binary_scores_are_two_logits_with_the_models_probability(usual_settings):
     train, dev = sentences(101), sentences(37, seed=1)
     found = tfidf(train, None, contains(train, "lamp"), dev, None, BINARY, 0)
     assert found.scores.shape == (37, 2)
@@ -206,7 +267,7 @@ def test_scores_come_back_in_order_chunk_by_chunk(monkeypatch):
     texts, targets = sentences(53), contains(sentences(53), "lamp")
     whole = fit_tfidf(texts, None, targets, BINARY, seed=0)
     expected = whole.scores(texts)
-    monkeypatch.setattr(baselines, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(tfidf_features, "_ROWS_AT_ONCE", 7)
     np.testing.assert_allclose(whole.scores(texts), expected, rtol=1e-6)
     np.testing.assert_allclose(whole.scores(texts[::-1]), expected[::-1], rtol=1e-6)
 
@@ -232,7 +293,7 @@ def test_a_part_of_the_rows_is_used_when_the_text_is_too_long_and_the_note_says_
 
 def test_features_are_sparse_float32():
     vectors = sparse.csr_array(np.eye(3, 5, dtype=np.float32))
-    found = baselines._features(vectors, vectors)
+    found = tfidf_features.linear_features(vectors, vectors)
     assert sparse.issparse(found)
     assert (found.shape, found.dtype) == ((3, 21), np.float32)
 
