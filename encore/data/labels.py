@@ -295,12 +295,14 @@ def _given_labels(
     labels: Sequence[str] | Mapping[str, str],
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     """Names in the order given, and what a cell may hold. In a mapping, cells may share a name; a
-    name itself is a cell too.
+    name itself is a cell too. Its names are in the order of their cells, as without a mapping: two
+    spellings that become one do not make the other class the positive one.
     """
     if isinstance(labels, Mapping):
-        names = tuple(dict.fromkeys(str(name) for name in labels.values()))
+        name_of = {str(cell): str(name) for cell, name in labels.items()}
+        names = tuple(dict.fromkeys(name_of[cell] for cell in natural_order(list(name_of))))
         cells = {name: index for index, name in enumerate(names)}
-        cells.update({str(cell): names.index(str(name)) for cell, name in labels.items()})
+        cells.update({cell: names.index(name) for cell, name in name_of.items()})
         return names, cells
     names = tuple(str(name) for name in labels)
     twice = sorted({name for name in names if names.count(name) > 1})

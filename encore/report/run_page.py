@@ -150,7 +150,7 @@ def _beside(metric: Metric, model: Estimate, who: str, other: Estimate, n_rows: 
         return VerdictLine(
             "not better",
             f"than {who}",
-            f"{who} reaches {formatted}"
+            f"{who} reaches {'the same, ' if other.value == model.value else ''}{formatted}"
             + (", and the intervals do not overlap." if apart else "."),
         )
     if apart:

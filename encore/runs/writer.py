@@ -20,6 +20,7 @@ from encore import files
 from encore.errors import Problem, TrainingError
 from encore.evaluation import baselines
 from encore.evaluation.estimates import Estimate, estimate_metrics
+from encore.evaluation.never_predicted import never_predicted
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
 from encore.runs.contents import RUN_FILES, damaged_files, prediction_file
 from encore.runs.environment import peak_memory
@@ -194,7 +195,7 @@ class RunWriter:
         metrics: dict[str, dict[str, dict[str, dict[str, Estimate]]]] = {}
         notes: list[Note] = []
         for task, stream in prepared.streams.items():
-            data = prepared.data[task]
+            data, settings = prepared.data[task], prepared.recipe.tasks[task]
             if data.labels.kind == "unlabelled":
                 continue
             epoch = epoch_of_task(task, prepared.recipe.plan.keep, best, self.kept_epoch)
@@ -210,6 +211,13 @@ class RunWriter:
                     constant.name: constant.scores,
                     simple.name: simple.scores(data.dev[split].texts, data.dev[split].pairs),
                 }
+                found = never_predicted(
+                    candidates[MODEL],
+                    rows.targets,
+                    data.labels,
+                    balanced=bool(settings.class_weights or settings.sampling),
+                )
+                notes += [Note(f"{split}: {found}", task=task)] if found else []
                 metrics[task][split] = {
                     name: estimate_metrics(scores, rows.targets, data.labels, data.metrics, seed)
                     for name, scores in candidates.items()

@@ -97,19 +97,18 @@ def results_table(
 
 
 def _remarks(dev: str, metric: Metric, estimates: Mapping[str, Estimate]) -> list[str]:
-    """Footnotes on one line: where a figure is not what it seems, and where a baseline does better
-    than the first column.
+    """Footnotes on one line: where a figure is not what it seems, and where a baseline does as well
+    as the first column, or better.
     """
     remarks = []
     sign = 1 if metric.higher_is_better else -1
-    first = next(iter(estimates.values()))
+    who, first = next(iter(estimates.items()))
     for name, estimate in estimates.items():
         if name not in ("majority", "mean"):  # these are constant by construction
             remarks += [f"{dev}, {metric.title}, {name}: {note}." for note in estimate.notes]
-        if sign * estimate.value > sign * first.value:
-            remarks.append(
-                f"{dev}, {metric.title}: {name} does better than the {next(iter(estimates))}."
-            )
+        if name != who and sign * estimate.value >= sign * first.value:
+            does = "as well as" if estimate.value == first.value else "better than"
+            remarks.append(f"{dev}, {metric.title}: {name} does {does} the {who}.")
     return remarks
 
 

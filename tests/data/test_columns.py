@@ -396,6 +396,11 @@ def test_given_kinds_and_names_are_obeyed() -> None:
         cells([1, 2, 4, 5]), labels={"1": "bad", "2": "bad", "4": "good", "5": "good"}
     )
     assert (targets, columns.kind) == ([0, 0, 1, 1], "binary")
+    written = {"Pos": "pos", "pos": "pos", "neg": "neg"}
+    targets, _, columns = targets_of(cells(["Pos", "neg", "pos"]), labels=written)
+    assert (targets, columns.labels) == ([1, 0, 1], ("neg", "pos")), (
+        "the positive class is the one that it is without a merge, however the mapping is written"
+    )
     assert (
         complaint(cells([1, 2, 3]), kind="binary")
         == "t.csv: column 'label': binary has two labels, got 3: 1, 2, 3. Leave the kind out, "

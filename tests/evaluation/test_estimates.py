@@ -236,6 +236,12 @@ def dev_scores() -> DevScores:
     )
 
 
+def test_a_tie_with_a_baseline_is_reported():
+    same = {"accuracy": Estimate(0.9, 0.8, 1.0)}
+    table = results_table([DevScores("dev", 50, {"model": same, "majority": same})])
+    assert "dev, accuracy: majority does as well as the model." in table.notes
+
+
 def test_results_table():
     few = DevScores("hard", 12, {"model": {"accuracy": Estimate(0.5, 0.25, 0.75)}})
     assert str(

@@ -46,7 +46,8 @@ def train_entry(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Settings: plan.lr=3e-5 pooling=cls … (--dry-run prints all of them)",
+            help="Settings: plan.lr=3e-5 class_weights=balanced pooling=cls … (--dry-run prints "
+            "all of them)",
         ),
     ] = None,
     text: TextOption = None,
