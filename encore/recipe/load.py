@@ -75,16 +75,17 @@ def recipe_from(
 
 
 def recipe_for_file(path: str | Path, overrides: Sequence[Override] = (), **data: Any) -> Recipe:
-    """The recipe of `encore train reviews.csv`: one task, named after the file.
+    """The recipe of `encore train reviews.csv`: one task, named after the file; that of
+    `trec/train.csv` is named after the folder.
 
     data: settings of DataRecipe (`text`, `label`, …); None is as good as not given, and a Value
     knows the option that it came with. The path starts from the working directory. Raises
     RecipeError.
     """
-    name = (
-        re.sub(r"[^\w-]+", "_", "stdin" if str(path) == "-" else Path(path).stem).strip("_")[:64]
-        or "task"
-    )
+    stem = "stdin" if str(path) == "-" else Path(path).stem
+    if stem.lower() == "train":
+        stem = Path(path).absolute().parent.name or stem
+    name = re.sub(r"[^\w-]+", "_", stem).strip("_")[:64] or "task"
     problems: list[Problem] = []
     plain = {
         key: given

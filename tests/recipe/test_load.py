@@ -869,6 +869,9 @@ def test_a_data_file_becomes_a_recipe(tmp_path: Path, monkeypatch: pytest.Monkey
         "label: stars}\nplan: {epochs: 2}\n"
     )
     assert recipe.base == tmp_path
+    assert list(recipe_for_file("trec/train.csv").tasks) == ["trec"]
+    assert list(recipe_for_file("train.tsv").tasks) == [tmp_path.name]
+    assert list(recipe_for_file("/train.csv").tasks) == ["train"]
     assert list(recipe_for_file("-").tasks) == ["stdin"]
     assert list(recipe_for_file("отзывы.csv").tasks) == ["отзывы"]
     assert list(recipe_for_file("!!!.csv").tasks) == ["task"]
