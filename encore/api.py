@@ -26,8 +26,9 @@ from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
 from encore.runs.cache import Cache
-from encore.runs.evaluate import RunEvaluation, evaluate_run, evaluated_rows
+from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
+from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare

@@ -33,7 +33,8 @@ def evaluate_command(options: EvaluateOptions) -> None:
         raise RecipeError("encore evaluate: FILE and --final are both given; keep one.")
     if not options.final and options.file is None:
         raise RecipeError("encore evaluate: which rows? Name a labelled FILE, or pass --final.")
-    from encore.runs.evaluate import evaluate_run, evaluated_rows
+    from encore.runs.evaluate import evaluate_run
+    from encore.runs.final_test import evaluated_rows, keep_final
     from encore.runs.predict import load
     from encore.tables.listing import show
 
@@ -52,6 +53,8 @@ def evaluate_command(options: EvaluateOptions) -> None:
     evaluation = evaluate_run(
         model, task, dataset, slices=options.slices, n_mistakes=options.n_mistakes
     )
+    if options.final:
+        keep_final(model.folder, task, dataset, evaluation.estimates)
     if options.json_:
         print_json(evaluation.as_object())
         return

@@ -206,12 +206,18 @@ def _best_epochs(result: RunResult, prepared: Prepared) -> list[str]:
 
 def last_line(result: RunResult, prepared: Prepared) -> str:
     """The run folder, what it cost, and the next command to type."""
-    train = next(iter(prepared.recipe.tasks.values())).data.train
-    example = "new.csv" if train in (None, "-") else display_path(prepared.recipe.path(str(train)))
-    which = ["--task", next(iter(prepared.data))] if len(prepared.data) > 1 else []
-    command = shlex.join(
-        ["encore", "predict", str(result.folder), *which, example, "-o", "predictions.csv"]
-    )
+    tested = [task for task, data in prepared.data.items() if data.test is not None]
+    task = (tested or list(prepared.data))[0]
+    which = ["--task", task] if len(prepared.data) > 1 else []
+    if tested:
+        words = ["evaluate", str(result.folder), *which, "--final"]
+    else:
+        train = prepared.recipe.tasks[task].data.train
+        example = (
+            "new.csv" if train in (None, "-") else display_path(prepared.recipe.path(str(train)))
+        )
+        words = ["predict", str(result.folder), *which, example, "-o", "predictions.csv"]
+    command = shlex.join(["encore", *words])
     state = (
         "complete already"
         if result.already_complete

@@ -30,6 +30,7 @@ from encore.report.provenance import (
     typed_command,
 )
 from encore.report.texts import Sources
+from encore.runs.final_test import read_final
 from encore.runs.folder import MODEL, DevPredictions, read_predictions
 from encore.tables.evaluation import DevScores, confusion_table, results_table
 from encore.tables.formatting import format_estimate
@@ -132,10 +133,26 @@ def _results(
                     rows, title=f"{task}: {result.kept(task)}", notes=result.caveats(task)
                 )
             )
+    verdicts += _on_test_files(run)
     yield Verdicts(tuple(verdicts))
     yield from drawn
     yield from tables
     yield Notes((_BASELINE_BARS,))
+
+
+def _on_test_files(run: gather.GatheredRun) -> Iterator[VerdictLine]:
+    """The figures of `encore evaluate --final`, and when it was run."""
+    for task, final in read_final(run.folder).items():
+        figures = ", ".join(
+            f"{metric.title} {format_estimate(one, metric.form)}"
+            for name, one in final.metrics.items()
+            for metric in [catalogue.find("metrics", name)]
+        )
+        yield VerdictLine(
+            "test",
+            task,
+            f"{figures} on {final.rows:,} rows of {final.file}, opened {final.time}.",
+        )
 
 
 def _beside(metric: Metric, model: Estimate, who: str, other: Estimate, n_rows: int) -> VerdictLine:

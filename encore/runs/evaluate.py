@@ -4,16 +4,14 @@ metrics per value of a column.
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from encore import files
 from encore.data.dataset import Dataset
-from encore.data.load import load_task, open_test
 from encore.data.table import display_path
 from encore.errors import DataError
 from encore.evaluation.estimates import (
@@ -24,8 +22,6 @@ from encore.evaluation.estimates import (
     estimate_metrics,
     worst_mistakes,
 )
-from encore.recipe.load import load_recipe
-from encore.recipe.schema import data_settings
 from encore.runs.output import named_predictions
 from encore.runs.predict import LoadedTask, Model
 from encore.tables.evaluation import (
@@ -37,11 +33,8 @@ from encore.tables.evaluation import (
     slices_table,
 )
 from encore.tables.listing import Listing
-from encore.types import Note
 
-__all__ = ["RunEvaluation", "evaluate_run", "evaluated_rows", "open_final"]
-
-_OPENED = "test_opened.log"  # in the run folder: when its test file was opened, and what was in it
+__all__ = ["RunEvaluation", "evaluate_run"]
 
 
 @dataclass(frozen=True)
@@ -157,52 +150,6 @@ def evaluate_run(
         sliced,
         (*map(str, dataset.notes), *_seen_before(model, chosen.name, dataset)),
     )
-
-
-def evaluated_rows(
-    model: Model,
-    source: Any,
-    task: str | None,
-    *,
-    log: Callable[[str], None],
-    slices: Sequence[str] = (),
-    **reading: Any,
-) -> Dataset:
-    """The labelled rows to measure a run on. source: a file or a table in memory; None: the run's
-    test file, whose opening is logged. reading: as of `Model.read`. Raises DataError.
-    """
-    if source is None:
-        return open_final(model, task, log=log, keep=slices)
-    return model.read(source, task=task, with_labels=True, keep=slices, **reading)
-
-
-def open_final(
-    model: Model, task: str | None, *, log: Callable[[str], None], keep: Sequence[str] = ()
-) -> Dataset:
-    """Open the run's test file. Each time, with the file's contents, is logged in the run folder,
-    and a second opening adds a note to the rows.
-    """
-    chosen = model.task(task).name
-    recipe = load_recipe(model.folder / "recipe.yaml")
-    data = load_task(chosen, data_settings(recipe, chosen))
-    kept = model.folder / _OPENED
-    before = kept.read_text(encoding="utf-8").count(" is opened\n") if kept.exists() else 0
-
-    def both(line: str) -> None:
-        log(line)
-        with kept.open("a", encoding="utf-8") as file:
-            file.write(
-                f"{datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')} {line}\n"
-            )
-
-    dataset = open_test(data, log=both, keep=keep)
-    if not before:
-        return dataset
-    again = Note(
-        f"the test file of this run was opened {before} time{'s' if before > 1 else ''} "
-        f"before: a figure that was looked at to choose something is no test"
-    )
-    return replace(dataset, notes=(*dataset.notes, again))
 
 
 def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ import encore.recipe.load
 from encore import catalogue
 from encore.cli import app
 from encore.encoder import load as encoders
+from encore.runs.final_test import read_final
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 CASES = sorted(GOLDEN.glob("*.txt"))
@@ -799,6 +800,7 @@ def test_a_test_file_is_opened_by_final_alone_and_every_time_is_logged(run: Run)
     assert trained.code == 0, trained.err
     assert "last.csv" not in trained.out + trained.err
     (folder,) = Path("runs").iterdir()
+    assert trained.out.splitlines()[-1].endswith(f"next: encore evaluate {folder} --final")
     outcome = run("evaluate", folder, "--final", "--slice", "region")
     assert outcome.code == 0, outcome.err
     assert outcome.err.splitlines()[0] == "test file last.csv is opened"
@@ -808,8 +810,13 @@ def test_a_test_file_is_opened_by_final_alone_and_every_time_is_logged(run: Run)
     (told,) = [note for note in json.loads(again.out)["notes"] if "opened" in note]
     assert (
         told
-        == "the test file of this run was opened 1 time before: a figure that was looked at to "
-        "choose something is no test"
+        == "this test file was opened 1 time before, by 1 run of this folder: a figure that was "
+        "looked at to choose something is no test"
+    )
+    figures = read_final(folder)["reviews"]
+    assert (figures.file, figures.rows) == ("last.csv", 40)
+    assert (
+        figures.metrics["accuracy"].value == json.loads(again.out)["metrics"]["accuracy"]["value"]
     )
     log = (folder / "test_opened.log").read_text().splitlines()
     assert [line.split(" ", 1)[1] for line in log if line.endswith("is opened")] == [
@@ -818,6 +825,12 @@ def test_a_test_file_is_opened_by_final_alone_and_every_time_is_logged(run: Run)
     assert run("train", "reviews.csv", "--test", "last.csv", *QUICK).code == 0, (
         "the run is still whole"
     )
+    other = run("train", "reviews.csv", "--test", "last.csv", *QUICK, "seed=5").out
+    folder = other.rpartition("encore evaluate ")[2].partition(" --final")[0]
+    third = json.loads(run("evaluate", folder, "--final", "--json", "--quiet").out)
+    assert "this test file was opened 2 times before, by 1 run of this folder" in str(
+        third["notes"]
+    ), "it is the file that is used up, whichever run looks at it"
 
 
 def test_runs_are_listed_with_state_and_first_figure(run: Run, reviewed: Path) -> None:
