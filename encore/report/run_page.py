@@ -34,6 +34,7 @@ from encore.runs.final_test import read_final
 from encore.runs.folder import MODEL, DevPredictions, read_predictions
 from encore.tables.evaluation import DevScores, confusion_table, results_table
 from encore.tables.formatting import format_estimate
+from encore.tables.per_class import per_class_table
 
 __all__ = ["run_page"]
 
@@ -223,11 +224,9 @@ def _of_one_set(
     if texts is not None and (counts := chosen_layers(run, task, texts)):
         blocks.append(layer_figure(slug(f"layers {where}"), {"": counts}, where=where))
     if labels.kind != "regression":
-        blocks.append(
-            confusion_table(
-                confusion(answers.scores, answers.targets, labels), labels, title="Confusion matrix"
-            )
-        )
+        matrix = confusion(answers.scores, answers.targets, labels)
+        blocks.append(per_class_table(matrix, labels, title="Precision and recall by class"))
+        blocks.append(confusion_table(matrix, labels, title="Confusion matrix"))
     return Section(
         title,
         tuple(blocks),

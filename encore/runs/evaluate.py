@@ -33,6 +33,7 @@ from encore.tables.evaluation import (
     slices_table,
 )
 from encore.tables.listing import Listing
+from encore.tables.per_class import per_class_table
 
 __all__ = ["RunEvaluation", "evaluate_run"]
 
@@ -67,6 +68,7 @@ class RunEvaluation:
             )
         ]
         if self.confusion is not None:
+            found.append(per_class_table(self.confusion, labels))
             found.append(confusion_table(self.confusion, labels))
         found += [slices_table(column, parts) for column, parts in self.slices.items()]
         if len(self.mistakes):
