@@ -186,8 +186,8 @@ class Tables:
 
 @pytest.fixture(scope="session")
 def tables(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """52 rows to train on, 23 to measure on."""
-    folder = tmp_path_factory.mktemp("tables")
+    """52 rows to train on, 23 to measure on. A task of train.csv is named after the folder."""
+    folder = tmp_path_factory.mktemp("train", numbered=False)
     for name, n_rows, seed in (("train", 52, 1), ("dev", 23, 2)):
         texts, balance = sentences(n_rows, seed)
         if name == "dev":

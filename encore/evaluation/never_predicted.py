@@ -28,10 +28,10 @@ def never_predicted(
             return None
         return f"the model predicts the same number for every row: {_TRAIN_MORE}"
     if labels.kind == "multilabel":
-        occur, chosen = targets.any(axis=0), predicted.any(axis=0)
+        occur, chosen = (np.any(marks == 1, axis=0) for marks in (targets, predicted))
     else:
         n = labels.n_scores
-        occur, chosen = (np.bincount(ids, minlength=n) > 0 for ids in (targets, predicted))
+        occur, chosen = (np.isin(np.arange(n), ids) for ids in (targets, predicted))
     missing = [labels.names[at] for at in np.flatnonzero(occur & ~chosen)]
     if not missing:
         return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
+from encore.runs.folder import stored_estimate
 from encore.runs.predict import Model
 from encore.types import Note
 
@@ -107,10 +108,7 @@ def read_final(folder: Path) -> dict[str, FinalFigures]:
     if not kept.exists():
         return {}
     try:
-        return {
-            task: FinalFigures(**{**one, "metrics": _estimates(one["metrics"])})
-            for task, one in files.read_json(kept).items()
-        }
+        return {task: _from_json(one) for task, one in files.read_json(kept).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{kept}: not as `encore evaluate --final` wrote it. Remove the file and run that "
@@ -118,8 +116,10 @@ def read_final(folder: Path) -> dict[str, FinalFigures]:
         ) from None
 
 
-def _estimates(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: Estimate(**{**one, "notes": tuple(one["notes"])}) for name, one in stored.items()}
+def _from_json(stored: Mapping[str, Any]) -> FinalFigures:
+    time, file, rows, sha256, metrics = (stored[field.name] for field in fields(FinalFigures))
+    estimates = {name: stored_estimate(one) for name, one in metrics.items()}
+    return FinalFigures(time, file, rows, sha256, estimates)
 
 
 def _records(openings: Path) -> list[dict[str, Any]]:

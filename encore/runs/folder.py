@@ -30,6 +30,7 @@ __all__ = [
     "read_predictions",
     "read_result",
     "read_scores",
+    "stored_estimate",
 ]
 
 MODEL = "model"  # the trained model's name beside the baselines
@@ -88,7 +89,7 @@ class RunResult:
         metrics = {
             task: {
                 split: {
-                    who: {name: _estimate(value) for name, value in found.items()}
+                    who: {name: stored_estimate(value) for name, value in found.items()}
                     for who, found in rows.items()
                 }
                 for split, rows in sets.items()
@@ -308,5 +309,6 @@ def epoch_of_task(task: str, keep: str, best: Mapping[str, Any], kept: int) -> i
     )
 
 
-def _estimate(stored: Mapping[str, Any]) -> Estimate:
+def stored_estimate(stored: Mapping[str, Any]) -> Estimate:
+    """An estimate, from what a JSON file of a run holds."""
     return Estimate(stored["value"], stored["low"], stored["high"], tuple(stored["notes"]))

@@ -1,4 +1,4 @@
-"""What is reported of a model that leaves out classes."""
+"""The report of a model that leaves out classes."""
 
 import numpy as np
 import pytest

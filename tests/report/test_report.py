@@ -288,10 +288,9 @@ def test_every_colour_of_a_drawing_follows_the_page(make: Callable[[str], Made])
 def test_data_and_what_qualifies_it_come_first(make: Callable[[str], Made]) -> None:
     one = make("classes")
     lead, main = one.page.one("header"), one.page.one("main")
+    (task,) = one.stored("data.json").values()
     for split in ("train", "dev"):
-        stored = one.stored("data.json")[
-            "verdict" if "verdict" in one.stored("data.json") else "train"
-        ]["splits"][split]
+        stored = task["splits"][split]
         assert stored["sha256"][:16] in lead.text
         assert Path(stored["path"]).name in lead.text
     assert all(note in lead.text for note in one.stored("results.json")["notes"])
@@ -758,7 +757,7 @@ def test_without_model_and_costs_a_report_says_less(
     written = write_report(run)
     page = parsed(written.html.read_text(encoding="utf-8"))
     assert [re.sub(r"'.*'", "'…'", note) for note in written.notes] == [
-        "train: no score by length: the tokenizer of encoder '…' is not here, or another one."
+        "ordered: no score by length: the tokenizer of encoder '…' is not here, or another one."
     ]
     assert "distances-dev" in {figure.attributes["id"] for figure in page.all("figure")}
     assert len(page.all("q")) == 10

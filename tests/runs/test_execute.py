@@ -281,14 +281,14 @@ def test_prose_and_places_do_not_change_the_name(
         == prepared.name
     )
     moved = tmp_path / "elsewhere"
-    shutil.copytree(tables.train.parent, moved / "data")
+    shutil.copytree(tables.train.parent, moved / "train")
     shutil.copytree(tiny_encoder, moved / "bert")
-    (moved / "data" / "dev.csv").rename(moved / "measured.csv")
-    elsewhere = replace(tables, train=moved / "data" / "train.csv", dev=moved / "measured.csv")
+    (moved / "train" / "dev.csv").rename(moved / "measured.csv")
+    elsewhere = replace(tables, train=moved / "train" / "train.csv", dev=moved / "measured.csv")
     assert elsewhere.prepared(f"encoder={moved / 'bert'}").name == prepared.name
     monkeypatch.chdir(moved)
     assert (
-        replace(tables, train=Path("data/train.csv"), dev=Path("measured.csv"))
+        replace(tables, train=Path("train/train.csv"), dev=Path("measured.csv"))
         .prepared("encoder=bert")
         .name
         == prepared.name

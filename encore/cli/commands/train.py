@@ -46,8 +46,7 @@ def train_entry(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Settings: plan.lr=3e-5 class_weights=balanced pooling=cls … (--dry-run prints "
-            "all of them)",
+            help="Settings: plan.lr=3e-5 class_weights=balanced … (--dry-run prints all of them)",
         ),
     ] = None,
     text: TextOption = None,
