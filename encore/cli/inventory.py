@@ -93,7 +93,7 @@ def _run(folder: Path) -> dict[str, Any]:
     if not (folder / files.MANIFEST).exists():
         steps = (
             (folder / "steps.jsonl").read_bytes().count(b"\n")
-            if (folder / "steps.jsonl").exists()
+            if (folder / "steps.jsonl").is_file()
             else 0
         )
         return found | {"state": "training" if _locked(folder) else f"stopped after step {steps}"}

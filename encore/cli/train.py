@@ -146,7 +146,7 @@ def run_line(folder: Path) -> str:
         )
     steps = (
         (folder / "steps.jsonl").read_bytes().count(b"\n")
-        if (folder / "steps.jsonl").exists()
+        if (folder / "steps.jsonl").is_file()
         else 0
     )
     return f"run {folder}: resumes after step {steps:,}" if steps else f"run {folder}"

@@ -129,8 +129,9 @@ def explained_database(trials: Trials) -> Iterator[None]:
             if trials.storage
             else str(trials.folder / "study.db")
         )
-        cause = error.__cause__ if isinstance(error.__cause__, sqlalchemy.exc.DBAPIError) else error
-        reason = on_one_line(cause.orig if isinstance(cause, sqlalchemy.exc.DBAPIError) else cause)
+        cause = error.__cause__ or error  # Optuna's error is raised from the database's
+        found = cause.orig if isinstance(cause, sqlalchemy.exc.DBAPIError) else None
+        reason = on_one_line(found or cause)
         remedy = "Free some space" if _is_full(cause) else "Make the database reachable"
         raise TrainingError(
             Problem(
