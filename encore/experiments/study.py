@@ -129,7 +129,9 @@ def explained_database(trials: Trials) -> Iterator[None]:
             if trials.storage
             else str(trials.folder / "study.db")
         )
-        cause = error.__cause__ or error  # Optuna's error is raised from the database's
+        # Optuna's error is raised from the database's.
+        of_optuna = isinstance(error, optuna.exceptions.StorageInternalError)
+        cause = (of_optuna and error.__cause__) or error
         found = cause.orig if isinstance(cause, sqlalchemy.exc.DBAPIError) else None
         reason = on_one_line(found or cause)
         remedy = "Free some space" if _is_full(cause) else "Make the database reachable"
