@@ -28,7 +28,7 @@ from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
 from encore.cli.output import announce
 from encore.credentials import shown_command
-from encore.errors import EncoreError, TrainingError, first_line
+from encore.errors import EncoreError, TrainingError, first_line, format_given
 
 __all__ = ["app", "main"]
 
@@ -148,6 +148,8 @@ def _failure(error: Exception, given: Sequence[str]) -> tuple[Sequence[str], int
         from encore.cli.usage import usage_problem
 
         return [str(usage_problem(error, given))], 2
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return [f"encore: the file name {format_given(error.filename)} is too long."], 2
     if isinstance(error, OverflowError):
         return ["encore: a number is too large to compute with. Give a smaller one."], 2
     if _out_of_memory(error):
@@ -157,8 +159,8 @@ def _failure(error: Exception, given: Sequence[str]) -> tuple[Sequence[str], int
         )
         return [f"encore: not enough memory. {remedy}"], TrainingError.exit_code
     return [
-        f"encore: internal error: {first_line(error)}. Add --debug for the traceback, and please "
-        f"report it."
+        f"encore: internal error: {first_line(error, 500)}. Add --debug for the traceback, and "
+        f"please report it."
     ], 1
 
 
