@@ -19,7 +19,7 @@ _SHOWN = {"\n", "\t"}
 
 
 def broken_promise(command: Sequence[str]) -> str | None:
-    """What the command did against its promises: it ends in time with a documented exit code, and
+    """Return the promise that the command broke: it ends in time with a documented exit code, and
     a failure is one printable line for each problem. None where it kept them.
     """
     out, err = io.StringIO(), io.StringIO()
