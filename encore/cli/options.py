@@ -28,6 +28,7 @@ __all__ = [
     "MergeLabelsOption",
     "MistakesOption",
     "OnBadRowOption",
+    "OutOption",
     "OverwriteOption",
     "PoolingOption",
     "ProcessesOption",
@@ -43,6 +44,8 @@ __all__ = [
     "TestOption",
     "TextOption",
     "TextPairOption",
+    "TypedPairsOption",
+    "TypedTextsOption",
     "WithInputOption",
     "check_runs_folder",
     "whole_number",
@@ -172,6 +175,23 @@ TextOption = Annotated[
 TextPairOption = Annotated[
     str | None,
     typer.Option("--text-pair", metavar="COLUMN", help="Column with the second text of a pair."),
+]
+TypedTextsOption = Annotated[
+    list[str] | None,
+    typer.Option("--text", metavar="TEXT", help="A text, in place of FILE; as often as you like."),
+]
+TypedPairsOption = Annotated[
+    list[str] | None,
+    typer.Option("--text-pair", metavar="TEXT", help="The second text of a pair, for each --text."),
+]
+OutOption = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.",
+    ),
 ]
 EpochsOption = Annotated[
     str | None, typer.Option("--epochs", metavar="N", help="Short for plan.epochs=N.")

@@ -26,10 +26,14 @@ __all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The arguments of `encore predict`. out: "-" for standard output."""
+    """The arguments of `encore predict`. file: None where `texts` (and `pairs`) are typed; out: "-"
+    for standard output.
+    """
 
     run: Path
-    file: str
+    file: str | None
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...]
     out: str
     with_input: bool
     overwrite: bool
@@ -43,6 +47,20 @@ class PredictOptions:
     @property
     def to_terminal(self) -> bool:
         return self.out == "-"
+
+    @property
+    def source(self) -> str | list[str] | list[tuple[str, str]]:
+        """The file, or the typed texts. Raises RecipeError unless there is one of them."""
+        if (self.file is None) != bool(self.texts) or (self.pairs and self.file is not None):
+            raise RecipeError(
+                "encore predict: expected a FILE or --text TEXT, and not both. See: encore predict "
+                "--help"
+            )
+        if self.file is not None:
+            return self.file
+        if self.pairs and len(self.pairs) != len(self.texts):
+            raise RecipeError("encore predict: expected one --text-pair for each --text.")
+        return list(zip(self.texts, self.pairs, strict=True)) if self.pairs else list(self.texts)
 
 
 @dataclass(frozen=True)
@@ -59,15 +77,18 @@ def predict(options: PredictOptions) -> None:
     """Write the predictions, or print the explanations. Raises RecipeError or DataError."""
     request = _request(options)
     dataset, explanations = request.dataset, request.explanations
-    announce([dataset.how_read, *dataset.notes], quiet=options.quiet)
+    how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
+    announce([*how_read, *dataset.notes], quiet=options.quiet)
     scores = request.model.scores_of([task.name for task in request.tasks], dataset)
     if explanations is not None and options.to_terminal:
         _print_explanations(options, request.tasks[0], dataset, scores, explanations)
         return
-    from encore.runs.output import with_columns
+    from encore.runs.output import rounded, with_columns
     from encore.runs.predict import task_columns
 
     columns = task_columns(scores, request.tasks)
+    if Path(options.out).suffix.lower() != ".parquet":
+        columns = rounded(columns)
     if explanations is not None:
         from encore.runs.explain import weight_columns
 
@@ -98,11 +119,16 @@ def _request(options: PredictOptions) -> _Request:
     settings: dict[str, Any] = {}
     with complaints.collecting():
         settings = options.reading.settings()
+    source: Any = None
     with complaints.collecting():
+        source = options.source
+    with complaints.collecting():
+        if source is None:
+            complaints.raise_any()
         model = load(options.run)
         tasks = model.chosen(options.task, alone=options.explain)
         name = tasks[0].name
-        dataset = model.read(options.file, task=name, keep_all=options.with_input, **settings)
+        dataset = model.read(source, task=name, keep_all=options.with_input, **settings)
         explanations = model.explanations(dataset, task=name) if options.explain else None
     complaints.raise_any()
     return _Request(model, tasks, dataset, explanations)

@@ -14,7 +14,7 @@ from encore.errors import DataError
 from encore.evaluation.predictions import predictions, probabilities
 from encore.types import LabelSpace
 
-__all__ = ["Prediction", "columns_of", "named_predictions", "with_columns"]
+__all__ = ["Prediction", "columns_of", "named_predictions", "rounded", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,16 @@ def columns_of(
         by_column = probabilities(scores, labels)
         columns |= {f"p({name})": by_column[:, i] for i, name in enumerate(labels.names)}
     return columns
+
+
+def rounded(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of `columns_of` with probabilities of six digits, for files of text: float32
+    scores have no more.
+    """
+    return {
+        name: column.round(6) if isinstance(column, np.ndarray) else column
+        for name, column in columns.items()
+    }
 
 
 def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -1026,6 +1026,21 @@ def test_debug_shows_where(here: Path) -> None:
         app.main(["train", "nowhere.csv", "--debug"])
 
 
+def test_typed_texts_are_predicted_with_six_digits(run: Run, trained: Path) -> None:
+    typed = run("predict", trained, "--text", "the lamp is great", "--text", "-1")
+    assert (typed.code, typed.err) == (0, "")
+    header, *lines = typed.out.splitlines()
+    assert header.startswith("prediction,p(")
+    chances = [cell for line in lines for cell in line.split(",")[1:]]
+    assert len(lines) == 2
+    assert all(len(cell) <= len("0.123456") or "e-" in cell for cell in chances)
+    assert sum(map(float, lines[0].split(",")[1:])) == pytest.approx(1, abs=1e-5)
+    for wrong in ((), ("new.csv", "--text", "a"), ("--text-pair", "b")):
+        refused = run("predict", trained, *wrong)
+        assert refused.code == 2
+        assert "expected a FILE or --text TEXT, and not both" in refused.err
+
+
 def test_short_forms_are_their_settings(run: Run, here: Path) -> None:
     long = ["encoder=minilm", "pooling=cls", "plan.epochs=2", "plan.lr=0.01"]
     short = ["--encoder", "minilm", "--pooling", "cls", "--epochs", "2", "--lr", "0.01"]

@@ -13,12 +13,15 @@ from encore.cli.options import (
     FileOptions,
     JsonOption,
     OnBadRowOption,
+    OutOption,
     OverwriteOption,
     QuietOption,
     RawOption,
     RunArgument,
     SkipLinesOption,
     TasksOption,
+    TypedPairsOption,
+    TypedTextsOption,
     WithInputOption,
 )
 
@@ -28,21 +31,15 @@ __all__ = ["predict_entry"]
 def predict_entry(
     run: RunArgument,
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="FILE",
             help="A table with the text columns that the run was trained on; - for standard input.",
         ),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="Where to write: .csv .tsv .jsonl .parquet; - for csv on standard output.",
-        ),
-    ] = "-",
+    ] = None,
+    text: TypedTextsOption = None,
+    text_pair: TypedPairsOption = None,
+    out: OutOption = "-",
     with_input: WithInputOption = False,
     overwrite: OverwriteOption = False,
     raw: RawOption = False,
@@ -74,6 +71,8 @@ def predict_entry(
         PredictOptions(
             run=run,
             file=file,
+            texts=tuple(text or ()),
+            pairs=tuple(text_pair or ()),
             out=out,
             with_input=with_input,
             overwrite=overwrite,
