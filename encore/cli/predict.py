@@ -83,12 +83,12 @@ def predict(options: PredictOptions) -> None:
     if explanations is not None and options.to_terminal:
         _print_explanations(options, request.tasks[0], dataset, scores, explanations)
         return
-    from encore.runs.output import rounded, with_columns
+    from encore.runs.output import round_probabilities, with_columns
     from encore.runs.predict import task_columns
 
     columns = task_columns(scores, request.tasks)
     if Path(options.out).suffix.lower() != ".parquet":
-        columns = rounded(columns)
+        columns = round_probabilities(columns)
     if explanations is not None:
         from encore.runs.explain import weight_columns
 

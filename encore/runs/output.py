@@ -14,7 +14,7 @@ from encore.errors import DataError
 from encore.evaluation.predictions import predictions, probabilities
 from encore.types import LabelSpace
 
-__all__ = ["Prediction", "columns_of", "named_predictions", "rounded", "with_columns"]
+__all__ = ["Prediction", "columns_of", "named_predictions", "round_probabilities", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def columns_of(
     return columns
 
 
-def rounded(columns: Mapping[str, Any]) -> dict[str, Any]:
+def round_probabilities(columns: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of `columns_of` with probabilities of six digits, for files of text: float32
     scores have no more.
     """
