@@ -19,6 +19,7 @@ from encore.errors import Complaints
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
+    from encore.model.task_model import TaskModel
     from encore.runs.folder import RunResult
     from encore.runs.prepared import Prepared
     from encore.tables.listing import Listing
@@ -99,7 +100,10 @@ def _print_dry_run(prepared: Prepared, folder: Path, *, json_: bool) -> None:
 
 def announcements(prepared: Prepared) -> list[str]:
     """One line for everything that was inferred or decided, printed before training."""
+    from encore.runs.compatibility import build_skeletons
+
     several = len(prepared.data) > 1
+    models = build_skeletons(prepared.parts, prepared.recipe, prepared.source)
     lines: list[str] = []
     for task, data in prepared.data.items():
         prefix = f"{task}: " if several else ""
@@ -113,6 +117,8 @@ def announcements(prepared: Prepared) -> list[str]:
             f"{prepared.poolings[task]['name']}{why}{pairs}"
         )
         lines.append(f"{prefix}{truncation_line(prepared, task)}")
+        if data.labels.kind != "unlabelled":
+            lines.append(f"{prefix}{_export_line(prepared, task, models[task])}")
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
     if several:
         lines.append(_together(prepared))
@@ -121,6 +127,22 @@ def announcements(prepared: Prepared) -> list[str]:
         *prepared.decided,
         f"{prepared.precision} on {prepared.device}, {threads}; seed {prepared.recipe.seed}",
     ]
+
+
+def _export_line(prepared: Prepared, task: str, model: TaskModel) -> str:
+    """The answer to whether `encore export --to hf` will write what transformers loads alone."""
+    from encore.export.stock import obstacle
+
+    part, pair = prepared.parts[task], prepared.pairs[task]
+    single = prepared.data[task].columns.text_pair is None
+    why = obstacle(
+        prepared.source.config,
+        part.pooling,
+        part.head,
+        n_encoders=len(model.branches),
+        in_one_row=single or (model.n_sides == 1 and pair.get("eval_order", "given") == "given"),
+    )
+    return f"exports to plain transformers: {f'no, {why}' if why else 'yes'}"
 
 
 def _together(prepared: Prepared) -> str:

@@ -1,9 +1,12 @@
 """Weights under the names of transformers' own classes, where one of these computes the very same.
 
 The layers of a stock class between encoder and scores differ from family to family, and none can be
-configured otherwise: BERT and RoBERTa have tanh of a dense layer on the first token, which is the
-pooling `pooler`; DistilBERT has ReLU there, ELECTRA GELU, ModernBERT GELU and a LayerNorm, which no
-pooling here computes.
+configured otherwise. BERT and RoBERTa have tanh of a dense layer on the first token, which is the
+pooling `pooler`, and, since tanh of a small number is that number, `cls` too: the dense layer makes
+the state smaller by a power of two, the output layer larger by the same. DistilBERT has ReLU there
+and ELECTRA GELU, which are the identity only for large numbers, and these have no room for small
+differences in half precision; ModernBERT has a LayerNorm behind it. No stock class of these
+families takes the mean over a row's real tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["HEADS", "architecture_settings", "has_class", "stock_weights"]
+__all__ = [
+    "HEADS",
+    "POOLINGS",
+    "architecture_settings",
+    "as_pooler",
+    "obstacle",
+    "stock_weights",
+]
 
 _DENSE, _SCORES = "branches.0.pooling.dense", "head.out"
 HEADS: Mapping[
@@ -25,6 +35,11 @@ HEADS: Mapping[
     "xlm-roberta": {"classifier.dense": _DENSE, "classifier.out_proj": _SCORES},
     "camembert": {"classifier.dense": _DENSE, "classifier.out_proj": _SCORES},
 }
+POOLINGS = ("pooler", "cls")  # what their stock layers compute
+# tanh(x) differs from x by x³/3: here by less than half a unit in the last place of float32 for
+# states up to 6, and by 1e-6 of them for states up to 30. The smallest power of two that is a
+# normal number in float16 too.
+_SMALL = 2.0**-14
 _OF_THE_CHECKPOINT = (  # what a base's config.json says of itself, and not of its architecture
     "model_type",
     "architectures",
@@ -41,16 +56,52 @@ _OF_THE_CHECKPOINT = (  # what a base's config.json says of itself, and not of i
 )
 
 
-def has_class(
-    config: Mapping[str, Any], pooling: Mapping[str, Any], head: Mapping[str, Any]
-) -> bool:
-    """True if the family's own …ForSequenceClassification has this pooling and this head."""
-    return (
-        config["model_type"] in HEADS
-        and pooling["name"] == "pooler"
-        and head["name"] == "linear"
-        and not head.get("one_logit")
-    )
+def obstacle(
+    config: Mapping[str, Any],
+    pooling: Mapping[str, Any],
+    head: Mapping[str, Any],
+    *,
+    n_encoders: int,
+    in_one_row: bool,
+) -> str:
+    """The reason why no class of transformers computes what a model of these parts does, and the
+    setting that would change it, if one does; "" if one computes it.
+
+    config: the encoder's. in_one_row: each example is one row, read once.
+    """
+    family = config["model_type"]
+    if n_encoders > 1:
+        return f"it has {n_encoders} encoders side by side"
+    if family not in HEADS:
+        return f"the class for {family} computes no pooling of Encore's"
+    linear = head["name"] == "linear"
+    wanted = {
+        "pooling=pooler": pooling["name"] in POOLINGS,
+        "head=linear": linear,
+        "pair=cross": in_one_row or not linear,  # the default of a linear head
+    }
+    missing = [setting for setting, met in wanted.items() if not met]
+    return f"{' '.join(missing)} would" if missing else ""
+
+
+def as_pooler(
+    pooling: Mapping[str, Any], head: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights of a run that computes the same with the pooling `pooler` and a score for each
+    label. pooling, head: those of a model without an `obstacle`.
+    """
+    weight, bias = weights[f"{_SCORES}.weight"], weights[f"{_SCORES}.bias"]
+    found = dict(weights)
+    if head.get("one_logit"):  # one logit z gives the scores (0, z)
+        weight, bias = (torch.cat([torch.zeros_like(own), own]) for own in (weight, bias))
+    if pooling["name"] == "cls":
+        width = weight.shape[1]
+        found |= {
+            f"{_DENSE}.weight": _SMALL * torch.eye(width),
+            f"{_DENSE}.bias": bias.new_zeros(width),
+        }
+        weight = weight / _SMALL
+    return found | {f"{_SCORES}.weight": weight, f"{_SCORES}.bias": bias}
 
 
 def architecture_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,11 +103,14 @@ def write_export(
 
 def _needs_own_class(task: LoadedTask, config: Settings, assembly: Settings) -> bool:
     """True if no class of transformers computes the same."""
-    return (
-        len(task.model.branches) > 1
-        or left_to_model(task, "hf")
-        or not stock.has_class(config, assembly["pooling"], assembly["head"])
+    obstacle = stock.obstacle(
+        config,
+        assembly["pooling"],
+        assembly["head"],
+        n_encoders=len(task.model.branches),
+        in_one_row=not left_to_model(task, "hf"),
     )
+    return bool(obstacle)
 
 
 def _own_settings(model: Model, task: LoadedTask) -> dict[str, Any]:
@@ -140,16 +143,17 @@ def _stock(
 ) -> tuple[str, tuple[str, ...]]:
     from transformers import AutoModelForSequenceClassification
 
+    pooling, head = (assembly[part] for part in ("pooling", "head"))
     dropout = {
-        "classifier_dropout": assembly["head"].get(
-            "dropout", catalogue.settings("heads", assembly["head"]["name"])["dropout"].default
+        "classifier_dropout": head.get(
+            "dropout", catalogue.settings("heads", head["name"])["dropout"].default
         )
     }
     return _as_huggingface(
         folder,
         AutoModelForSequenceClassification,
         config,
-        weights,
+        stock.as_pooler(pooling, head, weights),
         stock.HEADS[config["model_type"]],
         {**labels, **dropout},
     )

@@ -378,17 +378,18 @@ def test_training_announces_first_and_ends_with_the_next_command(run: Run, here:
     assert outcome.code == 0, outcome.err
     (folder,) = Path("runs").iterdir()
     said = outcome.err.splitlines()
-    assert said[:7] == [
+    assert said[:8] == [
         "reviews.csv: 40 rows, delimiter ',', encoding utf-8",
         "columns: text = 'text' (by its name), label = 'stars' (by its name); 5 classes: 1, 2, "
         "3, 4, 5; not used: region",
         "dev: 6 of the 40 rows of reviews.csv (15%, stratified, seed 42)",
         "encoder minilm, pooling pooler (the checkpoint has a trained pooler)",
         "no row is longer than 128 tokens",
+        "exports to plain transformers: yes",
         "fp32 on cpu, 1 thread; seed 42",
         f"run {folder}",
     ]
-    assert [line.split("  ")[0] for line in said[7:]] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in said[8:]] == ["epoch 1/2", "epoch 2/2"]
     table = outcome.out.splitlines()
     assert table[0] == "reviews: last epoch, 2 of 2"
     assert table[1].split() == [

@@ -127,15 +127,18 @@ CASES = {
     **{
         f"{family} {name}": Case("multiclass", {"pooling": {"name": name}, "family": family})
         for family in OTHER_FAMILIES
-        for name in ("pooler", "mean", "max_seq_mha")
+        for name in ("pooler", "cls", "mean", "max_seq_mha")
     },
     **{f"trained {kind}": Case(kind, {}, trained=True) for kind in KINDS},
     "pair of texts, pooler": Case("pair", {"pooling": {"name": "pooler"}}),
     "pair of texts, from the end": Case("pair", {"truncation": "tail", "max_length": 11}),
     "from the end": Case("multiclass", {"truncation": "tail", "max_length": 7}),
-    "one logit": Case(
-        "binary", {"pooling": {"name": "pooler"}, "head": {"name": "linear", "one_logit": True}}
-    ),
+    **{
+        f"one logit, {name}": Case(
+            "binary", {"pooling": {"name": name}, "head": {"name": "linear", "one_logit": True}}
+        )
+        for name in ("pooler", "cls", "mean")
+    },
     "both ends": Case("multiclass", {"truncation": "head_tail", "max_length": 9}),
     "half and half": Case("multiclass", {"truncation": "half_half", "max_length": 9}),
     "minbert": Case("multiclass", {"normalise": "minbert", "tokenizer": CASED}),
@@ -274,20 +277,20 @@ def test_a_fresh_process_gives_encores_tokens_and_probabilities(
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.to == "hf"])
 def test_plain_transformers_where_one_of_its_classes_does(name: str, done: dict[str, Done]) -> None:
-    """The class is that of the family for the pooler of those whose head is tanh and a linear
+    """The class is that of the family for pooler and [CLS] of those whose head is tanh and a linear
     layer, and Encore's for all others. A tokenizer that puts pairs together as a run did needs no
     class for it.
     """
     one = done[name]
     config = files.read_json(one.run / "model" / "config.json")
     ((_, task),) = files.read_json(one.run / "model" / "model.json")["tasks"].items()
-    own = {"one logit"} | {
+    own = {
         name
         for name, case in CASES.items()
         if "sharing" in case.settings or name.startswith(("apart", "both orders", "seen"))
     }
     plain = (
-        task["pooling"]["name"] == "pooler"
+        task["pooling"]["name"] in ("pooler", "cls")
         and config["model_type"] in stock.HEADS
         and name not in own
     )
