@@ -45,7 +45,12 @@ def epochs(task: str, rows: int, pooling: str, cache: Any) -> list[float]:
             "pooling": pooling,
             "max_length": sst5.MAX_LENGTH,
             "threads": 1,
-            "plan": {"epochs": EPOCHS, "batch_size": sst5.BATCH, "freeze_encoder": True},
+            "plan": {
+                "epochs": EPOCHS,
+                "lr": 5e-5,
+                "batch_size": sst5.BATCH,
+                "freeze_encoder": True,
+            },
         }
     )
     prepared = prepare(recipe, cache)

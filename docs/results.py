@@ -116,6 +116,7 @@ def verify(
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "first_light": result_studies.first_light,
+    "default_plan": result_studies.default_plan,
     "train_throughput": result_tables.train_throughput,
     "predict": result_tables.predict,
     "sweep": result_tables.sweep,

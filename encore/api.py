@@ -25,7 +25,6 @@ from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
-from encore.runs.cache import Cache
 from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
@@ -105,9 +104,6 @@ def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
     )
-
-
-_FEWEST_STEPS, _MOST_EPOCHS = 100, 20
 
 
 def _is_data_file(what: str | Path) -> bool:
@@ -229,33 +225,7 @@ def prepared_from(
     """The run that `what` describes, read and checked. A wrong recipe's files and encoder are
     checked all the same: all problems are reported together.
     """
-    recipe = _all_told(lambda: recipe_of(what, overrides, **data))
-    if (
-        isinstance(what, Mapping | Recipe)
-        or not _is_data_file(what)
-        or any(text.partition("=")[0].strip() in ("plan.epochs", "plan") for text in overrides)
-    ):
-        return prepare(recipe)
-    cache = Cache()
-    return _long_enough(prepare(recipe, cache), cache)
-
-
-def _long_enough(prepared: Prepared, cache: Cache) -> Prepared:
-    """Gives a small file more epochs, to train for about 100 steps, unless the epochs were chosen.
-    The usual four epochs suit thousands of rows; with 300 rows they are forty steps, after which a
-    model is still worse than TF-IDF. Recipes are left as they are.
-    """
-    plan = prepared.recipe.plan
-    per_epoch = prepared.steps[0]
-    epochs = min(-(-_FEWEST_STEPS // per_epoch), _MOST_EPOCHS)
-    if epochs <= plan.epochs:
-        return prepared
-    longer = prepared.recipe.model_copy(update={"plan": plan.model_copy(update={"epochs": epochs})})
-    decision = (
-        f"{epochs} epochs, since one is only {per_epoch} step{'s' if per_epoch > 1 else ''} "
-        f"of {plan.batch_size} rows (plan.epochs=N chooses another number)"
-    )
-    return replace(prepare(longer, cache), decided=(decision,))
+    return prepare(_all_told(lambda: recipe_of(what, overrides, **data)))
 
 
 def fit(

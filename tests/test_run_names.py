@@ -28,6 +28,7 @@ from encore.api import prepared_from
 
 TABLE = Path(__file__).with_name("run_names.json")
 COMMON = {"encoder": "encoder", "threads": 1, "precision": "fp32"}
+PLAN = {"epochs": 4, "lr": 5e-5}  # not left to the rule, which has tests of its own
 WIDTH, INNER, N_POSITIONS = 24, 40, 160
 TABLES = (("train", 40, 0), ("dev", 20, 40), ("more", 20, 60), ("test", 20, 80))  # rows, first
 WORDS = ("good", "bad", "fine", "lamp", "tent", "the", "is", "a", "very")
@@ -90,7 +91,8 @@ def shapes() -> Iterator[tuple[str, list[int]]]:
 def name_of(recipe: Mapping[str, Any], folder: Path) -> str:
     """The name of the run that a recipe in `folder` stands for."""
     file = folder / "recipe.yaml"
-    file.write_text(json.dumps({**COMMON, **recipe}), encoding="utf-8")
+    plan = {**PLAN, **recipe.get("plan", {})}
+    file.write_text(json.dumps({**COMMON, **recipe, "plan": plan}), encoding="utf-8")
     return prepared_from(file).name
 
 

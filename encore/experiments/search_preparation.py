@@ -118,7 +118,7 @@ def prepare_search(
     complaints.raise_any()
     assert first is not None, "else its error was raised"
     epochs = max(
-        _epochs(search.recipe(search.first | {one.path: value}))
+        _epochs(search.recipe(search.first | {one.path: value}), cache)
         for one in search.parameters
         for value in one.tried
     )
@@ -166,5 +166,8 @@ def _objections(search: Search, one: Parameter, value: Any, cache: Cache) -> lis
     ]
 
 
-def _epochs(recipe: Recipe) -> int:
-    return sum(phase.epochs for phase in phases_of(recipe))
+def _epochs(recipe: Recipe, cache: Cache) -> int:
+    """The epochs of a trial; where they are open, they depend on its rows."""
+    chosen = recipe.plan.epochs is None
+    phases = prepare(recipe, cache).plan if chosen else phases_of(recipe)
+    return sum(phase.epochs for phase in phases)

@@ -76,7 +76,7 @@ def obstacle(
         return f"the class for {family} computes no pooling of Encore's"
     linear = head["name"] == "linear"
     wanted = {
-        "pooling=pooler": pooling["name"] in POOLINGS,
+        "pooling=cls": pooling["name"] in POOLINGS,
         "head=linear": linear,
         "pair=cross": in_one_row or not linear,  # the default of a linear head
     }

@@ -12,6 +12,7 @@ from typing import Any
 from encore.files import canonical
 from encore.recipe.schema import PLAN_KEYS, PROSE, Recipe
 from encore.recipe.write import changed, resolved
+from encore.types import DEFAULTS
 
 __all__ = ["RunSpec", "TaskRows"]
 
@@ -36,8 +37,8 @@ class RunSpec:
     """Everything that determines the bits of a run: complete, hashable, JSON both ways.
 
     recipe: without prose and paths; its encoder is a digest, and what it may leave open is filled
-    in (pooling, normalisation, precision, threads). Two specifications are equal where every
-    setting is.
+    in (pooling, epochs, rate, normalisation, precision, threads). Two specifications are equal
+    where every setting is.
     """
 
     recipe: Recipe
@@ -64,9 +65,14 @@ class RunSpec:
     def identity(self) -> dict[str, Any]:
         """The settings that differ from the defaults, as plain data: a setting that is added later
         leaves the names of existing runs. A default that changes raises the results version
-        instead.
+        instead. Of the epochs and the rate, which have no default, those of the field's protocol
+        are left out.
         """
-        return self._with_rows(changed(self.recipe))
+        settings = changed(self.recipe)
+        plan = settings.pop("plan", {})
+        usual = {"epochs": DEFAULTS.epochs, "lr": DEFAULTS.lr}
+        plan = {key: entry for key, entry in plan.items() if (key, entry) not in usual.items()}
+        return self._with_rows(settings | ({"plan": plan} if plan else {}))
 
     def to_json(self) -> dict[str, Any]:
         """Every setting as plain data; `from_json` makes the same specification of it."""

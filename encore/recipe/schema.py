@@ -122,8 +122,8 @@ class PlanRecipe(RecipeSection):
     """
 
     name: Text = "fine_tune"
-    epochs: Count = DEFAULTS.epochs
-    lr: Annotated[float, Field(gt=0, le=1)] = DEFAULTS.lr
+    epochs: Count | None = None  # None: chosen for the rows, see encore.runs.default_plan
+    lr: Annotated[float, Field(gt=0, le=1)] | None = None  # None: chosen for the encoder
     batch_size: Count = DEFAULTS.batch_size
     micro_batch: Count | None = None  # None: the whole batch at once
     warmup_frac: Fraction = DEFAULTS.warmup_frac
@@ -154,8 +154,8 @@ class PlanRecipe(RecipeSection):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The plan as `catalogue.build("plans", recipe.plan.spec)` takes it: its name, the
-        common settings that it has, and its own. A curve without settings is its bare name.
+        """The plan as `catalogue.build("plans", recipe.plan.spec)` takes it once nothing is open:
+        its name, its common settings, and its own. A curve without settings is its bare name.
         """
         curve = dict(self.curve) if self.curve.settings else self.curve.name
         common = {

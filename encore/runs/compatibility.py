@@ -289,8 +289,12 @@ def _unfit_loss(
 
 
 def phases_of(recipe: Recipe) -> list[Phase]:
-    """The phases of a recipe's plan. Clipping and the optimiser's rates hold for all of them."""
-    plan: Plan = catalogue.build("plans", recipe.plan.spec)
+    """The phases of a recipe's plan. Clipping and the optimiser's rates hold for all of them. What
+    is still open has the plan's own default.
+    """
+    open_ = [key for key in ("epochs", "lr") if recipe.plan.spec.get(key, 0) is None]
+    spec = {key: entry for key, entry in recipe.plan.spec.items() if key not in open_}
+    plan: Plan = catalogue.build("plans", spec)
     rates, clip_norm = recipe.plan.rates, recipe.plan.clip_norm
     return [replace(phase, clip_norm=clip_norm, rates=rates) for phase in plan(tuple(recipe.tasks))]
 

@@ -28,6 +28,7 @@ from encore.runs.compatibility import (
     phases_of,
     pooling_of,
 )
+from encore.runs.default_plan import complete_plan
 from encore.runs.hardware import cores, precision_of
 from encore.runs.identity import run_spec
 from encore.runs.inputs import read_inputs
@@ -57,6 +58,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     streams = _build_streams(
         recipe, data, pairs, CachedTokenizer(tokenizer, source.name, shape, cache)
     )
+    recipe, decided = complete_plan(recipe, streams, shape.width)
     plan = phases_of(recipe)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
     untrained = _check_frozen(recipe, plan, parts, source, streams)
@@ -84,6 +86,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         pairs=pairs,
         cut=_count_cut(streams),
         spec=spec,
+        decided=decided,
         untrained=untrained,
     )
 

@@ -478,7 +478,7 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
         in outcome.err
     )
     assert (
-        f"{recipe}:5 variants.y.plan.lr: expected a number above 0 and at most 1, got 2."
+        f"{recipe}:5 variants.y.plan.lr: expected a number above 0 and at most 1 or null, got 2."
         in outcome.err
     )
     assert "none.csv" in outcome.err

@@ -78,7 +78,7 @@ def test_dotted_and_nested_are_one(variant: dict[str, Any]) -> None:
     )
     plan = recipe_of(study, "other").plan
     assert (plan.lr, plan.epochs, plan.batch_size) == (1e-4, 9, 16)
-    assert recipe_of(study, "baseline").plan.epochs == 4
+    assert recipe_of(study, "baseline").plan.epochs is None
 
 
 def test_a_technique_is_replaced_and_its_setting_changed() -> None:
@@ -207,10 +207,10 @@ recipe.yaml:3 reference: no variant called 'meen'. Did you mean 'mean'?
 recipe.yaml:5 variants.mean.pooling: no pooling called 'maen'. Did you mean 'mean'?
 recipe.yaml:6 variants.seedy.seed: a variant cannot set this. Write it at the top of the recipe: seeds: …
 recipe.yaml:7 variants.a.b: the name of a variant consists of at most 64 letters, digits, '_' and '-', got 'a.b'.
-recipe.yaml:7 variants.a.b.plan.lr: expected a number above 0 and at most 1, got 3.
+recipe.yaml:7 variants.a.b.plan.lr: expected a number above 0 and at most 1 or null, got 3.
 recipe.yaml:8 variants.empty: expected what it changes, such as {pooling: mean} or {plan.lr: 3e-5}, got an empty mapping. The recipe itself is in the table already, as 'baseline'.
 recipe.yaml:9 variants.baseline: this is the name of the recipe itself. Give the variant another name.
-recipe.yaml:12 variants.long.plan.epochs: expected a whole number of at least 1, got 'many'.
+recipe.yaml:12 variants.long.plan.epochs: expected a whole number of at least 1 or null, got 'many'.
 recipe.yaml:13 variants.long.plan.lrr: no such setting. Did you mean 'lr'?
 """  # noqa: E501
 

@@ -37,11 +37,11 @@ print(json.dumps(classify(json.loads(sys.argv[2]))))
     [
         ({}, ""),
         ({"pooling": {"name": "cls"}}, ""),
-        ({"pooling": {"name": "mean"}}, "pooling=pooler would"),
+        ({"pooling": {"name": "mean"}}, "pooling=cls would"),
         ({"head": {"name": "siamese_dot"}, "in_one_row": False}, "head=linear would"),
         (
             {"pooling": {"name": "mean"}, "head": {"name": "siamese_dot"}, "in_one_row": False},
-            "pooling=pooler head=linear would",
+            "pooling=cls head=linear would",
         ),
         ({"in_one_row": False}, "pair=cross would"),
         ({"n_encoders": 2}, "it has 2 encoders side by side"),
@@ -57,7 +57,7 @@ def test_what_stands_in_the_way(settings: Mapping[str, Any], why: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        (("pooling=mean",), "no, pooling=pooler would"),
+        (("pooling=mean",), "no, pooling=cls would"),
         (("pooling=cls",), "yes"),
         (("pooling=pooler",), "yes"),
         (("pooling=cls", "text_pair=other"), "yes"),
@@ -67,7 +67,7 @@ def test_what_stands_in_the_way(settings: Mapping[str, Any], why: str) -> None:
         ),
         (
             ("pooling=mean", "text_pair=other", "head=siamese_concat"),
-            "no, pooling=pooler head=linear would",
+            "no, pooling=cls head=linear would",
         ),
         (("pooling=cls", "sharing=static"), "no, it has 2 encoders side by side"),
     ],

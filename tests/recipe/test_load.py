@@ -268,7 +268,7 @@ def test_a_named_task_needs_one_line(write: Callable[[str], str]) -> None:
         plan.batch_size,
         plan.micro_batch,
         plan.warmup_frac,
-    ) == ("fine_tune", 4, 5e-5, 32, None, 0.1)
+    ) == ("fine_tune", None, None, 32, None, 0.1)
     assert (plan.curve, plan.weight_decay, plan.clip_norm, plan.keep, plan.early_stopping) == (
         Technique("linear"),
         0.01,
@@ -612,7 +612,9 @@ def test_gradients_are_combined_under_any_mixing_of_all_tasks_per_step(
 def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
     odd: None, write: Callable[[str], str]
 ) -> None:
-    recipe = load_recipe(write("task: rte\nplan: {name: odd, lr: 1e-4, probe_epochs: 2}"))
+    recipe = load_recipe(
+        write("task: rte\nplan: {name: odd, epochs: 4, lr: 1e-4, probe_epochs: 2}")
+    )
     assert recipe.plan.settings == {"probe_epochs": 2}
     assert recipe.plan.spec == {"name": "odd", "epochs": 4, "lr": 1e-4, "probe_epochs": 2}
     assert resolved(recipe)["plan"]["probe_lr"] == 1e-3
@@ -787,8 +789,8 @@ def test_resolved_writes_out_every_default() -> None:
         },
         "plan": {
             "name": "fine_tune",
-            "epochs": 4,
-            "lr": 5e-5,
+            "epochs": None,
+            "lr": None,
             "batch_size": 32,
             "micro_batch": None,
             "warmup_frac": 0.1,
@@ -842,7 +844,8 @@ def test_recipes_that_mean_the_same_resolve_to_the_same_text() -> None:
 
 
 def test_the_short_form_says_what_differs() -> None:
-    assert to_yaml(recipe_from({"task": "rte", "plan": {"epochs": 4}}), short=True) == "task: rte\n"
+    usual = recipe_from({"task": "rte", "plan": {"batch_size": 32, "lr": None}})
+    assert to_yaml(usual, short=True) == "task: rte\n"
     recipe = recipe_from(
         {
             "task": "rte",

@@ -1,0 +1,88 @@
+"""Chooses the epochs and the learning rate of a plan that leaves them open.
+
+The rule was found by the runs in docs/results.md ("The default plan"):
+
+- The rate falls with the square of the encoder's width: 5e-5 at 768, which is BERT's (Devlin et al.
+  2019), is 2e-4 at MiniLM's 384.
+- The epochs are four, or as many as make 100 steps, but at most 20: with 300 rows, four epochs are
+  forty steps, after which a model is still worse than TF-IDF. Where there are many classes and few
+  rows of each, they are as many as make three steps for each class, but at most 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from encore import catalogue
+from encore.recipe.schema import Recipe
+from encore.runs.compatibility import phases_of
+from encore.training.loop import steps_in
+from encore.training.streams import Stream
+from encore.types import DEFAULTS
+
+__all__ = ["complete_plan", "default_epochs", "default_lr"]
+
+_BERT_WIDTH = 768
+_MOST_LR = 4e-4
+_FEWEST_STEPS, _MOST_EPOCHS = 100, 20
+_STEPS_PER_CLASS, _MOST_EPOCHS_FOR_CLASSES = 3, 8
+
+
+def default_lr(width: int) -> float:
+    """The peak rate for an encoder of this width, to two digits.
+
+    >>> [default_lr(width) for width in (128, 384, 768, 1024)]
+    [0.0004, 0.0002, 5e-05, 2.8e-05]
+    """
+    return min(_MOST_LR, float(f"{DEFAULTS.lr * (_BERT_WIDTH / width) ** 2:.1e}"))
+
+
+def default_epochs(steps_per_epoch: int, n_classes: int = 0) -> int:
+    """The epochs for rows that make so many steps and belong to so many classes.
+
+    >>> [default_epochs(steps) for steps in (1, 10, 25, 1000)]
+    [20, 10, 4, 4]
+    >>> [default_epochs(steps, n_classes=77) for steps in (10, 29, 40, 126)]
+    [10, 8, 6, 4]
+    """
+    for_rows = min(math.ceil(_FEWEST_STEPS / steps_per_epoch), _MOST_EPOCHS)
+    for_classes = min(
+        math.ceil(_STEPS_PER_CLASS * n_classes / steps_per_epoch), _MOST_EPOCHS_FOR_CLASSES
+    )
+    return max(DEFAULTS.epochs, for_rows, for_classes)
+
+
+def complete_plan(
+    recipe: Recipe, streams: Mapping[str, Stream], width: int
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with nothing left open in its plan, and a line about what was chosen.
+
+    width: the encoder's. What the recipe states is left as it is.
+    """
+    plan = recipe.plan
+    chosen = [key for key in ("epochs", "lr") if getattr(plan, key) is None]
+    if not chosen:
+        return recipe, ()
+    lr = default_lr(width) if plan.lr is None else plan.lr
+    mixing = catalogue.build("mixing", plan.mixing)
+    steps = max(steps_in(phase, streams, mixing, recipe.seed) for phase in phases_of(recipe))
+    n_classes = max(
+        (len(each.labels.names) for each in streams.values() if each.labels.kind == "multiclass"),
+        default=0,
+    )
+    epochs = default_epochs(steps, n_classes) if plan.epochs is None else plan.epochs
+    complete = recipe.model_copy(
+        update={"plan": plan.model_copy(update={"epochs": epochs, "lr": lr})}
+    )
+    return complete, (_line(chosen, epochs, steps, lr, width),)
+
+
+def _line(chosen: list[str], epochs: int, steps: int, lr: float, width: int) -> str:
+    n = f"{epochs} epoch{'s' if epochs > 1 else ''} of {steps:,} step{'s' if steps > 1 else ''}"
+    parts = {"epochs": n, "lr": f"peak rate {lr:g} for an encoder of width {width}"}
+    others = {"epochs": "plan.epochs=N", "lr": "plan.lr=X"}
+    return (
+        f"chosen: {', '.join(parts[key] for key in chosen)} "
+        f"({' and '.join(others[key] for key in chosen)} set what you want)"
+    )
