@@ -24,7 +24,7 @@ SCRIPTS = sorted(
 # A module imports its own wing and the wings above it in this list, never those below
 # (docs/design.md). A name is a folder in `encore/` or a file in its root.
 WINGS = (
-    ("types", "errors", "credentials", "rng", "catalogue", "files"),
+    ("types", "errors", "rng", "catalogue", "files"),
     ("data",),
     ("recipe", "encoder", "evaluation"),
     ("model", "tables"),

@@ -27,8 +27,7 @@ from encore.cli.commands.report import report_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
 from encore.cli.output import announce
-from encore.credentials import shown_command
-from encore.errors import EncoreError, TrainingError, first_line, format_given
+from encore.errors import EncoreError, TrainingError, first_line, format_given, shown_command
 
 __all__ = ["app", "main"]
 

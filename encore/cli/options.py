@@ -169,13 +169,6 @@ StorageOption = Annotated[
         help="A database that several machines share; a local file by default.",
     ),
 ]
-TextOption = Annotated[
-    str | None, typer.Option("--text", metavar="COLUMN", help="Column with the text.")
-]
-TextPairOption = Annotated[
-    str | None,
-    typer.Option("--text-pair", metavar="COLUMN", help="Column with the second text of a pair."),
-]
 TypedTextsOption = Annotated[
     list[str] | None,
     typer.Option("--text", metavar="TEXT", help="A text, in place of FILE; as often as you like."),

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from encore.credentials import hide_credentials
-from encore.errors import printable
+from encore.errors import hide_credentials, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

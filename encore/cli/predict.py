@@ -115,7 +115,7 @@ def _request(options: PredictOptions) -> _Request:
         _check_output(options)
     with complaints.collecting():
         check_target(options.out, overwrite=options.overwrite)
-        check_output(options.out, (options.file,))
+        check_output(options.out, () if options.file is None else (options.file,))
     settings: dict[str, Any] = {}
     with complaints.collecting():
         settings = options.reading.settings()

@@ -37,7 +37,7 @@ _MAX_CHARS = 30_000_000
 _MAX_WEIGHTS = 1_000_000  # features x classes: the optimiser keeps about 25 such vectors in float64
 _MAX_FEATURES = 50_000
 _STRENGTHS = (1.0, 10.0, 100.0)  # C of the logistic, 1 / alpha of the ridge regression
-_USUAL = ("words", 1.0)
+_USUAL: tuple[Grams, float] = ("words", 1.0)
 # The settings are chosen on so many rows and characters of the training set at most, a fifth of
 # them held out. Pieces of words take five times as long as words, so they get fewer characters.
 _MAX_CHOOSING_ROWS = 4_000

@@ -9,8 +9,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from encore.credentials import hide_credentials
 from encore.data.spreadsheet import text_cell, text_cells
+from encore.errors import hide_credentials
 from encore.experiments.search_preparation import PreparedSearch
 from encore.experiments.study import problems_of, score_of
 

@@ -13,8 +13,7 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 from optuna.trial import FrozenTrial, TrialState
 
-from encore.credentials import hide_credentials
-from encore.errors import Problem, RecipeError, TrainingError, on_one_line
+from encore.errors import Problem, RecipeError, TrainingError, hide_credentials, on_one_line
 from encore.experiments.samplers import SeededSampler, pruner_of
 from encore.experiments.trial import Trials, TrialScore
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encore.credentials import hide_credentials
 from encore.data.hub import quiet
-from encore.errors import Complaints, DataError, RecipeError, first_line
+from encore.errors import Complaints, DataError, RecipeError, first_line, hide_credentials
 from encore.export.folder import Exported, export_run, ready
 
 __all__ = ["Pushed", "push_run"]

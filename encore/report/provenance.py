@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
-from encore.credentials import shown_command
+from encore.errors import shown_command
 from encore.report import gather
 from encore.report.page import Facts
 from encore.tables.formatting import format_duration

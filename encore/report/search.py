@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
-from encore.credentials import hide_credentials
-from encore.errors import DataError
+from encore.errors import DataError, hide_credentials
 from encore.evaluation.search_record import SearchRecord
 from encore.report.drawing import undescribed
 from encore.report.figures import Figure

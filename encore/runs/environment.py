@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from encore.credentials import shown_command
+from encore.errors import shown_command
 from encore.runs.hardware import instruction_set
 from encore.runs.prepared import Prepared
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from encore.credentials import hide_credentials
-from encore.errors import EncoreError, first_line
+from encore.errors import EncoreError, first_line, hide_credentials
 
 __all__ = ["End", "Executor", "Job", "problems_of_job"]
 

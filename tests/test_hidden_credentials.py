@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from encore.credentials import hide_credentials, shown_command
-from encore.errors import Problem, RecipeError
+from encore.errors import Problem, RecipeError, hide_credentials, shown_command
 from encore.experiments.study import check_storage
 
 
