@@ -993,7 +993,7 @@ recipes = st.tuples(
             max_size=3,
         ),
         encoder=texts,
-        threads=counts,
+        threads=st.integers(1, 1024),
         precision=st.sampled_from(["auto", "fp32", "bf16"]),
         seed=st.integers(0, 2**32 - 1),
         sharing=st.sampled_from(["one", {"name": "branch", "own_layers": 3}]),
