@@ -476,7 +476,7 @@ def test_a_dry_run_prints_a_recipe_that_loads_and_writes_nothing(run: Run, here:
         r"# [\d,]+ parameters, [\d,]+ of them trained; 8 steps, \d+ tokens per epoch", comments[1]
     )
     assert re.fullmatch(r"# takes about \d+ s and \d\.\d GB on this machine .*", comments[2])
-    assert len(lines) < 30
+    assert len(lines) < 40
     Path("mine.yaml").write_text(outcome.out)
     recipe = encore.recipe.load.load_recipe("mine.yaml")
     assert (
@@ -630,7 +630,7 @@ def test_predictions_one_row_for_each_in_order(run: Run, reviewed: Path) -> None
         assert [float(chance) for chance in chances] == pytest.approx(
             list(one.probabilities.values()), abs=1e-5
         )
-        assert sum(map(float, chances)) == pytest.approx(1)
+        assert sum(map(float, chances)) == pytest.approx(1, abs=5e-6)
 
 
 def test_predictions_from_standard_input_with_its_columns(

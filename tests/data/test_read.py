@@ -99,6 +99,7 @@ def test_written_rows_come_back_from_every_format(
             file,
             {"text": [row["text"] for row in rows], "label": [row["label"] for row in rows]},
             overwrite=True,
+            raw=True,
         )
         back = read_table(
             file, delimiter={".csv": ",", ".tsv": "\t"}.get(suffix)

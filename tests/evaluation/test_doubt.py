@@ -34,7 +34,7 @@ def test_planted_labels_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_is_scored_by_a_model_that_saw_no_copy_of_it() -> None:
     """Each text occurs twice, with one label; only its own copy could tell the label."""
-    texts = [f"word{row // 2}" for row in range(80)]
+    texts = [chr(0x4E00 + row // 2) * 3 for row in range(80)]
     targets = np.random.default_rng(0).integers(0, 2, 40).repeat(2)
     dataset = Dataset("train", pa.chunked_array([texts]), None, targets, np.arange(80), "", "")
     labels = LabelSpace("binary", ("a", "b"))

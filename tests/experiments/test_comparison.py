@@ -499,8 +499,9 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
             "train once: encore train rte",
         ),
         (
-            ["RECIPE", "--encoder", "minilm"],
-            "encore compare: no option '--encoder'. It is a setting, not an option: write encoder=…",  # noqa: E501
+            ["RECIPE", "--batch-size", "8"],
+            "encore compare: no option '--batch-size'. It is a setting, not an option: write "
+            "plan.batch_size=…",
         ),
         (["RECIPE", "--only", "clz"], "--only: no variant called 'clz'. Did you mean 'cls'?"),
         (

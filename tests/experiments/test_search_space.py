@@ -175,7 +175,7 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         "pooling: {choice: [maen, cls]}": "search.pooling: no pooling called 'maen'. Did you mean 'mean'?",  # noqa: E501
         "seed: {int: [1, 5]}": "search.seed: this cannot be searched. A seed is luck: seeds_per_trial: 3 averages "  # noqa: E501
         "over it.",
-        "losses.task: {choice: [mse, {name: focal}]}": "no loss called 'focal'.",
+        "losses.task: {choice: [mse, {name: hinge}]}": "no loss called 'hinge'.",
         "plan.clip_norm: 3": "search.plan.clip_norm: expected where to search, such as {uniform: [0.0, 0.2]}, "  # noqa: E501
         "got 3.",
         "truncation: [head, tail]": "search.truncation: expected where to search, such as {choice: ['head', 'tail']}, "  # noqa: E501

@@ -59,7 +59,8 @@ STRANGE = (
 def runs(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A complete run of each kind, two epochs long."""
     torch.set_num_threads(1)
-    place = tmp_path_factory.mktemp("to-export")
+    place = tmp_path_factory.mktemp("to-export") / "train"
+    place.mkdir()
     for path in (tables.train, tables.dev):
         rows = pyarrow.csv.read_csv(path).to_pydict()
         write_csv(

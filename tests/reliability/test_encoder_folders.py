@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Tables, Warm
-from encoder_folders import FAMILIES, damage, trapped, write_encoder
+from reliability.encoder_folders import FAMILIES, damage, trapped, write_encoder
 
 from encore.data.batches import collate
 from encore.data.token_store import tokenize

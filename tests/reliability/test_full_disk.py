@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 from conftest import Tables, Warm
-from counts import record
-from damage import content_of
+from reliability.counts import record
+from reliability.damage import content_of
 
 from encore import files
 from encore.errors import TrainingError

@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 from conftest import Tables
-from counts import n_tries, record
-from damage import CHANGES, REPLACEMENTS, Change, content_of, files_in
+from reliability.counts import n_tries, record
+from reliability.damage import CHANGES, REPLACEMENTS, Change, content_of, files_in
 
 from encore import files
 from encore.errors import EncoreError

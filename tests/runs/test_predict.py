@@ -85,7 +85,8 @@ class Trained:
 @pytest.fixture(scope="module")
 def with_sign(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The tables with one column more, of two classes."""
-    folder = tmp_path_factory.mktemp("sign")
+    folder = tmp_path_factory.mktemp("sign") / "train"
+    folder.mkdir()
     for path in (tables.train, tables.dev):
         rows = pyarrow.csv.read_csv(path).to_pydict()
         write_csv(

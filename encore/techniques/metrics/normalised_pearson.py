@@ -19,7 +19,7 @@ __all__ = ["normalised_pearson"]
     "(1 + r) / 2",
     kinds=("regression",),
     form="coefficient",
-    bounds=(0, 1),
+    bounds=(0.0, 1.0),
     weighted=correlation_sums(lambda r: (1 + r) / 2),
 )
 def normalised_pearson(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
