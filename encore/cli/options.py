@@ -34,6 +34,7 @@ __all__ = [
     "ProcessesOption",
     "QuietOption",
     "RawOption",
+    "ResumeOption",
     "RunArgument",
     "RunsOption",
     "ShortForms",
@@ -158,6 +159,13 @@ RawOption = Annotated[
         "--raw",
         help="Leave texts of a csv file as they are that a spreadsheet takes for formulas; "
         "by default an apostrophe is put before them.",
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Resume the same command where it was stopped; the file gets the same bytes.",
     ),
 ]
 StorageOption = Annotated[

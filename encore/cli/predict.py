@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.cli.options import FileOptions
 from encore.cli.output import announce, console, print_json
-from encore.data.write import check_target, write_rows
+from encore.data.write import check_target, write_rows, write_tables, writing
 from encore.errors import Complaints, RecipeError
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from encore.runs.explain import Explanation
     from encore.runs.output import Prediction
     from encore.runs.predict import LoadedTask, Model
+    from encore.runs.predict_file import FilePrediction, OutputForm
 
 __all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
+
+
+_Source = str | list[str] | list[tuple[str, str]]  # a file, or typed texts
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class PredictOptions:
     with_input: bool
     overwrite: bool
     raw: bool
+    resume: bool
     explain: bool
     task: str | None
     reading: FileOptions
@@ -49,7 +55,15 @@ class PredictOptions:
         return self.out == "-"
 
     @property
-    def source(self) -> str | list[str] | list[tuple[str, str]]:
+    def form(self) -> OutputForm:
+        """The columns of the output. Only parquet keeps all digits of a float."""
+        from encore.runs.predict_file import OutputForm
+
+        rounded = Path(self.out).suffix.lower() != ".parquet"
+        return OutputForm(self.explain, self.with_input, rounded)
+
+    @property
+    def source(self) -> _Source:
         """The file, or the typed texts. Raises RecipeError unless there is one of them."""
         if (self.file is None) != bool(self.texts) or (self.pairs and self.file is not None):
             raise RecipeError(
@@ -63,52 +77,9 @@ class PredictOptions:
         return list(zip(self.texts, self.pairs, strict=True)) if self.pairs else list(self.texts)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A loaded run, the tasks to predict, and the rows. explanations: None without --explain."""
-
-    model: Model
-    tasks: list[LoadedTask]
-    dataset: Dataset
-    explanations: Iterator[Explanation] | None
-
-
 def predict(options: PredictOptions) -> None:
     """Write the predictions, or print the explanations. Raises RecipeError or DataError."""
-    request = _request(options)
-    dataset, explanations = request.dataset, request.explanations
-    how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
-    announce([*how_read, *dataset.notes], quiet=options.quiet)
-    scores = request.model.scores_of([task.name for task in request.tasks], dataset)
-    if explanations is not None and options.to_terminal:
-        _print_explanations(options, request.tasks[0], dataset, scores, explanations)
-        return
-    from encore.runs.output import round_probabilities, with_columns
-    from encore.runs.predict import task_columns
-
-    columns = task_columns(scores, request.tasks)
-    if Path(options.out).suffix.lower() != ".parquet":
-        columns = round_probabilities(columns)
-    if explanations is not None:
-        from encore.runs.explain import weight_columns
-
-        columns |= weight_columns(explanations, pair=dataset.pairs is not None)
-    if options.with_input:
-        columns = with_columns(dataset, columns)
-    write_rows(options.out, columns, overwrite=options.overwrite, raw=options.raw)
-    n_rows = len(dataset)
-    if options.json_:
-        place = {"run": str(options.run), "file": options.file, "out": options.out}
-        print_json({**place, "rows": n_rows})
-    elif not options.to_terminal:
-        rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
-        announce([f"{rows} → {options.out}"], quiet=options.quiet)
-
-
-def _request(options: PredictOptions) -> _Request:
-    """Loads the run and reads the file. Raises EncoreError with everything that is wrong."""
     from encore.runs.places import check_output
-    from encore.runs.predict import load
 
     complaints = Complaints()
     with complaints.collecting():
@@ -119,19 +90,82 @@ def _request(options: PredictOptions) -> _Request:
     settings: dict[str, Any] = {}
     with complaints.collecting():
         settings = options.reading.settings()
-    source: Any = None
     with complaints.collecting():
-        source = options.source
-    with complaints.collecting():
-        if source is None:
-            complaints.raise_any()
-        model = load(options.run)
-        tasks = model.chosen(options.task, alone=options.explain)
-        name = tasks[0].name
-        dataset = model.read(source, task=name, keep_all=options.with_input, **settings)
-        explanations = model.explanations(dataset, task=name) if options.explain else None
+        finish = _prepared(options, options.source, settings)
     complaints.raise_any()
-    return _Request(model, tasks, dataset, explanations)
+    finish()
+
+
+def _prepared(
+    options: PredictOptions, source: _Source, settings: Mapping[str, Any]
+) -> Callable[[], None]:
+    """Load the run, and read the texts or survey the file; returns the rest of the work. Raises
+    EncoreError with everything that is wrong.
+    """
+    from encore.runs.predict import load
+
+    model = load(options.run)
+    tasks = model.chosen(options.task, alone=options.explain)
+    if isinstance(source, str) and not (options.explain and options.to_terminal):
+        from encore.runs.predict_file import FilePrediction
+
+        prediction = FilePrediction.opened(model, tasks, source, options.form, **settings)
+        return partial(_write_file, options, prediction)
+    name = tasks[0].name
+    dataset = model.read(source, task=name, keep_all=options.with_input, **settings)
+    explanations = model.explanations(dataset, task=name) if options.explain else None
+    return partial(_at_once, options, model, tasks, dataset, explanations)
+
+
+def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
+    announce(prediction.notes, quiet=options.quiet)
+    if options.to_terminal:
+        write_tables(options.out, prediction.tables(), raw=options.raw)
+        return
+    n_rows = prediction.stream.n_rows
+    with writing(options.out), prediction.kept(options.out, resume=options.resume) as kept:
+        if options.resume:
+            how = f"resumes after row {kept.n_found:,}" if kept.n_found else "nothing to resume"
+            announce([f"{options.out}: {how}"], quiet=options.quiet)
+        try:
+            tables = prediction.tables(kept)
+            write_tables(options.out, tables, overwrite=options.overwrite, raw=options.raw)
+        except BaseException:
+            if kept.n_rows:
+                done = f"{kept.n_rows:,} of {n_rows:,} rows are kept"
+                announce([f"{options.out}: {done}; to resume, add --resume"])
+            raise
+    _report(options, n_rows)
+
+
+def _at_once(
+    options: PredictOptions,
+    model: Model,
+    tasks: Sequence[LoadedTask],
+    dataset: Dataset,
+    explanations: Iterator[Explanation] | None,
+) -> None:
+    """Write the predictions of typed texts, or print explanations."""
+    from encore.runs.predict_file import output_columns
+
+    how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
+    announce([*how_read, *dataset.notes], quiet=options.quiet)
+    scores = model.scores_of([task.name for task in tasks], dataset)
+    if explanations is not None and options.to_terminal:
+        _print_explanations(options, tasks[0], dataset, scores, explanations)
+        return
+    columns = output_columns(model, tasks, dataset, scores, options.form)
+    write_rows(options.out, columns, overwrite=options.overwrite, raw=options.raw)
+    _report(options, len(dataset))
+
+
+def _report(options: PredictOptions, n_rows: int) -> None:
+    if options.json_:
+        place = {"run": str(options.run), "file": options.file, "out": options.out}
+        print_json({**place, "rows": n_rows})
+    elif not options.to_terminal:
+        rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
+        announce([f"{rows} → {options.out}"], quiet=options.quiet)
 
 
 def _check_output(options: PredictOptions) -> None:
@@ -143,6 +177,10 @@ def _check_output(options: PredictOptions) -> None:
             f"encore predict: {options.out} cannot hold the weights of --explain, which are lists. "
             f"Name a .jsonl or .parquet file."
         )
+    if options.resume and options.to_terminal:
+        raise RecipeError("encore predict: --resume needs a file to write: -o predictions.csv")
+    if options.resume and options.texts:
+        raise RecipeError("encore predict: --resume is for a FILE; leave it out with --text.")
     if options.explain and options.with_input and options.to_terminal:
         raise RecipeError(
             "encore predict: --explain shows texts, not columns, so --with-input needs a file "

@@ -81,9 +81,12 @@ def build_dataset(
     return replace(dataset.take(good), notes=notes), []
 
 
-def describe_reading(table: Table) -> Note:
-    """The note on how a file was read: its rows, delimiter and encoding."""
-    return Note(", ".join([plural(len(table), "row"), *table.how_read]), about=table.name)
+def describe_reading(table: Table, n_rows: int | None = None) -> Note:
+    """The note on how a file was read: its rows, delimiter and encoding. n_rows: those of the file,
+    where the table holds a part of it.
+    """
+    rows = plural(len(table) if n_rows is None else n_rows, "row")
+    return Note(", ".join([rows, *table.how_read]), about=table.name)
 
 
 def missing_columns(

@@ -6,14 +6,19 @@ import contextlib
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import pyarrow as pa
 
+from encore.data.byte_source import ByteSource
+from encore.data.collect import collect_rows
 from encore.data.encodings import EXCEL_NOTE, decode
-from encore.data.header import TextBlocks, column_names, reject_title
+from encore.data.header import TITLE_ROWS, column_names, reject_title, text_columns
 from encore.data.table import (
+    CHUNK_CHARACTERS,
+    CHUNK_ROWS,
     ParsedRows,
     bad_row,
     join_limited,
@@ -22,8 +27,9 @@ from encore.data.table import (
 )
 from encore.errors import DataError, Problem
 
-__all__ = ["TABLE_ENDINGS", "delimiter_character", "read_csv"]
+__all__ = ["TABLE_ENDINGS", "CsvForm", "csv_blocks", "delimiter_character", "read_csv"]
 
+_CHECKED_ROWS = 256
 _DELIMITERS = (",", "\t", ";", "|")
 _DELIMITER_WORDS = {
     "tab": "\t",
@@ -61,10 +67,30 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+@dataclass(frozen=True)
+class CsvForm:
+    """The encoding, delimiter and quoting of a csv file. dialect: keywords of the csv module.
+    skip_lines: lines above the column names.
+    """
+
+    encoding: str
+    delimiter: str
+    dialect: Mapping[str, Any]
+    skip_lines: int = 0
+
+
 def read_csv(
-    data: bytes, encoding: str, name: str, wanted: str | None, usual: str, skip_lines: int = 0
-) -> ParsedRows:
-    """Parse the bytes of a csv or tsv file, without its first `skip_lines` lines.
+    data: ByteSource,
+    encoding: str,
+    name: str,
+    wanted: str | None,
+    usual: str,
+    skip_lines: int = 0,
+    *,
+    keep: bool,
+) -> tuple[ParsedRows, CsvForm]:
+    """Parse a csv or tsv file without its first `skip_lines` lines, or without `keep` survey it,
+    and find out how it is written.
 
     wanted: the delimiter that the user named; None: the one that the first line states or that
     fits the first records, `usual` where none does. name: the file, for messages. Raises DataError
@@ -74,12 +100,13 @@ def read_csv(
         sample = _without_lines(decode(data, encoding), skip_lines).read(1 << 16)
         stated = EXCEL_NOTE.match(sample)
         delimiter = wanted or (stated[1] if stated else _sniff_delimiter(sample, usual))
-        parsed = _with_best_quoting(data, encoding, name, delimiter, skip_lines)
-        if skip_lines:
-            parsed.how_read.insert(0, f"{plural(skip_lines, 'line')} skipped")
-        source = " (stated in its first line)" if stated and not wanted else ""
-        parsed.how_read.insert(0, f"delimiter {_name_of(delimiter)}{source}")
-        return parsed
+    usual_form = CsvForm(encoding, delimiter, {}, skip_lines)
+    parsed, form = _with_best_quoting(data, usual_form, name, keep=keep)
+    if skip_lines:
+        parsed.how_read.insert(0, f"{plural(skip_lines, 'line')} skipped")
+    source = " (stated in its first line)" if stated and not wanted else ""
+    parsed.how_read.insert(0, f"delimiter {_name_of(delimiter)}{source}")
+    return parsed, form
 
 
 def _without_lines(text: io.TextIOWrapper, count: int) -> io.TextIOWrapper:
@@ -89,35 +116,39 @@ def _without_lines(text: io.TextIOWrapper, count: int) -> io.TextIOWrapper:
 
 
 def _with_best_quoting(
-    data: bytes, encoding: str, name: str, delimiter: str, skip_lines: int
-) -> ParsedRows:
-    """Read with csv quoting, or in the way of quoting that fits where that leaves problems."""
+    data: ByteSource, usual: CsvForm, name: str, *, keep: bool
+) -> tuple[ParsedRows, CsvForm]:
+    """Read with csv quoting (`usual`), or in the way of quoting that fits where that leaves
+    problems.
+    """
 
-    def read(**dialect: Any) -> ParsedRows:
-        return _read_records(decode(data, encoding), name, delimiter, skip_lines, dialect)
+    def read(form: CsvForm) -> ParsedRows:
+        return collect_rows(csv_blocks(data, form, name, keep=keep), keep=keep)
 
     parsed: ParsedRows | DataError
     try:
-        parsed = read()
+        parsed = read(usual)
     except DataError as error:
         parsed = error
-    if b'"' in data and (isinstance(parsed, DataError) or parsed.problems):
+    if (isinstance(parsed, DataError) or parsed.problems) and data.holds(b'"'):
         # Quotes that all close are csv quoting: a cell may hold tabs and line ends. Where they do
         # not, as in GLUE's own files, a quote is a character like any other.
-        if delimiter == "\t":
-            literal = read(quoting=csv.QUOTE_NONE)
-            if not literal.problems and not _all_closed(literal.columns):
+        if usual.delimiter == "\t":
+            plain = replace(usual, dialect={"quoting": csv.QUOTE_NONE})
+            literal = read(plain)
+            if not literal.problems and not literal.quotes_close:
                 literal.how_read.append("quotes are taken as they are")
-                return literal
+                return literal, plain
         # Spark, MySQL and others write \" for a quote in a quoted cell.
-        if b"\\" in data and not isinstance(parsed, DataError):
-            escaped = read(escapechar="\\", doublequote=False)
+        if not isinstance(parsed, DataError) and data.holds(b"\\"):
+            spark = replace(usual, dialect={"escapechar": "\\", "doublequote": False})
+            escaped = read(spark)
             if not escaped.problems:
                 escaped.how_read.append('quotes inside cells are written \\"')
-                return escaped
+                return escaped, spark
     if isinstance(parsed, DataError):
         raise parsed
-    return parsed
+    return parsed, usual
 
 
 def _name_of(delimiter: str) -> str:
@@ -142,68 +173,105 @@ def _sniff_delimiter(sample: str, usual: str) -> str:
     return chosen
 
 
-def _all_closed(columns: pa.Table) -> bool:
+def _closes(rows: Iterable[Sequence[str]]) -> bool:
     """True if every cell that begins with a quote also ends with one: csv quoting, then."""
     return all(
-        len(cell) > 1 and cell.endswith('"')
-        for column in columns.columns
-        for chunk in column.chunks
-        for cell in chunk.to_pylist()
-        if cell.startswith('"')
+        len(cell) > 1 and cell.endswith('"') for row in rows for cell in row if cell.startswith('"')
     )
 
 
-def _read_records(
-    text: io.TextIOWrapper,
-    name: str,
-    delimiter: str,
-    skip_lines: int,
-    dialect: Mapping[str, Any],
-) -> ParsedRows:
-    reader = csv.reader(
-        _without_lines(text, skip_lines), delimiter=delimiter, strict=True, **dialect
-    )
-    header = _read_header(reader, name, delimiter)
-    header_line, row_number = reader.line_num + skip_lines, 0
-    quoted = dialect.get("quoting") != csv.QUOTE_NONE
-    parsed, blocks = ParsedRows(pa.table({}), [], []), TextBlocks(header)
-    widths: dict[int, int] = {}  # of rows that do not fit → the line of the first
+def csv_blocks(
+    data: ByteSource, form: CsvForm, name: str, *, keep: bool = True
+) -> Iterator[ParsedRows]:
+    """The rows of a csv file, block by block; the last block may be empty. name: the file, for
+    messages. keep: False for tables without rows, only counted. Raises DataError where the header
+    is at fault, at the end where that shows only there.
+    """
+    with _long_cells(), decode(data, form.encoding) as text:
+        for block in _record_blocks(text, form, name):
+            yield block.parsed(keep=keep)
+
+
+def _record_blocks(text: io.TextIOWrapper, form: CsvForm, name: str) -> Iterator[_Block]:
+    above = form.skip_lines
+    lines = _without_lines(text, above)
+    reader = csv.reader(lines, delimiter=form.delimiter, strict=True, **form.dialect)
+    header = _read_header(reader, name, form.delimiter)
+    header_line, row_number = reader.line_num + above, 0
+    quoted = form.dialect.get("quoting") != csv.QUOTE_NONE
+    block, first = _Block(header, quoted), list[tuple[int, list[str]]]()
+    widths = dict[int, int]()  # of rows that do not fit → the line of the first
+    n_good = n_bad = 0
     while True:
-        start = reader.line_num + 1 + skip_lines
+        start = reader.line_num + 1 + above
         try:
             row = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            end = reader.line_num + skip_lines
-            parsed.problems.append(_quote_problem(name, start, end, str(error)))
-            row_number += 1
+            end = reader.line_num + above
+            block.problems.append(_quote_problem(name, start, end, str(error)))
+            row_number, n_bad = row_number + 1, n_bad + 1
             continue
         if len(row) == len(header):
-            blocks.append(row)
-            parsed.lines.append(start)
-            parsed.rows.append(row_number)
+            block.cells.append(row)
+            block.lines.append(start)
+            block.rows.append(row_number)
+            n_good += 1
+            if n_good <= TITLE_ROWS:
+                first.append((start, row))
+            if not n_good % _CHECKED_ROWS and block.full():
+                yield block
+                block = _Block(header, quoted)
         elif not row or (len(row) == 1 and not row[0].strip()):
             continue  # a blank line is no row
         else:
             widths.setdefault(len(row), start)
-            hint = _quote_it(delimiter) if quoted and len(row) > len(header) else ""
-            parsed.problems.append(
+            hint = _quote_it(form.delimiter) if quoted and len(row) > len(header) else ""
+            block.problems.append(
                 bad_row(name, start, expected=_cells(header), got=str(len(row)), hint=hint)
             )
+            n_bad += 1
         row_number += 1
-    parsed.columns = blocks.table()
     # More rows of one other width than rows that fit: a title above the table, most often.
-    if len(widths) == 1 and len(parsed.problems) > max(1, len(parsed.rows)):
-        which = "most rows" if parsed.rows else "every row"
+    if len(widths) == 1 and n_bad > max(1, n_good):
+        which = "most rows" if n_good else "every row"
         ((width, line),) = widths.items()
         what = f"{_cells(header)}, and {which} below it {width}"
-        hint = _quote_it(delimiter) if quoted and width > len(header) > 1 else ""
+        hint = _quote_it(form.delimiter) if quoted and width > len(header) > 1 else ""
         _reject_header(name, header_line, what, line, hint)
-    if not parsed.rows and not parsed.problems:
+    if not n_good and not n_bad:
         reject(name, f"a header line ({', '.join(header)}) and no rows.")
-    reject_title(name, header, header_line, parsed)
-    return parsed
+    reject_title(name, header, header_line, first)
+    yield block
+
+
+class _Block:
+    """Collects rows of cells, and turns them into arrays."""
+
+    def __init__(self, header: Sequence[str], quoted: bool) -> None:
+        self._schema = pa.schema([(column, pa.string()) for column in header])
+        self._quoted = quoted
+        self._characters = 0
+        self.cells: list[list[str]] = []
+        self.lines: list[int] = []
+        self.rows: list[int] = []
+        self.problems: list[Problem] = []
+
+    def full(self) -> bool:
+        """True from CHUNK_ROWS or CHUNK_CHARACTERS on. Called every _CHECKED_ROWS rows, as a count
+        for each row would take a tenth of the time.
+        """
+        last = itertools.chain.from_iterable(self.cells[-_CHECKED_ROWS:])
+        self._characters += sum(map(len, last))
+        return len(self.rows) >= CHUNK_ROWS or self._characters >= CHUNK_CHARACTERS
+
+    def parsed(self, *, keep: bool) -> ParsedRows:
+        columns = self._schema.empty_table()
+        if keep and self.cells:
+            columns = pa.Table.from_arrays(text_columns(self.cells), schema=self._schema)
+        closes = self._quoted or _closes(self.cells)
+        return ParsedRows(columns, self.lines, self.rows, self.problems, len(self.rows), closes)
 
 
 def _quote_problem(name: str, start: int, end: int, error: str) -> Problem:

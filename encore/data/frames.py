@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,9 @@ import pyarrow as pa
 import pyarrow.interchange as interchange
 
 from encore import files
-from encore.data.jsonl import read_json_lines
+from encore.data.byte_source import ByteSource
+from encore.data.collect import collect_rows
+from encore.data.jsonl import json_blocks
 from encore.data.table import CHUNK_ROWS, Table, reject
 from encore.errors import did_you_mean, first_line
 
@@ -107,8 +108,8 @@ def frame_table(value: Any) -> Table:
     content = b"".join(_lines(given))
     columns = pa.table({name: pa.array([], pa.string()) for name in given.column_names})
     if content:
-        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="\n")
-        columns = read_json_lines(text, _NAME).columns
+        blocks = json_blocks(ByteSource(content), "utf-8", _NAME)
+        columns = collect_rows(blocks, keep=True).columns
     return Table(
         path=Path(_NAME),
         columns=columns,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from encore.data.table import CHUNK_ROWS, ParsedRows, reject_all
+from encore.data.table import CHUNK_ROWS, reject_all
 from encore.errors import DataError, Problem
 
-__all__ = ["TextBlocks", "column_names", "reject_title"]
+__all__ = ["TITLE_ROWS", "TextBlocks", "column_names", "reject_title", "text_columns"]
+
+TITLE_ROWS = 20  # rows among which the first below a title is looked for
 
 
 def column_names(header: Sequence[str], name: str, *, line: int) -> list[str]:
@@ -32,17 +34,18 @@ def column_names(header: Sequence[str], name: str, *, line: int) -> list[str]:
     return names
 
 
-def reject_title(name: str, header: Sequence[str], line: int, parsed: ParsedRows) -> None:
+def reject_title(
+    name: str, header: Sequence[str], line: int, first: Sequence[tuple[int, Sequence[str]]]
+) -> None:
     """Raise DataError where the line that was taken for the header is a title: it has one filled
-    cell, of several. line: its line. parsed: the rows below it.
+    cell, of several. line: its line. first: the first `TITLE_ROWS` rows below it, with their lines.
     """
     unnamed = [word == f"column_{number}" for number, word in enumerate(header, 1)]
     if len(header) < 2 or sum(unnamed) != len(header) - 1:
         return
     title = header[unnamed.index(False)]
-    first = parsed.columns.slice(0, 20).to_pylist()
-    full = [sum(bool(cell and cell.strip()) for cell in row.values()) > 1 for row in first]
-    table_line = parsed.lines[full.index(True)] if True in full else line + 1
+    full = (number for number, row in first if sum(bool(cell.strip()) for cell in row) > 1)
+    table_line = next(full, line + 1)
     raise DataError(
         Problem(
             where=name,
@@ -54,6 +57,11 @@ def reject_title(name: str, header: Sequence[str], line: int, parsed: ParsedRows
             change=str(table_line - 1),
         )
     )
+
+
+def text_columns(rows: Iterable[Sequence[str]]) -> list[pa.Array]:
+    """The cells of each column as strings."""
+    return [pa.array(cells, pa.string()) for cells in zip(*rows, strict=True)]
 
 
 class TextBlocks:
@@ -77,6 +85,5 @@ class TextBlocks:
 
     def _flush(self) -> None:
         if self._rows:
-            arrays = [pa.array(cells, pa.string()) for cells in zip(*self._rows, strict=True)]
-            self._batches.append(pa.record_batch(arrays, schema=self._schema))
+            self._batches.append(pa.record_batch(text_columns(self._rows), schema=self._schema))
             self._rows.clear()

@@ -26,7 +26,7 @@ from encore.data.table import Table, reject, reject_all
 from encore.errors import DataError, Problem
 from encore.types import Note
 
-__all__ = ["read_labelled", "read_unlabelled"]
+__all__ = ["read_labelled", "read_unlabelled", "rows_to_predict"]
 
 
 def read_labelled(
@@ -83,6 +83,15 @@ def read_unlabelled(
         if not isinstance(given, pa.Table):
             return _given_texts(source if given is None else given, columns, normalise)
         table = frame_table(given)
+    return rows_to_predict(table, columns, normalise=normalise, keep_all=keep_all)
+
+
+def rows_to_predict(
+    table: Table, columns: Columns, *, normalise: str | None = None, keep_all: bool = False
+) -> Dataset:
+    """The rows of a table, or of a part of it, as `read_unlabelled` returns those of a file. Raises
+    DataError where it does not have the columns.
+    """
     columns, notes = _only_column(table, columns)
     missing = missing_columns(table, columns, label=False)
     if missing:

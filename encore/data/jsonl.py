@@ -1,52 +1,54 @@
-"""Reads JSON lines and JSON arrays."""
+"""Reads JSON lines."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from encore.data.table import CHUNK_ROWS, ParsedRows, bad_row, reject
+from encore.data.byte_source import ByteSource
+from encore.data.encodings import decode
+from encore.data.table import CHUNK_CHARACTERS, CHUNK_ROWS, ParsedRows, bad_row, reject
 from encore.errors import Problem
 
-__all__ = ["read_json_lines"]
+__all__ = ["cast_column", "joined_columns", "json_blocks"]
 
 
-def read_json_lines(text: io.TextIOWrapper, name: str) -> ParsedRows:
-    """Parse a file of one JSON object per line.
+def json_blocks(data: ByteSource, codec: str, name: str) -> Iterator[ParsedRows]:
+    """The rows of a file of one JSON object per line, block by block; the last block may be empty.
 
-    A column is int64, double, bool or list of string where all its values are; string else. name:
-    the file, for messages. Raises DataError where there is no row; problems of rows are in the
-    result.
+    A column of a block is int64, double, bool or list of string where all its values are; string
+    else; `joined_columns` finds those of the whole file. name: the file, for messages. Raises
+    DataError where there is no row; problems of rows are in the blocks.
     """
-    parsed = ParsedRows(pa.table({}), [], [])
-    chunks: list[pa.Table] = []
-    block: list[dict[str, Any]] = []
-    row_number = 0
-    for line_number, line in enumerate(text, 1):
+    block, row_number, characters = _empty(), 0, 0
+    records: list[dict[str, Any]] = []
+    for line_number, line in enumerate(decode(data, codec), 1):
         if not line.strip():
             continue
         record = _parse_line(line, name, line_number)
         if isinstance(record, Problem):
-            parsed.problems.append(record)
+            block.problems.append(record)
         else:
-            block.append(record)
-            parsed.lines.append(line_number)
-            parsed.rows.append(row_number)
+            records.append(record)
+            block.lines.append(line_number)
+            block.rows.append(row_number)
+            characters += len(line)
         row_number += 1
-        if len(block) == CHUNK_ROWS:
-            chunks.append(_json_block(block))
-            block = []
-    if block:
-        chunks.append(_json_block(block))
-    if not chunks and not parsed.problems:
+        if len(records) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield replace(block, columns=_json_block(records), n_rows=len(records))
+            block, records, characters = _empty(), [], 0
+    if not row_number:
         reject(name, "the file holds no rows; expected one JSON object per line.")
-    parsed.columns = _joined(chunks) if chunks else pa.table({})
-    return parsed
+    yield replace(block, columns=_json_block(records), n_rows=len(records))
+
+
+def _empty() -> ParsedRows:
+    return ParsedRows(pa.table({}), [], [])
 
 
 def _parse_line(line: str, name: str, number: int) -> dict[str, Any] | Problem:
@@ -126,7 +128,7 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+def joined_columns(tables: Sequence[pa.Table]) -> pa.Table:
     """One table from blocks that may differ in columns and types: a column that does not agree
     becomes strings.
     """
@@ -147,12 +149,13 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
             kind = pa.float64()
         else:
             kind = pa.string()
-        chunks = [_cast(chunk, kind) for part in parts for chunk in part.chunks]
+        chunks = [cast_column(chunk, kind) for part in parts for chunk in part.chunks]
         columns[name] = pa.chunked_array(chunks, type=kind)
     return pa.table(columns)
 
 
-def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+def cast_column(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The values of a block's column as those of the whole file."""
     if array.type == kind:
         return array
     if array.type == pa.null():

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encore.data.table import ParsedRows, join_limited, reject, reject_all
+from encore.data.byte_source import ByteSource
+from encore.data.table import CHUNK_ROWS, ParsedRows, join_limited, reject, reject_all
 from encore.errors import Problem
 
-__all__ = ["read_parquet"]
+__all__ = ["parquet_blocks"]
 
 
-def read_parquet(data: bytes, name: str) -> ParsedRows:
-    """Parse the bytes of a parquet file. name: the file, for messages. Raises DataError: damaged,
-    no rows, columns that share a name.
+def parquet_blocks(data: ByteSource, name: str) -> Iterator[ParsedRows]:
+    """The rows of a parquet file, block by block. name: the file, for messages. Raises DataError:
+    damaged, no rows, columns that share a name.
     """
+    row_number = 0
+    with _explained(name), data.open() as file:
+        opened = pq.ParquetFile(file, buffer_size=1 << 20)
+        _check_columns(opened.schema_arrow.names, opened.metadata.num_rows, name)
+        for batch in opened.iter_batches(batch_size=CHUNK_ROWS, use_threads=False):
+            columns = pa.Table.from_batches([batch])
+            for index, column in enumerate(columns.columns):
+                kind = _usual_type(column.type)
+                if kind != column.type:
+                    where = columns.column_names[index]
+                    columns = columns.set_column(index, where, column.cast(kind))
+            rows = list(range(row_number, row_number + len(columns)))
+            yield ParsedRows(columns, [], rows, n_rows=len(rows))
+            row_number += len(columns)
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
     try:
-        columns = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0].split(". ")[0][:120]
         reject(name, f"a damaged parquet file ({reason}).", "Copy or write it again.")
-    if not columns.num_rows:
-        reject(name, f"the columns {join_limited(columns.column_names)} and no rows.")
-    twice = sorted({word for word in columns.column_names if columns.column_names.count(word) > 1})
+
+
+def _check_columns(names: list[str], n_rows: int, name: str) -> None:
+    if not n_rows:
+        reject(name, f"the columns {join_limited(names)} and no rows.")
+    twice = sorted({word for word in names if names.count(word) > 1})
     if twice:
         reject_all(
             Problem(
@@ -32,11 +57,6 @@ def read_parquet(data: bytes, name: str) -> ParsedRows:
             )
             for word in twice
         )
-    for index, column in enumerate(columns.columns):
-        kind = _usual_type(column.type)
-        if kind != column.type:
-            columns = columns.set_column(index, columns.column_names[index], column.cast(kind))
-    return ParsedRows(columns, [], list(range(columns.num_rows)))
 
 
 def _usual_type(kind: pa.DataType) -> pa.DataType:

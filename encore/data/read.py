@@ -10,19 +10,25 @@ twice and nothing more.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from encore.data.delimited import TABLE_ENDINGS, delimiter_character, read_csv
-from encore.data.encodings import decode, detect_encoding
-from encore.data.jsonl import read_json_lines
-from encore.data.parquet import read_parquet
+from encore.data.byte_source import ByteSource
+from encore.data.collect import collect_rows
+from encore.data.delimited import TABLE_ENDINGS, csv_blocks, delimiter_character, read_csv
+from encore.data.encodings import detect_encoding
+from encore.data.jsonl import cast_column, json_blocks
+from encore.data.parquet import parquet_blocks
 from encore.data.settings import OnBadRow
 from encore.data.table import (
+    ParsedRows,
     Table,
     display_path,
     join_limited,
@@ -32,7 +38,7 @@ from encore.data.table import (
 )
 from encore.data.workbook import read_workbook
 
-__all__ = ["read_table"]
+__all__ = ["TableStream", "open_table", "read_table"]
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -66,41 +72,138 @@ def read_table(
     parquet file.
     """
     name = display_path(path)
-    data = _bytes_of(path, name)
-    form = _format(path, data, name)
-    lines = None
-    if form == "parquet":
-        parsed = read_parquet(data, name)
-    elif form == "xlsx":
-        parsed = read_workbook(data, name, skip_lines)
-    else:
-        codec, marked = detect_encoding(data, encoding, name)
-        if form == "jsonl":
-            parsed = read_json_lines(decode(data, codec), name)
-        else:
-            usual = "\t" if form == "tsv" else ","
-            wanted = delimiter_character(delimiter)
-            parsed = read_csv(data, codec, name, wanted, usual, skip_lines)
-        guess = " (a guess: the file is not UTF-8; data.encoding=NAME overrides it)"
-        guessed = codec == "cp1252" and encoding is None
-        parsed.how_read.append(f"encoding {codec}{guess if guessed else ''}")
-        if marked:
-            parsed.how_read.append("byte order mark dropped")
-    if form != "parquet":
-        lines = np.asarray(parsed.lines, dtype=np.int64)
-    if parsed.problems and (on_bad_row == "fail" or not parsed.columns.num_rows):
+    data = ByteSource(_bytes_of(path, name))
+    parsed, _ = _parsed(path, data, name, delimiter, encoding, skip_lines, keep=True)
+    if parsed.problems and (on_bad_row == "fail" or not parsed.n_rows):
         reject_all(parsed.problems)
+    return replace(
+        _shape(path, data, name, parsed),
+        columns=parsed.columns,
+        lines=np.asarray(parsed.lines, dtype=np.int64) if parsed.lines else None,
+        rows=np.asarray(parsed.rows, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class TableStream:
+    """A file that was surveyed and is read block by block, as often as needed.
+
+    shape: a table without rows that has the columns, types, digest and notes of the file. n_rows:
+    rows that can be read. state: that of `data` before the survey.
+    """
+
+    shape: Table
+    n_rows: int
+    blocks: Callable[[], Iterator[ParsedRows]]
+    data: ByteSource
+    state: tuple[int, ...]
+
+    def tables(self) -> Iterator[Table]:
+        """The rows, some thousands at a time. Raises DataError where the file was changed since it
+        was surveyed.
+        """
+        shape = self.shape
+        for block in self.blocks():
+            if block.n_rows:
+                yield replace(
+                    shape,
+                    columns=_of_types(block.columns, shape.columns.schema),
+                    lines=np.asarray(block.lines, dtype=np.int64) if block.lines else None,
+                    rows=np.asarray(block.rows, dtype=np.int64),
+                )
+        if self.data.state != self.state:
+            reject(shape.name, "was changed while it was read.", "Give the command once more.")
+
+
+def open_table(
+    path: str | Path,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    on_bad_row: OnBadRow = "fail",
+) -> TableStream:
+    """Survey a file that `read_table` reads, in memory that does not depend on its size; a workbook
+    (xlsx) alone is read whole. Standard input is kept in a temporary file. Raises DataError as
+    `read_table` does.
+    """
+    name = display_path(path)
+    data = _source_of(path, name)
+    state = data.state
+    parsed, blocks = _parsed(path, data, name, delimiter, encoding, skip_lines, keep=False)
+    if parsed.problems and (on_bad_row == "fail" or not parsed.n_rows):
+        reject_all(parsed.problems)
+    return TableStream(_shape(path, data, name, parsed), parsed.n_rows, blocks, data, state)
+
+
+def _parsed(
+    path: str | Path,
+    data: ByteSource,
+    name: str,
+    delimiter: str | None,
+    encoding: str | None,
+    skip_lines: int,
+    *,
+    keep: bool,
+) -> tuple[ParsedRows, Callable[[], Iterator[ParsedRows]]]:
+    """The blocks of a file through `collect_rows`, and a function that reads these once
+    more.
+    """
+    form = _format(path, data.head(1 << 16), name)
+    blocks: Callable[[], Iterator[ParsedRows]]
+    if form == "parquet":
+        blocks = partial(parquet_blocks, data, name)
+        return collect_rows(blocks(), keep=keep), blocks
+    if form == "xlsx":
+        sheet = read_workbook(data.head(-1), name, skip_lines)
+        return sheet, lambda: iter([sheet])
+    codec, marked = detect_encoding(data, encoding, name)
+    if form == "jsonl":
+        blocks = partial(json_blocks, data, codec, name)
+        parsed = collect_rows(blocks(), keep=keep)
+    else:
+        usual = "\t" if form == "tsv" else ","
+        wanted = delimiter_character(delimiter)
+        parsed, how = read_csv(data, codec, name, wanted, usual, skip_lines, keep=keep)
+        blocks = partial(csv_blocks, data, how, name)
+    guess = " (a guess: the file is not UTF-8; data.encoding=NAME overrides it)"
+    guessed = codec == "cp1252" and encoding is None
+    parsed.how_read.append(f"encoding {codec}{guess if guessed else ''}")
+    if marked:
+        parsed.how_read.append("byte order mark dropped")
+    return parsed, blocks
+
+
+def _shape(path: str | Path, data: ByteSource, name: str, parsed: ParsedRows) -> Table:
+    """The table of a file, without its rows."""
     return Table(
         path=Path(path),
-        columns=parsed.columns,
-        digest=hashlib.sha256(data).hexdigest(),
-        lines=lines,
-        rows=np.asarray(parsed.rows, dtype=np.int64),
+        columns=parsed.columns.slice(0, 0),
+        digest=data.digest(),
+        lines=None,
+        rows=np.empty(0, np.int64),
         name=name,
         how_read=tuple(parsed.how_read),
         skipped=skipped_note(name, parsed.problems, n_rows=len(parsed.problems))
         if parsed.problems
         else None,
+    )
+
+
+def _of_types(columns: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of a block with the columns and types of the whole file."""
+    if columns.schema == schema:
+        return columns
+    nothing = pa.chunked_array([pa.nulls(columns.num_rows)])
+    # A dictionary, as in `joined_columns`: a look-up of pyarrow takes longer the wider the table.
+    found = dict(zip(columns.column_names, columns.columns, strict=True))
+    return pa.table(
+        {
+            word: pa.chunked_array(
+                [cast_column(chunk, kind) for chunk in found.get(word, nothing).chunks], kind
+            )
+            for word, kind in zip(schema.names, schema.types, strict=True)
+        }
     )
 
 
@@ -110,9 +213,38 @@ def read_table(
 def _bytes_of(path: str | Path, name: str) -> bytes:
     if str(path) == "-":
         data = sys.stdin.buffer.read()
-        if not data.strip():
-            reject(name, "empty; expected a header line and rows, or JSON lines.")
+        _refuse_empty(ByteSource(data), path, name)
         return data
+    file = _file_of(path, name)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        reject(name, f"cannot be read ({error.strerror}).")
+    _refuse_empty(ByteSource(data), path, name)
+    return data
+
+
+def _source_of(path: str | Path, name: str) -> ByteSource:
+    try:
+        if str(path) == "-":
+            data = ByteSource.of_pipe(sys.stdin.buffer)
+        else:
+            data = ByteSource.of_file(_file_of(path, name))
+    except OSError as error:
+        reject(name, f"cannot be read ({error.strerror}).")
+    _refuse_empty(data, path, name)
+    return data
+
+
+def _refuse_empty(data: ByteSource, path: str | Path, name: str) -> None:
+    if any(piece.strip(_BLANKS) for piece in data.pieces()):
+        return
+    if str(path) == "-":
+        reject(name, "empty; expected a header line and rows, or JSON lines.")
+    reject(name, "the file is empty; expected a header line and at least two rows.")
+
+
+def _file_of(path: str | Path, name: str) -> Path:
     file = Path(path)
     if file.is_dir():
         tables = sorted(
@@ -124,13 +256,7 @@ def _bytes_of(path: str | Path, name: str) -> bytes:
         reject(name, "no such file.", _near(file))
     if not file.is_file():
         reject(name, "not a plain file; write it to disk, or pass '-' and pipe it in.")
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        reject(name, f"cannot be read ({error.strerror}).")
-    if not data.strip(_BLANKS):
-        reject(name, "the file is empty; expected a header line and at least two rows.")
-    return data
+    return file
 
 
 def _near(file: Path) -> str:

@@ -16,7 +16,9 @@ from encore.errors import DataError, Problem
 from encore.types import Note
 
 __all__ = [
+    "CHUNK_CHARACTERS",
     "CHUNK_ROWS",
+    "MOST_PROBLEMS",
     "ParsedRows",
     "Table",
     "bad_row",
@@ -28,8 +30,9 @@ __all__ = [
     "skipped_note",
 ]
 
-_MOST_PROBLEMS = 20
+MOST_PROBLEMS = 20  # printed in full
 CHUNK_ROWS = 8192
+CHUNK_CHARACTERS = 1 << 23  # of a block; its last rows may go beyond
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,19 @@ class Table:
 
 @dataclass
 class ParsedRows:
-    """The good rows that a parser found, their lines and numbers, and the problems of the others.
+    """The good rows that a parser found in a file or a block of it, their lines and numbers, and
+    the problems of the others.
 
-    how_read: as in `Table`.
+    n_rows: good rows, also where a survey keeps none of them. quotes_close: False
+    where a cell begins with a quote and does not end with one. how_read: as in `Table`.
     """
 
     columns: pa.Table
     lines: list[int]
     rows: list[int]
     problems: list[Problem] = field(default_factory=list)
+    n_rows: int = 0
+    quotes_close: bool = True
     how_read: list[str] = field(default_factory=list)
 
 
@@ -123,9 +130,9 @@ def reject(name: str, message: str, remedy: str = "", *, line: int | None = None
 def reject_all(problems: Iterable[Problem]) -> NoReturn:
     """Raise a DataError with all problems, the first 20 in full."""
     listed = list(problems)
-    shown = listed[:_MOST_PROBLEMS]
-    if len(listed) > _MOST_PROBLEMS:
-        shown.append(Problem(message=f"… and {len(listed) - _MOST_PROBLEMS:,} more"))
+    shown = listed[:MOST_PROBLEMS]
+    if len(listed) > MOST_PROBLEMS:
+        shown.append(Problem(message=f"… and {len(listed) - MOST_PROBLEMS:,} more"))
     raise DataError(shown)
 
 

@@ -14,6 +14,7 @@ from encore.data.tokenizer import BLOCK_ROWS, Templates, Texts, TextTokenizer, s
 from encore.errors import DataError, RecipeError, did_you_mean
 
 __all__ = [
+    "NoToken",
     "Pieces",
     "TokenStore",
     "Truncation",
@@ -35,6 +36,16 @@ _HEAD_FRAC = {
 }
 _BLOCK_CHARACTERS = 1 << 20  # 30 MB, whatever the number and the length of the rows.
 _SHOWN = 20
+
+
+class NoToken(DataError):
+    """A text gives no token. row: its number among those that were tokenized, from 0."""
+
+    MESSAGE = "gives no token at all, and this tokenizer adds no special ones. Remove such rows."
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"text of row {row + 1}: {self.MESSAGE}")
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -129,11 +140,7 @@ def tokenize(
         np.concatenate(parts) for parts in zip(nothing, *blocks, strict=True)
     )
     if (lengths == 0).any():
-        row = int(np.flatnonzero(lengths == 0)[0])
-        raise DataError(
-            f"text of row {row + 1}: gives no token at all, and this tokenizer adds no special "
-            f"ones. Remove such rows."
-        )
+        raise NoToken(int(np.flatnonzero(lengths == 0)[0]))
     return TokenStore(ids, segments, _offsets(lengths), cut, max_length)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from encore.data.header import TextBlocks, column_names, reject_title
+from encore.data.header import TITLE_ROWS, TextBlocks, column_names, reject_title
 from encore.data.table import ParsedRows, plural, reject
 
 __all__ = ["read_workbook"]
@@ -64,12 +64,15 @@ def _parsed(rows: list[list[Any]], top: int, name: str, skip_lines: int) -> Pars
         reject(name, f"no rows below line {skip_lines}.", "Skip fewer lines.")
     names = column_names(header, name, line=header_line)
     parsed, blocks = ParsedRows(pa.table({}), [], []), TextBlocks(names)
+    first: list[tuple[int, list[str]]] = []
     for line, row in filled:
         blocks.append(row)
+        if len(first) < TITLE_ROWS:
+            first.append((line, row))
         parsed.lines.append(line)
         parsed.rows.append(line - header_line - 1)
-    parsed.columns = blocks.table()
-    reject_title(name, names, header_line, parsed)
+    parsed.columns, parsed.n_rows = blocks.table(), len(parsed.rows)
+    reject_title(name, names, header_line, first)
     if not parsed.rows:
         reject(name, f"a header ({', '.join(names)}) and no rows.")
     return parsed

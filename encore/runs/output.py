@@ -62,13 +62,16 @@ def columns_of(
     """
     import pyarrow as pa
 
-    predicted = [
-        each.label for each in named_predictions(scores, labels, gives_probabilities=False)
-    ]
+    predicted = predictions(scores, labels)
     if labels.kind == "regression":
         return {"prediction": pa.array(predicted, pa.float64())}
-    kind = pa.list_(pa.string()) if labels.kind == "multilabel" else pa.string()
-    columns = {"prediction": pa.array(predicted, kind)}
+    names = pa.array(labels.names, pa.string())
+    if labels.kind == "multilabel":
+        offsets = np.concatenate([[0], np.cumsum(predicted.sum(axis=1))]).astype(np.int32)
+        which = pa.array(np.nonzero(predicted)[1])
+        columns = {"prediction": pa.ListArray.from_arrays(offsets, names.take(which))}
+    else:
+        columns = {"prediction": names.take(pa.array(predicted))}
     if gives_probabilities:
         by_column = probabilities(scores, labels)
         columns |= {f"p({name})": by_column[:, i] for i, name in enumerate(labels.names)}

@@ -17,6 +17,7 @@ from encore.cli.options import (
     OverwriteOption,
     QuietOption,
     RawOption,
+    ResumeOption,
     RunArgument,
     SkipLinesOption,
     TasksOption,
@@ -43,6 +44,7 @@ def predict_entry(
     with_input: WithInputOption = False,
     overwrite: OverwriteOption = False,
     raw: RawOption = False,
+    resume: ResumeOption = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -77,6 +79,7 @@ def predict_entry(
             with_input=with_input,
             overwrite=overwrite,
             raw=raw,
+            resume=resume,
             explain=explain,
             task=task,
             reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines),

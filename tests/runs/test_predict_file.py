@@ -1,0 +1,200 @@
+"""Prediction of files window by window: the same bytes in windows of any size, and after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import encore
+from encore.cli.app import main
+from encore.data.read import open_table
+from encore.data.table import CHUNK_ROWS
+from encore.errors import DataError
+from encore.runs import predict_file
+from encore.runs.predict import Model, load
+from tests.conftest import Tables, sentences, write_csv
+
+KINDS = {"classes": "verdict", "tags": "tags", "number": "score"}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def model(
+    request: pytest.FixtureRequest, tables: Tables, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    torch.set_num_threads(1)
+    runs = tmp_path_factory.mktemp("runs")
+    settings = (*tables.settings, "plan.epochs=1")
+    return load(encore.fit(tables.train, *settings, label=request.param, runs=runs).folder)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with new.csv, new.jsonl and new.parquet: the same 50 rows."""
+    monkeypatch.chdir(tmp_path)
+    texts = sentences(50, 5)[0]
+    write_csv(tmp_path / "new.csv", {"id": range(50), "text": texts})
+    rows = [json.dumps({"id": row, "text": text}) + "\n" for row, text in enumerate(texts)]
+    Path("new.jsonl").write_text("".join(rows))
+    pq.write_table(pyarrow.csv.read_csv("new.csv"), "new.parquet")
+    return tmp_path
+
+
+def predict(model: Model, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(model.folder), *arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def windows_of(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(predict_file, "_MOST_ROWS", rows)
+
+
+def rows_of(path: str) -> tuple[list[dict[str, object]], np.ndarray]:
+    """The rows of an output without its numbers, and (rows, numbers) its numbers."""
+    reader = {
+        "csv": pyarrow.csv.read_csv,
+        "jsonl": pyarrow.json.read_json,
+        "parquet": pq.read_table,
+    }
+    table = reader[path.split(".")[1]](path)
+    numbers = [
+        name
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+        if pyarrow.types.is_floating(kind)
+    ]
+    rest = table.drop_columns(numbers)
+    return rest.to_pylist(), np.array([table[name].to_pylist() for name in numbers]).T
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_windows_do_not_change_the_output(
+    model: Model, here: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predict(model, f"new.{ending}", "-o", f"whole.{ending}", "--with-input") == 0
+    windows_of(monkeypatch, 7)
+    assert predict(model, f"new.{ending}", "-o", f"cut.{ending}", "--with-input") == 0
+    (cut, cut_numbers), (whole, numbers) = rows_of(f"cut.{ending}"), rows_of(f"whole.{ending}")
+    assert cut == whole
+    assert [row["id"] for row in cut] == list(range(50))
+    # A matrix product of few rows rounds in another way than one of many.
+    np.testing.assert_allclose(cut_numbers, numbers, rtol=2e-5, atol=1e-6)
+    assert not [path for path in here.iterdir() if path.name.startswith(".")]
+
+
+def test_the_output_is_that_of_all_rows_at_once(model: Model, here: Path) -> None:
+    assert predict(model, "new.csv", "-o", "whole.parquet") == 0
+    expected = model.predict(pyarrow.csv.read_csv("new.csv")["text"].to_pylist())
+    found = pq.read_table("whole.parquet").to_pylist()
+    assert len(found) == len(expected)
+    for row, one in zip(found, expected, strict=True):
+        label = row.pop("prediction")
+        assert (tuple(label) if isinstance(label, list) else label) == one.label
+        assert row == {f"p({name})": chance for name, chance in one.probabilities.items()}
+
+
+def test_a_killed_prediction_resumes_to_the_same_bytes(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows_of(monkeypatch, 8)
+    assert predict(model, "new.csv", "-o", "whole.csv") == 0
+    scored: list[int] = []
+    usual = Model.scores_of
+
+    def counted(self: Model, tasks: list[str], dataset: object) -> dict[str, np.ndarray]:
+        scored.append(len(dataset))  # type: ignore[arg-type]
+        return usual(self, tasks, dataset)  # type: ignore[arg-type]
+
+    def killed(self: Model, tasks: list[str], dataset: object) -> dict[str, np.ndarray]:
+        if len(scored) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return counted(self, tasks, dataset)
+
+    def killed_try() -> None:
+        scored.clear()
+        monkeypatch.setattr(Model, "scores_of", killed)
+        pid = os.fork()
+        if not pid:
+            predict(model, "new.csv", "-o", "out.csv")
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        monkeypatch.setattr(Model, "scores_of", counted)
+
+    def resumed(rows: list[int]) -> None:
+        scored.clear()
+        capsys.readouterr()
+        assert predict(model, "new.csv", "-o", "out.csv", "--resume") == 0
+        assert scored == rows
+        assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+        assert not [path for path in here.iterdir() if path.name.startswith(".")]
+        Path("out.csv").unlink()
+
+    killed_try()
+    assert not Path("out.csv").exists()
+    resumed([8, 8, 8, 2])
+    assert "out.csv: resumes after row 24\n" in capsys.readouterr().err
+
+    killed_try()
+    kept = bytearray(Path(".out.csv.scores").read_bytes())
+    kept[-1] ^= 1  # in the third window
+    Path(".out.csv.scores").write_bytes(kept)
+    resumed([8, 8, 8, 8, 2])
+
+    killed_try()
+    Path(".out.csv.scores").write_bytes(bytes(kept[:-3]))
+    resumed([8, 8, 8, 8, 2])
+
+    killed_try()  # the scores of another file are of no use
+    Path("new.csv").write_bytes(Path("new.csv").read_bytes().replace(b"49,", b"50,"))
+    resumed([8, 8, 8, 8, 8, 8, 2])
+
+
+def test_resume_needs_a_file(model: Model, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(model, "new.csv", "--resume") == 2
+    assert capsys.readouterr().err == (
+        "encore predict: --resume needs a file to write: -o predictions.csv\n"
+    )
+
+
+def test_bad_rows_anywhere_are_reported_before_anything_is_computed(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{row},the lamp\n" for row in range(2 * CHUNK_ROWS)]
+    rows[5] = "5\n"
+    rows[-2] = "1,2,3\n"
+    Path("bad.csv").write_text("id,text\n" + "".join(rows))
+    monkeypatch.setattr(Model, "scores_of", None)
+    assert predict(model, "bad.csv", "-o", "out.csv") == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].split()[0] for line in lines] == ["7", str(2 * CHUNK_ROWS)]
+    assert not Path("out.csv").exists()
+
+
+def test_a_survey_finds_the_types_of_the_whole_file(here: Path) -> None:
+    rows = [{"text": "a", "n": row} for row in range(CHUNK_ROWS)] + [{"text": "b", "n": "x"}]
+    Path("mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stream = open_table("mixed.jsonl")
+    assert stream.n_rows == CHUNK_ROWS + 1
+    tables = list(stream.tables())
+    assert [table.columns["n"].type for table in tables] == [pyarrow.string()] * 2
+    assert tables[0].columns["n"].to_pylist()[:2] == ["0", "1"]
+    assert tables[1].lines is not None
+    assert tables[1].lines.tolist() == [CHUNK_ROWS + 1]
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(here: Path) -> None:
+    tables = open_table("new.csv").tables()
+    next(tables)
+    with Path("new.csv").open("a") as file:
+        file.write("51,more\n")
+    with pytest.raises(DataError, match=r"new\.csv: was changed while it was read\."):
+        list(tables)
