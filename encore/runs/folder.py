@@ -284,7 +284,8 @@ class DevPredictions:
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
     """The predictions that a run stored after one epoch."""
     table = pq.read_table(folder / prediction_file(task, split, epoch))
-    scores = np.array(table["scores"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
+    lists = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table["scores"].chunks]
+    scores = np.concatenate(lists).astype(np.float32, copy=False).reshape(table.num_rows, -1)
     return DevPredictions(
         scores,
         np.array(table["label"].to_pylist()),

@@ -325,12 +325,25 @@ def _best_epochs(epochs: Sequence[Mapping[str, Any]], prepared: Prepared) -> dic
 
 
 def _table(rows: Rows, scores: np.ndarray) -> pa.Table:
-    targets = rows.targets.tolist()
     return pa.table(
         {
             "digest": pa.array([rows.digest] * len(rows)).dictionary_encode(),
             "row": pa.array(rows.numbers),
-            "scores": pa.array(scores.tolist(), pa.list_(pa.float32())),
-            "label": pa.array(targets),
+            "scores": _lists(scores),
+            "label": _labels(rows.targets),
         }
     )
+
+
+def _lists(values: np.ndarray) -> pa.ListArray:
+    """(rows, n) as lists of n, on the memory of the values: as Python floats 10,000 classes of
+    30,000 rows would take gigabytes.
+    """
+    n_rows, n = values.shape
+    ends = pa.array(np.arange(n_rows + 1) * n, pa.int32())  # raises where they are too many
+    return pa.ListArray.from_arrays(ends, values.ravel())
+
+
+def _labels(targets: np.ndarray) -> pa.Array:
+    exact = targets.astype(np.float64) if targets.dtype == np.float32 else targets
+    return pa.array(exact) if exact.ndim == 1 else _lists(exact)
