@@ -26,7 +26,7 @@ from tests.conftest import Tables, sentences, write_csv
 KINDS = {"classes": "verdict", "tags": "tags", "number": "score"}
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
 def model(
     request: pytest.FixtureRequest, tables: Tables, tmp_path_factory: pytest.TempPathFactory
 ) -> Model:
