@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from encore.errors import DataError
 from encore.runs import predict_file
 from encore.runs.predict import Model, load
 from tests.conftest import Tables, sentences, write_csv
+from tests.data.test_workbook import sheet, workbook
 
 KINDS = {"classes": "verdict", "tags": "tags", "number": "score"}
 
@@ -53,6 +55,11 @@ def predict(model: Model, *arguments: str) -> int:
         main(["predict", str(model.folder), *arguments])
     assert isinstance(end.value.code, int)
     return end.value.code
+
+
+def cells_of(path: str) -> list[list[str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.reader(file))
 
 
 def windows_of(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
@@ -198,3 +205,72 @@ def test_a_file_that_changes_while_it_is_read_is_refused(here: Path) -> None:
         file.write("51,more\n")
     with pytest.raises(DataError, match=r"new\.csv: was changed while it was read\."):
         list(tables)
+
+
+def test_lines_above_a_table_are_skipped_in_each_window(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows_of(monkeypatch, 8)
+    assert predict(model, "new.csv", "-o", "plain.csv", "--with-input") == 0
+    Path("titled.csv").write_text("All texts\n\n" + Path("new.csv").read_text())
+    capsys.readouterr()
+    assert predict(model, "titled.csv", "-o", "out.csv", "--with-input", "--skip-lines", "2") == 0
+    assert capsys.readouterr().err == (
+        "titled.csv: 50 rows, delimiter ',', 2 lines skipped, encoding utf-8\n50 rows → out.csv\n"
+    )
+    assert Path("out.csv").read_bytes() == Path("plain.csv").read_bytes()
+    tables = list(open_table("titled.csv", skip_lines=2).tables())
+    assert [table.lines.tolist() for table in tables if table.lines is not None] == [
+        list(range(4, 54))
+    ]
+    Path("titled.csv").write_text("All texts,\n" + Path("new.csv").read_text())
+    assert predict(model, "titled.csv", "-o", "out2.csv") == 3
+    assert "a title, no column names. Skip it: --skip-lines 1\n" in capsys.readouterr().err
+
+
+def test_a_workbook_is_predicted_as_its_csv_file(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("new.xlsx").write_bytes(workbook(sheet(cells_of("new.csv"))))
+    windows_of(monkeypatch, 8)
+    assert predict(model, "new.csv", "-o", "of_csv.csv", "--with-input") == 0
+    assert predict(model, "new.xlsx", "-o", "of_xlsx.csv", "--with-input") == 0
+    assert Path("of_xlsx.csv").read_bytes() == Path("of_csv.csv").read_bytes()
+
+
+def test_cells_of_all_windows_are_safe_and_short(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows_of(monkeypatch, 2)
+    write_csv(here / "formulas.csv", {"text": ["the lamp", "=1+1", "@b", "-2"]})
+    arguments = ("formulas.csv", "--with-input", "-o")
+    assert predict(model, *arguments, "safe.csv") == 0
+    assert predict(model, *arguments, "raw.csv", "--raw") == 0
+    assert predict(model, *arguments, "all.parquet") == 0
+
+    def columns(path: str) -> dict[str, list[str]]:
+        header, *rows = cells_of(path)
+        return {name: list(cells) for name, *cells in zip(header, *rows, strict=True)}
+
+    assert columns("safe.csv")["text"] == ["the lamp", "'=1+1", "'@b", "-2"]
+    assert columns("raw.csv")["text"] == ["the lamp", "=1+1", "@b", "-2"]
+    exact = pq.read_table("all.parquet")
+    for name in exact.column_names[2:]:
+        chances = exact[name].to_pylist()
+        assert [float(cell) for cell in columns("safe.csv")[name]] == [
+            round(chance, 6) for chance in chances
+        ]
+        assert any(chance != round(chance, 6) for chance in chances)
+
+
+def test_typed_texts_replace_an_output_and_are_not_resumed(
+    model: Model, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ("--text", "the lamp", "--text", "the chair")
+    for more in ((), ("--overwrite",)):
+        assert predict(model, *texts, "-o", "out.csv", *more) == 0
+        assert capsys.readouterr().err == "2 rows → out.csv\n"
+    assert predict(model, *texts, "-o", "out.csv", "--overwrite", "--resume") == 2
+    assert capsys.readouterr().err == (
+        "encore predict: --resume is for a FILE; leave it out with --text.\n"
+    )
