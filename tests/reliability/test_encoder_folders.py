@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import Tables, Warm
-from reliability.encoder_folders import FAMILIES, damage, trapped, write_encoder
 
 from encore.data.batches import collate
 from encore.data.token_store import tokenize
@@ -30,6 +29,7 @@ from encore.encoder import load
 from encore.encoder.encoder import Shape
 from encore.errors import DataError, EncoreError
 from encore.runs.task_streams import require_known
+from reliability.encoder_folders import FAMILIES, damage, trapped, write_encoder
 
 N_TRIES = int(os.environ.get("ENCORE_FUZZ", "100"))
 SECONDS, BYTES = 60, 2 << 30  # what a folder of 100 KB may take on a busy machine

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 from conftest import Tables, Warm
-from reliability.counts import record
-from reliability.damage import content_of
 
 from encore import files
 from encore.errors import TrainingError
 from encore.runs.execute import execute
+from reliability.counts import record
+from reliability.damage import content_of
 
 PROMISE = (
     "A disk that is full when a run writes a file: one clear line, and with room again the same "

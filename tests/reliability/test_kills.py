@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, listing
+
 from reliability.counts import record
 
 PROMISE = "A run killed with SIGKILL: the same command resumes it to the same bytes"

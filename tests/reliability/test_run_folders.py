@@ -14,8 +14,6 @@ from random import Random
 
 import pytest
 from conftest import Tables
-from reliability.counts import n_tries, record
-from reliability.damage import CHANGES, REPLACEMENTS, Change, content_of, files_in
 
 from encore import files
 from encore.errors import EncoreError
@@ -24,6 +22,8 @@ from encore.runs.folder import RunResult, read_result
 from encore.runs.predict import load
 from encore.runs.prepared import Prepared
 from encore.training.reports import EvalReport, StepReport
+from reliability.counts import n_tries, record
+from reliability.damage import CHANGES, REPLACEMENTS, Change, content_of, files_in
 
 SEED = 11
 
