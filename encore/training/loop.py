@@ -167,12 +167,12 @@ class _PhaseTraining:
         while state.batch < len(steps):
             parts = [self._step_input(draw, orders, state) for draw in steps[state.batch]]
             lr = phase.lr * self._curve_factor(state, len(steps))
+            optimiser.set_rate(state.optimiser, lr)
             outcome = step.take_step(
                 parts,
                 state.optimiser,
                 seed=settings.seed,
                 step=state.step + 1,
-                lr=lr,
                 clip_norm=phase.clip_norm,
                 combine=settings.combine,
             )

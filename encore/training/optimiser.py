@@ -116,11 +116,16 @@ def carried(
     return optimiser
 
 
+def set_rate(optimiser: torch.optim.AdamW, lr: float) -> None:
+    """Set the rate of the next step: `lr`, times each group's factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["factor"]
+
+
 def step(
-    optimiser: torch.optim.AdamW, tables: Iterable[WordTable], *, lr: float, clip_norm: float | None
+    optimiser: torch.optim.AdamW, tables: Iterable[WordTable], clip_norm: float | None
 ) -> Tensor:
-    """One update at rate `lr` (times each group's factor); returns the gradients' norm before
-    clipping.
+    """Make one update; returns the gradients' norm before clipping.
 
     The fused kernel divides gradients by `grad_scale`, which saves a pass over all of them.
     `tables`: those whose rows outside training decay along.
@@ -133,8 +138,6 @@ def step(
     ]
     gradients = [p.grad for p, _ in trained]
     norm = torch.nn.utils.get_total_norm(gradients)
-    for group in optimiser.param_groups:
-        group["lr"] = lr * group["factor"]
     excess = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)
     if isinstance(optimiser, MinbertAdamW):
         if excess is not None:

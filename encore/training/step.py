@@ -61,7 +61,6 @@ def take_step(
     *,
     seed: int,
     step: int,
-    lr: float,
     clip_norm: float | None,
     combine: Combine | None = None,
 ) -> StepResult:
@@ -82,7 +81,7 @@ def take_step(
         broken = ", ".join(
             f"{name} = {term}" for name, term in terms_of(done).items() if not math.isfinite(term)
         )
-        raise TrainingError(f"step {step}: the loss is not finite ({broken}). {_remedy(lr)}")
+        raise TrainingError(f"step {step}: the loss is not finite ({broken}). {_remedy(optimiser)}")
     if combine is not None and gradients:
         draw = rng.generator(seed, "combine", step)
         for parameter, gradient in combine(
@@ -90,22 +89,21 @@ def take_step(
         ).items():
             parameter.grad = gradient
     norm = float(
-        optimiser_module.step(
-            optimiser, word_tables([part.model for part in parts]), lr=lr, clip_norm=clip_norm
-        )
+        optimiser_module.step(optimiser, word_tables([part.model for part in parts]), clip_norm)
     )
     if not math.isfinite(norm):
         raise TrainingError(
-            f"step {step}: the gradient is not finite (loss {value:.4g}). {_remedy(lr)}"
+            f"step {step}: the gradient is not finite (loss {value:.4g}). {_remedy(optimiser)}"
         )
     return StepResult(tuple(done), value, norm)
 
 
-def _remedy(lr: float) -> str:
+def _remedy(optimiser: torch.optim.AdamW) -> str:
     """A rate of 0, as at the first step of a warm-up, has changed nothing."""
-    if lr == 0:
+    highest = max(group["lr"] for group in optimiser.param_groups)
+    if highest == 0:
         return "Check the weights of the encoder: they may not be finite. Or try precision=fp32."
-    return f"Lower plan.lr (now {lr:.2g} at this step), or try precision=fp32."
+    return f"Lower plan.lr (now {highest:.2g} at this step), or try precision=fp32."
 
 
 def terms_of(parts: Sequence[TaskStepResult]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from encore.training.optimiser import adamw, step
+from encore.training.optimiser import adamw, set_rate, step
 from encore.types import OptimiserSettings, Phase
 
 
@@ -29,7 +29,8 @@ def test_a_group_steps_by_the_rate_times_its_factor() -> None:
     signs = {"matrix": torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), "bias": torch.tensor([1.0, 1, -1])}
     for name, value in own.items():
         value.grad = 3 * signs[name]
-    step(optimiser, [], lr=0.02, clip_norm=None)
+    set_rate(optimiser, 0.02)
+    step(optimiser, [], clip_norm=None)
     rate = {name: 0.02 * factor for name, factor in factors.items()}
     expected = {
         "matrix": before["matrix"] * (1 - rate["matrix"] * 0.1) - rate["matrix"] * signs["matrix"],
@@ -45,7 +46,7 @@ def one_step(optimiser_name: str, weight_decay: float, gradient: float | None = 
     phase = Phase(("it",), epochs=1, lr=0.1, weight_decay=weight_decay, rates=rates)
     optimiser = adamw(own, phase)
     own["p"].grad = None if gradient is None else torch.full((1, 1), gradient, dtype=torch.float64)
-    step(optimiser, [], lr=0.1, clip_norm=None)
+    step(optimiser, [], clip_norm=None)
     return float(own["p"].detach())
 
 
@@ -86,7 +87,7 @@ def test_minbert_equals_a_loop_over_its_formula() -> None:
         }
         for name, gradient in gradients.items():
             own[name].grad = gradient.clone()
-        step(optimiser, [], lr=0.01, clip_norm=0.5)
+        step(optimiser, [], clip_norm=0.5)
         norm = torch.sqrt(sum(g.double().square().sum() for g in gradients.values()))
         for name, gradient in gradients.items():
             g = gradient.double() / max(1.0, float((norm + 1e-6) / 0.5))

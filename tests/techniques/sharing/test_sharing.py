@@ -185,7 +185,7 @@ def take(
     models: Mapping[str, TaskModel], optimiser: torch.optim.AdamW, task: str, number: int
 ) -> None:
     part = step.StepInput(models[task], [batch(task, number)], {"task": (1.0, LOSSES[task])})
-    step.take_step([part], optimiser, seed=3, step=number, lr=0.01, clip_norm=1.0)
+    step.take_step([part], optimiser, seed=3, step=number, clip_norm=1.0)
 
 
 def snapshot(
@@ -263,7 +263,7 @@ def test_no_two_tasks_of_a_step_draw_the_same_masks(dropout: float) -> None:
     models = tiny("one", dropout=dropout)
     part = step.StepInput(models["sst"], [batch("sst", 1)], {"task": (1.0, LOSSES["sst"])})
     first, second = step.take_step(
-        [part, part], optimiser_of(models), seed=3, step=1, lr=0.01, clip_norm=1.0
+        [part, part], optimiser_of(models), seed=3, step=1, clip_norm=1.0
     ).parts
     assert (first.loss == second.loss) == (dropout == 0)
 
@@ -289,10 +289,9 @@ def test_a_combine_is_given_each_task_s_own_gradient_and_an_order_drawn_for_each
         (total / weight).backward()
         alone.append({p: p.grad.clone() for p in parameters.values() if p.grad is not None})
         model.zero_grad()
+    optimiser_module.set_rate(optimiser, 0.0)
     for number in (1, 1, 2, 3, 4, 5, 6, 7):
-        step.take_step(
-            parts, optimiser, seed=3, step=number, lr=0.0, clip_norm=None, combine=watched
-        )
+        step.take_step(parts, optimiser, seed=3, step=number, clip_norm=None, combine=watched)
     for found, expected in zip(given[0][0], alone, strict=True):
         assert set(found) == set(expected)
         for p, gradient in expected.items():
@@ -312,14 +311,13 @@ def test_the_weight_of_a_loss_scales_its_gradient_and_adam_does_not_care() -> No
     for weight in (1.0, 0.1):
         models = tiny("one", dropout=0.0, only=("qqp",))
         optimiser, norms = optimiser_of(models), []
+        optimiser_module.set_rate(optimiser, 0.001)
         for number in range(1, 4):
             part = step.StepInput(
                 models["qqp"], [batch("qqp", number)], {"task": (weight, LOSSES["qqp"])}
             )
             norms.append(
-                step.take_step(
-                    [part], optimiser, seed=3, step=number, lr=0.001, clip_norm=None
-                ).grad_norm
+                step.take_step([part], optimiser, seed=3, step=number, clip_norm=None).grad_norm
             )
         found[weight] = (
             norms[0],
