@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ if not __package__:  # loaded by the path of a script
 
 from docs.result_tables import PERCENT, draws_note, figure, table
 
-__all__ = ["comparison", "default_plan", "first_light", "rte_tune", "smoke"]
+__all__ = ["comparison", "first_light", "rte_tune", "smoke"]
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 TITLES = {
@@ -98,57 +97,6 @@ def _several_seeds(cells: list[dict[str, Any]]) -> str:
     text = "\n## Several seeds\n\nMean ± sample standard deviation over seeds (ddof 1); dev sets, "
     text += "last epoch.\n\n"
     return text + table(["task", "metric", "seeds", "mean ± sd", "max", "each"], rows)
-
-
-# -------------------------------------------------------------------------------- the default plan
-
-
-def default_plan(found: dict[str, Any]) -> str:
-    """The runs behind the rule for epochs and rate, and behind the default pooling."""
-    runs = found["runs"]
-    text = (
-        "## The default plan and the default pooling\n\nMiniLM, length 64, batch 32, "
-        f"{found['precision']}, one thread; rows drawn with the seed, at most 1,000 dev rows, "
-        "scored after the last epoch. A cell is the mean over the seeds in brackets. The standard "
-        "error of one accuracy of 70 % on 1,000 rows is 1.4 points. `wiki`: which article of "
-        "English Wikipedia is a sentence from? It has 30 classes of 10 rows, or 77 of 12 or 51. "
-        "`python benchmarks/default_plan.py run`\n"
-    )
-    for n in sorted({run["n"] for run in runs}):
-        chosen = [run for run in runs if run["n"] == n and run["pooling"] == "mean"]
-        text += f"\n{n:,} rows, pooling `mean`:\n\n{_by(chosen, _plan_of)}"
-    usual = [run for run in runs if (run["n"], run["lr"], run["epochs"]) == (1000, 2e-4, 4)]
-    others = {run["task"] for run in usual if run["pooling"] != "mean"}
-    chosen = [run for run in usual if run["task"] in others]
-    text += "\n1,000 rows, 4 epochs at 2e-4, by pooling:\n\n"
-    text += _by(chosen, lambda run: f"`{run['pooling']}`")
-    seconds = sum(run["cpu_seconds"] for run in runs)
-    text += f"\n* {len(runs)} runs, {seconds / 60:.0f} minutes of one core ({found['machine']}).\n"
-    return text + f"* {draws_note([found['results_version']])}\n"
-
-
-def _plan_of(run: dict[str, Any]) -> str:
-    return f"{run['epochs']} × {run['lr']:.0e}".replace("e-0", "e-")
-
-
-def _by(runs: list[dict[str, Any]], column: Callable[[dict[str, Any]], str]) -> str:
-    """A table with a line for each set and a column for each plan or pooling."""
-    columns = list(dict.fromkeys(column(run) for run in sorted(runs, key=_order)))
-    rows = []
-    for task in dict.fromkeys(run["task"] for run in runs):
-        of_task = [run for run in runs if run["task"] == task]
-        first = of_task[0]
-        cells = []
-        for name in columns:
-            values = [run["value"] for run in of_task if column(run) == name]
-            mean = figure(first["metric"], statistics.mean(values)) if values else "–"
-            cells.append(f"{mean} ({len(values)})" if values else mean)
-        rows.append([task, str(first["classes"] or "–"), TITLES[first["metric"]], *cells])
-    return table(["set", "classes", "metric", *columns], rows)
-
-
-def _order(run: dict[str, Any]) -> tuple[bool, str, float, int]:
-    return run["pooling"] != "mean", run["pooling"], run["lr"], run["epochs"]
 
 
 # ---------------------------------------------------------------------------------- RTE searches

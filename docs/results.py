@@ -19,7 +19,7 @@ from typing import Any
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from docs import result_studies, result_tables
+from docs import result_plan, result_studies, result_tables
 from encore.recipe.digest import settings_digest
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.values import to_plain
@@ -116,7 +116,7 @@ def verify(
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "first_light": result_studies.first_light,
-    "default_plan": result_studies.default_plan,
+    "default_plan": result_plan.default_plan,
     "train_throughput": result_tables.train_throughput,
     "predict": result_tables.predict,
     "sweep": result_tables.sweep,
