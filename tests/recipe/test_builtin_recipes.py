@@ -31,6 +31,8 @@ EXTENT = {
     "cfimdb": (2, 2, 3),
     "branch_minilm": (1, 2, 10),
     "even_minilm": (1, 2, 5),
+    "smart_minilm": (1, 2, 10),
+    "layer_decay_minilm": (1, 2, 10),
     "gen_baseline": (1, 1, 3),
     "gen_heads": (1, 7, 3),
     "gen_mixing": (1, 13, 5),
