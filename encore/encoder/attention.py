@@ -51,7 +51,7 @@ def rows_by_padded_length(lengths: tuple[int, ...]) -> list[tuple[int, list[int]
     """Rows that are computed together: (padded length, numbers of its rows in order), from short to
     long.
 
-    >>> alike((3, 22, 8))
+    >>> rows_by_padded_length((3, 22, 8))
     [(16, [0, 2]), (32, [1])]
     """
     by_length: dict[int, list[int]] = {}

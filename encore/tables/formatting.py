@@ -34,6 +34,7 @@ def format_estimate(estimate: Estimate, form: Form) -> str:
     """A value with its interval, as the field prints it: `61.0 % [55.2, 66.6]`, `.280 [.150,
     .402]`, `0.512 [0.480, 0.544]`.
 
+    >>> from encore.evaluation.estimates import Estimate
     >>> format_estimate(Estimate(0.61, 0.552, 0.666), "percent")
     '61.0 % [55.2, 66.6]'
     """
