@@ -254,9 +254,9 @@ class _Attend(torch.autograd.Function):
         mixed[-1] = 0
         for group in layout.groups:
             q, k, v = _parts(lines, layout, group, n_heads)
-            chances = _pairs(weights, group, n_heads)
-            _softmax(_product(q, k.transpose(1, 2), scale), group, n_heads, out=chances)
-            used = chances if mask is None else chances * _pairs(mask, group, n_heads)
+            probs = _pairs(weights, group, n_heads)
+            _softmax(_product(q, k.transpose(1, 2), scale), group, n_heads, out=probs)
+            used = probs if mask is None else probs * _pairs(mask, group, n_heads)
             _product(used, v, kept, out=_lines(mixed, group, n_heads))
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(lines, weights)
@@ -281,17 +281,17 @@ class _Attend(torch.autograd.Function):
             q, k, v = _parts(lines, layout, group, n_heads)
             grad_q, grad_k, grad_v = _parts(below, layout, group, n_heads)
             grad_mixed = _lines(above, group, n_heads)
-            chances = _pairs(weights, group, n_heads)
+            probs = _pairs(weights, group, n_heads)
             grad_used = torch.bmm(grad_mixed, v.transpose(1, 2))
             if mask is None:
-                used = chances
+                used = probs
             else:
                 drawn = _pairs(mask, group, n_heads)
-                used = chances * drawn
+                used = probs * drawn
                 grad_used *= drawn
             _product(used.transpose(1, 2), grad_mixed, kept, out=grad_v)
             grad_scores = torch._softmax_backward_data(
-                grad_used.float(), chances.float(), -1, torch.float32
+                grad_used.float(), probs.float(), -1, torch.float32
             ).to(lines.dtype)
             _product(grad_scores, k, scale * kept, out=grad_q)
             _product(grad_scores.transpose(1, 2), q, scale * kept, out=grad_k)

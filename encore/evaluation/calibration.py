@@ -21,75 +21,74 @@ _N_RESAMPLES = 1_000
 
 @dataclass(frozen=True)
 class Reliability:
-    """Claims sorted into bins of equal width by their probability; a bin holds what is above its
+    """Predictions sorted into bins of equal width by their confidence; a bin holds those above its
     lower edge and not above its upper one.
 
-    edges: (bins + 1,). n: (bins,) claims in each. claimed, came_true: (bins,) mean probability and
-    the share that came true; nan where a bin is empty. ece: expected calibration error, the mean
-    over claims of |came_true − claimed| of their bin. by_chance: (mean, 95 % quantile) of the ece
-    that a perfectly calibrated model with these very probabilities would show, which is not 0 on a
-    finite number of rows.
+    edges: (bins + 1,). n: (bins,) predictions in each. confidence, accuracy: (bins,) mean
+    probability and the share that is correct; nan where a bin is empty. ece: expected calibration
+    error, the mean over predictions of |accuracy − confidence| of their bin. expected_ece: (mean,
+    95 % quantile) of the ece that a perfectly calibrated model with these very probabilities would
+    show, which is not 0 on a finite number of rows.
     """
 
     edges: np.ndarray
     n: np.ndarray
-    claimed: np.ndarray
-    came_true: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
     ece: float
-    by_chance: tuple[float, float]
+    expected_ece: tuple[float, float]
 
     @property
     def excess(self) -> float:
-        """Mean probability less the share that came true: above 0 where the model is too sure of
-        itself.
-        """
+        """Mean confidence minus accuracy: above 0 where the model is overconfident."""
         filled = self.n > 0
         return float(
-            (self.n[filled] * (self.claimed - self.came_true)[filled]).sum() / self.n.sum()
+            (self.n[filled] * (self.confidence - self.accuracy)[filled]).sum() / self.n.sum()
         )
 
 
 def confidences(
     scores: np.ndarray, targets: np.ndarray, labels: LabelSpace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(claims,) probabilities and (claims,) booleans, whether each came true.
+    """(predictions,) confidences, and (predictions,) booleans, True for correct ones.
 
-    Of single-label tasks one per row: the predicted class is right. Of multi-label tasks one per
-    row and label: the row has the label. Raises RecipeError for regression, which claims no
-    probability; DataError where scores and targets cannot be compared.
+    Single-label tasks: one prediction per row, that of its class. Multi-label tasks: one per row
+    and label, that the row has the label. Raises RecipeError for regression, which has no
+    probabilities; DataError where scores and targets cannot be compared.
     """
     if labels.kind == "regression":
         raise RecipeError(
-            "a regression task gives no probabilities, so it has no reliability diagram."
+            "a regression task has no probabilities, so it has no reliability diagram."
         )
     scores, targets = checked(scores, targets, labels)
-    chances = probabilities(scores, labels)
+    probs = probabilities(scores, labels)
     if labels.kind == "multilabel":
-        return chances.reshape(-1), targets.reshape(-1) == 1
-    return chances.max(axis=1), predictions(scores, labels) == targets
+        return probs.reshape(-1), targets.reshape(-1) == 1
+    return probs.max(axis=1), predictions(scores, labels) == targets
 
 
 def reliability(
-    claimed: np.ndarray, came_true: np.ndarray, *, seed: int, n_bins: int = 10
+    confidence: np.ndarray, correct: np.ndarray, *, seed: int, n_bins: int = 10
 ) -> Reliability:
-    """Source: Guo et al. 2017, eq. 3 (ECE with bins of equal width). claimed: (claims,) in [0, 1];
-    came_true: (claims,) booleans.
+    """The reliability diagram of (predictions,) confidences in [0, 1] and (predictions,) booleans.
 
-    by_chance is drawn (1,000 times, seeded): each claim comes true with the probability that it
-    states.
+    expected_ece is simulated (1,000 draws, seeded): each prediction is correct with the probability
+    of its confidence. Source: Guo et al. 2017, eq. 3 (ECE with bins of equal width).
     """
     edges = np.linspace(0, 1, n_bins + 1)
-    bin_of = np.clip(np.searchsorted(edges, claimed, side="left") - 1, 0, n_bins - 1)
+    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
     n = np.bincount(bin_of, minlength=n_bins)
-    sums = np.bincount(bin_of, weights=claimed, minlength=n_bins)
-    hits = np.bincount(bin_of, weights=came_true, minlength=n_bins)
+    sums = np.bincount(bin_of, weights=confidence, minlength=n_bins)
+    hits = np.bincount(bin_of, weights=correct, minlength=n_bins)
     # Σ over bins of n/N · |hits/n − sums/n| is Σ |hits − sums| / N.
-    ece = float(np.abs(hits - sums).sum() / len(claimed))
+    ece = float(np.abs(hits - sums).sum() / len(confidence))
     draw = rng.generator(seed, "reliability")
     drawn = np.array(
         [
-            np.abs(np.bincount(bin_of, draw.random(len(claimed)) < claimed, n_bins) - sums).sum()
-            / len(claimed)
+            np.abs(
+                np.bincount(bin_of, draw.random(len(confidence)) < confidence, n_bins) - sums
+            ).sum()
+            / len(confidence)
             for _ in range(_N_RESAMPLES)
         ]
     )
@@ -105,21 +104,22 @@ def reliability(
 
 
 def pool_runs(runs: Sequence[Reliability]) -> Reliability:
-    """Several runs as one diagram: the claims of all of them; the error, and what chance makes of
-    it, as means over runs, since one of all claims together would let the runs' errors cancel.
+    """Several runs as one diagram of all their predictions. The error and its expectation are means
+    over runs: in one error of all predictions together, those of the runs would cancel.
     """
     n = np.sum([one.n for one in runs], axis=0)
     with np.errstate(invalid="ignore"):
-        claimed, came_true = (
-            np.nansum([one.n * getattr(one, what) for one in runs], axis=0) / n
-            for what in ("claimed", "came_true")
+        confidence, accuracy = (
+            np.nansum([one.n * of_bins for one, of_bins in zip(runs, values, strict=True)], axis=0)
+            / n
+            for values in ([one.confidence for one in runs], [one.accuracy for one in runs])
         )
-    mean, high = np.mean([one.by_chance for one in runs], axis=0).tolist()
+    mean, high = np.mean([one.expected_ece for one in runs], axis=0).tolist()
     return Reliability(
         runs[0].edges,
         n,
-        claimed,
-        came_true,
+        confidence,
+        accuracy,
         float(np.mean([one.ece for one in runs])),
         (mean, high),
     )

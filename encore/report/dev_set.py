@@ -83,9 +83,9 @@ def prediction_figures(
         for group, runs in groups.items()
     }
     what = (
-        "A claim: this text has this label."
+        "A prediction: a text has a label."
         if labels.kind == "multilabel"
-        else "A claim: the predicted class is the right one."
+        else "A prediction: the most probable class of a row."
     )
     yield figures.reliability_diagram(slug(f"calibration {where}"), found, what=what, where=where)
 

@@ -322,7 +322,7 @@ class RowOrders:
         stream, seed = self.streams[draw.task], self.seed
         n_rows, size = len(stream.train), _batch_size(self.phase, stream)
         if draw.task not in self.latest or self.latest[draw.task][0] != draw.order:
-            order = epoch_order(n_rows, seed, draw.task, draw.order, stream.chances)
+            order = epoch_order(n_rows, seed, draw.task, draw.order, stream.sampling_weights)
             swapped = (
                 rng.generator(seed, "pair order", draw.task, draw.order).random(n_rows) < 0.5
                 if stream.random_order

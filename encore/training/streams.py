@@ -80,9 +80,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Stream:
-    """One task as `fit` sees it. `chances`: (rows,) probabilities for sampling with replacement, or
-    None for each row once per epoch. `batch_size`: None for that of the phase. `random_order`: each
-    time a pair is met its order is drawn.
+    """One task as the training loop reads it. `sampling_weights`: (rows,) probabilities of sampling
+    with replacement, or None for each row once per epoch. `batch_size`: None for that of the phase.
+    `random_order`: the order of a pair is drawn each time it is read.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Stream:
     dev: Mapping[str, Rows]
     metrics: Sequence[str]
     losses: Mapping[str, tuple[float, Loss]]
-    chances: np.ndarray | None = None
+    sampling_weights: np.ndarray | None = None
     batch_size: int | None = None
     random_order: bool = False
 

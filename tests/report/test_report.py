@@ -347,9 +347,9 @@ def test_figures_are_those_of_the_results(make: Callable[[str], Made]) -> None:
         for step, n in zip(*np.unique(said - truth, return_counts=True), strict=True)
     }
     right = sum(
-        int(row["claims"]) * float(row["came_true"])
+        int(row["predictions"]) * float(row["accuracy"])
         for row in csv_of(one.page, "calibration-dev")
-        if row["came_true"]
+        if row["accuracy"]
     )
     assert right == pytest.approx((said == truth).sum())
     by_length = csv_of(one.page, "lengths-dev")
@@ -713,7 +713,7 @@ def test_without_its_data_file_a_report_says_so_in_one_line(
         )
         (one.data / "dev.csv").write_bytes(before.replace(b"lamp", b"LAMP"))
         assert re.search(
-            r"dev\.csv is not the file any more that the run was measured on \(its sha256 was "
+            r"dev\.csv is no longer the file that the run was measured on \(its sha256 was "
             r"[0-9a-f]{12}…\)",
             unavailable(run, one),
         )
@@ -798,8 +798,8 @@ def test_a_time_is_told_once() -> None:
     [
         (
             lambda run: (run / "manifest.json").unlink(),
-            "not a complete run (no manifest.json). Give the command that started it once "
-            "more; it resumes.",
+            "not a complete run (no manifest.json). Run the command that started it again; it "
+            "resumes.",
         ),
         (
             lambda run: (run / "results.json").write_text("{}"),

@@ -582,7 +582,7 @@ def losses_by_hand(
     model = build_models(prepared)["train"].eval()
     stream = prepared.streams["train"]
     names = list(stream.labels.names)
-    order = epoch_order(len(labels), prepared.recipe.seed, "train", 0, stream.chances)
+    order = epoch_order(len(labels), prepared.recipe.seed, "train", 0, stream.sampling_weights)
     found = []
     for start in range(0, len(order), 9):
         total = weight = 0.0
@@ -657,12 +657,12 @@ def test_balanced_sampling_draws_every_label_equally_often(
     skewed = replace(tables, train=write_csv(tmp_path / "train" / "train.csv", rows))
     prepared = skewed.prepared(*still, "sampling=balanced", "plan.epochs=1", "plan.lr=1e-12")
     stream = prepared.streams["train"]
-    assert stream.chances is not None
+    assert stream.sampling_weights is not None
     labels = np.array(rows["verdict"])
     for name, count in (("good", 40), ("bad", 9), ("fair", 3)):
-        assert np.allclose(stream.chances[labels == name], 1 / (3 * count))
+        assert np.allclose(stream.sampling_weights[labels == name], 1 / (3 * count))
     drawn = np.concatenate(
-        [epoch_order(52, 42, "train", epoch, stream.chances) for epoch in range(300)]
+        [epoch_order(52, 42, "train", epoch, stream.sampling_weights) for epoch in range(300)]
     )
     for name in ("good", "bad", "fair"):
         share = (labels[drawn] == name).mean()

@@ -114,16 +114,16 @@ class BertBlock(nn.Module, Block):
         firsts = ragged.first(x, tokens)
         queries = torch.einsum("rw,hdw->rhd", firsts, query) + query_bias
         absorbed = torch.einsum("rhd,hdw->rhw", queries * queries.shape[2] ** -0.5, key)
-        chances = ragged.softmax(
+        probs = ragged.softmax(
             ragged.products(absorbed, x, tokens).float(), tokens
         )  # (tokens, heads)
         if self.training and self.attention_dropout > 0:
             (mask,), scale = keep_mask(
-                [tuple(chances.shape)], self.attention_dropout, "tokens", self.n_heads
+                [tuple(probs.shape)], self.attention_dropout, "tokens", self.n_heads
             )
-            chances = chances * mask.to(chances.device) * scale
-        mixed = torch.einsum("rhw,hdw->rhd", ragged.mix(chances.to(x.dtype), x, tokens), value)
-        mixed = mixed + ragged.total(chances, tokens).to(x.dtype).unsqueeze(2) * value_bias
+            probs = probs * mask.to(probs.device) * scale
+        mixed = torch.einsum("rhw,hdw->rhd", ragged.mix(probs.to(x.dtype), x, tokens), value)
+        mixed = mixed + ragged.total(probs, tokens).to(x.dtype).unsqueeze(2) * value_bias
         y = self.attention_norm(firsts, self.out(mixed.flatten(1)), "rows")
         return self.output_norm(y, self.down(self.activation(self.up(y))), "rows")
 

@@ -23,27 +23,27 @@ __all__ = ["reliability_diagram"]
 def reliability_diagram(
     name: str, groups: Mapping[str, Reliability], *, what: str, where: str
 ) -> Figure:
-    """The share of true claims by their predicted probability. what: which claims, in words."""
+    """Accuracy by confidence. what: which predictions are meant, in a sentence."""
     caption = (
-        f"{what} On the dashed line, 80 of 100 claims with a probability of 80 % are true; below "
-        "it the model is overconfident. Size of a mark, and bars: number of claims. ECE: expected "
-        "calibration error, ten bins of equal width; by chance: the ECE of a perfectly calibrated "
-        "model on as many rows."
+        f"{what} On the dashed line, 80 of 100 predictions with a probability of 80 % are correct; "
+        "below it the model is overconfident. Size of a mark, and bars: number of predictions. "
+        "ECE: expected calibration error, ten bins of equal width; by chance: the ECE of a "
+        "perfectly calibrated model on as many rows."
     )
     return Figure(
         name,
         f"Calibration of the probabilities, {where}",
         f"{_description(groups)}.",
         caption,
-        ("group", "above", "up_to", "claims", "claimed", "came_true"),
+        ("group", "above", "up_to", "predictions", "confidence", "accuracy"),
         tuple(
             (
                 group,
                 float(one.edges[at]),
                 float(one.edges[at + 1]),
                 int(one.n[at]),
-                float(one.claimed[at]),
-                float(one.came_true[at]),
+                float(one.confidence[at]),
+                float(one.accuracy[at]),
             )
             for group, one in groups.items()
             for at in range(len(one.n))
@@ -58,7 +58,7 @@ def _description(groups: Mapping[str, Reliability]) -> str:
     if len(groups) == 1:
         return _verdict(next(iter(groups.values())))
     errors = ", ".join(
-        f"{group} {100 * one.ece:.1f} (by chance {100 * one.by_chance[0]:.1f})"
+        f"{group} {100 * one.ece:.1f} (by chance {100 * one.expected_ece[0]:.1f})"
         for group, one in groups.items()
     )
     return f"ECE {errors} points"
@@ -66,7 +66,7 @@ def _description(groups: Mapping[str, Reliability]) -> str:
 
 def _verdict(one: Reliability) -> str:
     """The calibration error in words, beside that of a perfectly calibrated model."""
-    mean, high = one.by_chance
+    mean, high = one.expected_ece
     found = f"ECE {100 * one.ece:.1f} points, by chance {100 * mean:.1f}"
     if one.ece <= high:
         return f"{found}: no evidence of miscalibration"
@@ -91,7 +91,7 @@ def _draw_reliability(groups: Mapping[str, Reliability], canvas: Canvas) -> None
         )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 104)
-    axes.set_ylabel("true, %")
+    axes.set_ylabel("correct, %")
     below.set_ylabel("share, %")
     below.set_xlabel("predicted probability, %")
     below.grid(visible=False, axis="x")
@@ -106,7 +106,7 @@ def _draw_reliability(groups: Mapping[str, Reliability], canvas: Canvas) -> None
 
 def _draw_group(axes: Axes, number: int, group: str, one: Reliability) -> None:
     filled = one.n > 0
-    x, y = 100 * one.claimed[filled], 100 * one.came_true[filled]
+    x, y = 100 * one.confidence[filled], 100 * one.accuracy[filled]
     axes.plot(x, y, color=colour_of(number), linewidth=1.2, alpha=0.7)
     axes.scatter(
         x,

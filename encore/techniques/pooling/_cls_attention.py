@@ -98,8 +98,8 @@ class ClsAttention(nn.Module):
             self.in_proj_weight.chunk(3),
             self.in_proj_bias.chunk(3),
         )
-        chances = self._chances(values, tokens, query, query_bias, keys)
-        mixed = ragged.mix(chances, values, tokens)  # (rows, heads, width)
+        probs = self._probs(values, tokens, query, query_bias, keys)
+        mixed = ragged.mix(probs, values, tokens)  # (rows, heads, width)
         heads = torch.einsum("rhw,hdw->rhd", mixed, self._per_head(of_values)).flatten(1)
         return self.out_proj(heads + value_bias)
 
@@ -108,9 +108,9 @@ class ClsAttention(nn.Module):
         head.
         """
         query, keys, _ = self.in_proj_weight.chunk(3)
-        return self._chances(values, tokens, query, self.in_proj_bias.chunk(3)[0], keys)
+        return self._probs(values, tokens, query, self.in_proj_bias.chunk(3)[0], keys)
 
-    def _chances(
+    def _probs(
         self, values: Tensor, tokens: Tokens, query: Tensor, query_bias: Tensor, keys: Tensor
     ) -> Tensor:
         queries = F.linear(ragged.first(values, tokens), query, query_bias).unflatten(
