@@ -4,7 +4,7 @@ on two idle cores.
     python benchmarks/rte_tune.py run --runs runs/rte_tune        searches what is missing; the same
       command goes on where it was stopped
     python benchmarks/rte_tune.py estimate --runs runs/rte_tune   says what it would take on this
-      machine as busy as it is now
+      machine under its present load
     python benchmarks/rte_tune.py collect --runs runs/rte_tune    writes docs/results/rte_tune.json
       and the pictures beside it from the study folders
 

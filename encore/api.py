@@ -64,13 +64,13 @@ def recipe_of(
     if isinstance(what, Recipe):
         if overrides or given:
             raise RecipeError(
-                f"{', '.join([*overrides, *given])}: a Recipe is complete; change it with its "
-                f"own fields, or give its file or mapping."
+                f"{', '.join([*overrides, *given])}: overrides cannot be applied to a Recipe "
+                f"object; pass its file or a mapping."
             )
         return what
     if not isinstance(what, Mapping) and (Path(what) / "resolved.json").is_file():
         raise RecipeError(
-            f"{what}: the folder of a run. Its recipe is a file in it: "
+            f"{what}: this is the folder of a run. To train its recipe: "
             f"{shlex.join(['encore', 'train', str(Path(what) / 'recipe.yaml')])}"
         )
     if not isinstance(what, Mapping) and _is_data_file(what):
@@ -88,7 +88,7 @@ def recipe_of(
         return recipe_from({"task": str(what)}, changes)
     if builtin.is_file(what) or str(what) in builtin.recipe_names():
         return load_recipe(builtin.file_of(what), changes)
-    raise RecipeError(f"{what}: no such file, and no named task. {_near(str(what))}")
+    raise RecipeError(f"{what}: no such file or named task. {_near(str(what))}")
 
 
 def _change(key: str, value: Any) -> Change:
@@ -144,20 +144,20 @@ def study_of(
     race: bool = False,
 ) -> Study:
     """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a
-    mapping. Where it has mistakes, its files and its encoder are checked all the same: everything
-    is reported together. Raises RecipeError.
+    mapping. If the recipe has mistakes, its files and its encoder are checked too, and all problems
+    are reported together. Raises RecipeError.
     """
-    how: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
+    options: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
     if str(what) in named.task_names() and str(what) not in builtin.recipe_names():
         raise RecipeError(
-            f"{what}: a named task, and no recipe. One with variants begins with `task: "
+            f"{what}: a named task, not a recipe. A recipe with variants begins with `task: "
             f"{what}`; to train once: encore train {what}"
         )
-    return _all_told(
+    return _with_all_problems(
         lambda: (
-            study_from(what, overrides, **how)
+            study_from(what, overrides, **options)
             if isinstance(what, Mapping)
-            else load_study(builtin.file_of(what), overrides, **how)
+            else load_study(builtin.file_of(what), overrides, **options)
         )
     )
 
@@ -168,22 +168,22 @@ def search_of(
     *,
     trials: int | None = None,
 ) -> Search:
-    """The search that a recipe describes, likewise. trials: in the place of the recipe's. Raises
-    RecipeError.
+    """The search that a recipe describes, checked like `study_of`. trials: replaces the recipe's.
+    Raises RecipeError.
     """
-    how: dict[str, Any] = {"trials": trials}
-    return _all_told(
+    options: dict[str, Any] = {"trials": trials}
+    return _with_all_problems(
         lambda: (
-            search_from(what, overrides, **how)
+            search_from(what, overrides, **options)
             if isinstance(what, Mapping)
-            else load_search(builtin.file_of(what), overrides, **how)
+            else load_search(builtin.file_of(what), overrides, **options)
         )
     )
 
 
-def _all_told(read: Callable[[], Read]) -> Read:
-    """Returns `read()`. If the recipe is invalid, the rest of it is checked against its files and
-    its encoder, and all problems are raised together.
+def _with_all_problems(read: Callable[[], Read]) -> Read:
+    """Return `read()`. If the recipe is invalid, check the rest of it against its files and its
+    encoder, and raise all problems together.
     """
     try:
         return read()
@@ -225,7 +225,7 @@ def prepared_from(
     """The run that `what` describes, read and checked. A wrong recipe's files and encoder are
     checked all the same: all problems are reported together.
     """
-    return prepare(_all_told(lambda: recipe_of(what, overrides, **data)))
+    return prepare(_with_all_problems(lambda: recipe_of(what, overrides, **data)))
 
 
 def fit(

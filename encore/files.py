@@ -201,7 +201,7 @@ def require_plain(folder: Path) -> None:
         Problem(
             where=str(path),
             message=f"is {kind} where Encore keeps its own files.",
-            remedy="Remove it, and give the same command again.",
+            remedy="Remove it, and run the same command again.",
         )
         for path in found
         if (kind := _foreign(path))

@@ -80,7 +80,7 @@ def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
     if len(prepared.data) > 1 or recipe.train is None or recipe.train == "-":
         raise RecipeError(f"{options.what}: expected one data file, such as reviews.csv.")
     if data.columns.label is None:
-        raise RecipeError("data.kind: a file without labels has nothing to check.")
+        raise RecipeError("data.kind: there is nothing to check in a file without labels.")
     path = prepared.recipe.path(recipe.train)
     reading: Reading = {
         "delimiter": data.delimiter,
@@ -119,5 +119,5 @@ def _test_notes(data: TaskData, reading: Mapping[str, object]) -> list[str]:
     from encore.data.inputs import read_unlabelled
 
     test = read_unlabelled(data.test, data.columns, normalise=data.normalise, **reading)  # type: ignore[arg-type]
-    opened = f"test file {display_path(data.test)}: its texts are compared, its labels not read"
+    opened = f"test file {display_path(data.test)}: its texts are compared; its labels are not read"
     return [opened, *map(str, overlap_notes(data.train, replace(test, name="test")))]

@@ -77,7 +77,9 @@ def _print_result(result: ComparisonResult) -> None:
     if result.saved is not None:
         say(_saved(result.saved))
     reused = (
-        f", {result.n_reused} of {result.n_runs} runs were there already" if result.n_reused else ""
+        f", {result.n_reused} of {result.n_runs} runs were already complete"
+        if result.n_reused
+        else ""
     )
     say(
         f"comparison: {result.folder} ({format_duration(result.seconds)}{reused}); "
@@ -129,10 +131,10 @@ def _race(plan: PreparedComparison, race: Race) -> str:
         f"round {number} on {' '.join(map(str, seeds))}"
         for number, seeds in enumerate(race.rounds, 1)
     )
-    doubt = "" if expected < len(plan.distinct) else ", which saves nothing: leave the race out"
+    doubt = "" if expected < len(plan.distinct) else ", which saves nothing: drop the race"
     return (
-        f"race, seeds of the screening: {rounds}; {expected} runs instead of "
-        f"{len(plan.distinct)} where no two variants are equal{doubt}"
+        f"race, screening seeds: {rounds}; {expected} runs instead of "
+        f"{len(plan.distinct)} if no two variants are equal{doubt}"
     )
 
 
@@ -171,7 +173,7 @@ def _dry_run(plan: PreparedComparison, runs: Path, processes: int | None, *, jso
     say(Listing("", ("study", "variant", "seed", "run"), tuple(rows), (), frozenset({2})))
     at_most = "at most " if race else ""
     cost = (
-        f"{at_most}about {format_duration(wall)} on this machine as busy as it is now "
+        f"{at_most}about {format_duration(wall)} on this machine under its present load "
         f"(within a factor of two)"
     )
     say("nothing is left to compute" if total is None else cost)

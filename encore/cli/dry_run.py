@@ -74,7 +74,7 @@ def dry_run_lines(prepared: Prepared, cost: Cost) -> list[str]:
     )
     lines.append(
         f"# takes about {format_duration(cost.seconds)} and {cost.memory_bytes / 1e9:.1f} GB "
-        f"on this machine as busy as it is now (within a factor of two)"
+        f"on this machine under its present load (within a factor of two)"
     )
     return lines
 

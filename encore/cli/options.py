@@ -90,7 +90,7 @@ LabelOption = Annotated[
 ]
 MergeLabelsOption = Annotated[
     bool,
-    typer.Option("--merge-labels", help="Make labels one that differ only in capitals or blanks."),
+    typer.Option("--merge-labels", help="Merge labels that differ only in capitals or spaces."),
 ]
 DevOption = Annotated[
     str | None,
@@ -157,15 +157,15 @@ RawOption = Annotated[
     bool,
     typer.Option(
         "--raw",
-        help="Leave texts of a csv file as they are that a spreadsheet takes for formulas; "
-        "by default an apostrophe is put before them.",
+        help="Write csv texts unchanged even if a spreadsheet would take them for formulas; by "
+        "default they get an apostrophe.",
     ),
 ]
 ResumeOption = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Resume the same command where it was stopped; the file gets the same bytes.",
+        help="Resume where the same command was stopped; the output is identical.",
     ),
 ]
 StorageOption = Annotated[
@@ -224,7 +224,7 @@ ProcessesOption = Annotated[
         "--processes",
         min=1,
         metavar="N",
-        help="How many run at the same time; one per core by default.",
+        help="Number of runs at the same time; one per core by default.",
     ),
 ]
 _SHORT = {"epochs": "plan.epochs", "lr": "plan.lr", "encoder": "encoder", "pooling": "pooling"}

@@ -183,8 +183,8 @@ def _check_output(options: PredictOptions) -> None:
         raise RecipeError("encore predict: --resume is for a FILE; leave it out with --text.")
     if options.explain and options.with_input and options.to_terminal:
         raise RecipeError(
-            "encore predict: --explain shows texts, not columns, so --with-input needs a file "
-            "beside it: -o explained.jsonl"
+            "encore predict: --with-input and --explain together need an output file: -o "
+            "explained.jsonl"
         )
     if options.json_ and options.to_terminal and not options.explain:
         raise RecipeError(

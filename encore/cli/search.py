@@ -71,7 +71,7 @@ def tune_command(
     else:
         show_all(search_tables(outcome.record))
         there = (
-            f", {outcome.n_found} of {outcome.record.trials.requested} trials were there already"
+            f", {outcome.n_found} of {outcome.record.trials.requested} trials were already complete"
             if outcome.n_found
             else ""
         )
@@ -95,9 +95,7 @@ def _announced(tuning: PreparedSearch, runs: Path) -> list[str]:
         ),
     ]
     if tuning.n_trials < search.trials:
-        lines.append(
-            f"the grid has {tuning.n_trials} points, so there are no {search.trials} trials"
-        )
+        lines.append(f"the grid has {tuning.n_trials} points, fewer than {search.trials} trials")
     per_trial = f" of {search.seeds_per_trial} seeds" if search.seeds_per_trial > 1 else ""
     pruned = f", pruner {tuning.pruner}" if tuning.pruner != "none" else ""
     settings = ", ".join(one.path for one in search.parameters)
@@ -136,7 +134,7 @@ def _dry_run(tuning: PreparedSearch, runs: Path, processes: int | None, *, json_
     say(Listing("", ("setting", "how", "from, to; or one of"), rows))
     say(
         f"{n_runs} runs, {len(search.seeds)} of them with fresh seeds: about "
-        f"{format_duration(wall)} on this machine as busy as it is now (within a factor of two)"
+        f"{format_duration(wall)} on this machine under its present load (within a factor of two)"
     )
 
 

@@ -153,9 +153,9 @@ def _together(prepared: Prepared) -> str:
         f"{len(prepared.data)} tasks, sharing {recipe.sharing.name}, mixing "
         f"{recipe.plan.mixing.name}"
     )
-    return words + (
-        f"; {', '.join(silent)}: no metric, so not part of the choice of an epoch" if silent else ""
-    )
+    if not silent:
+        return words
+    return f"{words}; {', '.join(silent)}: no metric, so ignored when the best epoch is chosen"
 
 
 def run_line(folder: Path) -> str:
@@ -164,7 +164,7 @@ def run_line(folder: Path) -> str:
         return f"run {folder}: complete already" + (
             ""
             if (folder / "model").is_dir()
-            else ", but its weights are gone and are trained again, to the same bits"
+            else ", but without weights; trains again to the same bits"
         )
     steps = (
         (folder / "steps.jsonl").read_bytes().count(b"\n")
@@ -198,7 +198,7 @@ def result_tables(result: RunResult, prepared: Prepared) -> list[Listing]:
         found.append(
             results_table(
                 rows,
-                title=f"{task}: {result.kept(task)}",
+                title=f"{task}: {result.describe_epoch(task)}",
                 notes=[*map(str, result.notes_of(task)), *result.caveats(task)],
             )
         )

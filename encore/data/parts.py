@@ -164,7 +164,7 @@ def _same_file_twice(train: Path, dev: Mapping[str, Path]) -> list[Problem]:
     return [
         Problem(
             where=display_path(train),
-            message="two of data.train and data.dev are the same file.",
-            remedy="Leave data.dev out: a part of the train file serves then.",
+            message="data.train and data.dev name one file twice.",
+            remedy="Leave data.dev out, and a part of the train file is split off.",
         )
     ]

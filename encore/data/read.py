@@ -112,7 +112,7 @@ class TableStream:
                     rows=np.asarray(block.rows, dtype=np.int64),
                 )
         if self.data.state != self.state:
-            reject(shape.name, "was changed while it was read.", "Give the command once more.")
+            reject(shape.name, "was changed while it was read.", "Run the command again.")
 
 
 def open_table(

@@ -319,7 +319,7 @@ def _check_settings(max_length: int, truncation: str, n_special: int, *, n_texts
     problems = []
     if truncation not in get_args(Truncation):
         problems.append(
-            f"truncation: no way to cut called '{truncation}'. "
+            f"truncation: unknown value '{truncation}'. "
             f"{did_you_mean(str(truncation), get_args(Truncation))}"
         )
     if isinstance(max_length, bool) or not isinstance(max_length, int):

@@ -48,7 +48,7 @@ def unsupported_reason(model_type: str) -> str | None:
         return f"transformers, which may have it, is not installed: {_INSTALL}"
     installed = metadata.version("transformers")
     if int(installed.split(".")[0]) < _OLDEST:
-        return f"transformers {installed} is too old to lend it: {_INSTALL}"
+        return f"transformers {installed} is too old for it: {_INSTALL}"
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         MODEL_MAPPING_NAMES,
@@ -85,7 +85,7 @@ class HuggingFaceEncoder(nn.Module):
         accepted = inspect.signature(model.forward).parameters
         problems = [
             f"config.json: model_type '{model_type}': transformers' model takes no {name}, "
-            f"which Encore hands over. Choose another encoder."
+            f"which Encore passes. Choose another encoder."
             for name in ("inputs_embeds", "attention_mask")
             if name not in accepted
         ]
@@ -118,8 +118,8 @@ class HuggingFaceEncoder(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         raise RecipeError(
-            f"encoder of model_type '{self.model_type}': is borrowed from transformers, whose "
-            f"layers cannot be taken apart, shared or given their own rates. "
+            f"encoder of model_type '{self.model_type}': comes from transformers, and its layers "
+            f"cannot be split, shared or given rates of their own. "
             "Choose an encoder that Encore builds itself (bert, roberta, distilbert, electra, "
             "modernbert), or leave that technique out."
         )
@@ -226,7 +226,7 @@ class HuggingFaceEncoder(nn.Module):
         width = states[-1].shape[-1]
         if shapes != {(2, states[0].shape[1], width)} or len(states) < 2 or states[0].shape[1] < 3:
             got = (
-                f"transformers' model does not give one state per token and layer, got "
+                f"transformers' model does not return one state per token and layer, got "
                 f"{sorted(shapes)}"
             )
             raise DataError(

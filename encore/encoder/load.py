@@ -351,7 +351,8 @@ def _folder_or_hub(name: str, base: Path | None) -> Path:
             else reason.removesuffix(".")
         )
         raise DataError(
-            f"encoder '{name}': not a folder here, and the hub did not give it ({reason}). "
+            f"encoder '{name}': not a folder here, and it could not be downloaded from the hub "
+            f"({reason}). "
             f"Check the name and the network, "
             "or download it elsewhere and pass the folder; encoder=minilm needs no network."
         ) from error

@@ -88,7 +88,7 @@ class WordTable(nn.Module):
         except IndexError:
             unseen = ids[places >= len(self.weight)].unique().tolist()
             raise TrainingError(
-                f"the training batch holds words that were not announced for training: token "
+                f"the batch holds words that are not in the training texts: token "
                 f"{', '.join(map(str, unseen[:5]))}{', …' if len(unseen) > 5 else ''}. Narrow "
                 f"the word table to the ids of all training texts (FitState.narrow)."
             ) from None

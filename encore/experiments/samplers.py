@@ -43,8 +43,8 @@ def check_strategy(
             if one.kind in ("uniform", "log_uniform"):
                 problems.append(
                     one.entry.problem(
-                        f"--sampler grid goes through all values, and {one.kind} has no end of "
-                        f"them. Write choice."
+                        f"--sampler grid tries all values, and {one.kind} has infinitely many. "
+                        f"Write choice."
                     )
                 )
             elif one.kind == "int" and len(one.tried) < one.high - one.low + 1:

@@ -116,7 +116,7 @@ def run_search(
     trials = tuning.trials(runs)
     folder = trials.folder
     busy = TrainingError(
-        f"{folder}: another process is at work on this study. Wait for it, or stop it; the "
+        f"{folder}: another process is running this study. Wait for it, or stop it; the "
         f"same command then resumes."
     )
     with files.locked(folder, busy), explained_database(trials):

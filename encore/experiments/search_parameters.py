@@ -108,7 +108,7 @@ def read_parameters(
     if not isinstance(value.data, dict) or not value.data:
         problems.append(
             value.problem(
-                f"expected a mapping from settings to where to search, such as {_EXAMPLE}, got "
+                f"expected a mapping from settings to search spaces, such as {_EXAMPLE}, got "
                 f"{format_given(to_plain(value))}."
             )
         )
@@ -152,8 +152,8 @@ def _not_searchable(steps: tuple[str, ...], path: str) -> str | None:
         return f"this cannot be searched.{seed if steps[0] in ('seed', 'seeds') else ''}"
     if _measures(steps):
         return (
-            "this cannot be searched: it says what a trial is worth, and trials would "
-            "not be measured alike."
+            "this cannot be searched: it decides how trials are measured, so they could not be "
+            "compared."
         )
     return None
 
@@ -190,7 +190,7 @@ def _parameter(path: str, entry: Value, problems: list[Problem]) -> Parameter | 
         )
         problems.append(
             entry.problem(
-                f"expected where to search, such as {example}, got "
+                f"expected a search space, such as {example}, got "
                 f"{format_given(to_plain(entry))}.{several}"
             )
         )
@@ -207,7 +207,7 @@ def _parameter(path: str, entry: Value, problems: list[Problem]) -> Parameter | 
         else:
             problems.append(
                 entry.problem(
-                    f"no way to search called {format_given(word)}. "
+                    f"no search space called {format_given(word)}. "
                     f"{did_you_mean(_MEANT.get(word.lower()) or word, KINDS)}"
                 )
             )

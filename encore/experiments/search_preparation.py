@@ -135,7 +135,7 @@ def _try_values(search: Search, first: Prepared, cache: Cache, complaints: Compl
     if not any(stream.metrics for stream in first.streams.values()):
         complaints.errors.append(
             RecipeError(
-                "metrics: no task has one, so nothing says which trial is the best. "
+                "metrics: no task has one to choose the best trial by. "
                 "Name one: metrics=[accuracy]."
             )
         )

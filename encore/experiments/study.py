@@ -67,7 +67,7 @@ def check_storage(url: str, *, own: Path | None = None) -> optuna.storages.RDBSt
     if own is not None:
         where, remedy = (
             str(own),
-            "Move it away and give the same command again: it draws the same trials, and runs "
+            "Move it away and run the same command again: it draws the same trials, and runs "
             "that are complete are not computed twice.",
         )
     try:

@@ -339,9 +339,8 @@ def read_race(value: Value | None, seeds: Sequence[int], problems: list[Problem]
     if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
         problems.append(
             value.data["factor"].problem(
-                f"expected a whole number of at least 2, got {format_given(factor)}. One "
-                f"variant in "
-                f"so many stays."
+                f"expected a whole number of at least 2, got {format_given(factor)}. One in so "
+                f"many variants survives."
             )
         )
         factor = 2
@@ -358,8 +357,8 @@ def read_race(value: Value | None, seeds: Sequence[int], problems: list[Problem]
     if twice:
         problems.append(
             value.data["seeds"].problem(
-                f"{', '.join(twice)} would be in the table too, and flatter there. Give the "
-                f"race other seeds."
+                f"{', '.join(twice)} would be in the table too, where the survivors' figures "
+                f"would be too good. Give the race other seeds."
             )
         )
     return Race(chosen, factor) if chosen else None

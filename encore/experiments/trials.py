@@ -84,7 +84,7 @@ def _run(study: optuna.Study, trial: Trial, trials: Trials, objective: Objective
     if math.isfinite(score.value):
         _finish(study, trial, TrialState.COMPLETE, score.value)
     else:
-        why = f"its value is {score.value}, which is no figure to go by"
+        why = f"its value is {score.value}, which cannot be compared"
         trial.set_user_attr("problems", [why])
         _finish(study, trial, TrialState.FAIL)
 
@@ -234,7 +234,7 @@ def _ended(study: optuna.Study, trials: Trials, ticket: str, end: End) -> str:
     if trial is None:
         return f"no trial: {end.problems[0]}" if end.problems else "another machine was faster"
     if trial.state == TrialState.RUNNING:
-        problems = list(end.problems) or ["it ended without a word"]
+        problems = list(end.problems) or ["its process ended without an error message"]
         set_attribute(study, trial, "problems", problems)
         with quiet_optuna():
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -251,5 +251,5 @@ def _line(trial: FrozenTrial, trials: Trials, study: optuna.Study, about: str) -
             f"{best.number}"
         )
     if trial.state == TrialState.PRUNED:
-        return f"trial {trial.number}: given up at report {len(trial.intermediate_values)} {about}"
+        return f"trial {trial.number}: pruned at report {len(trial.intermediate_values)} {about}"
     return f"trial {trial.number}: FAILED: {problems_of(trial)[0]} {about}"

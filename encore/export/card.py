@@ -240,7 +240,8 @@ def _use(task: LoadedTask, details: CardDetails) -> str:
     )
     what = {
         "regression": "The score is the number itself.",
-        "multilabel": "Each label has a probability of its own; Encore gives those of .5 and more.",
+        "multilabel": "Each label has a probability of its own; Encore predicts those of .5 or "
+        "more.",
     }
     return (
         f"{_block([*code, *load])}\n\nNeeds {needs}. "

@@ -114,7 +114,7 @@ class _Hub:
             return None
         # the HTTP library's own errors too; it changed twice in two years, so none is named here
         except Exception as error:
-            raise self._told(error, "Nothing was uploaded.") from error
+            raise self._refused(error, "Nothing was uploaded.") from error
 
     def commit(self, folder: Path, *, is_new: bool, private: bool, message: str) -> str:
         """Every file in one commit, which also removes what was there before."""
@@ -122,7 +122,7 @@ class _Hub:
             try:
                 self.api.create_repo(self.repository, private=private, exist_ok=True)
             except Exception as error:
-                raise self._told(error, "Nothing was uploaded.") from error
+                raise self._refused(error, "Nothing was uploaded.") from error
         try:
             with contextlib.nullcontext() if sys.stderr.isatty() else quiet():
                 self.api.upload_folder(
@@ -137,14 +137,14 @@ class _Hub:
                 if is_new
                 else f"{self.repository} is as it was"
             )
-            raise self._told(
+            raise self._refused(
                 error,
                 f"{left}: files appear only with the commit, which was not reached. "
                 f"The same command tries again.",
             ) from error
         return hide_credentials(f"{self.endpoint}/{self.repository}")
 
-    def _told(self, error: Exception, state: str) -> DataError:
+    def _refused(self, error: Exception, state: str) -> DataError:
         code = getattr(getattr(error, "response", None), "status_code", None)
         if code in (401, 403):
             reason = (

@@ -134,8 +134,8 @@ def check_memory(needed: Mapping[str, int]) -> None:
     if free is not None and total > _SHARE * free:
         which = ", ".join(f"{task} {n / 1e9:.1f} GB" for task, n in needed.items())
         raise RecipeError(
-            f"plan.freeze_encoder: what the encoder gives to every example is kept in memory "
-            f"and takes {total / 1e9:.1f} GB ({which}); {free / 1e9:.1f} GB are "
+            f"plan.freeze_encoder: cached features need {total / 1e9:.1f} GB ({which}); "
+            f"{free / 1e9:.1f} GB are "
             "free. Set data.train_rows or a smaller max_length, or a pooling that keeps one "
             "vector per row (cls, mean, max)."
         )

@@ -91,7 +91,7 @@ class DataRecipe(RecipeSection):
         ]
         if useless:
             settings = " and ".join(useless)
-            message = f"a task without labels only trains, and {settings} would be of no use."
+            message = f"a task without labels is never evaluated: {settings} would have no effect."
             refuse(message, remedy=f"Remove {'it' if len(useless) == 1 else 'them'}.")
         return value
 
@@ -112,7 +112,7 @@ class DataRecipe(RecipeSection):
         # The default beside a dev file is what a complete recipe says.
         if info.data.get("dev") is not None and value != DEFAULTS.dev_frac:
             message = (
-                "says how much of the train file becomes the dev set, but data.dev names a dev "
+                "sets how much of the train file becomes the dev set, but data.dev names a dev "
                 "file."
             )
             refuse(message, remedy="Remove one of the two.")

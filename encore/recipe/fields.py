@@ -111,7 +111,7 @@ def parse_label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:
         return value
     cells = list(value) if isinstance(value, dict) else value
     if not isinstance(cells, list):
-        expected = "a list of label names, or a mapping from what the file says to a name"
+        expected = "a list of label names, or a mapping from cells to names"
         refuse(expected=expected, got=format_given(value))
     flaws: list[Flaw] = []
     if len(cells) < 2:

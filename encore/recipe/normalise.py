@@ -123,7 +123,7 @@ def _changed(
     """The settings of the whole recipe and those of each task, with one change applied."""
     if steps[0] in STUDY:
         single = steps == ("seeds",) and isinstance(value.data, int)
-        message = f"'{steps[0]}' says what to compare, and this is a single run."
+        message = f"'{steps[0]}' belongs to a comparison, and this is a single run."
         remedy = f"Write seed={value.data} for a single run." if single else ""
         problems.append(value.problem(message, remedy=remedy))
     elif steps[0] == "task":

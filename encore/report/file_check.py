@@ -217,7 +217,7 @@ def check_tables(check: FileCheck) -> list[Listing]:
     tables.append(Listing("tokens of a row", ("rows", *marks), lengths, (), frozenset({1, 2, 3})))
     tables += _examples("texts with several labels", ("lines", "labels", "text"), check.conflicts)
     columns = ("line", "doubt", "label", "likelier", "text")
-    title = "labels that a model of the other rows doubts most"
+    title = "most doubtful labels, by a model of the other rows"
     return tables + _examples(title, columns, check.doubted)
 
 

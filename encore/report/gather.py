@@ -170,12 +170,12 @@ def gather_comparison(folder: Path) -> GatheredComparison:
         n_all = len({cell.run for cell in cells if cell.run})
         raise DataError(
             f"{folder}: not a finished comparison ({n_done} of {n_all} runs are complete). "
-            f"Give the command that started it once more; it resumes."
+            f"Run the command that started it again; it resumes."
         )
     if (folder / files.MANIFEST).exists() and (wrong := damaged_files(folder, "comparison")):
         raise DataError(
-            f"{folder / name}: missing, or not as the comparison wrote it. Give its command "
-            f"once more: it is written anew."
+            f"{folder / name}: missing, or not as the comparison wrote it. Run its command "
+            f"again: it is rewritten."
             for name in wrong
         )
     try:
@@ -184,8 +184,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
         text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{folder}: damaged ({error}). Give the command that started it once more: it is "
-            f"written anew."
+            f"{folder}: damaged ({error}). Run the command that started it again: it is rewritten."
         ) from None
     runs, lost = {}, {}
     for name in dict.fromkeys(cell.run for cell in cells if cell.run and cell.state == "complete"):

@@ -70,7 +70,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     ]
     settings = run.identity["tasks"]
     poolings = ", ".join(dict.fromkeys(one["pooling"]["name"] for one in settings.values()))
-    kept = {result.kept(task) for task in result.metrics}
+    kept = {result.describe_epoch(task) for task in result.metrics}
     epoch = kept.pop() if len(kept) == 1 else "best epoch of each task"
     about = (
         f"Run {run.name}: encoder {encoder_name(run)}, pooling {poolings}, {epoch}, seed "
@@ -131,7 +131,7 @@ def _results(
         if rows:  # else a task without a metric
             tables.append(
                 results_table(
-                    rows, title=f"{task}: {result.kept(task)}", notes=result.caveats(task)
+                    rows, title=f"{task}: {result.describe_epoch(task)}", notes=result.caveats(task)
                 )
             )
     verdicts += _on_test_files(run)

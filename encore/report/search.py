@@ -31,13 +31,13 @@ def page(folder: Path) -> Page:
     """Raises DataError where the search is not complete, or not as it was written."""
     if not (folder / files.MANIFEST).exists():
         raise DataError(
-            f"{folder}: not a complete search (no {files.MANIFEST}). Give the command that "
-            f"started it once more; it resumes."
+            f"{folder}: not a complete search (no {files.MANIFEST}). Run the command that "
+            f"started it again; it resumes."
         )
     if wrong := damaged_files(folder, "search"):
         raise DataError(
-            f"{folder / name}: missing, or not as the search wrote it. Give the command that "
-            f"started it once more."
+            f"{folder / name}: missing, or not as the search wrote it. Run the command that "
+            f"started it again."
             for name in wrong
         )
     record = SearchRecord.from_json(files.read_json(folder / "results.json"))
@@ -95,7 +95,7 @@ def _trials(folder: Path, paths: list[str]) -> Listing:
         for line in lines
     ]
     notes = (
-        ("pruned: given up on the way; the value is the last one seen.",)
+        ("pruned: stopped early; the value is the last one reported.",)
         if any(line["state"] == "pruned" for line in lines)
         else ()
     )

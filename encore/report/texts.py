@@ -111,7 +111,7 @@ class Sources:
         if split not in data.dev or data.dev[split].digest != digest:
             path = display_path(data.dev[split].path) if split in data.dev else split
             raise DataError(
-                f"{path} is not the file any more that the run was measured on (its sha256 was "
+                f"{path} is no longer the file that the run was measured on (its sha256 was "
                 f"{digest[:12]}…)."
             )
         dataset = data.dev[split]

@@ -276,7 +276,7 @@ def _unfit_loss(
     term = recipe.tasks[task].losses[name]
     chosen = term.loss.name if term.loss else LOSS_OF_KIND[labels.kind]
     if alone and labels.kind in catalogue.find("losses", chosen).joins:
-        message = f"'{chosen}' only stands beside the loss of a task. Add the task's own: task: "
+        message = f"'{chosen}' can only be added to the loss of a task. Add the task's own: task: "
         return recipe.problem(
             ("tasks", task, "losses", name), f"{message}{LOSS_OF_KIND[labels.kind]}."
         )
@@ -308,7 +308,7 @@ def check_layers(recipe: Recipe, source: load.Source) -> None:
     ):
         setting = ("plan", "layer_decay" if recipe.plan.layer_decay != 1 else "name")
         problem = Problem(
-            message=f"the encoder '{recipe.encoder}' is borrowed from transformers, and its layers "
+            message=f"the encoder '{recipe.encoder}' comes from transformers, and its layers "
             f"cannot have rates or phases of their own.",
             remedy="Remove it, or choose an encoder that Encore builds itself: "
             f"{', '.join(load.families())}.",

@@ -84,5 +84,5 @@ def _line(chosen: list[str], epochs: int, steps: int, lr: float, width: int) -> 
     others = {"epochs": "plan.epochs=N", "lr": "plan.lr=X"}
     return (
         f"chosen: {', '.join(parts[key] for key in chosen)} "
-        f"(choose yourself: {' '.join(others[key] for key in chosen)})"
+        f"(to change: {' '.join(others[key] for key in chosen)})"
     )

@@ -67,7 +67,7 @@ def open_final(
     runs = plural(len({one.get("run") for one in before}), "run")
     again = Note(
         f"this test file was opened {plural(len(before), 'time')} before, by {runs} of this "
-        f"folder: a figure that was looked at to choose something is no test"
+        f"folder: a figure that was used to choose something is not a test result"
     )
     return replace(dataset, notes=(*dataset.notes, again))
 

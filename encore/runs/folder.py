@@ -112,8 +112,8 @@ class RunResult:
         """The epoch that is reported and kept of a task."""
         return epoch_of_task(task, self.keep, self.best, self.epoch)
 
-    def kept(self, task: str) -> str:
-        """Which epoch of a task is reported and kept, in words: "best epoch, 3 of 6"."""
+    def describe_epoch(self, task: str) -> str:
+        """The epoch that is reported and kept of a task, in words: "best epoch, 3 of 6"."""
         return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
 
     def notes_of(self, task: str) -> list[Note]:
@@ -138,8 +138,8 @@ class RunResult:
             else next(iter(found[MODEL]))
         )
         return [
-            f"keep: {self.keep} chose the epoch by {by} on {split}, so these figures flatter a "
-            f"little."
+            f"keep: {self.keep} chose the epoch by {by} on {split}, so these figures are "
+            f"slightly optimistic."
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def read_result(folder: Path) -> RunResult:
         raise DataError(explain_no_run(folder))
     if not (folder / files.MANIFEST).exists():
         raise DataError(
-            f"{folder}: not a complete run (no {files.MANIFEST}). Give the command that "
-            f"started it once more; it resumes."
+            f"{folder}: not a complete run (no {files.MANIFEST}). Run the command that started "
+            f"it again; it resumes."
         )
     wrong = damaged_files(folder, "run")
     if wrong:
@@ -240,13 +240,11 @@ def explain_no_run(folder: Path) -> str:
         )
     if folder.is_dir():
         where = f" --runs {shlex.quote(str(folder))}" if _runs_in(folder) else ""
-        return (
-            f"{folder}: not the folder of a run. `encore ls{where}` lists the runs that there are."
-        )
+        return f"{folder}: not the folder of a run. `encore ls{where}` lists the runs."
     if folder.is_file():
         return (
             f"{folder}: a file, not the folder of a run, which is named first. `encore ls` "
-            f"lists the runs that there are."
+            f"lists the runs."
         )
     runs = {
         run.name: run
@@ -257,7 +255,7 @@ def explain_no_run(folder: Path) -> str:
         folder.name, runs, n=2, cutoff=0.7
     )
     meant = f" Did you mean {' or '.join(str(runs[name]) for name in near)}?" if near else ""
-    return f"{folder}: no such run.{meant} `encore ls` lists the runs that there are."
+    return f"{folder}: no such run.{meant} `encore ls` lists the runs."
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -255,7 +255,7 @@ class Model:
                 f"{apart[0]} and {first.name} do not read the same columns in the same way "
                 f"(length, pairs), so one file cannot serve both at once."
             )
-            raise RecipeError(f"{self.folder}: {what} Ask for them one after the other.")
+            raise RecipeError(f"{self.folder}: {what} Predict them one after the other.")
 
     def read(
         self,
@@ -295,7 +295,7 @@ def load(run: str | Path) -> Model:
         )
         raise DataError(
             f"{folder}: has no weights: a comparison or a search keeps figures only. To get "
-            f"them, train it once more, to the same bits: {command}"
+            f"them, train it again, to the same bits: {command}"
         )
     if where.is_symlink():
         raise DataError(
@@ -304,7 +304,7 @@ def load(run: str | Path) -> Model:
         )
     if not where.is_dir():
         raise DataError(
-            f"{folder}: has no model yet. Give the command that started it once more; it resumes."
+            f"{folder}: has no model yet. Run the command that started it again; it resumes."
         )
     wrong = damaged_files(where, "model")
     if wrong:

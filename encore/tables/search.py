@@ -93,7 +93,7 @@ def _how_to_read(record: SearchRecord, *, several: bool) -> tuple[str, ...]:
         f"These are the figures to quote.",
         f"tuned: {mean}trial {best.trial}, {which}. "
         "Optimistic: the best of many, on the very rows and seeds that chose it.",
-        "The rows are those that chose, with fresh seeds too: only rows that no trial was "
+        "With fresh seeds, too, these rows chose the configuration; only rows that no trial was "
         "measured on (data.test) are free of that.",
     )
 

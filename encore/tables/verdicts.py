@@ -136,13 +136,13 @@ def race_in_words(race: StudyRace, summary: RaceSummary) -> list[str]:
     form = catalogue.find("metrics", race.metric).form
     words = [_round_in_words(each, form) for each in race.rounds]
     words.append(
-        "race: its seeds are not in the table, so the figures here do not flatter whom it "
-        "chose; the reference is in the table in any case"
+        "race: its seeds are not in the table, so the selection does not bias the figures here; "
+        "the reference is in the table in any case"
     )
     if len(race.started) > len(race.stayed):
         words.append(
-            f"race: it has seen these rows, though: for new examples Δ may flatter, and p is "
-            f"adjusted for all {len(race.started)} that started"
+            f"race: the screening used these rows, though, so for new examples Δ may be too "
+            f"good, and p is adjusted for all {len(race.started)} that started"
         )
     return [
         *words,

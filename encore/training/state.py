@@ -221,7 +221,7 @@ class Snapshot:
         """
         place = (self.numbers["step"], self.numbers["epoch"])
         if place != (self.state.step, self.state.epoch):
-            raise RuntimeError("training has gone on since this snapshot was taken")
+            raise RuntimeError("training has continued since this snapshot was taken")
         return self.state.tensors()
 
 

@@ -52,7 +52,7 @@ def test_everything_that_is_wrong_is_listed(capsys: pytest.CaptureFixture[str]) 
         "column 'same' holds the same value in every row",
     ]
     assert "test: 1 of 2 rows also occur in the train set" in found["notes"]
-    assert "test file new.csv: its texts are compared, its labels not read" in found["notes"]
+    assert "test file new.csv: its texts are compared; its labels are not read" in found["notes"]
     assert {row["line"] for row in found["doubted"][:3]} >= {"42"}
     assert found["doubted"][0].keys() == {"line", "doubt", "label", "likelier", "text"}
 

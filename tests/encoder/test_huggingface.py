@@ -501,7 +501,7 @@ def test_without_transformers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_with_a_transformers_that_is_too_old(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.57.1")
     (told,) = problems(lambda: load.locate(str(folder)))
-    assert "transformers 4.57.1 is too old to lend it: pip install 'encore-nlp[hf]'" in told
+    assert "transformers 4.57.1 is too old for it: pip install 'encore-nlp[hf]'" in told
 
 
 def test_code_that_lies_beside_the_weights_is_never_run(

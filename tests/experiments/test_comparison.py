@@ -401,7 +401,7 @@ def test_the_same_again_computes_nothing_and_says_the_same(whole: Whole, tmp_pat
     outcome = whole.again(runs)
     assert (outcome.code, {path: path.stat().st_mtime_ns for path in before}) == (0, before)
     assert outcome.out.splitlines()[:-1] == whole.outcome.out.splitlines()[:-1]
-    assert "4 of 4 runs were there already" in outcome.out
+    assert "4 of 4 runs were already complete" in outcome.out
     assert not any(path.exists() for path in uncleared)
     whole.assert_same(runs)
 
@@ -495,7 +495,7 @@ def test_mistakes_are_told_before_anything_is_computed(whole: Whole, tmp_path: P
         ),
         (
             ["rte"],
-            "rte: a named task, and no recipe. One with variants begins with `task: rte`; to "
+            "rte: a named task, not a recipe. A recipe with variants begins with `task: rte`; to "
             "train once: encore train rte",
         ),
         (
@@ -575,7 +575,7 @@ def test_a_dry_run_lists_the_runs(whole: Whole, tmp_path: Path) -> None:
     assert [cell["run"] for cell in told["cells"]] == [
         cell["run"] for cell in files.read_json(whole.folder / "cells.json")["cells"]
     ]
-    cost = r"about \d+ s on this machine as busy as it is now \(within a factor of two\)"
+    cost = r"about \d+ s on this machine under its present load \(within a factor of two\)"
     assert re.fullmatch(cost, whole.again(tmp_path, "--dry-run").out.splitlines()[-1])
     assert re.fullmatch(
         f"at most {cost}", whole.again(tmp_path, "--dry-run", "--race").out.splitlines()[-1]

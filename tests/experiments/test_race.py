@@ -144,8 +144,8 @@ def test_the_screening_has_seeds_of_its_own() -> None:
         ({"factor": "two"}, "race.factor: expected a whole number of at least 2, got 'two'"),
         (
             {"seeds": [43, 7]},
-            "race.seeds: 43 would be in the table too, and flatter there. Give the race other "
-            "seeds.",
+            "race.seeds: 43 would be in the table too, where the survivors' figures would be too "
+            "good. Give the race other seeds.",
         ),
         ({"seeds": [7, 7]}, "race.seeds: a seed is listed twice"),
         ({"seeds": 7}, "race.seeds: expected a list of whole numbers"),
@@ -409,14 +409,14 @@ def test_the_table_tells_of_the_race(raced: Whole) -> None:
         in out
     )
     assert (
-        "race: it has seen these rows, though: for new examples Δ may flatter, and p is "
-        "adjusted for all 4 that started" in out
+        "race: the screening used these rows, though, so for new examples Δ may be too good, and "
+        "p is adjusted for all 4 that started" in out
     )
     assert f"race: {raced.read('results')['race']['runs']} runs in all instead of 10" in out
     assert "s of computing instead of about" in out.splitlines()[-2]
     assert (
-        "race, seeds of the screening: round 1 on 1001, round 2 on 1001 1002; 10 runs instead "
-        "of 10 where no two variants are equal" in raced.outcome.err
+        "race, screening seeds: round 1 on 1001, round 2 on 1001 1002; 10 runs instead "
+        "of 10 if no two variants are equal" in raced.outcome.err
     )
     assert "which saves nothing: leave the race out" in raced.outcome.err
     assert re.search(

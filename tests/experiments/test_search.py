@@ -210,8 +210,7 @@ def test_without_a_metric_no_trial_is_the_best(tables: Tables) -> None:
     with pytest.raises(RecipeError) as caught:
         resolved(tables, {"verdict": {"data": {"label": "verdict"}, "metrics": []}}, DECAY)
     assert caught.value.lines == (
-        "metrics: no task has one, so nothing says which trial is the best. Name one: "
-        "metrics=[accuracy].",
+        "metrics: no task has one to choose the best trial by. Name one: metrics=[accuracy].",
     )
 
 
@@ -392,7 +391,7 @@ def test_the_tables_of_a_search_s_report_by_hand(tmp_path: Path) -> None:
         ("1", "pruned", "0.5", "1e-05", "cls", ""),
         ("2", "fail", "", "", "", "its process was killed"),
     )
-    assert table.notes == ("pruned: given up on the way; the value is the last one seen.",)
+    assert table.notes == ("pruned: stopped early; the value is the last one reported.",)
     whole = (tmp_path / "trials.csv").read_text(encoding="utf-8")
     (tmp_path / "trials.csv").write_text(
         "".join(line for line in whole.splitlines(keepends=True) if "pruned" not in line),
@@ -658,14 +657,14 @@ def test_the_same_again_computes_nothing_and_more_trials_go_on(
     more = whole.again(runs, "-n", "6")
     assert more.code == 0, more.err
     assert "[1/1] trial 5: " in more.err
-    assert "5 of 6 trials were there already" in more.out
+    assert "5 of 6 trials were already complete" in more.out
     found = trials_of(runs / whole.folder.name)
     assert found[:5] == whole.trials
     assert len(found) == 6
     fewer = whole.again(runs, "-n", "2")
     assert fewer.code == 0, fewer.err
     assert fewer.out.startswith("best of 6 trials (6 complete): ")
-    assert "6 of 6 trials were there already" in fewer.out
+    assert "6 of 6 trials were already complete" in fewer.out
     assert files.read_json(runs / whole.folder.name / "study.json")["trials"] == 6
 
 
@@ -768,7 +767,7 @@ def test_two_commands_on_one_study_do_not_meet(whole: Whole, tmp_path: Path) -> 
     with files.locked(tmp_path / whole.folder.name, files.TrainingError("held")):
         outcome = whole.again(tmp_path)
     assert outcome.code == 4
-    assert "another process is at work on this study. Wait for it, or stop it" in outcome.err
+    assert "another process is running this study. Wait for it, or stop it" in outcome.err
 
 
 def test_rows_are_tokenized_once_for_each_length(
@@ -813,8 +812,8 @@ def test_rows_are_tokenized_once_for_each_length(
         (["RECIPE", "--pruner", "wilcoxon"], "--pruner wilcoxon: it compares seeds"),
         (
             ["RECIPE", "--sampler", "grid"],
-            "search.plan.lr: --sampler grid goes through all values, and log_uniform has no "
-            "end of them. Write choice.",
+            "search.plan.lr: --sampler grid tries all values, and log_uniform has infinitely "
+            "many. Write choice.",
         ),
         (["RECIPE", "--storage", "postgres"], "--storage postgres: expected the URL of a database"),
         (

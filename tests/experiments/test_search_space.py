@@ -168,7 +168,8 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         "[0.2, 0.1]. Did you mean",
         "plan.epochs: {uniform: [1, 5]}": "search.plan.epochs: uniform gives any number between its ends, and this setting "  # noqa: E501
         "is a whole one. Write int",
-        "plan.batch_size: {categorical: [8, 16]}": "search.plan.batch_size: no way to search called 'categorical'. Did you mean "  # noqa: E501
+        "plan.batch_size: {categorical: [8, 16]}": "search.plan.batch_size: no search space "
+        "called 'categorical'. Did you mean "
         "'choice'?",
         "max_length: {choice: [4, 64]}": "search.max_length: expected a whole number of at least 8, got 4.",  # noqa: E501
         "head: {dropout: {uniform: [0, 0.2]}}": "search.head: write the setting with dots: head.dropout: {uniform: …}.",  # noqa: E501
@@ -176,9 +177,11 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         "seed: {int: [1, 5]}": "search.seed: this cannot be searched. A seed is luck: seeds_per_trial: 3 averages "  # noqa: E501
         "over it.",
         "losses.task: {choice: [mse, {name: hinge}]}": "no loss called 'hinge'.",
-        "plan.clip_norm: 3": "search.plan.clip_norm: expected where to search, such as {uniform: [0.0, 0.2]}, "  # noqa: E501
+        "plan.clip_norm: 3": "search.plan.clip_norm: expected a search space, such as {uniform: "
+        "[0.0, 0.2]}, "
         "got 3.",
-        "truncation: [head, tail]": "search.truncation: expected where to search, such as {choice: ['head', 'tail']}, "  # noqa: E501
+        "truncation: [head, tail]": "search.truncation: expected a search space, such as "
+        "{choice: ['head', 'tail']}, "
         "got the list [head, tail].",
     }
     file.write_text(

@@ -557,8 +557,8 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert [problems_of(trial) for trial in found] == [
         ["the loss is not finite.", "and more"],
         ["KeyError: 'x'"],
-        ["its value is nan, which is no figure to go by"],
-        ["its value is inf, which is no figure to go by"],
+        ["its value is nan, which cannot be compared"],
+        ["its value is inf, which cannot be compared"],
         [],
     ]
     assert "trial 0: FAILED: the loss is not finite." in lines[0]
@@ -701,8 +701,8 @@ def test_wilcoxon_gives_up_after_a_few_seeds(tmp_path: Path) -> None:
         ({"pruner": "medan"}, "--pruner: no pruner called 'medan'. Did you mean 'median'?"),
         (
             {"sampler": "grid"},
-            "plan.lr: --sampler grid goes through all values, and log_uniform has no end of "
-            "them. Write choice.",
+            "plan.lr: --sampler grid tries all values, and log_uniform has infinitely many. "
+            "Write choice.",
         ),
         (
             {"pruner": "wilcoxon"},

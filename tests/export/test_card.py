@@ -151,7 +151,7 @@ def test_an_epoch_that_was_chosen_flatters(vary: Callable[..., Path], tmp_path: 
     model = load(run)
     write_export(model, model.task(), "hf", tmp_path, name="a-model")
     assert (
-        "* keep: best chose the epoch by accuracy on dev, so these figures flatter a little."
+        "* keep: best chose the epoch by accuracy on dev, so these figures are slightly optimistic."
         in (tmp_path / "README.md").read_text(encoding="utf-8")
     )
 

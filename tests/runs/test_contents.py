@@ -177,7 +177,7 @@ def test_a_run_with_a_link_in_it_is_not_resumed_and_nothing_behind_it_changes(
     (line,) = error.value.lines
     assert line == (
         f"{folder / name}: is a symbolic link where Encore keeps its own files. Remove it, and "
-        f"give the same command again."
+        f"run the same command again."
     )
     after = {
         path: path.read_bytes() if path.is_file() else None

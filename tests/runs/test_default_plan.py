@@ -48,7 +48,7 @@ def test_few_rows_get_more_epochs(
     assert line in announcements(prepared)
     assert line == (
         f"chosen: {epochs} epochs of {steps} step{'s' if steps > 1 else ''}, peak rate 0.0004 for "
-        f"an encoder of width 24 (choose yourself: plan.epochs=N plan.lr=X)"
+        f"an encoder of width 24 (to change: plan.epochs=N plan.lr=X)"
     )
 
 

@@ -357,7 +357,10 @@ def test_which_epoch_counts_and_what_chose_it_are_told_alike_everywhere(
                 CardDetails("a/b", "X", "hf", own_class=True, limits=()),
             )
             by = metric if way == "best_per_task" else "the mean over the tasks"
-            said = f"keep: {way} chose the epoch by {by} on dev, so these figures flatter a little"
+            said = (
+                f"keep: {way} chose the epoch by {by} on dev, so these figures are slightly "
+                "optimistic"
+            )
             for text in (page, shown, card_text):
                 assert (said in text) is (way != "last"), (way, task)
                 assert (
@@ -584,8 +587,9 @@ tasks:
     (line,) = problems_of(tables, tmp_path, text)
     assert (
         line.lstrip("/")
-        == "recipe.yaml:2 tasks.it.data.kind: a task without labels only trains, and data.dev "
-        "would be of no use. Remove it."
+        == "recipe.yaml:2 tasks.it.data.kind: a task without labels is never evaluated: "
+        "data.dev "
+        "would have no effect. Remove it."
     )
     with pytest.raises(
         RecipeError,

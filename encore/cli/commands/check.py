@@ -44,12 +44,14 @@ def check_entry(
     dev: DevOption = None,
     test: Annotated[
         str | None,
-        typer.Option("--test", metavar="FILE", help="Rows whose texts are compared with FILE's."),
+        typer.Option(
+            "--test", metavar="FILE", help="Test rows, whose texts are compared with those of FILE."
+        ),
     ] = None,
     folds: Annotated[
         str,
         typer.Option(
-            "--folds", metavar="N", help="List the labels that models of N folds doubt most."
+            "--folds", metavar="N", help="List the labels that N-fold cross-validation doubts most."
         ),
     ] = "0",
     out: Annotated[

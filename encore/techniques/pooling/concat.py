@@ -78,8 +78,8 @@ def _built(of: Sequence[Spec], shape: Shape) -> list[nn.Module]:
     problems, parts = [], []
     if isinstance(of, str) or not of:
         raise RecipeError(
-            f"pooling 'concat': expected a list of poolings in of, got {of!r}. Write of: [cls, "
-            f"mean], say."
+            f"pooling 'concat': expected a list of poolings in of, got {of!r}. Write, for "
+            f"example, of: [cls, mean]."
         )
     for number, spec in enumerate(of):
         try:
