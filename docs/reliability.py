@@ -16,7 +16,7 @@ HEAD = """\
 
 Each row is a promise, how often a test tried to break it, and how often it held. The table is
 written from the counts of one run of `tests/reliability/`: `docs/reliability.py` shows how. The
-tests draw their damage from fixed seeds. `ENCORE_FUZZ=2000` asks for more of it, and
+tests draw their damage from fixed seeds. `ENCORE_FUZZ=2000` runs more of it, and
 `pytest -m nightly` for more kills and full disks.
 
 | promise | tries | survived |

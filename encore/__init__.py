@@ -1,4 +1,4 @@
-"""Encore fine-tunes pretrained text encoders and says how good they are.
+"""Encore fine-tunes pretrained text encoders and measures how good they are.
 
 >>> result = encore.fit("reviews.csv")                                # doctest: +SKIP
 >>> encore.load(result.folder).predict(["Broke after a week."])       # doctest: +SKIP
@@ -39,7 +39,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 
-# These import torch, which takes a second and a half: only when they are asked for.
+# These import torch, which takes a second and a half: only when they are used.
 _HOMES = {
     "EncoreClassifier": "encore.sklearn",
     "EncoreRegressor": "encore.sklearn",

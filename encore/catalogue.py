@@ -144,7 +144,7 @@ def settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
 @dataclass(frozen=True, eq=False)
 class TechniqueSpec(Mapping[str, Any]):
     """A technique with every setting of its constructor: complete, hashable, unchangeable. As a
-    mapping it is what a recipe would say: {"name": "linear", "dropout": 0.1, "one_logit": False}.
+    mapping it is written as in a recipe: {"name": "linear", "dropout": 0.1, "one_logit": False}.
 
     settings: in the order of the constructor. A setting that is itself a technique is a spec.
     """

@@ -2,8 +2,8 @@
 `AutoModelForSequenceClassification` and `pipeline` load what `encore export` wrote.
 
 For what none of transformers' own classes expresses: poolings, heads, several encoders side by
-side, and pairs that are not one row of tokens, read once. No code comes with the weights: who loads
-such a folder has Encore installed, and says so by importing this. Needs the extra `hf`.
+side, and pairs that are not one row of tokens, read once. No code comes with the weights: whoever
+loads such a folder has Encore installed and imports this module. Needs the extra `hf`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["EncoreConfig", "EncoreForSequenceClassification", "PairReader", "reg
 
 
 def register() -> None:
-    """Make the Auto classes know Encore's models. As often as you like."""
+    """Register Encore's models with transformers' Auto classes. May be called repeatedly."""
     AutoConfig.register(EncoreConfig.model_type, EncoreConfig, exist_ok=True)
     AutoModelForSequenceClassification.register(
         EncoreConfig, EncoreForSequenceClassification, exist_ok=True

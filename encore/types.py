@@ -185,7 +185,7 @@ DEFAULTS = Defaults()
 class OptimiserSettings:
     """The optimiser and the rates of parts of the model (METHODS 3.1, 3.2). layer_decay: per layer
     below the top one. head_multiplier: of poolings and heads. embedding_lr: of word and position
-    tables; 0 freezes them. decay_embeddings: layer_decay goes on below the lowest layer.
+    tables; 0 freezes them. decay_embeddings: layer_decay also applies to them.
     """
 
     optimiser: Literal["torch", "minbert"] = "torch"
@@ -305,7 +305,7 @@ class Loss(Protocol):
     """
 
     kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
-    joins: tuple[TaskKind, ...] = ()  # those where it may only stand beside another term
+    joins: tuple[TaskKind, ...] = ()  # those where it needs another term beside it
     summed: bool = False  # the term is the sum over the rows of a batch, and not their mean
     n_sides: int = 1  # texts of an example that it needs read apart
     couples_rows: bool = False  # compares rows of a batch, which therefore must not be split
@@ -385,7 +385,7 @@ class Curve(Protocol):
 
 
 class Metric(Protocol):
-    """(raw scores, targets, labels) → fraction: a function under `evaluation.metric.metric`."""
+    """(raw scores, targets, labels) → value: a function under `evaluation.metric.metric`."""
 
     __name__: str
     title: str  # as a table prints it

@@ -199,25 +199,30 @@ def recipes(folder: Path) -> list[dict[str, Any]]:
 def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     file = builtin.recipe_path(name)
     content = file.read_bytes()
-    says = to_plain(read_yaml(content.decode(), str(file)))
+    settings = to_plain(read_yaml(content.decode(), str(file)))
     command = (
-        "tune" if "search" in says else "compare" if any(key in says for key in STUDY) else "train"
+        "tune"
+        if "search" in settings
+        else "compare"
+        if any(key in settings for key in STUDY)
+        else "train"
     )
-    n_seeds = len(says.get("seeds") or range(N_SEEDS))
+    n_seeds = len(settings.get("seeds") or range(N_SEEDS))
     n_runs = {
         "train": 1,
-        "tune": (says.get("trials") or N_TRIALS) * (says.get("seeds_per_trial") or 1) + n_seeds,
+        "tune": (settings.get("trials") or N_TRIALS) * (settings.get("seeds_per_trial") or 1)
+        + n_seeds,
         "compare": math.prod(
             [
-                *map(len, (says.get("each") or {}).values()),
-                1 + len(says.get("variants") or {}),
+                *map(len, (settings.get("each") or {}).values()),
+                1 + len(settings.get("variants") or {}),
                 n_seeds,
             ]
         ),
     }[command]
-    digest = settings_digest(says)
+    digest = settings_digest(settings)
     if command == "train":
-        found = _runs_of(folder, name, says.get("source"))
+        found = _runs_of(folder, name, settings.get("source"))
     else:
         found = _made_with(
             content,
@@ -228,7 +233,7 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     records = [
         {**record, "recipe_unchanged": record["settings_sha256"] == digest} for record in verified
     ]
-    entry = {"source": says.get("source"), "recipe": name, "command": command, "runs": n_runs}
+    entry = {"source": settings.get("source"), "recipe": name, "command": command, "runs": n_runs}
     return entry | {
         "status": _status(found, records),
         "found": found,

@@ -98,5 +98,5 @@ def _see(where: str) -> str:
 
 
 def _in_lower_case(sentence: str) -> str:
-    """The sentence to go on after a colon, without its full stop."""
+    """The sentence as it continues after a colon, without its full stop."""
     return f"{sentence[:1].lower()}{sentence[1:].rstrip('.')}"

@@ -1,4 +1,4 @@
-"""Finds the label column of a table, or asks where two columns could be it."""
+"""Finds the label column of a table; where two could be it, an error requires its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from encore.data.table import Table, reject
 from encore.errors import DataError, Problem
 
 __all__ = [
-    "ask",
+    "require_name",
     "find_label",
     "names_of_labels",
     "plain_name",
@@ -69,7 +69,7 @@ _LABELS = (
         "polarity",
     ),
 )
-# Columns about a row, of which few are the label: beside a better candidate, nobody is asked.
+# Columns about a row, of which few are the label: beside a better candidate, they are ignored.
 _ABOUT = (
     "split",
     "fold",
@@ -134,7 +134,7 @@ def find_label(
     for name in pool:
         require_header(table, name, "a guess")
     if pool:
-        _ask_which(table, pool)
+        _reject_rivals(table, pool)
     reject_all_columns(table, "no column looks like a label", names, "label")
 
 
@@ -151,14 +151,14 @@ def _rivals(table: Table, named: Sequence[str], others: Sequence[str]) -> list[s
     ]
 
 
-def _ask_which(table: Table, pool: Sequence[str]) -> NoReturn:
+def _reject_rivals(table: Table, pool: Sequence[str]) -> NoReturn:
     """Raise DataError: name the columns that could be the label, and the options to choose."""
     marks = [name for name in pool if _answers(table, name) in _MARKS]
     choices = ", ".join(f"'{name}' ({_sample(table, name)})" for name in pool[:6])
     more = f", and {len(pool) - 6} more" if len(pool) > 6 else ""
     message = f"several columns could hold the label: {choices}{more}."
     if len(marks) < 2 or len(marks) > _MOST_COLUMNS or any("," in name for name in marks):
-        ask(table, message, "label")
+        require_name(table, message, "label")
     every = "all of them are" if len(marks) == len(pool) else f"the {len(marks)} with 0 and 1 are"
     raise DataError(
         Problem(
@@ -237,7 +237,7 @@ def require_header(table: Table, label: str, why: str) -> None:
         )
 
 
-def ask(table: Table, message: str, role: str, hint: str = "") -> NoReturn:
+def require_name(table: Table, message: str, role: str, hint: str = "") -> NoReturn:
     """Raise DataError; the remedy is to name the column of this role, then the hint."""
     raise DataError(
         Problem(
@@ -259,7 +259,7 @@ def reject_all_columns(table: Table, what: str, names: Sequence[str], role: str)
         hint = "The first line of the file must hold the column names, such as: text,label."
     else:
         listed, hint = ", ".join(f"{name}: {table.columns[name].type}" for name in names[:12]), ""
-    ask(table, f"{what} (columns: {listed}).", role, hint)
+    require_name(table, f"{what} (columns: {listed}).", role, hint)
 
 
 def _looks_categorical(table: Table, name: str) -> bool:

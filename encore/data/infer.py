@@ -1,5 +1,5 @@
-"""Infers which columns hold the texts and the label where that is clear, and asks where it is
-not: equals are never guessed between.
+"""Infers which columns hold the texts and the label where that is clear; where it is not, an error
+requires their names. Between equal candidates nothing is guessed.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from encore.data.columns import Columns, holds_text, require_text
 from encore.data.find_label import (
-    ask,
     find_label,
     plain_name,
     reject_all_columns,
     require_header,
+    require_name,
 )
 from encore.data.label_columns import label_columns, with_label_column
 from encore.data.labels import LabelVocabulary, read_vocabulary
@@ -202,7 +202,7 @@ def _find_texts(
     if wordy:
         choices = join_limited([f"'{name}'" for name in wordy])
         hint = "For pairs of texts, name text_pair too."
-        ask(table, f"several columns could hold the text: {choices}. {hint}", "text")
+        require_name(table, f"several columns could hold the text: {choices}. {hint}", "text")
     besides = "" if label is None else f" besides the label '{label}'"
     reject_all_columns(table, f"no column of texts{besides}", table.columns.column_names, "text")
 

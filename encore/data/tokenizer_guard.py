@@ -93,9 +93,7 @@ class _Model(_Part):
 
 
 class _PlainTokenizer(_Part):
-    """A tokenizer.json of parts that do nothing but what their names tell, a bounded number of
-    times.
-    """
+    """A tokenizer.json of parts that do only what their names say, a bounded number of times."""
 
     normalizer: _Normalizer | _Normalizers | None = None
     pre_tokenizer: _PreTokenizer | _PreTokenizers | None = None

@@ -43,7 +43,7 @@ _INSTALL = "pip install 'encore-nlp[hf]'"
 
 
 def unsupported_reason(model_type: str) -> str | None:
-    """The reason why an encoder of this kind cannot be borrowed; None where none is known."""
+    """The reason why an encoder of this kind cannot be used; None where none is known."""
     if importlib.util.find_spec("transformers") is None:
         return f"transformers, which may have it, is not installed: {_INSTALL}"
     installed = metadata.version("transformers")
@@ -355,8 +355,8 @@ def _one_line_errors(model_type: str) -> Iterator[None]:
 
 
 def _as_word_table(table: nn.Module) -> nn.Module:
-    """A run trains only the words that it meets. What does more than look up a word stays as it
-    is.
+    """The table as a `WordTable`, of which a run trains only the words of its texts. A module that
+    does more than look up words is returned as it is.
     """
     if type(table) is not nn.Embedding or table.max_norm is not None:
         return table

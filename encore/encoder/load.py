@@ -87,6 +87,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Pretrained:
+    """An encoder with the weights of its checkpoint."""
+
     encoder: Encoder | HuggingFaceEncoder
     shape: Shape
     source: Source

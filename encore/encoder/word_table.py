@@ -38,9 +38,7 @@ class WordTable(nn.Module):
 
     @torch.no_grad()
     def narrow(self, ids: Tensor) -> None:
-        """From now on only the rows `ids` (unique, sorted) are parameters; training may not meet
-        any other.
-        """
+        """Make only the rows `ids` (unique, sorted) parameters; batches may hold no other ids."""
         whole = self.whole()
         rest = (
             torch.ones(len(whole), dtype=torch.bool, device=whole.device)

@@ -176,7 +176,7 @@ def not_judged(n_seeds: int) -> str:
 
 
 def finite(value: float) -> float | None:
-    """The value; None for infinities and NaN, which JSON does not know."""
+    """The value; None for infinities and NaN, which JSON cannot represent."""
     return value if math.isfinite(value) else None
 
 

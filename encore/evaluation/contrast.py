@@ -214,7 +214,7 @@ def _stable(stability: Stability | None, p_holm: float | None) -> Stability | No
 
 
 def _constant(per_seed: np.ndarray) -> bool:
-    """Tells whether (seeds, …) numbers are the same with every seed, but for the last bits."""
+    """True if (seeds, …) numbers are the same with every seed, except for the last bits."""
     return bool(np.ptp(per_seed, axis=0).max() <= 1e-12 * np.abs(per_seed).max())
 
 

@@ -292,7 +292,7 @@ def seed_runs(
 
 
 def same_rows(one: Prepared, other: Prepared, task: str, split: str) -> bool:
-    """Tells whether two runs have the same dev rows with the same targets and labels."""
+    """True if two runs have the same dev rows with the same targets and labels."""
     if (
         task not in one.streams
         or split not in one.streams[task].dev

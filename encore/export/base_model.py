@@ -19,7 +19,7 @@ __all__ = ["BaseModel", "base_of"]
 @dataclass(frozen=True)
 class BaseModel:
     """The pretrained encoder that a run started from. repository: its name on the hub, if it is
-    one; licence: what its own card says, as metadata.
+    one; licence: the metadata of its own card.
     """
 
     name: str
@@ -28,9 +28,7 @@ class BaseModel:
 
 
 def base_of(recipe: Recipe) -> BaseModel:
-    """Looks at files that are here: the encoder's folder, or what the hub's cache keeps of it. Asks
-    no server.
-    """
+    """The encoder of a recipe, by local files: its folder, or the hub's cache."""
     encoder = recipe.encoder
     folder = recipe.path(encoder)
     if encoder == MINILM:

@@ -173,7 +173,7 @@ def outputs_in_fresh_process(
 
 
 def check_job(written: WrittenExport, rows: ReferenceOutputs) -> dict[str, Any]:
-    """The job of `fresh.answer` for one export."""
+    """The job of `fresh.load_and_run` for one export."""
     return {
         "folder": str(written.folder.resolve()),
         "to": written.to,
@@ -238,7 +238,7 @@ def compare_outputs(target: Path, expected: ReferenceOutputs, found: Mapping[str
 
 
 def _rows(model: Model, task: LoadedTask, on: str | None) -> tuple[list[Any], str]:
-    """Texts, or pairs of texts, as they stand in the file: the first dev set's, or another
+    """Texts, or pairs of texts, as they are in the file: the first dev set's, or another
     table's.
     """
     if on is not None:
@@ -314,6 +314,7 @@ def _vectors(task: LoadedTask, store: TokenStore) -> np.ndarray:
 
 
 def version_of(name: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return metadata.version(name.replace("_", "-"))
     except metadata.PackageNotFoundError:

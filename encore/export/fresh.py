@@ -1,9 +1,8 @@
-"""A process of its own that loads exported folders as a stranger would, and says what they make of
-some texts: `python -m encore.export.fresh JOBS ANSWERS`.
+"""A process of its own that loads exported folders as a user would, and writes their outputs for
+some texts: `python -m encore.export.fresh JOBS OUTPUTS`.
 
-JOBS: a JSON file, a list of {"folder", "to", "own_class", "texts", "pairs"}. ANSWERS: the file to
-write, a list of {"class", "ids", "values"}. Of Encore it imports nothing but what an export says
-that it needs.
+JOBS: a JSON file, a list of {"folder", "to", "own_class", "texts", "pairs"}. OUTPUTS: the file to
+write, a list of {"class", "ids", "values"}. Of Encore it imports only what the export needs.
 """
 
 from __future__ import annotations
@@ -15,22 +14,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["answer", "main"]
+__all__ = ["load_and_run", "main"]
 
 _ROWS_AT_ONCE = 8  # so that rows of different lengths are padded
 
 
-def main(jobs: str, answers: str) -> None:
+def main(jobs: str, outputs: str) -> None:
+    """Run the jobs of one file and write their outputs to another."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    Path(answers).write_text(
-        json.dumps([answer(job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]),
+    Path(outputs).write_text(
+        json.dumps(
+            [load_and_run(job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]
+        ),
         encoding="utf-8",
     )
 
 
-def answer(job: Mapping[str, Any]) -> dict[str, Any]:
-    """class: what was loaded; ids: of each row, by AutoTokenizer; values: of each row, its labels'
-    probabilities by name, or its vector.
+def load_and_run(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Load a folder and run it on texts. class: that of the model; ids: of each row, by
+    AutoTokenizer; values: of each row, its labels' probabilities by name, or its vector.
     """
     from transformers import AutoTokenizer
 

@@ -93,7 +93,7 @@ def _check_empty(repository: str, there: Sequence[str], *, overwrite: bool) -> N
 
 
 class _Hub:
-    """One repository of models, and what can go wrong there in words that say what to do."""
+    """A model repository on the hub. Its failures are DataErrors with a remedy."""
 
     def __init__(self, repository: str, token: str) -> None:
         from huggingface_hub import HfApi, constants

@@ -140,8 +140,8 @@ def write_modules(
 
 
 def _dense(modes: Sequence[str], width: int, weights: Mapping[str, Tensor]) -> Layer | None:
-    """The pooler; or what brings the parts from that library's order into the run's, so that the
-    vectors are the same number by number; or nothing.
+    """The pooler; or a permutation from that library's order of the parts to the run's, so that the
+    vectors are equal number by number; or nothing.
     """
     if modes[0] == "pooler":
         place = "branches.0.pooling.dense"

@@ -1,5 +1,5 @@
-"""Reads YAML 1.2 into values that know where they were written, so that every problem names a file
-and a line.
+"""Reads YAML 1.2 into values with their place in the file, so that every problem names a file and a
+line.
 
 PyYAML splits the text; the core schema of YAML 1.2 gives plain words their meaning here: `2e-5` is
 a number, `no` and `on` are text, a key given twice is an error. Anchors, aliases and foreign tags

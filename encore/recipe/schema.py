@@ -138,7 +138,7 @@ class PlanRecipe(RecipeSection):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the rate, per layer from the top
     head_multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the rate, for poolings and heads
     embedding_lr: Annotated[float, Field(ge=0, le=1)] | None = None  # word and position tables
-    decay_embeddings: bool = False  # layer_decay goes on below the lowest layer
+    decay_embeddings: bool = False  # layer_decay also applies to the embeddings
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -205,7 +205,7 @@ class PlanRecipe(RecipeSection):
 
 class Recipe(RecipeSection):
     """A complete recipe; every setting has its value. `base` is the folder that relative paths
-    start from; it is no part of what the recipe says.
+    start from; it is not a setting.
     """
 
     source: Text | None = None

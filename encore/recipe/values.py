@@ -69,6 +69,11 @@ def abbreviate(text: str) -> str:
 
 
 def join(path: str, key: str) -> str:
+    """The path to `key` of the mapping at `path`.
+
+    >>> join("plan", "lr"), join("", "plan")
+    ('plan.lr', 'plan')
+    """
     return f"{path}.{key}" if path else key
 
 

@@ -109,8 +109,8 @@ def _run_notes(row: VariantResult) -> Iterator[str]:
 
 
 def beside_source(row: VariantResult, reference: VariantResult, form: Form) -> str | None:
-    """Tells whether the difference that the source reports lies inside the intervals; None where
-    the source reports none.
+    """A sentence that compares the source's difference with the intervals; None where the source
+    reports none.
     """
     against, expected, base = row.contrast, row.expected, reference.expected
     if against is None or expected is None or base is None:

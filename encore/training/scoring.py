@@ -20,19 +20,19 @@ __all__ = ["collate_cached", "score_rows", "score_together"]
 
 
 def score_rows(
-    model: TaskModel, rows: Rows, labels: LabelSpace, kept: FeatureCache | None = None
+    model: TaskModel, rows: Rows, labels: LabelSpace, features: FeatureCache | None = None
 ) -> np.ndarray:
-    """(rows, n_scores) float32, in the order of `rows`. `kept`: what the model's frozen encoder
-    gives to these rows.
+    """(rows, n_scores) float32, in the order of `rows`. `features`: the cached
+    features of these rows, where the model has a frozen encoder.
     """
-    return score_together({"": model}, rows, {"": labels.n_scores}, kept)[""]
+    return score_together({"": model}, rows, {"": labels.n_scores}, features)[""]
 
 
 def score_together(
     models: Mapping[str, TaskModel],
     rows: Rows,
     n_scores: Mapping[str, int],
-    kept: FeatureCache | None = None,
+    features: FeatureCache | None = None,
 ) -> dict[str, np.ndarray]:
     """(rows, n_scores) float32 of several tasks on the same rows, in their order. What the tasks
     share of their encoders is computed once for each text; texts that are read apart, and whose
@@ -45,7 +45,7 @@ def score_together(
     )
     with _evaluating(models.values()):
         if apart:
-            _score_apart(models, rows, found, kept, device)
+            _score_apart(models, rows, found, features, device)
             return found
         for swapped in rows.orders:
             for numbers in evaluation_batches(rows.lengths):
@@ -53,7 +53,7 @@ def score_together(
                     rows.store,
                     rows.at(numbers, None if swapped is None else swapped[numbers]),
                     device,
-                    kept,
+                    features,
                 )
                 memo: Memo | None = {} if len(models) > 1 else None
                 for task, model in models.items():
@@ -70,14 +70,14 @@ def _score_apart(
     models: Mapping[str, TaskModel],
     rows: Rows,
     found: Mapping[str, np.ndarray],
-    kept: FeatureCache | None,
+    features: FeatureCache | None,
     device: torch.device,
 ) -> None:
     """Fill `found`: embed each distinct text, then score all pairs of embeddings."""
     firsts, which = _distinct(rows.store)
     tables: dict[str, Tensor] = {}
     for numbers in evaluation_batches(rows.store.lengths[firsts]):
-        tokens = collate_cached(rows.store, firsts[numbers], device, kept)
+        tokens = collate_cached(rows.store, firsts[numbers], device, features)
         memo: Memo | None = {} if len(models) > 1 else None
         for task, model in models.items():
             lines = model.head.embed(model.vectors(tokens, memo=memo)[0])
@@ -126,7 +126,8 @@ def _evaluating(models: Iterable[TaskModel]) -> Iterator[None]:
 
 
 def collate_cached(
-    store: TokenStore, at: np.ndarray, device: torch.device, kept: FeatureCache | None
+    store: TokenStore, at: np.ndarray, device: torch.device, features: FeatureCache | None
 ) -> Tokens:
+    """The tokens of the rows `at` of a store, with their cached features where there are any."""
     tokens = collate(store, at, device)
-    return tokens if kept is None else kept.with_lines(tokens, at)
+    return tokens if features is None else features.with_lines(tokens, at)

@@ -217,7 +217,7 @@ class Snapshot:
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters, optimiser state and the epoch's scores so far, by name: the tensors that
-        train, and no copies. Raises RuntimeError where training has gone on since.
+        train, and no copies. Raises RuntimeError where training has continued since.
         """
         place = (self.numbers["step"], self.numbers["epoch"])
         if place != (self.state.step, self.state.epoch):

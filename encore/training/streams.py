@@ -46,7 +46,7 @@ class Rows:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(examples,) int64: the tokens that each brings to a batch."""
+        """(examples,) int64: the tokens that each adds to a batch."""
         return sum(
             (
                 self.store.lengths[side * len(self) : (side + 1) * len(self)]
@@ -99,6 +99,9 @@ class Stream:
 def tokenize_set(
     dataset: Dataset, tokenizer: TextTokenizer, pair: Spec, *, max_length: int, truncation: str
 ) -> TokenStore:
+    """The tokens of a dataset, in the rows that the pairing makes of it. Raises RecipeError for
+    impossible settings and DataError for rows that are not text.
+    """
     pairing: Pairing = catalogue.build("pairs", pair)
     return pairing.tokenize(
         tokenizer, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation

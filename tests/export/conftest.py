@@ -139,7 +139,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def ask(jobs: Sequence[tuple[WrittenExport, ReferenceOutputs]]) -> list[dict[str, Any]]:
         seen.extend(written.folder.name for written, _ in jobs)
-        return [fresh.answer(check_job(written, rows)) for written, rows in jobs]
+        return [fresh.load_and_run(check_job(written, rows)) for written, rows in jobs]
 
     monkeypatch.setattr("encore.export.folder.outputs_in_fresh_process", ask)
     return seen

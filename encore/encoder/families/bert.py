@@ -227,8 +227,8 @@ def rename_weights(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """`from_huggingface` of a family whose blocks are BERT's. prefixes: those that checkpoints with
     a head have, the encoder's own last; embeddings, block: published name of a module → ours,
-    outside and inside the layers; stacked: query, key and value. What has no place keeps its name:
-    the loader tells it.
+    outside and inside the layers; stacked: query, key and value. What has no place keeps its name,
+    and the loader reports it.
     """
     current, inside = {}, set()
     for published, value in state.items():

@@ -30,8 +30,7 @@ def _combine(
     "macro F1", kinds=("binary", "multiclass", "multilabel"), weighted=confusion_counts(_combine)
 )
 def macro_f1(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
-    """The mean F1 over the classes that occur in the targets or the predictions; one that occurs in
-    neither says nothing and is left out.
+    """The mean F1 over the classes that occur in the targets or the predictions.
 
     0 where none occurs (a multi-label set without a single label, true or predicted).
     """

@@ -11,7 +11,7 @@ __all__ = ["PoolingModule", "RowPooling"]
 
 
 class PoolingModule(nn.Module, Pooling):
-    """A pooling whose `reduce` and `finish` say all there is to say."""
+    """A pooling that `reduce` and `finish` define completely."""
 
     def forward(self, encoded: Encoded) -> Tensor:
         return self.finish(self.reduce(encoded), encoded.tokens)
