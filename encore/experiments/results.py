@@ -54,7 +54,7 @@ def measure_comparison(
         cells = [each for each in plan.cells_of(point) if runner.eliminated_in(each.cell) is None]
         race = races[number] if races else None
         measured = _Studies(plan, cells, read_runs(cells, runner), runner.failed, race)
-        for task in cells[0].cell.recipe.tasks:
+        for task in cells[0].cell.tasks:
             studies += measured.of_task(task)
     summary = None
     if study.race is not None:

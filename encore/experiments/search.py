@@ -212,7 +212,9 @@ class _Running:
             f"{', '.join(map(str, search.seeds))}"
         )
         cells = tuple(
-            Cell({}, "tuned", seed, search.recipe(best.params, seed)) for seed in search.seeds
+            Cell({}, "tuned", seed, recipe, tuple(recipe.tasks))
+            for seed in search.seeds
+            for recipe in [search.recipe(best.params, seed)]
         )
         text = to_yaml(anchored(search.recipe(best.params)), short=True)
         name = f"{search.name}-tuned"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ def _assign(keys: dict[str, Value], steps: tuple[str, ...], value: Value) -> Non
     keys[way[0]] = put(keys.get(way[0]), way[1:])
 
 
-def read_variants(value: Value | None, problems: list[Problem]) -> dict[str, list[Change]]:
-    """Name → changes, 'baseline' (none) first."""
+def read_variants(
+    value: Value | None, problems: list[Problem], tasks: Collection[str] | None = None
+) -> dict[str, list[Change]]:
+    """Name → changes, 'baseline' (none) first. tasks: those of the recipe, if it names them; a
+    variant that names another one adds it.
+    """
     found: dict[str, list[Change]] = {BASELINE: []}
     if value is None or value.data is None:
         return found
@@ -135,7 +139,7 @@ def read_variants(value: Value | None, problems: list[Problem]) -> dict[str, lis
                 )
             )
         else:
-            own = list(changes_of(entry))
+            own = list(changes_of(entry, tasks=tasks))
             for steps, inner in own:
                 if steps[0] in _RESERVED:
                     problems.append(
@@ -152,15 +156,20 @@ def read_variants(value: Value | None, problems: list[Problem]) -> dict[str, lis
     return found
 
 
-def changes_of(value: Value, outer: tuple[str, ...] = ()) -> Iterator[Change]:
-    """The changes that a mapping from settings to values makes, written with dots or nested."""
+def changes_of(
+    value: Value, outer: tuple[str, ...] = (), tasks: Collection[str] | None = None
+) -> Iterator[Change]:
+    """The changes that a mapping from settings to values makes, written with dots or nested.
+    tasks: those that are known, None if that is not known; any other is one change as a whole.
+    """
     for key, entry in value.data.items():
         steps = (*outer, *key.split("."))
         section = steps in (("plan",), ("data",)) or (
             steps[0] == "tasks" and (len(steps) < 3 or steps[2:] == ("data",))
         )
-        if section and isinstance(entry.data, dict) and entry.data:
-            yield from changes_of(entry, steps)
+        added = steps[0] == "tasks" and len(steps) == 2 and steps[1] not in (tasks or steps)
+        if section and not added and isinstance(entry.data, dict) and entry.data:
+            yield from changes_of(entry, steps, tasks)
         else:
             yield steps, entry
 

@@ -12,14 +12,15 @@
       encore/experiments/race.py; `--race` is `race: {}`
 
 A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it
-names; a technique, a loss table or a list it replaces whole. Order of precedence: recipe, each,
-command line, variant. A setting of the command line that is an axis of `each` narrows it:
-`task=rte`, `seed=42`.
+names; a technique, a loss table or a list it replaces whole. A task that the recipe does not have
+it adds: such a task is trained along and not compared. Order of precedence: recipe, each, command
+line, variant. A setting of the command line that is an axis of `each` narrows it: `task=rte`,
+`seed=42`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,20 +51,21 @@ _MOST_CELLS = 5_000
 @dataclass(frozen=True)
 class Cell:
     """One run of a comparison. point: the study's own settings, {"task": "rte"}; {} where there is
-    one study only.
+    one study only. tasks: those that all variants of the study train, which are compared.
     """
 
     point: Mapping[str, Any]
     variant: str
     seed: int
     recipe: Recipe
+    tasks: tuple[str, ...]
 
     @property
     def study(self) -> str:
         """The study's label in tables: the task, and the other settings that distinguish it from
         its neighbours.
         """
-        names = "+".join(self.recipe.tasks)
+        names = "+".join(self.tasks)
         return " ".join(
             [
                 names,
@@ -177,7 +179,7 @@ def _study(
     problems, notes = source.problems, list[str]()
     keys, changes = keys_and_changes(source.document, overrides, source.base, problems)
     changes = _without_several_seeds(changes, problems)
-    variants = read_variants(keys.get("variants"), problems)
+    variants = read_variants(keys.get("variants"), problems, _tasks_of(source.document))
     points = read_points(keys.get("each"), axes, changes, problems)
     reference = read_reference(keys.get("reference"), variants, problems)
     variants = keep_variants(variants, reference, only, problems)
@@ -194,12 +196,14 @@ def _study(
             f"{len(seeds):,} seeds are more than {_MOST_CELLS:,} runs."
         )
     labels = [{".".join(steps): to_plain(value) for steps, value in point} for point in points]
+    tasks = [_common_tasks(recipes, number, variants) for number in range(len(points))]
 
     def cells(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
         return tuple(
-            Cell(labels[number], variant, seed, with_seed(recipes[number, variant], seed))
+            Cell(labels[number], variant, seed, with_seed(recipe, seed), tasks[number])
             for number in range(len(points))
             for variant in names
+            for recipe in [recipes[number, variant]]
             for seed in seeds
         )
 
@@ -217,6 +221,20 @@ def _study(
         raced,
         cells(others, raced.seeds if raced else ()),
     )
+
+
+def _common_tasks(
+    recipes: Mapping[tuple[int, str], Recipe], number: int, variants: Collection[str]
+) -> tuple[str, ...]:
+    """The tasks that all variants of one point of a study train, in the order of the first."""
+    first, *others = (recipes[number, variant].tasks for variant in variants)
+    return tuple(name for name in first if all(name in other for other in others))
+
+
+def _tasks_of(document: Value) -> tuple[str, ...] | None:
+    """The names under `tasks`, None where the recipe does not have that key."""
+    tasks = document.data.get("tasks") if isinstance(document.data, dict) else None
+    return tuple(tasks.data) if tasks is not None and isinstance(tasks.data, dict) else None
 
 
 def _without_several_seeds(changes: Sequence[Change], problems: list[Problem]) -> list[Change]:

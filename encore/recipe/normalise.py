@@ -38,6 +38,7 @@ def complete_document(document: Value, changes: Sequence[Change], problems: list
     for steps, value in changes:
         if steps in (("task",), ("tasks",)):
             top[steps[0]] = value
+    top, changes = _with_added_tasks(top, changes)
     tasks, shared = _tasks(top, document, studied.get("each"), problems)
     for steps, value in changes:
         if steps not in (("task",), ("tasks",)):
@@ -59,6 +60,31 @@ def complete_document(document: Value, changes: Sequence[Change], problems: list
     if "expect" in top and isinstance(top["expect"].data, dict) and NO_TASK not in tasks:
         top["expect"] = _expected(top["expect"], tasks, studied.get("each"), problems)
     return _top(top, document)
+
+
+def _with_added_tasks(
+    top: dict[str, Value], changes: Sequence[Change]
+) -> tuple[dict[str, Value], list[Change]]:
+    """The settings with the tasks that changes add (`tasks.NAME` as a whole mapping, where there is
+    no such task yet), and the other changes.
+    """
+    named = top["tasks"].data if "tasks" in top else None
+    if not isinstance(named, dict):
+        return top, list(changes)
+    added = {
+        steps[1]: value
+        for steps, value in changes
+        if len(steps) == 2
+        and steps[0] == "tasks"
+        and steps[1] not in named
+        and isinstance(value.data, dict)
+    }
+    kept = [
+        (steps, value)
+        for steps, value in changes
+        if not (len(steps) == 2 and steps[0] == "tasks" and added.get(steps[1]) is value)
+    ]
+    return {**top, "tasks": replace(top["tasks"], data={**named, **added})}, kept
 
 
 def _expected(

@@ -240,12 +240,12 @@ plan: {{epochs: 1}}
 sharing: separate
 seeds: [1]
 expect: {{a.accuracy.max: 0.75, a.accuracy.common: 0.625, b.spearman.common: 0.5}}
-variants: {{cut: {{tasks.b.max_length: 8}}}}
+variants: {{cut: {{tasks.b.max_length: 8}}, more: {{tasks: {{d: {{data: {{label: verdict}}}}}}}}}}
 """  # noqa: E501
     found = undisturbed(warm, tmp_path / "two.yaml", recipe)
     assert "a+b+c: b: columns: text = 'text'" in found.outcome.err
     (said,) = re.findall(
-        r"^\[2/2\] a\+b\+c, (?:baseline|cut), seed 1: (.*) \(\d+ s\)$", found.outcome.err, re.M
+        r"^\[\d/3\] a\+b\+c, cut, seed 1: (.*) \(\d+ s; .*\)$", found.outcome.err, re.M
     )
     assert re.fullmatch(
         r"a dev accuracy [\d.]+, macro_f1 [\d.]+; b dev pearson -?[\d.]+, spearman -?[\d.]+", said
@@ -266,7 +266,9 @@ variants: {{cut: {{tasks.b.max_length: 8}}}}
         ],
     }
     a, b = (each for each in results_of(found.folder)["studies"] if each["metrics"])
-    baseline, cut = a["metrics"][0]["variants"]
+    baseline, cut, _ = a["metrics"][0]["variants"]
+    added = [one for one in found.outcome.err.splitlines() if "a+b+c, more, seed 1: " in one]
+    assert ["; d dev accuracy " in line for line in added] == [True], "trained, and not compared"
     run = files.read_json(found.folder / "cells.json")["cells"][0]["run"]
     of_run = files.read_json(found.folder.parent / run / "results.json")["best"]["common"]
     value = of_run["values"]["a"]

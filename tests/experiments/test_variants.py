@@ -99,6 +99,36 @@ def test_a_technique_is_replaced_and_its_setting_changed() -> None:
     }
 
 
+def test_a_variant_adds_a_task_which_is_trained_and_not_compared() -> None:
+    """Shared settings and overrides hold for it as for the others."""
+    added = {"same_as": "sts", "losses": {"task": "mnr"}}
+    study = study_from(
+        {
+            "pair": "siamese",
+            "data": {"train_rows": 10},
+            "tasks": {"sts": {"head": "siamese_cosine"}},
+            "variants": {"with_nli": {"tasks": {"sts": {"metrics": ["pearson"]}, "allnli": added}}},
+            "seeds": [1],
+        },
+        ["max_length=48", "data.train_rows=20"],
+    )
+    recipe = recipe_of(study, "with_nli")
+    assert cells(study) == [("sts", "baseline", 1), ("sts", "with_nli", 1)]
+    assert list(recipe_of(study, "baseline").tasks) == ["sts"]
+    assert {
+        name: (one.pair.name, one.max_length, one.data.train_rows, one.same_as)
+        for name, one in recipe.tasks.items()
+    } == {"sts": ("siamese", 48, 20, None), "allnli": ("siamese", 48, 20, "sts")}
+    assert recipe.tasks["allnli"].losses["task"].loss == {"name": "mnr"}
+    assert recipe.tasks["sts"].metrics == ("pearson",)
+
+
+def test_a_task_that_is_changed_and_not_there_is_still_a_mistake() -> None:
+    for changes in ({"tasks.stss.max_length": 5}, {"tasks": {"stss": {"max_length": 5}}}):
+        with pytest.raises(RecipeError, match=r"no task called 'stss'.*Did you mean 'sts"):
+            study_from({"tasks": {"sts": {}}, "variants": {"other": changes}, "seeds": [1]})
+
+
 def test_the_source_s_figures_are_not_inherited() -> None:
     variants = {
         "mean": {"pooling": "mean", "expect": {"rte.accuracy": 0.7}},

@@ -33,6 +33,7 @@ EXTENT = {
     "even_minilm": (1, 2, 5),
     "smart_minilm": (1, 2, 10),
     "layer_decay_minilm": (1, 2, 10),
+    "mnr_minilm": (1, 2, 10),
     "gen_baseline": (1, 1, 3),
     "gen_heads": (1, 7, 3),
     "gen_mixing": (1, 13, 5),
