@@ -54,13 +54,13 @@ Suggest = Callable[[Any, Any], str]  # (value, the type it should have) → a re
 _HERE = Path(__file__).parent / "techniques"
 _FOLDERS = {"combine": "gradients"}  # recipes say plan.combine: pcgrad
 SINGULAR = {  # folder → what one of its techniques is called
-    "combine": "way to combine gradients",
+    "combine": "gradient combination",
     "curves": "curve",
     "heads": "head",
     "losses": "loss",
     "metrics": "metric",
     "mixing": "mixing",
-    "pairs": "way to read pairs",
+    "pairs": "pairing",
     "plans": "plan",
     "pooling": "pooling",
     "sharing": "sharing",
