@@ -27,7 +27,7 @@ HEAVY = ("torch", "pyarrow", "sklearn", "scipy", "pydantic", "numpy")
 
 
 def imported() -> list[str]:
-    """Which of the heavy libraries `encore --help` imports."""
+    """The heavy libraries that `encore --help` imports."""
     code = (
         "import sys\nfrom encore.cli.app import main\ntry: main(['--help'])\nexcept "
         "SystemExit: pass\n"

@@ -49,7 +49,7 @@ class Block(Protocol):
 
 
 class TextEncoder(Protocol):
-    """The part of an encoder that branches use: Encore's own, one of transformers, or a frozen one."""
+    """The part of an encoder that branches use: Encore's own, transformers' or a frozen one."""
 
     def embedded(self, tokens: Tokens) -> Tensor: ...
     def run(

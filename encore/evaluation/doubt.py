@@ -49,9 +49,9 @@ def _folds(dataset: Dataset, labels: LabelSpace, n_folds: int, seed: int) -> np.
 def doubts(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np.ndarray:
     """(rows,) float64: how far the scores are from the labels; larger is more doubtful.
 
-    Classes: 1 less the probability of the label; with an order, the expected distance from the
-    label, in classes. Multi-label: the largest difference between a
-    label's probability and 0 or 1. Regression: the difference.
+    Classes: 1 minus the probability of the label; with an order, the expected distance from the
+    label, in classes. Multi-label: the largest difference between a label's probability and 0 or 1.
+    Regression: the difference.
     """
     values = scores.astype(np.float64)
     if labels.kind == "regression":

@@ -1,5 +1,5 @@
-"""Which column is what: found where it is clear, asked for where it is not; and label cells that
-are wrong, row by row.
+"""The role of each column: inferred where it is clear, required where it is not; and label cells
+that are wrong, row by row.
 """
 
 from __future__ import annotations

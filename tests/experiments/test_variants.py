@@ -1,4 +1,4 @@
-"""Which runs a recipe asks for, and that everything wrong with any of them is said before anything
+"""The runs that a recipe describes, and that all their problems are reported before anything
 is computed.
 """
 

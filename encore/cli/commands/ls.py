@@ -17,7 +17,7 @@ def ls_entry(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="KIND", help=f"tasks, recipes, or techniques: {', '.join(kinds())}."
+            metavar="KIND", help=f"tasks, recipes, or a kind of technique: {', '.join(kinds())}."
         ),
     ] = None,
     runs: RunsOption = Path("runs"),

@@ -1,5 +1,5 @@
-"""Which weights the tasks have in common: how many there are in all, which of them a batch of one
-task moves, and that what is shared is one object.
+"""The weights that the tasks have in common: how many there are in all, which of them a batch of
+one task moves, and that what is shared is one object.
 """
 
 from __future__ import annotations
