@@ -1,5 +1,5 @@
 """The strategies of a search: which configuration a trial gets (sampler), and which trials are
-given up early (pruner).
+pruned early (pruner).
 """
 
 from __future__ import annotations

@@ -122,10 +122,7 @@ def write_report(
 def _check_folder(folder: Path) -> None:
     """Raises DataError where the folder is no run, comparison or search."""
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such run, comparison or search. `encore ls` lists the runs that "
-            f"there are."
-        )
+        raise DataError(f"{folder}: no such run, comparison or search. `encore ls` lists the runs.")
     if folder_kind(folder) not in ("run", "comparison", "search"):
         raise DataError(
             f"{folder}: no run, comparison or search. Give a folder that `encore train`, "

@@ -42,7 +42,7 @@ def _best(record: SearchRecord) -> Listing:
         )
         for path, value in params
     )
-    ends = ((trials.complete, "complete"), (trials.pruned, "given up"), (trials.failed, "failed"))
+    ends = ((trials.complete, "complete"), (trials.pruned, "pruned"), (trials.failed, "failed"))
     counts = ", ".join(f"{n} {word}" for n, word in ends if n)
     by = shares.why or f"share of the variance of complete trials, by {shares.by}"
     title = f"best of {trials.requested} trials ({counts}): trial {record.best.trial}"

@@ -525,8 +525,7 @@ def test_code_that_lies_beside_the_weights_is_never_run(
 def test_single_blocks_are_refused_in_one_line() -> None:
     with pytest.raises(
         RecipeError,
-        match=r"model_type 'mpnet': is borrowed from transformers, whose layers cannot be taken "
-        r"apart",
+        match=r"model_type 'mpnet': comes from transformers, and its layers cannot be split",
     ):
         _ = pair("mpnet")[0].blocks
 

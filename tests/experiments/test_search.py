@@ -291,7 +291,7 @@ def test_a_record_is_read_back_as_it_was() -> None:
 
 def test_the_tables_of_a_search_by_hand() -> None:
     best, dev, hard = search_tables(record_by_hand())
-    assert best.title == "best of 9 trials (6 complete, 2 given up): trial 3"
+    assert best.title == "best of 9 trials (6 complete, 2 pruned): trial 3"
     assert best.rows == (
         ("pooling", "mean", "0.75"),
         ("plan.lr", "3.14e-05", "0.25"),
@@ -743,7 +743,7 @@ def test_a_trial_that_is_given_up_leaves_no_run_behind(whole: Whole, tmp_path: P
             np.mean([float(value) for value in trial["values"].split()])
         )
     assert all((run / files.MANIFEST).exists() for run in tmp_path.glob("verdict-*"))
-    assert f"{len(pruned)} given up" in outcome.out
+    assert f"{len(pruned)} pruned" in outcome.out
     assert "plan.epochs is set on the command line and not searched" in outcome.err
     # Of a trial that was given up in its second run, the first is complete; all other runs are
     # those of complete trials and the fresh ones.

@@ -208,7 +208,7 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
     ("search", "said"),
     [
         (None, "nothing to search. Add search: {plan.lr: {log_uniform: [1e-5, 1e-4]}}."),
-        ([1], "expected a mapping from settings to where to search"),
+        ([1], "expected a mapping from settings to search spaces"),
         (
             {"plan.lr": {"log_uniform": [1e-5]}},
             "log_uniform: expected two numbers, such as [1e-5, 1e-4], got the list [1e-05].",
@@ -255,15 +255,15 @@ def test_everything_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
         ({"tasks.mrpc.max_length": {"int": [64, 65]}}, "no task called 'mrpc'."),
         (
             {"metrics": {"choice": [["accuracy"], ["f1"]]}},
-            "metrics: this cannot be searched: it says what a trial is worth",
+            "metrics: this cannot be searched: it decides how trials are measured",
         ),
         (
             {"tasks.rte.metrics": {"choice": [["accuracy"], ["f1"]]}},
-            "tasks.rte.metrics: this cannot be searched: it says what a trial is worth",
+            "tasks.rte.metrics: this cannot be searched: it decides how trials are measured",
         ),
         (
             {"tasks.rte.data.dev_rows": {"int": [10, 20]}},
-            "tasks.rte.data.dev_rows: this cannot be searched: it says what a trial is worth",
+            "tasks.rte.data.dev_rows: this cannot be searched: it decides how trials are measured",
         ),
         ({"variants.x": {"int": [1, 2]}}, "variants.x: this cannot be searched."),
         ({"plan.early_stopping": {"int": [1, 2]}}, "keep: last would keep them"),

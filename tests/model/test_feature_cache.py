@@ -351,8 +351,7 @@ def test_what_does_not_fit_is_refused_with_its_size(
     assert tables.prepared(*FROZEN, "pooling=mean").plan[0].trainable == "heads"
     with pytest.raises(
         RecipeError,
-        match=r"what the encoder gives to every example is kept in memory and takes 0\.0 GB "
-        r"\(train 0\.0 GB\)",
+        match=r"cached features need 0\.0 GB \(train 0\.0 GB\)",
     ):
         tables.prepared(*FROZEN, "pooling=mha")
 

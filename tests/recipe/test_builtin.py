@@ -126,7 +126,7 @@ def test_what_cannot_be_meant_is_told_in_one_line(given: str, told: str) -> None
 def test_a_recipe_with_the_name_of_a_task_is_for_comparing_and_the_task_for_training() -> None:
     assert recipe_of("cfimdb").encoder == "minilm"
     assert list(study_of("cfimdb").variants) == ["baseline", "frozen"]
-    with pytest.raises(RecipeError, match="sst2: a named task, and no recipe"):
+    with pytest.raises(RecipeError, match="sst2: a named task, not a recipe"):
         study_of("sst2")
 
 

@@ -1112,8 +1112,8 @@ def test_an_unfinished_comparison_is_refused(compared: Compared, tmp_path: Path)
     (folder / "results.json").unlink()
     with pytest.raises(
         DataError,
-        match=r"not a finished comparison \(8 of 9 runs are complete\)\. Give the command that "
-        r"started it once more; it resumes\.",
+        match=r"not a finished comparison \(8 of 9 runs are complete\)\. Run the command that "
+        r"started it again; it resumes\.",
     ):
         write_report(folder)
 

@@ -195,7 +195,7 @@ def test_a_snapshot_refuses_its_tensors_once_training_has_gone_on(prepared: Prep
     assert set(snapshot.tensors()) == set(state.tensors())
     next(training)
     assert snapshot.numbers["step"] == 1
-    with pytest.raises(RuntimeError, match="training has gone on"):
+    with pytest.raises(RuntimeError, match="training has continued"):
         snapshot.tensors()
 
 
