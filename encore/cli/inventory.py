@@ -1,5 +1,5 @@
 """`encore ls`: the runs in a folder, the named tasks, the recipes that come with Encore, the
-techniques of one kind.
+techniques of all kinds or of one.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = [
 
 
 def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
-    """Print the runs in a folder, the named tasks, the recipes, or the techniques of one kind.
-    what: None for runs. Raises RecipeError for an unknown kind.
+    """Print the runs in a folder, the named tasks, the recipes, all techniques, or those of one
+    kind. what: None for runs. Raises RecipeError for an unknown kind.
     """
-    known = ["tasks", "recipes", *catalogue.kinds()]
+    known = ["tasks", "recipes", "techniques", *catalogue.kinds()]
     if what is not None and what not in known:
         raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, known)}")
     if what is None:
@@ -367,7 +367,9 @@ def recipes_table(found: Sequence[Mapping[str, Any]]) -> Listing:
 
 
 def techniques(kind: str) -> list[dict[str, Any]]:
-    """Every technique of a kind with its first sentence."""
+    """Every technique of a kind, or of all kinds ("techniques"), with its first sentence."""
+    if kind == "techniques":
+        return [{"kind": one, **entry} for one in catalogue.kinds() for entry in techniques(one)]
     return [{"name": name, "what": catalogue.about(kind, name)} for name in catalogue.names(kind)]
 
 

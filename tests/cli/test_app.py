@@ -905,6 +905,13 @@ def test_techniques_are_listed_with_what_they_are(run: Run, kind: str) -> None:
     assert all(line.endswith(".") and len(line.split()) > 3 for line in lines)
 
 
+def test_all_techniques_are_listed_with_their_kind(run: Run) -> None:
+    header, *lines = run("ls", "techniques").out.splitlines()
+    assert header.split() == ["kind", "name", "what"]
+    found = [tuple(line.split()[:2]) for line in lines]
+    assert found == [(kind, name) for kind in sorted(CATALOGUE) for name in sorted(CATALOGUE[kind])]
+
+
 # ------------------------------------------------------------------------------ ends of other kinds
 
 

@@ -17,7 +17,8 @@ def ls_entry(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="KIND", help=f"tasks, recipes, or a kind of technique: {', '.join(kinds())}."
+            metavar="KIND",
+            help=f"tasks, recipes, techniques, or one kind of them: {', '.join(kinds())}.",
         ),
     ] = None,
     runs: RunsOption = Path("runs"),
@@ -25,7 +26,7 @@ def ls_entry(
     debug: DebugOption = False,
 ) -> None:
     """List the runs, the named tasks, the recipes that come with Encore and which of their runs are
-    complete, or the techniques of one kind.
+    complete, or the techniques of all kinds or of one.
     """
     from encore.cli.inventory import list_things
 
