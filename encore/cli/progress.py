@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from encore.errors import printable
+from encore.tables.listing import Listing
+from encore.training.groups import PhaseStart
 from encore.training.reports import EvalReport, StepReport
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class Watch:
             if report.is_last:
                 self._show(report.step, "baselines and intervals", "")
             return
+        for line in _phase_lines(report.phase) if report.phase else ():
+            self._line(line)
         now = time.monotonic()
         self.losses.append(report.loss)
         self.marks.append((now, report.n_tokens))
@@ -109,6 +113,27 @@ class Watch:
             * (self.steps - step)
         )
         return f"  {int(seconds) // 60}:{int(seconds) % 60:02d} left" if len(self.marks) > 1 else ""
+
+
+def _phase_lines(start: PhaseStart) -> list[str]:
+    """The table of what a phase trains; none for a plan of one phase with one rate."""
+    if start.n_phases == 1 and len({group.lr for group in start.groups}) == 1:
+        return []
+    rows = tuple(
+        (
+            "–" if group.depth is None else str(group.depth),
+            group.role,
+            f"{group.lr:.3g}",
+            f"{group.weight_decay:g}",
+            f"{group.n_tensors:,}",
+            f"{group.n_parameters:,}",
+        )
+        for group in start.groups
+    )
+    epochs = f"{start.epochs} epoch{'s' if start.epochs > 1 else ''}"
+    title = f"phase {start.number} of {start.n_phases}, {epochs}, trains"
+    columns = ("depth", "role", "rate", "decay", "tensors", "parameters")
+    return str(Listing(title, columns, rows, (), frozenset({0, 2, 3, 4, 5}))).splitlines()
 
 
 def _epoch_words(report: EvalReport) -> str:

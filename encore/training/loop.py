@@ -24,7 +24,8 @@ from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
 from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
-from encore.training import optimiser, step
+from encore.training import optimiser, phases, step
+from encore.training.groups import PhaseStart, groups_of
 from encore.training.reports import EvalReport, StepReport
 from encore.training.scoring import collate_cached, score_rows
 from encore.training.state import FitState, freeze, own_losses
@@ -40,8 +41,8 @@ class TrainSettings:
 
     mixing: whose turn it is. micro_batch: rows computed at once, None for whole batches (the result
     does not depend on it but for rounding). patience: epochs without a better dev score after which
-    training stops, None for never. combine: how the gradients of a step of several tasks become
-    one, None for their sum.
+    a phase ends, None for never. combine: how the gradients of a step of several tasks become one,
+    None for their sum.
     """
 
     seed: int
@@ -80,13 +81,15 @@ def train_loop(
         freeze(models, phase, state.infos)
         if state.optimiser is None:
             state.optimiser = optimiser.adamw(state.parameters, phase, state.infos)
-        epochs_before = sum(earlier.epochs for earlier in plan[: state.phase])
         caches = _feature_caches(models, streams, phase)
         training = _PhaseTraining(models, state.phase, plan, streams, caches, settings)
-        while state.epoch - epochs_before < phase.epochs and not state.finished:
-            yield from training.train(state)
+        found = groups_of(state.optimiser, state.infos, phase.lr)
+        start: PhaseStart | None = PhaseStart(state.phase + 1, len(plan), phase.epochs, found)
+        while not phases.is_over(state, plan, settings.patience):
+            yield from training.train(state, start)
             yield training.evaluate(state)
-        state.phase, state.phase_step = state.phase + 1, 0
+            start = None
+        phases.advance(state, plan, settings.patience)
         if state.phase < len(plan):
             following = plan[state.phase]
             freeze(models, following, state.infos)
@@ -153,13 +156,10 @@ class _PhaseTraining:
             epochs=self.epochs,
         )
 
-    def train(self, state: FitState) -> Iterator[StepReport]:
-        """Train the rest of the current epoch, step by step."""
+    def train(self, state: FitState, start: PhaseStart | None) -> Iterator[StepReport]:
+        """Train the rest of the current epoch, step by step. start: for the first report."""
         phase, settings = self.phase, self.settings
-        steps, orders = (
-            self.steps(state.epoch),
-            RowOrders(self.streams, self.phase, self.settings.seed),
-        )
+        steps, orders = self.steps(state.epoch), RowOrders(self.streams, phase, settings.seed)
         if state.batch == 0:
             state.sums = {task: [0.0, 0.0] for task in phase.tasks}
             state.seen = {task: [] for task in phase.tasks}
@@ -189,7 +189,9 @@ class _PhaseTraining:
                 grad_norm=outcome.grad_norm,
                 n_tokens=sum(batch.tokens.n_tokens for batch in batches),
                 n_rows=sum(len(batch.rows) for batch in batches),
+                phase=start,
             )
+            start = None
 
     def _curve_factor(self, state: FitState, steps_in_epoch: int) -> float:
         """The curve's factor at the step that comes next."""
@@ -201,11 +203,10 @@ class _PhaseTraining:
             steps = sum(steps_in(one, self.streams, mixing, seed) * one.epochs for one in self.plan)
             place = Progress(state.step, steps, state.epoch, self.epochs, phase.lr)
         else:
-            before = sum(earlier.epochs for earlier in self.plan[: self.number])
             place = Progress(
                 state.phase_step,
                 steps_in_epoch * phase.epochs,
-                state.epoch - before,
+                state.phase_epoch,
                 phase.epochs,
                 phase.lr,
             )
@@ -261,9 +262,7 @@ class _PhaseTraining:
         }
         selected = sum(deciding.values()) / len(deciding) if deciding else None
         is_best, best = state.close_epoch(selected, deciding, selects=self.phase.selects)
-        state.finished = state.epoch == self.epochs or (
-            self.settings.patience is not None and state.waited >= self.settings.patience
-        )
+        state.finished = phases.is_last(state, self.plan, self.settings.patience)
         return EvalReport(
             epoch=state.epoch,
             step=state.step,

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from encore.training.groups import PhaseStart
+
 __all__ = ["EvalReport", "StepReport"]
 
 
 @dataclass(frozen=True)
 class StepReport:
     """One optimiser step. In a step of several tasks, `task` is their names joined by +, and
-    `terms` are called TASK.TERM.
+    `terms` are called TASK.TERM. phase: with the first step of a phase, and after resuming.
     """
 
     step: int  # counts from 1 over the whole run
@@ -26,6 +28,7 @@ class StepReport:
     grad_norm: float
     n_tokens: int
     n_rows: int
+    phase: PhaseStart | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

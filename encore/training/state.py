@@ -51,6 +51,7 @@ class FitState:
     batch: int = 0  # batches finished in the epoch under way
     step: int = 0  # optimiser steps finished, over all phases
     phase_step: int = 0
+    phase_epoch: int = 0  # epochs finished in this phase
     best: float | None = None
     bests: dict[str, float] = field(
         default_factory=dict
@@ -103,8 +104,9 @@ class FitState:
         deciding: task → its own; higher is better for both. selects: False in a phase whose epochs
         are not for keeping.
         """
+        self.epoch, self.phase_epoch, self.batch = self.epoch + 1, self.phase_epoch + 1, 0
+        self.sums, self.seen = {}, {}
         if not selects:
-            self.epoch, self.batch, self.sums, self.seen = self.epoch + 1, 0, {}, {}
             return False, ()
         is_best = selected is None or self.best is None or selected > self.best
         if is_best:
@@ -117,8 +119,6 @@ class FitState:
             if task not in self.bests or value > self.bests[task]
         )
         self.bests = self.bests | {task: deciding[task] for task in best}
-        self.epoch, self.batch = self.epoch + 1, 0
-        self.sums, self.seen = {}, {}
         return is_best, best
 
     def snapshot(self) -> Snapshot:
@@ -129,6 +129,7 @@ class FitState:
             "batch": self.batch,
             "step": self.step,
             "phase_step": self.phase_step,
+            "phase_epoch": self.phase_epoch,
             "best": self.best,
             "bests": dict(self.bests),
             "waited": self.waited,
@@ -179,6 +180,7 @@ class FitState:
         """Resume from the numbers and tensors of a snapshot."""
         self.phase, self.epoch, self.batch = numbers["phase"], numbers["epoch"], numbers["batch"]
         self.step, self.phase_step = numbers["step"], numbers["phase_step"]
+        self.phase_epoch = numbers["phase_epoch"]
         self.best, self.bests = numbers["best"], numbers["bests"]
         self.waited, self.finished = numbers["waited"], numbers["finished"]
         self.sums = numbers["sums"]
