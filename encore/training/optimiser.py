@@ -140,7 +140,7 @@ def step(
     norm = torch.nn.utils.get_total_norm(gradients)
     excess = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)
     if isinstance(optimiser, MinbertAdamW):
-        if excess is not None:
+        if excess is not None and gradients:  # a phase may train nothing of this step's tasks
             torch._foreach_div_(gradients, excess)
     else:
         optimiser.grad_scale = excess  # type: ignore[attr-defined]
