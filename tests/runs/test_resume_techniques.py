@@ -5,6 +5,7 @@ places, one after another, and end as they do undisturbed.
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import sentences, write_csv
+from conftest import Tables, Warm, listing, sentences, write_csv
 
-from encore import catalogue
+from encore import catalogue, files
 from encore.recipe.load import recipe_from
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
 from encore.runs.prepare import build_models, prepare
@@ -290,3 +291,40 @@ def comparable(report: StepReport | EvalReport) -> object:
 def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (
+            "losses={task: cross_entropy, smart: {name: smart, weight: 10}}",
+            "plan.optimiser=minbert",
+            "plan.layer_decay=0.9",
+        ),
+        ("plan.name=lp_ft", "plan.probe_epochs=1", "plan.curve=slanted_triangular"),
+        (
+            "plan.name=gradual_unfreezing",
+            "losses={task: cross_entropy, again: r_drop}",
+            "hidden_dropout=0.3",
+        ),
+    ],
+    ids=["smart", "lp_ft", "gradual_unfreezing"],
+)
+def test_killed_it_ends_in_the_same_bytes(
+    settings: tuple[str, ...], warm: Warm, tables: Tables, tmp_path: Path
+) -> None:
+    """By SIGKILL, twice, each time after a third of what a whole run writes."""
+    words = ["train", tables.train, "--dev", tables.dev, "--text", "text", "--label", "verdict"]
+    words += [*tables.settings, "plan.epochs=2", "plan.keep=best", *settings, "--runs"]
+    whole = warm.run([*words, tmp_path / "whole"], checkpoint_steps=2)
+    assert whole.code == 0, whole.err
+    runs = tmp_path / "killed"
+    for _ in range(2):
+        killed = warm.run([*words, runs], checkpoint_steps=2, die_at=whole.n_operations // 3)
+        assert killed.code == -signal.SIGKILL
+    again = warm.run([*words, runs], checkpoint_steps=2)
+    assert again.code == 0, again.err
+    (one,), (other,) = (list(each.iterdir()) for each in (tmp_path / "whole", runs))
+    assert listing(one) == listing(other)
+    names = [*files.read_json(one / files.MANIFEST), files.MANIFEST]
+    assert [n for n in names if (one / n).read_bytes() != (other / n).read_bytes()] == []
