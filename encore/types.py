@@ -40,10 +40,9 @@ BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """The labels that a task predicts.
-
-    names: the labels' own words in the order of the score columns, empty for regression; of a
-    binary task the second is the positive class. An unlabelled task predicts nothing.
+    """The labels that a task predicts. names: the labels' own words in the order of the score
+    columns, empty for regression; of a binary task the second is the positive class. An unlabelled
+    task predicts nothing.
     """
 
     kind: TaskKind
@@ -58,9 +57,8 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class Note:
-    """A remark that qualifies figures, or that reports what was inferred.
-
-    task: its task, "" for the whole run. about: its set of rows or file ("train", "dev"), or "".
+    """A remark that qualifies figures, or that reports what was inferred. task: its task, "" for
+    the whole run. about: its set of rows or file ("train", "dev"), or "".
     """
 
     text: str
@@ -77,11 +75,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The real tokens of some rows, end to end.
-
-    ids, segments, positions: (tokens,) int64. offsets: (rows + 1,) int64, on the device of ids;
-    lengths: the same on the host, so that nothing waits for the device. reduced: for each branch
-    its pooling's cached `reduce` (encore.model.feature_cache), None where the encoder must run.
+    """The real tokens of some rows, end to end. ids, segments, positions: (tokens,) int64. offsets:
+    (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
+    for the device. reduced: for each branch its pooling's cached `reduce`
+    (encore.model.feature_cache), None where the encoder must run.
     """
 
     ids: Tensor
@@ -108,10 +105,8 @@ class Tokens:
 @dataclass(frozen=True)
 class Batch:
     """Rows of one task. (`digest`, `rows[i]`) identifies example i: the sha256 of its file and its
-    row there, from 0.
-
-    targets: (rows,) int64 classes or float32 values, 0 without labels; (rows, labels) float32 for
-    multi-label and soft targets. weights: (rows,) float32 class weights, 1 where there are none.
+    row there, from 0. targets: (rows,) int64 classes or float32 values, 0 without labels; (rows,
+    labels) float32 for multi-label and soft targets. weights: (rows,) float32, 1 by default.
     """
 
     task: str
@@ -197,10 +192,9 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of training: what trains, for how long, at which rate. curve: 1 if None.
-
-    trainable: a selector (encore.model.selection), such as all, heads or `heads+pooler+top:2`.
-    curve_spans: what the curve counts. selects: its epochs may be kept as the best.
+    """A stage of training. curve: 1 if None. trainable: a selector (encore.model.selection), such
+    as all, heads or `heads+pooler+top:2`. curve_spans: what the curve counts. selects: its epochs
+    may be kept as the best.
     """
 
     tasks: tuple[str, ...]
@@ -249,12 +243,11 @@ class BatchIndex:
 
 class Pooling(Protocol):
     """Hidden states → one vector for each row, (rows, width) float32. A module, built as
-    `Pooling(shape, …)` with the encoder's Shape.
-
-    It is `finish(reduce(encoded), encoded.tokens)`. `reduce` has no parameters: with a frozen
-    encoder its output is computed once and cached, line by line, `reduced_width` numbers for each
-    row or token as `unit` says. Everything that trains is in `finish`, which reads lengths and
-    offsets of its tokens and never ids, since lines of several batches may be put together.
+    `Pooling(shape, …)` with the encoder's Shape. It is `finish(reduce(encoded), encoded.tokens)`.
+    `reduce` has no parameters: with a frozen encoder its output is computed once and cached, line
+    by line, `reduced_width` numbers for each row or token as `unit` says. Everything that trains is
+    in `finish`, which reads lengths and offsets of its tokens and never ids, since lines of several
+    batches may be put together.
     """
 
     width: int
@@ -279,10 +272,8 @@ class Pooling(Protocol):
 
 
 class Head(Protocol):
-    """A vector of each text → scores. A module, built as `Head(width, n_scores, …)`.
-
-    embed: (rows, width) → (rows, …), each text alone. score: one such matrix for each side → (rows,
-    n_scores) float32.
+    """A vector of each text → scores. A module, built as `Head(width, n_scores, …)`. embed: (rows,
+    width) → (rows, …), each text alone. score: one for each side → (rows, n_scores) float32.
     """
 
     kinds: tuple[TaskKind, ...] = LABELLED  # the kinds of task that it can predict
@@ -300,15 +291,15 @@ class Head(Protocol):
 
 class Loss(Protocol):
     """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Terms are sums, divided by the
-    weight of the whole batch, so micro-batches change nothing. A loss with parameters of its own is
-    a module; training copies it and saves the copy.
+    weight of the whole batch, so micro-batches change nothing. A loss with parameters or buffers of
+    its own is a module; training copies it and saves the copy.
     """
 
     kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
     joins: tuple[TaskKind, ...] = ()  # those where it needs another term beside it
     summed: bool = False  # the term is the sum over the rows of a batch, and not their mean
     n_sides: int = 1  # texts of an example that it needs read apart
-    couples_rows: bool = False  # compares rows of a batch, which therefore must not be split
+    couples_rows: bool = False  # compares rows of a batch; micro-batches are then read twice
     extra_passes: int = 0  # forward and backward passes through the model that it adds
 
     def weight(self, batch: Batch) -> Tensor:
@@ -317,10 +308,20 @@ class Loss(Protocol):
 
     def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm: ...
 
+    def diagnose(self, model: Any, batch: Batch, output: Output) -> Mapping[str, float]:
+        """Figures about itself, for the log: asked for in one of 50 steps, drawing as before."""
+        return {}
+
+    def begin(self, model: nn.Module) -> None:
+        """Before training, on the copy that is trained with `model`."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """After each step in which the loss had a part."""
+
 
 class Pairing(Protocol):
-    """A way to turn an example's texts into rows. `attend`: (pooling, encoder width) → one behind a
-    layer through which the two texts see each other.
+    """A way to turn an example's texts into rows. `attend`: (pooling, encoder width) → one behind
+    a layer between the two texts.
     """
 
     n_sides: int  # rows of an example, side by side
@@ -350,10 +351,8 @@ class Sharing(Protocol[BranchT]):
 
 class Mixing(Protocol):
     """The batches of an epoch, one or more to a step. A function of its arguments alone, so that
-    nothing of it needs saving.
-
-    Orders are numbered over the whole run; each goes once through all rows of its task. `epoch`
-    counts from 0.
+    nothing of it needs saving. Orders are numbered over the whole run; each goes once through all
+    rows of its task. `epoch` counts from 0.
     """
 
     tasks_per_step: Literal["one", "all"] = "one"

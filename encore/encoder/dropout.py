@@ -27,9 +27,12 @@ __all__ = [
     "Dropout",
     "DropoutRate",
     "Unit",
+    "again",
     "drawing",
+    "drawing_apart",
     "keep_mask",
     "next_seed",
+    "next_site",
     "normal",
     "rounded",
 ]
@@ -56,10 +59,11 @@ class _Stream:
     order of the forward pass.
     """
 
-    def __init__(self, seed: int, step: int, place: BatchOffset, part: int = 0) -> None:
-        self.key = rng.key(seed, "dropout", step, *((part,) if part else ()))
-        self.place = place
-        self.site = 0
+    def __init__(
+        self, seed: int, purpose: tuple[int | str, ...], place: BatchOffset, site: int = 0
+    ) -> None:
+        self.seed, self.purpose, self.place, self.site = seed, purpose, place, site
+        self.key = rng.key(seed, "dropout", *purpose)
 
     def bytes(self, before: int, count: int) -> np.ndarray:
         """(count,) uint8: bytes `before` to `before + count` of this site's stream."""
@@ -79,7 +83,52 @@ def drawing(
     """Inside, dropout draws from the stream of (seed, step), and of `part` where a step has several
     tasks. A second pass inside the block draws new masks.
     """
-    token = _current.set(_Stream(seed, step, place or BatchOffset(), part))
+    purpose = (step, part) if part else (step,)
+    with _drawing_from(_Stream(seed, purpose, place or BatchOffset())):
+        yield
+
+
+@contextlib.contextmanager
+def drawing_apart(name: str = "") -> Iterator[None]:
+    """Inside, draw from the stream `name` of the same step and task, or without a name from the
+    sites that come next. Outside, nothing depends on how much is drawn inside.
+    """
+    outer = _current.get()
+    if outer is None:
+        yield
+        return
+    own = ("term", name) if name else ()
+    stream = _Stream(outer.seed, (*outer.purpose, *own), outer.place, 0 if name else outer.site)
+    with _drawing_from(stream):
+        yield
+
+
+@contextlib.contextmanager
+def again(site: int, place: BatchOffset | None = None) -> Iterator[None]:
+    """Inside, draw from site number `site` on, once more or for the first time, for the rows at
+    `place`. Afterwards the stream continues behind the last site that it has come to.
+    """
+    stream = _current.get()
+    if stream is None:
+        yield
+        return
+    before, where = stream.site, stream.place
+    stream.site, stream.place = site, where if place is None else place
+    try:
+        yield
+    finally:
+        stream.site, stream.place = max(before, stream.site), where
+
+
+def next_site() -> int:
+    """The number of the site that is drawn from next, for `again`."""
+    stream = _current.get()
+    return 0 if stream is None else stream.site
+
+
+@contextlib.contextmanager
+def _drawing_from(stream: _Stream) -> Iterator[None]:
+    token = _current.set(stream)
     try:
         yield
     finally:
@@ -144,7 +193,7 @@ def next_seed() -> int:
 
 def _drawn_from() -> _Stream:
     """Of a forward pass outside training any seed will do: torch's global one decides."""
-    return _current.get() or _Stream(int(torch.randint(2**62, ()).item()), 0, BatchOffset())
+    return _current.get() or _Stream(int(torch.randint(2**62, ()).item()), (0,), BatchOffset())
 
 
 class Dropout(nn.Module):

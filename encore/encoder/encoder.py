@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from encore.encoder import ragged
 from encore.types import Encoded, Tokens
 
-__all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder"]
+__all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder", "computing_in"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,18 @@ class Encoder(nn.Module):
             states.append(exposed if self.final_norm is None else self.final_norm(exposed))
         states.extend([None] * (depth + 1 - len(states)))
         return Encoded(tuple(states), ragged.first_tokens(tokens) if first_only else tokens)
+
+
+@contextlib.contextmanager
+def computing_in(encoder: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, the matrix products of an encoder, Encore's own or a borrowed one, are taken in
+    `dtype`.
+    """
+    before, encoder.dtype = encoder.dtype, dtype
+    try:
+        yield
+    finally:
+        encoder.dtype = before
 
 
 def _filled(x: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ part hold the same object.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import MutableMapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from encore.encoder.encoder import Encoder, Frozen
+from encore.encoder.encoder import Encoder, Frozen, computing_in
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.types import Encoded, Head, Output, Pooling, Tokens
 
@@ -79,14 +80,20 @@ class TaskModel(nn.Module):
         embedded: Sequence[Tensor | None] | None = None,
         memo: Memo | None = None,
         vectors: Tensor | None = None,
+        exact: bool = False,
     ) -> Output:
         """Scores and embeddings. embedded: one (tokens, width) per branch, in place of the output
         of the embedding layers; vectors: (rows, width), in place of all that comes before the head.
-        memo: see Branch.
+        memo: see Branch. exact: encoders that are entered at `embedded` compute in float32.
         """
         used: tuple[Tensor | None, ...] = ()
         if vectors is None:
-            vectors, used = self.vectors(tokens, embedded, memo)
+            with contextlib.ExitStack() as stack:
+                if exact and embedded is not None:
+                    for branch, start in zip(self.branches, embedded, strict=True):
+                        if start is not None:
+                            stack.enter_context(computing_in(encoder_of(branch), torch.float32))
+                vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
         embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
         return Output(self.head.score(*embeddings), embeddings, used, vectors)
@@ -98,20 +105,21 @@ class TaskModel(nn.Module):
         memo: Memo | None = None,
     ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         """The input of the head (rows, width), and per branch the embeddings (tokens, width) that
-        it was computed from: None where cached features took the place of the encoder.
+        it was computed from: None where the encoder is a frozen copy or cached features took its
+        place.
         """
         nothing = (None,) * len(self.branches)
         each = zip(self.branches, tokens.reduced or nothing, embedded or nothing, strict=True)
-        found, used = zip(
-            *(
-                branch(tokens, start, memo)
-                if lines is None
-                else (branch.pooling.finish(lines, tokens), None)
-                for branch, lines, start in each
-            ),
-            strict=True,
-        )
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1), used
+        found: list[Tensor] = []
+        used: list[Tensor | None] = []
+        for branch, lines, start in each:
+            if lines is None:
+                vectors, place = branch(tokens, start, memo)
+            else:
+                vectors, place = branch.pooling.finish(lines, tokens), None
+            found.append(vectors)
+            used.append(None if isinstance(branch.encoder, Frozen) else place)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1), tuple(used)
 
 
 def encoder_of(branch: Branch) -> Encoder | HuggingFaceEncoder:

@@ -42,7 +42,8 @@ __all__ = [
 @dataclass(frozen=True)
 class GatheredRun:
     """A complete run. The mappings are its files: identity (resolved.json), data, environment,
-    cost; epochs: the lines of metrics.jsonl.
+    cost; epochs: the lines of metrics.jsonl. diagnostics: loss term → its figures about itself,
+    from steps.jsonl, in order.
     """
 
     result: RunResult
@@ -51,6 +52,7 @@ class GatheredRun:
     environment: Mapping[str, Any]
     cost: Mapping[str, Any]
     epochs: Sequence[Mapping[str, Any]]
+    diagnostics: Mapping[str, Sequence[Mapping[str, float]]]
     labels: Mapping[str, LabelSpace]
     recipe: Recipe | None  # None: this version of Encore cannot read it any more
 
@@ -128,9 +130,20 @@ def gather_run(folder: Path) -> GatheredRun:
         environment,
         cost,
         epochs,
+        _diagnostics(folder / "steps.jsonl"),
         labels,
         recipe,
     )
+
+
+def _diagnostics(file: Path) -> dict[str, list[Mapping[str, float]]]:
+    """The `diagnostics` of GatheredRun. Of several tasks a term is called TASK.TERM."""
+    found: dict[str, list[Mapping[str, float]]] = {}
+    with file.open(encoding="utf-8") as lines:
+        for step in (json.loads(line) for line in lines if '"diagnostics"' in line):
+            for term, figures in step["diagnostics"].items():
+                found.setdefault(term, []).append(figures)
+    return found
 
 
 def unvouched(file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from encore import catalogue, files
+from encore.data.table import plural
 from encore.evaluation.estimates import Estimate, by_slice, confusion
 from encore.evaluation.metric import Metric
 from encore.report import figures, gather
@@ -83,6 +84,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     sections = (
         Section("Results", tuple(_results(run, found))),
         *parts,
+        *([Section("Training", (Notes(lines),))] if (lines := _diagnosed(run)) else []),
         Section("Cost", (run_cost(run),)),
         Section("Environment", (environment_facts([run]),)),
         Section("Reproduction", tuple(_reproduction(run))),
@@ -236,6 +238,23 @@ def _of_one_set(
             ),
         ),
     )
+
+
+def _diagnosed(run: gather.GatheredRun) -> tuple[str, ...]:
+    """The figures that loss terms gave about themselves, a line for each term: means, and the first
+    and the last value.
+    """
+    lines = []
+    for term, found in run.diagnostics.items():
+        names = dict.fromkeys(name for figures in found for name in figures)
+        each = {name: [one[name] for one in found if name in one] for name in names}
+        figures = "; ".join(
+            f"{name.replace('_', ' ')} {sum(values) / len(values):.3g} "
+            f"({values[0]:.3g} → {values[-1]:.3g})"
+            for name, values in each.items()
+        )
+        lines.append(f"Loss '{term}', mean of {plural(len(found), 'step')}: {figures}.")
+    return tuple(lines)
 
 
 def _reproduction(run: gather.GatheredRun) -> Iterator[Any]:

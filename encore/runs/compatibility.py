@@ -123,7 +123,7 @@ def check_losses(
     recipe: Recipe, labels: Mapping[str, LabelSpace], models: Mapping[str, TaskModel]
 ) -> None:
     """Raises NotApplicable where a loss that compares two texts meets a model that encodes them
-    together, or a loss that compares the rows of a batch meets micro-batches.
+    together.
     """
     wrong = []
     for name in recipe.tasks:
@@ -134,12 +134,6 @@ def check_losses(
                     "texts (siamese_cosine, …)."
                 )
                 wrong.append(recipe.problem(("tasks", name, "losses", term), message))
-            if loss.couples_rows and recipe.plan.micro_batch is not None:
-                message = (
-                    f"the loss '{term}' of task '{name}' compares the rows of a batch with "
-                    f"each other, so a batch cannot be split. Remove it."
-                )
-                wrong.append(recipe.problem(("plan", "micro_batch"), message))
     if wrong:
         raise NotApplicable(wrong)
 

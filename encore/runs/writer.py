@@ -255,6 +255,7 @@ def _step_record(report: StepReport) -> dict[str, Any]:
         "grad_norm": report.grad_norm,
         "rows": report.n_rows,
         "tokens": report.n_tokens,
+        **({"diagnostics": report.diagnostics} if report.diagnostics else {}),
     }
 
 

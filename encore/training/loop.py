@@ -18,7 +18,6 @@ import torch
 
 from encore import catalogue, rng
 from encore.data.batches import batch_places, epoch_order
-from encore.errors import RecipeError
 from encore.evaluation.metric import MetricWarning
 from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
@@ -33,6 +32,7 @@ from encore.training.streams import TRAIN, Stream
 from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, Progress, TaskSize
 
 __all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop", "RowOrders"]
+_DIAGNOSED_ONCE_IN = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,11 @@ def train_loop(
     """Train `models` on `streams` by `plan`, from `state` on.
 
     The dev score is the mean over the tasks of their first metric on their first dev set. Raises
-    RecipeError where a loss needs whole batches and these are to be split, TrainingError where the
-    loss is not finite.
+    TrainingError where the loss is not finite.
     """
     if state is None:
         state = FitState(models, own_losses(streams))
         state.narrow(streams)
-    _check_whole_batches(streams, settings)
     device = next(next(iter(models.values())).parameters()).device
     for module in (
         *models.values(),
@@ -97,16 +95,6 @@ def train_loop(
                 None
                 if following.fresh_optimiser
                 else optimiser.carried(state.optimiser, state.parameters, following, state.infos)
-            )
-
-
-def _check_whole_batches(streams: Mapping[str, Stream], settings: TrainSettings) -> None:
-    for losses in (stream.losses for stream in streams.values()):
-        coupled = [name for name, (_, loss) in losses.items() if loss.couples_rows]
-        if coupled and settings.micro_batch is not None:
-            raise RecipeError(
-                f"plan.micro_batch: the loss '{coupled[0]}' compares the rows of a batch with "
-                f"each other; leave plan.micro_batch out."
             )
 
 
@@ -165,7 +153,11 @@ class _PhaseTraining:
             state.seen = {task: [] for task in phase.tasks}
         assert state.optimiser is not None
         while state.batch < len(steps):
-            parts = [self._step_input(draw, orders, state) for draw in steps[state.batch]]
+            diagnosed = _diagnosed(steps, state.batch)
+            parts = [
+                self._step_input(draw, orders, state, diagnoses=draw.task in diagnosed)
+                for draw in steps[state.batch]
+            ]
             lr = phase.lr * self._curve_factor(state, len(steps))
             optimiser.set_rate(state.optimiser, lr)
             outcome = step.take_step(
@@ -190,6 +182,7 @@ class _PhaseTraining:
                 n_tokens=sum(batch.tokens.n_tokens for batch in batches),
                 n_rows=sum(len(batch.rows) for batch in batches),
                 phase=start,
+                diagnostics=step.diagnostics_of(outcome.parts),
             )
             start = None
 
@@ -212,7 +205,9 @@ class _PhaseTraining:
             )
         return phase.curve(place)
 
-    def _step_input(self, draw: BatchIndex, orders: RowOrders, state: FitState) -> step.StepInput:
+    def _step_input(
+        self, draw: BatchIndex, orders: RowOrders, state: FitState, *, diagnoses: bool
+    ) -> step.StepInput:
         """One task's part of a step."""
         stream, own = self.streams[draw.task], state.losses.get(draw.task, {})
         examples, swapped = orders.rows(draw)
@@ -230,7 +225,7 @@ class _PhaseTraining:
             name: (weight * share, cast(Loss, own.get(name, loss)))
             for name, (weight, loss) in stream.losses.items()
         }
-        return step.StepInput(self.models[draw.task], micro_batches, losses)
+        return step.StepInput(self.models[draw.task], micro_batches, losses, diagnoses)
 
     def evaluate(self, state: FitState) -> EvalReport:
         """Close the epoch: score every dev set, and decide if this epoch is the best so far, and
@@ -336,6 +331,13 @@ class RowOrders:
 def higher_is_better(metric: str) -> bool:
     """True where greater values of the named metric are better."""
     return catalogue.find("metrics", metric).higher_is_better
+
+
+def _diagnosed(steps: Sequence[Sequence[BatchIndex]], number: int) -> set[str]:
+    """The tasks whose losses give figures about themselves at a step of an epoch: once in 50."""
+    begun = number - number % _DIAGNOSED_ONCE_IN
+    earlier = {draw.task for draws in steps[begun:number] for draw in draws}
+    return {draw.task for draw in steps[number]} - earlier
 
 
 def _metrics(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -16,6 +16,7 @@ __all__ = ["EvalReport", "StepReport"]
 class StepReport:
     """One optimiser step. In a step of several tasks, `task` is their names joined by +, and
     `terms` are called TASK.TERM. phase: with the first step of a phase, and after resuming.
+    diagnostics: term → figures about itself, in some steps.
     """
 
     step: int  # counts from 1 over the whole run
@@ -29,6 +30,7 @@ class StepReport:
     n_tokens: int
     n_rows: int
     phase: PhaseStart | None = field(default=None, compare=False)
+    diagnostics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

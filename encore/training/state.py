@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
 from encore.training.step import StepResult
 from encore.training.streams import Stream
-from encore.types import Phase
+from encore.types import Loss, Phase
 
 __all__ = ["FitState", "Snapshot", "freeze", "own_losses"]
 
 
 def own_losses(streams: Mapping[str, Stream]) -> dict[str, dict[str, nn.Module]]:
-    """Task → term → a fresh copy of the loss, of those that have parameters of their own."""
+    """Task → term → a fresh copy of the loss, of those that are modules."""
     found: dict[str, dict[str, nn.Module]] = {}
     for task, stream in streams.items():
         own: dict[str, nn.Module] = {
@@ -83,8 +83,21 @@ class FitState:
             }
         )
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """What losses keep beside their parameters."""
+        return {
+            f"{task}.losses.{term}.{name}": value
+            for task, own in self.losses.items()
+            for term, loss in own.items()
+            for name, value in loss.named_buffers()
+        }
+
     def count_step(self, outcome: StepResult) -> None:
         """Take an optimiser step into account."""
+        for part in outcome.parts:
+            for loss in self.losses.get(part.task, {}).values():
+                cast(Loss, loss).after_step(self.models[part.task])
         self.step, self.phase_step, self.batch = (
             self.step + 1,
             self.phase_step + 1,
@@ -140,12 +153,12 @@ class FitState:
         return Snapshot(numbers, self)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, optimiser state and the epoch's scores so far, by name. Aliases, not
-        copies.
+        """Parameters, buffers of losses, optimiser state and the epoch's scores so far, by name.
+        Aliases, not copies.
         """
         found: dict[str, Tensor] = {
             f"model/{name}": p.detach() for name, p in self.parameters.items()
-        }
+        } | {f"buffers/{name}": value for name, value in self.buffers.items()}
         if self.optimiser is not None:
             for name, parameter in _named(self.optimiser):
                 found |= {
@@ -158,8 +171,8 @@ class FitState:
         return found
 
     def narrow(self, streams: Mapping[str, Stream]) -> None:
-        """Make only those words trainable that occur in the training texts. To be called once,
-        before the first step or `restore`.
+        """Make only those words trainable that occur in the training texts, and let losses begin.
+        To be called once, before the first step or `restore`.
         """
         for table in word_tables(self.models.values()):
             met = [
@@ -173,6 +186,9 @@ class FitState:
                 )
             )
         self.infos = parameter_infos(self.models)  # the tables' parameters are new ones
+        for task, own in self.losses.items():
+            for loss in own.values():
+                cast(Loss, loss).begin(self.models[task])
 
     def restore(
         self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor], plan: Sequence[Phase]
@@ -190,6 +206,8 @@ class FitState:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"model/{name}"])
+            for name, value in self.buffers.items():
+                value.copy_(tensors[f"buffers/{name}"])
         self.optimiser = None
         if any(name.startswith("optimiser/") for name in tensors) and self.phase < len(plan):
             freeze(self.models, plan[self.phase], self.infos)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,31 +14,38 @@ from torch import Tensor, nn
 
 from encore import rng
 from encore.encoder import dropout
-from encore.encoder.attention import n_pairs
 from encore.errors import TrainingError
 from encore.model.parameters import word_tables
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
+from encore.training.terms import ReadTerm, cache_gradients, places_of
 from encore.types import Batch, Combine, Loss
 
-__all__ = ["StepInput", "StepResult", "TaskStepResult", "take_step", "terms_of"]
+# fmt: off
+__all__ = [
+    "StepInput", "StepResult", "TaskStepResult", "diagnostics_of", "take_step", "terms_of",
+]
+# fmt: on
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StepInput:
     """One task's part of a step: a batch, whole or as micro-batches in order, and the terms of its
-    loss with their weights.
+    loss with their weights. diagnoses: its terms give figures about themselves.
     """
 
     model: TaskModel
     micro_batches: Sequence[Batch]
     losses: Mapping[str, tuple[float, Loss]]
+    diagnoses: bool = False
 
 
 @dataclass(frozen=True)
 class TaskStepResult:
     """The result of a step for one task. `terms`: each loss term before its weight. `scores`:
-    (rows, n_scores), with dropout, as the loss had them.
+    (rows, n_scores), with dropout, as the loss had them. diagnostics: term → figure → value.
     """
 
     task: str
@@ -44,6 +53,7 @@ class TaskStepResult:
     terms: Mapping[str, float]
     scores: np.ndarray
     weight: float
+    diagnostics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,11 +118,20 @@ def _remedy(optimiser: torch.optim.AdamW) -> str:
 
 def terms_of(parts: Sequence[TaskStepResult]) -> dict[str, float]:
     """The loss terms by name, with the task's name in front where there are several tasks."""
-    prefixed = len(parts) > 1
+    return _by_term({part.task: part.terms for part in parts})
+
+
+def diagnostics_of(parts: Sequence[TaskStepResult]) -> dict[str, Mapping[str, float]]:
+    """The figures about the loss terms, named as by `terms_of`."""
+    return _by_term({part.task: part.diagnostics for part in parts})
+
+
+def _by_term(found: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+    prefixed = len(found) > 1
     return {
-        f"{part.task}.{name}" if prefixed else name: value
-        for part in parts
-        for name, value in part.terms.items()
+        f"{task}.{name}" if prefixed else name: value
+        for task, terms in found.items()
+        for name, value in terms.items()
     }
 
 
@@ -120,38 +139,66 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
     """Add the gradients of one task, which are none where its encoder is frozen and its head has no
     weights. `number`: its place in the step, so that no two tasks of a step draw the same masks.
     """
-    losses = part.losses
-    whole = {
-        name: sum(loss.weight(batch) for batch in part.micro_batches)
-        for name, (_, loss) in losses.items()
-    }
-    terms = dict.fromkeys(losses, 0.0)
+    drawing = partial(dropout.drawing, seed, step, part=number)
+    read = _read_terms(part)
+    values = dict.fromkeys(part.losses, 0.0)
+    is_split = len(part.micro_batches) > 1
+    coupled = [term for term in read if is_split and term.loss.couples_rows]
+    cached = cache_gradients(part.model, part.micro_batches, coupled, drawing)
+    values.update({name: found.value for name, found in cached.items()})
     scores = []
-    place = dropout.BatchOffset()
-    for batch in part.micro_batches:
-        with dropout.drawing(seed, step, place, number):
+    figures: dict[str, list[Mapping[str, float]]] = {term.name: [] for term in read}
+    for at, (batch, place) in enumerate(
+        zip(part.micro_batches, places_of(part.micro_batches), strict=True)
+    ):
+        with drawing(place):
             output = part.model(batch.tokens)
             total: Tensor | float = 0.0
-            for name, (weight, loss) in losses.items():
-                if not whole[name]:  # no row of the batch counts, so there is nothing to divide
+            for term in read:
+                if term.name in cached:
+                    total = total + cached[term.name].pull(at, part.model, batch, output)
                     continue
-                term = loss(part.model, batch, output)[0]
-                term = term if loss.summed else term / whole[name]
-                terms[name] += float(term.detach())
-                total = total + weight * term
-        if isinstance(total, Tensor) and total.requires_grad:
-            total.backward()
+                value = term.value(part.model, batch, output)
+                values[term.name] += float(value.detach())
+                total = total + term.weight * value
+            if isinstance(total, Tensor) and total.requires_grad:
+                total.backward()
+            if part.diagnoses:
+                for term in read:
+                    figures[term.name].append(term.diagnose(part.model, batch, output))
         scores.append(output.scores.detach().cpu().numpy())
-        lengths = batch.tokens.lengths
-        place = dropout.BatchOffset(
-            place.rows + len(lengths),
-            place.tokens + sum(lengths),
-            place.pairs + n_pairs(lengths),
-            place.examples + len(batch.rows),
-        )
-    value = sum(weight * terms[name] for name, (weight, _) in losses.items())
+    loss = sum(weight * values[name] for name, (weight, _) in part.losses.items())
     weight = float(sum(batch.weights.sum() for batch in part.micro_batches))
-    return TaskStepResult(part.micro_batches[0].task, value, terms, np.concatenate(scores), weight)
+    task, sizes = part.micro_batches[0].task, [len(batch.rows) for batch in part.micro_batches]
+    about = {name: mean for name, found in figures.items() if (mean := _mean(found, sizes))}
+    return TaskStepResult(task, loss, values, np.concatenate(scores), weight, about)
+
+
+def _mean(found: Sequence[Mapping[str, float]], sizes: Sequence[int]) -> dict[str, float]:
+    """The mean of each figure over the rows of those micro-batches that have it."""
+    names = dict.fromkeys(name for figures in found for name in figures)
+    having = {
+        name: [
+            (figures[name], n) for figures, n in zip(found, sizes, strict=True) if name in figures
+        ]
+        for name in names
+    }
+    return {
+        name: sum(value * n for value, n in each) / sum(n for _, n in each)
+        for name, each in having.items()
+    }
+
+
+def _read_terms(part: StepInput) -> list[ReadTerm]:
+    """The terms without those for which no row of the batch counts, so that there is nothing to
+    divide by.
+    """
+    found = []
+    for name, (weight, loss) in part.losses.items():
+        whole = sum((loss.weight(batch) for batch in part.micro_batches), torch.zeros(()))
+        if whole:
+            found.append(ReadTerm(name, weight, loss, 1.0 if loss.summed else whole))
+    return found
 
 
 def _taken(optimiser: torch.optim.AdamW) -> dict[nn.Parameter, Tensor]:

@@ -591,12 +591,6 @@ tasks:
         "data.dev "
         "would have no effect. Remove it."
     )
-    with pytest.raises(
-        RecipeError,
-        match=r"plan.micro_batch=4: the loss 'task' of task 'pairs' compares the rows of a batch "
-        r"with each other",
-    ):
-        along(tables, "plan.micro_batch=4")
 
 
 @pytest.mark.parametrize(("sharing", "told"), [("one", True), ("separate", False)])

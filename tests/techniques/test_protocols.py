@@ -153,7 +153,9 @@ def test_shapes_of_losses(name: str, encoded: Encoded) -> None:
     n_sides = loss.n_sides
     passes = []
 
-    def model(tokens: Tokens, embedded: Sequence[Tensor] | None = None) -> Output:
+    def model(
+        tokens: Tokens, embedded: Sequence[Tensor] | None = None, exact: bool = False
+    ) -> Output:
         passes.append(tokens)
         places = (torch.randn(tokens.n_tokens, 5),) if embedded is None else tuple(embedded)
         sides = tuple(torch.randn(4, 5) for _ in range(n_sides))

@@ -694,24 +694,6 @@ def test_micro_batches_do_not_change_the_result(size: int, override: str, tables
         ]
 
 
-def test_a_loss_that_compares_rows_refuses_micro_batches(prepared: Prepared) -> None:
-    class Coupled:
-        couples_rows = True
-
-    streams = {"train": replace(prepared.streams["train"], losses={"ranking": (1.0, Coupled())})}  # type: ignore[dict-item]
-    with pytest.raises(
-        RecipeError, match=r"plan.micro_batch: the loss 'ranking' compares the rows"
-    ):
-        next(
-            train_loop(
-                build_models(prepared),
-                prepared.plan,
-                streams,
-                TrainSettings(seed=42, mixing=EVEN, micro_batch=4),
-            )
-        )
-
-
 def test_loss_terms_are_logged_before_their_weight(tables: Tables, prepared: Prepared) -> None:
     stream = prepared.streams["train"]
     ((_, loss),) = stream.losses.values()

@@ -5,7 +5,7 @@ Source: minBERT generalization §4.4 (METHODS 5.2).
 Differs: none; the author's code multiplies vectors of any length: `similarity: dot`.
 sentence-transformers has `scale: 20`. `symmetric` is the mean of both directions; beside the loss
 of a binary task only pairs of the second class enter. Cost: rows × rows similarities.
-Needs: pairs that belong together, a head for two texts, whole batches
+Needs: pairs that belong together, a head for two texts
 """
 
 from __future__ import annotations

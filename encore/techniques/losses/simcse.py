@@ -6,7 +6,7 @@ Source: minBERT generalization §4.4 (METHODS 5.4): dot product, no temperature;
 Differs: none of the former, where one text of each pair is drawn; of the latter the extra layer in
 training is left out.
 Cost: one more forward and backward pass.
-Needs: dropout in encoder or head, without which both readings are the same; whole batches
+Needs: dropout in encoder or head, without which both readings are the same
 """
 
 from __future__ import annotations

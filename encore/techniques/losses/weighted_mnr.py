@@ -4,7 +4,7 @@ that degree.
 Source: minBERT generalization §4.4 (METHODS 5.3).
 Differs: the printed formula lacks its minus sign. `compat: gen` is the author's code: only pairs of
 degree 1 and above enter, divided by their number, with weights e^l / (e + e² + e³ + e⁴).
-Needs: degrees from 0 to 5, a head for two texts, whole batches
+Needs: degrees from 0 to 5, a head for two texts
 """
 
 from __future__ import annotations

@@ -40,7 +40,11 @@ class Model:
         self.weight.requires_grad_()
 
     def __call__(
-        self, tokens: Tokens, embedded: Any = None, vectors: Tensor | None = None
+        self,
+        tokens: Tokens,
+        embedded: Any = None,
+        vectors: Tensor | None = None,
+        exact: bool = False,
     ) -> Output:
         if vectors is None:
             parts = embedded[0].double().split(list(tokens.lengths))
@@ -135,13 +139,14 @@ def test_the_worked_example_of_methods() -> None:
     loss = Smart(LABELS["regression"])
     weight = torch.tensor([[3.0], [-1.0]], dtype=torch.float64)
 
-    def model(tokens: Tokens, embedded: Any) -> Output:
+    def model(tokens: Tokens, embedded: Any, exact: bool = False) -> Output:
         return Output(embedded[0] @ weight, ())
 
     place = torch.zeros(1, 2, dtype=torch.float64)
     batch = batch_of("regression", (1,))
     noise = torch.tensor([[1e-5, 2e-5]], dtype=torch.float64)
-    scaled = loss._scaled(noise, torch.tensor([[6e-5, -2e-5]], dtype=torch.float64), batch)
+    gradient = torch.tensor([[6e-5, -2e-5]], dtype=torch.float64)
+    scaled = loss._scaled(noise + loss._step(gradient, batch), batch)
     assert scaled[0].tolist() == pytest.approx([0.479504, 0.952336], abs=5e-7)
     moved = model(batch.tokens, [place + scaled]).scores
     found = symmetric_divergence(model(batch.tokens, [place]).scores, moved, "regression")
@@ -219,7 +224,7 @@ def test_a_gradient_that_is_not_finite_adds_nothing() -> None:
     kind: TaskKind = "regression"
     place, batch = embedded(sum(LENGTHS)), batch_of(kind)
 
-    def model(tokens: Tokens, embedded: Any) -> Output:
+    def model(tokens: Tokens, embedded: Any, exact: bool = False) -> Output:
         return Output(embedded[0].sum() * torch.full((4, 1), math.inf), (), tuple(embedded))
 
     clean = Output(torch.ones(4, 1, requires_grad=True), (), (place,))

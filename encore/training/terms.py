@@ -1,0 +1,203 @@
+"""The terms of a task's loss in one step, and the gradients of those that compare the rows of a
+batch where the batch is split.
+
+Such a term needs the vectors of all rows at once, but not their graphs. So the micro-batches are
+first read without gradients; the term and its gradient at the vectors are computed from all of
+them; and each micro-batch is then read once more, with the same dropout, and passes its part of
+that gradient on (gradient caching, Gao et al. 2021).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.encoder import dropout
+from encore.encoder.attention import n_pairs
+from encore.types import Batch, Loss, Output, Tokens
+
+__all__ = ["CachedGradients", "ReadTerm", "cache_gradients", "places_of"]
+
+Drawing = Callable[[dropout.BatchOffset], contextlib.AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class ReadTerm:
+    """A term that counts in this step. divisor: what its sum over all rows is divided by."""
+
+    name: str
+    weight: float
+    loss: Loss
+    divisor: Tensor | float
+
+    def value(self, model: Callable[..., Output], batch: Batch, output: Output) -> Tensor:
+        """The share of these rows in the term, before its weight."""
+        with self.drawing():
+            return self.loss(model, batch, output)[0] / self.divisor
+
+    def diagnose(
+        self, model: Callable[..., Output], batch: Batch, output: Output
+    ) -> Mapping[str, float]:
+        """The loss's figures about itself, drawing what `value` drew."""
+        with self.drawing():
+            return self.loss.diagnose(model, batch, output)
+
+    def drawing(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, whatever is drawn depends on this term alone. Only a loss that can be a task's
+        own goes on in the stream of the first pass; others have one of their own name.
+        """
+        return dropout.drawing_apart("" if self.loss.kinds else self.name)
+
+
+@dataclass(frozen=True)
+class CachedGradients:
+    """A term of a split batch. value: before its weight. gradients: of the weighted term; for each
+    reading, micro-batch by micro-batch, at the tensors of `_tensors`. sites: where the draws of
+    each reading but the first begin.
+    """
+
+    term: ReadTerm
+    value: float
+    gradients: Sequence[Sequence[Sequence[Tensor | None]]]
+    sites: Sequence[int]
+
+    def pull(
+        self, number: int, model: Callable[..., Output], batch: Batch, output: Output
+    ) -> Tensor:
+        """A number whose gradients, summed over the micro-batches, are those of the term. `output`:
+        the first reading of micro-batch `number`.
+        """
+        first, *others = (each[number] for each in self.gradients)
+        total = _product(output, first)
+        with self.term.drawing():
+            for site, gradients in zip(self.sites, others, strict=True):
+                with dropout.again(site):
+                    total = total + _product(model(batch.tokens), gradients)
+        return total
+
+
+def places_of(batches: Sequence[Batch]) -> list[dropout.BatchOffset]:
+    """The part of the whole batch before each micro-batch."""
+    place, found = dropout.BatchOffset(), []
+    for batch in batches:
+        found.append(place)
+        lengths = batch.tokens.lengths
+        place = dropout.BatchOffset(
+            place.rows + len(lengths),
+            place.tokens + sum(lengths),
+            place.pairs + n_pairs(lengths),
+            place.examples + len(batch.rows),
+        )
+    return found
+
+
+def cache_gradients(
+    model: Callable[..., Output],
+    batches: Sequence[Batch],
+    terms: Sequence[ReadTerm],
+    drawing: Drawing,
+) -> dict[str, CachedGradients]:
+    """Read all micro-batches without gradients, and compute `terms` from the whole batch and their
+    gradients at what was read. Parameters of a loss itself get theirs here.
+    """
+    if not terms:
+        return {}
+    places = places_of(batches)
+    outputs = []
+    for batch, place in zip(batches, places, strict=True):
+        with drawing(place), torch.no_grad():
+            outputs.append(model(batch.tokens))
+            site = dropout.next_site()
+    whole, found = _joined(batches), {}
+    for term in terms:
+        reader = _Reader(model, batches, places, [_Reading(outputs)])
+        with drawing(dropout.BatchOffset()), dropout.again(site):
+            value = term.value(reader, whole, reader.readings[0].joined)
+        if value.requires_grad:
+            (term.weight * value).backward()
+        found[term.name] = CachedGradients(
+            term,
+            float(value.detach()),
+            [reading.gradients() for reading in reader.readings],
+            reader.sites,
+        )
+    return found
+
+
+def _tensors(output: Output) -> list[Tensor | None]:
+    """What a term that compares rows may read of them."""
+    return [output.scores, output.vectors, *output.embeddings]
+
+
+class _Reading:
+    """What all micro-batches were read as, as leaves of a graph, and side by side."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.leaves = [
+            [None if each is None else each.detach().requires_grad_() for each in _tensors(output)]
+            for output in outputs
+        ]
+        scores, vectors, *embeddings = (
+            None if column[0] is None else torch.cat(column)
+            for column in zip(*self.leaves, strict=True)
+        )
+        self.joined = Output(scores, tuple(embeddings), (), vectors)
+
+    def gradients(self) -> list[list[Tensor | None]]:
+        return [[None if leaf is None else leaf.grad for leaf in row] for row in self.leaves]
+
+
+class _Reader:
+    """Takes the model's place in a term of a split batch: reads all micro-batches, each drawing
+    what the whole batch draws for its rows.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Output],
+        batches: Sequence[Batch],
+        places: Sequence[dropout.BatchOffset],
+        readings: list[_Reading],
+    ) -> None:
+        self.model, self.batches, self.places, self.readings = model, batches, places, readings
+        self.sites: list[int] = []
+
+    def __call__(self, tokens: Tokens) -> Output:
+        site, outputs = dropout.next_site(), []
+        self.sites.append(site)
+        for batch, place in zip(self.batches, self.places, strict=True):
+            with dropout.again(site, place), torch.no_grad():
+                outputs.append(self.model(batch.tokens))
+        self.readings.append(_Reading(outputs))
+        return self.readings[-1].joined
+
+
+def _product(output: Output, gradients: Sequence[Tensor | None]) -> Tensor:
+    total = output.scores.new_zeros(())
+    for tensor, gradient in zip(_tensors(output), gradients, strict=True):
+        if tensor is not None and gradient is not None:
+            total = total + (tensor * gradient).sum()
+    return total
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """The batch that was split."""
+    parts = [batch.tokens for batch in batches]
+    lengths = tuple(length for part in parts for length in part.lengths)
+    ends = torch.tensor([0, *np.cumsum(lengths).tolist()], device=parts[0].offsets.device)
+    ids, segments, positions = (
+        torch.cat(each)
+        for each in zip(*((p.ids, p.segments, p.positions) for p in parts), strict=True)
+    )
+    return replace(
+        batches[0],
+        rows=np.concatenate([batch.rows for batch in batches]),
+        tokens=Tokens(ids, segments, positions, ends, lengths),
+        targets=torch.cat([batch.targets for batch in batches]),
+        weights=torch.cat([batch.weights for batch in batches]),
+    )
