@@ -10,9 +10,10 @@ import torch
 
 from encore import rng
 from encore.data.token_store import TokenStore, take_runs
+from encore.errors import RecipeError
 from encore.types import Tokens
 
-__all__ = ["batch_places", "collate", "epoch_order", "evaluation_batches"]
+__all__ = ["batch_places", "collate", "epoch_order", "evaluation_batches", "without_repeats"]
 
 
 def collate(store: TokenStore, rows: np.ndarray, device: torch.device | str = "cpu") -> Tokens:
@@ -60,6 +61,53 @@ def epoch_order(
     drawn = np.searchsorted(edges, generator.random(n_rows) * edges[-1], side="right")
     # Rounding can reach the last edge.
     return np.minimum(drawn, np.flatnonzero(sampling_weights)[-1])
+
+
+def without_repeats(order: np.ndarray, texts: np.ndarray, size: int) -> np.ndarray:
+    """(rows,) the rows of `order`, near their places in it, so that of `size` rows each, which are
+    a batch, no two have a text in common.
+
+    texts: (rows, sides) numbers of the texts of a row, looked up by row number. A row that would
+    repeat a text waits for the next batch; at the end it changes places with a row of an earlier
+    one. Raises RecipeError where that does not help either.
+    """
+    of = [frozenset(each) for each in texts.tolist()]
+    waiting, batches = order.tolist(), list[list[int]]()
+    while waiting:
+        batch, met, later = list[int](), set[int](), list[int]()
+        for at, row in enumerate(waiting):
+            if len(batch) == size:
+                later += waiting[at:]
+                break
+            if met.isdisjoint(of[row]):
+                batch.append(row)
+                met |= of[row]
+            else:
+                later.append(row)
+        while len(batch) < size and later:
+            row = later.pop(0)
+            batch.append(_exchanged(row, batch, batches, of))
+        batches.append(batch)
+        waiting = later
+    return np.asarray([row for batch in batches for row in batch], dtype=np.int64)
+
+
+def _exchanged(
+    row: int, batch: list[int], batches: list[list[int]], of: list[frozenset[int]]
+) -> int:
+    """A row of an earlier batch that fits into this one, in whose place `row` now is."""
+    met = set[int]().union(*(of[each] for each in batch))
+    for earlier in batches:
+        common = [at for at, each in enumerate(earlier) if not of[each].isdisjoint(of[row])]
+        places = common if len(common) == 1 else [] if common else range(len(earlier))
+        for at in places:
+            if met.isdisjoint(of[earlier[at]]):
+                earlier[at], other = row, earlier[at]
+                return other
+    raise RecipeError(
+        "sampling: no_duplicates: a text occurs in too many rows to be in each batch only once. "
+        "Remove it, remove copies from the train file, or set a smaller plan.batch_size."
+    )
 
 
 def batch_places(order: np.ndarray, number: int, size: int, lengths: np.ndarray) -> np.ndarray:

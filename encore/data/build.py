@@ -45,10 +45,17 @@ def build_dataset(
     """
     table = with_label_column(table, columns.label, columns.kind)
     texts = read_texts(table, columns.text, normalise)
-    pairs = None if columns.text_pair is None else read_texts(table, columns.text_pair, normalise)
+    pairs, negatives = (
+        None if name is None else read_texts(table, name, normalise)
+        for name in (columns.text_pair, columns.negative)
+    )
     targets, problems = read_targets(table, columns)
     missing = dict(problems.missing)
-    for column, values in ((columns.text, texts), (columns.text_pair, pairs)):
+    for column, values in (
+        (columns.text, texts),
+        (columns.text_pair, pairs),
+        (columns.negative, negatives),
+    ):
         if column is not None and values is not None:
             blank = pc.equal(pc.utf8_trim_whitespace(values), "").to_numpy()
             if blank.any():
@@ -66,6 +73,7 @@ def build_dataset(
         extra={word: table.columns[word] for word in keep},
         notes=table.notes,
         how_read=describe_reading(table),
+        negatives=negatives,
     )
     bad = problems.rows
     if not len(bad):
@@ -95,10 +103,11 @@ def missing_columns(
     """A problem for each column that is needed and is not in the table."""
     names = table.columns.column_names
     labels = label_columns(names, columns.label) if label else ()
-    wanted = [columns.text, columns.text_pair, *labels, *keep]
+    wanted = [columns.text, columns.text_pair, columns.negative, *labels, *keep]
     roles: Mapping[str | None, str] = {
         columns.text: " (the text)",
         columns.text_pair: " (the second text)",
+        columns.negative: " (the text that does not belong)",
         **dict.fromkeys(labels, " (the label)"),
     }
     return [

@@ -19,7 +19,8 @@ __all__ = ["Columns", "holds_text", "require_label", "require_text"]
 class Columns:
     """The columns of a table that make an example, and what its labels mean.
 
-    label: None in an unlabelled task. labels: the names in the order of the score columns; () for
+    label: None in an unlabelled task. negative: None where there are no texts that do not belong to
+    the first one. labels: the names in the order of the score columns; () for
     regression. cells: what a label cell may hold → index of its name. notes: what was inferred.
     separator: between the labels of a cell. merge_labels: spellings that differ in capitals and
     blanks are one label.
@@ -35,6 +36,7 @@ class Columns:
     notes: tuple[Note, ...] = ()
     separator: str = ";"
     merge_labels: bool = False
+    negative: str | None = None
 
     @property
     def space(self) -> LabelSpace:

@@ -27,6 +27,7 @@ class Dataset:
     int64, the row's number in its file: (digest, row) names an example for ever. lines: (rows,) its
     line, where the file has lines. extra: further columns of the file by name, row by row.
     how_read: the note on the file, its rows, delimiter and encoding; None for texts given directly.
+    negatives: (rows,) texts that do not belong to the first ones, None where there are none.
     notes: what qualifies figures and predictions (rows that were left out).
     """
 
@@ -41,6 +42,7 @@ class Dataset:
     extra: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     how_read: Note | None = None
+    negatives: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,6 +66,7 @@ class Dataset:
             rows=self.rows[at],
             lines=None if self.lines is None else self.lines[at],
             extra={name: column.take(arrow) for name, column in self.extra.items()},
+            negatives=None if self.negatives is None else self.negatives.take(arrow),
         )
 
 
@@ -106,6 +109,7 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
             "text_pair": data.columns.text_pair,
             "label": data.columns.label,
             "cells": dict(data.columns.cells),
+            **({"negative": data.columns.negative} if data.columns.negative else {}),
         },
         "normalise": data.normalise,
         "metrics": list(data.metrics),

@@ -18,7 +18,7 @@ from encore.data.label_columns import label_columns, with_label_column
 from encore.data.labels import LabelVocabulary, read_vocabulary
 from encore.data.settings import DataSettings
 from encore.data.table import Table, join_limited, reject_all
-from encore.errors import Complaints, Problem, did_you_mean
+from encore.errors import Complaints, DataError, Problem, did_you_mean
 from encore.types import Note
 
 __all__ = ["infer_columns", "infer_texts"]
@@ -114,7 +114,21 @@ def infer_texts(table: Table, settings: DataSettings) -> Columns:
     """Find the columns of texts alone, as a task without labels reads them. Raises DataError."""
     _check_named(table, replace(settings, label=None))
     text, pair, why = _find_texts(table, settings, settings.label)
-    return _announced(table, Columns(text, pair, None, "unlabelled"), why, "no labels")
+    negative = settings.negative if settings.kind == "unlabelled" else None
+    if negative is not None:
+        require_text(table, None, negative)
+        if pair is None:
+            raise DataError(
+                Problem(
+                    where=table.name,
+                    setting="data.negative",
+                    message="there are single texts, to which a text cannot fail to belong.",
+                    remedy="Name the text that does:",
+                    change="data.text_pair=NAME",
+                )
+            )
+    found = Columns(text, pair, None, "unlabelled", negative=negative)
+    return _announced(table, found, why, "no labels")
 
 
 def _announced(
@@ -122,15 +136,22 @@ def _announced(
 ) -> Columns:
     """The columns with the note on them in front of the others."""
     names = table.columns.column_names
-    used = (found.text, found.text_pair, named_by, *label_columns(names, found.label))
+    own = (found.text, found.text_pair, found.negative)
+    used = (*own, named_by, *label_columns(names, found.label))
     unused = [name for name in names if name not in used]
     second = f", text_pair = '{found.text_pair}'" if found.text_pair else ""
+    second += f", negative = '{found.negative}'" if found.negative else ""
     rest = f"; not used: {', '.join(unused)}" if unused else ""
     line = Note(f"columns: text = '{found.text}'{second} ({text_why}), {labels}{rest}")
     return replace(found, notes=(line, *found.notes))
 
 
-_ROLES = {"text": "the text", "text_pair": "the second text", "label": "the label"}
+_ROLES = {
+    "text": "the text",
+    "text_pair": "the second text",
+    "negative": "the text that does not belong",
+    "label": "the label",
+}
 
 
 def _check_named(table: Table, settings: DataSettings) -> None:
@@ -138,7 +159,7 @@ def _check_named(table: Table, settings: DataSettings) -> None:
     names = table.columns.column_names
     given = [
         (role, name)
-        for role in ("text", "text_pair")
+        for role in ("text", "text_pair", "negative")
         if (name := getattr(settings, role)) is not None
     ] + [("label", name) for name in label_columns(names, settings.label)]
     problems = [

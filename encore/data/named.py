@@ -31,7 +31,8 @@ class NamedTask:
     files: {split: (file, sha256)}; the split is "train" or the name of a dev set, the first dev set
     decides. labels: in the order of the ids in the files. cells: what a label cell may hold besides
     an id or a name. official: True, or what differs from the official set. notes: what else to
-    mind. source: repository@commit of the text. negative: the third column of triplets.
+    mind. source: repository@commit of the text. negative: the third column of triplets that are
+    read as two labelled pairs each. negatives: the columns that `data.negative` may name.
     other_labels: the task's settings with another label column, by its name.
     """
 
@@ -44,6 +45,7 @@ class NamedTask:
     text_pair: str | None = None
     label: str = "label"
     negative: str | None = None
+    negatives: tuple[str, ...] = ()
     ordered: bool = False
     normalise: str | None = None
     cells: Mapping[str, int] = field(default_factory=dict)

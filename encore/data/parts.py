@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from encore.data.build import build_dataset, describe_reading, missing_columns
@@ -15,7 +15,7 @@ from encore.data.named import NamedTask, read_split
 from encore.data.read import read_table
 from encore.data.settings import DataSettings
 from encore.data.table import Table, display_path, reject_all
-from encore.errors import DataError, EncoreError, Problem
+from encore.errors import DataError, EncoreError, Problem, RecipeError
 from encore.types import Note
 
 __all__ = ["TaskParts", "named_parts", "user_parts"]
@@ -39,7 +39,7 @@ class TaskParts:
 
 def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts:
     """Read the files of a named task. Raises DataError with the problems of all of them."""
-    columns = _columns_of(task)
+    columns = replace(_columns_of(task), negative=_negative_of(name, task, settings))
     parts: dict[str, Dataset] = {}
     problems: list[Problem] = []
     for split in task.files:
@@ -64,6 +64,20 @@ def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts
         (*differs, *map(Note, task.notes)),
         differs,
         task.negative is not None,
+    )
+
+
+def _negative_of(name: str, task: NamedTask, settings: DataSettings) -> str | None:
+    """The column of texts that do not belong. Raises RecipeError where the task has none."""
+    if settings.negative is None or settings.negative in task.negatives:
+        return settings.negative
+    known = f" Known: {', '.join(task.negatives)}." if task.negatives else ""
+    raise RecipeError(
+        Problem(
+            setting="data.negative",
+            message=f"task '{name}' has no column of texts that do not belong called "
+            f"'{settings.negative}'.{known}",
+        )
     )
 
 

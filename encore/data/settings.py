@@ -31,7 +31,8 @@ class DataSettings:
 
     train, dev, test: files, relative to `base` ("-": standard input); dev: one, or several by
         name. Without `train` the task is a named one, which brings its own files.
-    text, text_pair, label: columns; inferred where None.
+    text, text_pair, label: columns; inferred where None. negative: the column of texts that do not
+        belong to `text`, of an unlabelled task.
     kind, labels: the kind of task and its label names in order, or {cell: name}; inferred where
         None.
     ordered: the labels have an order, as stars have; inferred from the column's name where None.
@@ -52,6 +53,7 @@ class DataSettings:
     test: str | Path | None = None
     text: str | None = None
     text_pair: str | None = None
+    negative: str | None = None
     label: str | None = None
     kind: TaskKind | None = None
     labels: tuple[str, ...] | Mapping[str, str] | None = None

@@ -30,7 +30,7 @@ Locate = Callable[[tuple[str, ...], str | Problem], Problem]
 @dataclass(frozen=True)
 class TaskSpec:
     """The parts of one task's model. same_as: the task whose head it shares; None: a head of its
-    own.
+    own. n_negatives: texts of an example that the head embeds and does not score.
     """
 
     labels: LabelSpace
@@ -38,6 +38,7 @@ class TaskSpec:
     head: Mapping[str, Any]
     pair: Mapping[str, Any]
     same_as: str | None = None
+    n_negatives: int = 0
 
 
 def _dotted(steps: tuple[str, ...], problem: str | Problem) -> Problem:
@@ -81,7 +82,11 @@ def assemble(
                 _check_same_as(task, parts, shared, locate)
     complaints.raise_any()
     return {
-        task: TaskModel(shared[task], heads[part.same_as or task], n_sides=_pairing(part).n_sides)
+        task: TaskModel(
+            shared[task],
+            heads[part.same_as or task],
+            n_sides=_pairing(part).n_sides + part.n_negatives,
+        )
         for task, part in parts.items()
     }
 

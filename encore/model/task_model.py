@@ -96,7 +96,8 @@ class TaskModel(nn.Module):
                 vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
         embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
-        return Output(self.head.score(*embeddings), embeddings, used, vectors)
+        scored = embeddings[: self.head.n_sides]  # the others are negatives
+        return Output(self.head.score(*scored), embeddings, used, vectors)
 
     def vectors(
         self,

@@ -49,6 +49,7 @@ class DataRecipe(RecipeSection):
     test: Text | None = None  # opened by `evaluate --final` only
     text: Text | None = None  # column names; None: inferred and announced
     text_pair: Text | None = None
+    negative: Text | None = None  # of an unlabelled task: a text that does not belong to `text`
     label: Text | None = None
     kind: Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"] | None = None
     labels: Annotated[
@@ -72,10 +73,10 @@ class DataRecipe(RecipeSection):
         None  # of dev_frac, train_rows and dev_rows; None: the recipe's
     )
 
-    @field_validator("text_pair", "label")
+    @field_validator("text_pair", "negative", "label")
     @classmethod
     def _another_column(cls, value: str | None, info: ValidationInfo) -> str | None:
-        for other in ("text", "text_pair"):
+        for other in ("text", "text_pair", "negative"):
             if value is not None and other != info.field_name and info.data.get(other) == value:
                 message = f"the column {format_given(value)} is already data.{other}."
                 refuse(message, remedy="Name another column.")
@@ -93,6 +94,14 @@ class DataRecipe(RecipeSection):
             settings = " and ".join(useless)
             message = f"a task without labels is never evaluated: {settings} would have no effect."
             refuse(message, remedy=f"Remove {'it' if len(useless) == 1 else 'them'}.")
+        return value
+
+    @field_validator("kind")
+    @classmethod
+    def _labels_or_negatives(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value not in (None, "unlabelled") and info.data.get("negative") is not None:
+            message = "a task with labels has them to tell which texts belong together."
+            refuse(message, remedy="Remove data.negative, or set data.kind: unlabelled.")
         return value
 
     @field_validator("labels")

@@ -83,7 +83,8 @@ class TaskRecipe(RecipeSection):
     class_weights: Annotated[
         Literal["balanced"] | dict[str, float] | None, PlainValidator(fields.parse_class_weights)
     ] = None
-    sampling: Literal["balanced"] | None = None
+    # no_duplicates: no text twice in a batch
+    sampling: Literal["balanced", "no_duplicates"] | None = None
     pair: Annotated[Technique | None, _chosen("pair")] = None  # None: what the head reads
     same_as: Text | None = None  # the task whose head this one has, instead of one of its own
     batch_size: Count | None = None  # None: the plan's

@@ -18,7 +18,7 @@ from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
-from encore.types import Head, LabelSpace, Loss, Phase, Plan, Pooling, Sharing
+from encore.types import Head, LabelSpace, Loss, Pairing, Phase, Plan, Pooling, Sharing
 
 __all__ = [
     "NotApplicable",
@@ -26,6 +26,7 @@ __all__ = [
     "check_layers",
     "check_losses",
     "check_metrics",
+    "check_negatives",
     "check_pair",
     "check_selection",
     "check_shapes",
@@ -73,7 +74,7 @@ def check_unlabelled(recipe: Recipe, name: str) -> None:
         "metrics": task.metrics and "there are no labels to measure by. Remove them.",
         "class_weights": task.class_weights is not None
         and "there are no classes to weight. Remove them.",
-        "sampling": task.sampling is not None and "there are no classes to balance. Remove it.",
+        "sampling": task.sampling == "balanced" and "there are no classes to balance. Remove it.",
     }
     wrong = [
         recipe.problem(("tasks", name, key), message)
@@ -117,6 +118,19 @@ def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:
             f"or name the second text: data.text_pair."
         )
         raise NotApplicable(recipe.problem(("tasks", name, setting), message))
+
+
+def check_negatives(recipe: Recipe, name: str, data: TaskData) -> None:
+    """Raises NotApplicable where texts that do not belong cannot be read apart from the others."""
+    if data.columns.negative is None:
+        return
+    pairing: Pairing = catalogue.build("pairs", pair_of(recipe, name))
+    if pairing.n_sides < 2 or pairing.attend is not None:
+        message = (
+            f"these texts are read alone, and pair '{pair_of(recipe, name)['name']}' reads the "
+            f"texts of a pair together. Write pair: siamese, or remove it."
+        )
+        raise NotApplicable(recipe.problem(("tasks", name, "data", "negative"), message))
 
 
 def check_losses(
@@ -170,6 +184,7 @@ def parts_of(
             dict(head_of(recipe, name)),
             pair_of(recipe, name),
             recipe.tasks[name].same_as,
+            n_negatives=int(recipe.tasks[name].data.negative is not None),
         )
         for name, each in labels.items()
     }

@@ -22,6 +22,7 @@ from encore.runs.compatibility import (
     check_layers,
     check_losses,
     check_metrics,
+    check_negatives,
     check_pair,
     check_shapes,
     check_unlabelled,
@@ -127,6 +128,8 @@ def _check_task(recipe: Recipe, data: TaskData, complaints: Complaints, unfit: C
         losses_of(recipe, name, data.labels)
     with unfit.collecting():
         check_pair(recipe, name, data)
+    with unfit.collecting():
+        check_negatives(recipe, name, data)
     with unfit.collecting():
         check_metrics(recipe, name, data)
 

@@ -82,7 +82,9 @@ def _digest_texts(dataset: Dataset) -> bytes:
     """A hash of the texts. Where they were read does not count: another seed draws other rows into
     a split, and equal texts are still tokenized once.
     """
-    sides = (dataset.texts, dataset.pairs)
+    sides = [dataset.texts, dataset.pairs]
+    if dataset.negatives is not None:
+        sides.append(dataset.negatives)
     texts = [None if side is None else side.to_pylist() for side in sides]
     return hashlib.sha256(canonical(texts)).digest()
 
@@ -103,7 +105,7 @@ def build_stream(
             digest=dataset.digest,
             numbers=dataset.rows,
             weights=np.ones(n_rows, np.float32) if weights is None else weights,
-            n_sides=pairing.n_sides,
+            n_sides=pairing.n_sides + (dataset.negatives is not None),
             both_orders=has_pairs and pairing.both_orders,
         )
 
@@ -118,7 +120,16 @@ def build_stream(
         sampling_weights(data, task),
         task.batch_size,
         has_pairs and pairing.random_order,
+        _numbered_texts(train) if task.sampling == "no_duplicates" else None,
     )
+
+
+def _numbered_texts(rows: Rows) -> np.ndarray:
+    """(rows, sides) int64: equal numbers for texts that are equal to the encoder."""
+    store, known = rows.store, dict[bytes, int]()
+    pieces = np.split(store.ids, store.offsets[1:-1])
+    numbers = [known.setdefault(piece.tobytes(), len(known)) for piece in pieces]
+    return np.asarray(numbers, np.int64).reshape(-1, len(rows)).T
 
 
 def _row_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:

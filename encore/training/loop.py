@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from encore import catalogue, rng
-from encore.data.batches import batch_places, epoch_order
+from encore.data.batches import batch_places, epoch_order, without_repeats
 from encore.evaluation.metric import MetricWarning
 from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
@@ -317,6 +317,8 @@ class RowOrders:
         n_rows, size = len(stream.train), _batch_size(self.phase, stream)
         if draw.task not in self.latest or self.latest[draw.task][0] != draw.order:
             order = epoch_order(n_rows, seed, draw.task, draw.order, stream.sampling_weights)
+            if stream.texts is not None:
+                order = without_repeats(order, stream.texts, size)
             swapped = (
                 rng.generator(seed, "pair order", draw.task, draw.order).random(n_rows) < 0.5
                 if stream.random_order

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
-from encore.data.token_store import TokenStore
+from encore.data.token_store import TokenStore, end_to_end, tokenize
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import Problem, RecipeError
 from encore.recipe.schema import TaskRecipe
@@ -82,7 +83,8 @@ class Rows:
 class Stream:
     """One task as the training loop reads it. `sampling_weights`: (rows,) probabilities of sampling
     with replacement, or None for each row once per epoch. `batch_size`: None for that of the phase.
-    `random_order`: the order of a pair is drawn each time it is read.
+    `random_order`: the order of a pair is drawn each time it is read. `texts`: (rows, sides) numbers
+    of the texts where none may occur twice in a batch.
     """
 
     name: str
@@ -94,18 +96,22 @@ class Stream:
     sampling_weights: np.ndarray | None = None
     batch_size: int | None = None
     random_order: bool = False
+    texts: np.ndarray | None = None
 
 
 def tokenize_set(
     dataset: Dataset, tokenizer: TextTokenizer, pair: Spec, *, max_length: int, truncation: str
 ) -> TokenStore:
-    """The tokens of a dataset, in the rows that the pairing makes of it. Raises RecipeError for
-    impossible settings and DataError for rows that are not text.
+    """The tokens of a dataset, in the rows that the pairing makes of it: all first texts, all second
+    ones, and all negatives where there are any. Raises RecipeError for impossible settings and
+    DataError for rows that are not text.
     """
     pairing: Pairing = catalogue.build("pairs", pair)
-    return pairing.tokenize(
-        tokenizer, dataset.texts, dataset.pairs, max_length=max_length, truncation=truncation
-    )
+    how: dict[str, Any] = {"max_length": max_length, "truncation": truncation}
+    store: TokenStore = pairing.tokenize(tokenizer, dataset.texts, dataset.pairs, **how)
+    if dataset.negatives is None:
+        return store
+    return end_to_end([store, tokenize(tokenizer, dataset.negatives, **how)])
 
 
 def sampling_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,10 +143,11 @@ class _Reading:
             [None if each is None else each.detach().requires_grad_() for each in _tensors(output)]
             for output in outputs
         ]
-        scores, vectors, *embeddings = (
+        joined: list[Any] = [
             None if column[0] is None else torch.cat(column)
             for column in zip(*self.leaves, strict=True)
-        )
+        ]
+        scores, vectors, *embeddings = joined
         self.joined = Output(scores, tuple(embeddings), (), vectors)
 
     def gradients(self) -> list[list[Tensor | None]]:

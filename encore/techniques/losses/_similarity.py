@@ -18,7 +18,7 @@ def in_batch_cross_entropy(
     """(rows,) cross-entropy of row i of `first` picking row i of `second` among all of them, by
     softmax over `scale` times the similarities.
 
-    first, second: (rows, width). A vector of length 0 has cosine 0 with all.
+    first: (rows, width); second: (rows or more, width). A vector of length 0 has cosine 0 with all.
     """
     if similarity == "cosine":
         first, second = F.normalize(first, dim=1, eps=1e-8), F.normalize(second, dim=1, eps=1e-8)

@@ -2,7 +2,8 @@
 
 Source: Devlin et al. 2019 (METHODS §1).
 Differs: none.
-Needs: one score per label (a binary task has two).
+Needs: one score per label (a binary task has two); targets are classes, or (rows, labels)
+probabilities of a teacher or of several annotators.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ the whole batch. The pairs need no labels.
 Source: minBERT generalization §4.4 (METHODS 5.2).
 Differs: none; the author's code multiplies vectors of any length: `similarity: dot`.
 sentence-transformers has `scale: 20`. `symmetric` is the mean of both directions; beside the loss
-of a binary task only pairs of the second class enter. Cost: rows × rows similarities.
+of a binary task only pairs of the second class enter. The texts of `data.negative` are further
+ones not to be found.
+Cost: rows × rows similarities.
 Needs: pairs that belong together, a head for two texts
 """
 
@@ -45,8 +47,9 @@ class Mnr(Loss):
 
     def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm:
         enters = self._enters(batch).bool()
-        first, second = (side[enters] for side in output.embeddings)
-        per_row = in_batch_cross_entropy(first, second, self.similarity, self.scale)
+        first, second, *others = (side[enters] for side in output.embeddings)
+        found_among = torch.cat([second, *others])
+        per_row = in_batch_cross_entropy(first, found_among, self.similarity, self.scale)
         if self.symmetric:
             back = in_batch_cross_entropy(second, first, self.similarity, self.scale)
             per_row = (per_row + back) / 2

@@ -44,7 +44,7 @@ class Simcse(Loss):
             output.embeddings,
             model(batch.tokens).embeddings,
         )  # within a step each reading draws new masks
-        if len(once) == 2:
+        if len(once) > 1:
             second = (
                 torch.from_numpy(
                     np.random.Generator(np.random.Philox(dropout.next_seed())).random(len(once[0]))

@@ -484,6 +484,41 @@ def test_cross_entropy_by_hand() -> None:
     assert total.item() / weight.item() == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_of_soft_labels(smoothing: float) -> None:
+    """METHODS 5.6: of probabilities KL plus their entropy; of certainty, that of the class."""
+    batch, output = batch_of("multiclass")
+    loss = CrossEntropy(LABELS["multiclass"], label_smoothing=smoothing)
+    certain = torch.nn.functional.one_hot(batch.targets, 5).float()
+    torch.testing.assert_close(
+        loss(None, replace(batch, targets=certain), output).sum, loss(None, batch, output).sum
+    )
+    soft = torch.rand(ROWS, 5, generator=torch.Generator().manual_seed(8)).softmax(dim=1)
+    total, weight = loss(None, replace(batch, targets=soft), output)
+    p = ((1 - smoothing) * soft + smoothing / 5).double().numpy()
+    q = output.scores.double().softmax(1).numpy()
+    expected = scipy.stats.entropy(p, q, axis=1) + scipy.stats.entropy(p, axis=1)
+    assert float(total) == pytest.approx(float((expected * batch.weights.numpy()).sum()), rel=1e-5)
+    assert float(weight) == pytest.approx(float(batch.weights.sum()))
+
+
+def test_ranking_with_texts_that_do_not_belong_is_a_slow_loop() -> None:
+    draw = torch.Generator().manual_seed(4)
+    a, b, c = (torch.randn(6, 3, generator=draw) for _ in range(3))
+    batch, _ = pairs_of([([1.0], [1.0])] * 6, [0] * 6, [1.0] * 6)
+    for symmetric in (False, True):
+        loss = Mnr(LABELS["unlabelled"], similarity="dot", symmetric=symmetric)
+        total, _ = loss(None, batch, Output(torch.zeros(6, 1), (a, b, c)))
+        expected = 0.0
+        for row in range(6):
+            products = [float(a[row] @ each) for each in (*b, *c)]
+            there = math.log(sum(map(math.exp, products))) - products[row]
+            back = [float(b[row] @ each) for each in a]
+            home = math.log(sum(map(math.exp, back))) - back[row]
+            expected += (there + home) / 2 if symmetric else there
+        assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
 def test_every_loss_was_tried() -> None:
     assert (
         {name for name, _ in CASES} | ELSEWHERE
