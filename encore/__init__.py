@@ -21,6 +21,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "pretrain",
     "tune",
 ]
 
@@ -47,6 +48,7 @@ _HOMES = {
     "evaluate": "encore.api",
     "fit": "encore.api",
     "load": "encore.api",
+    "pretrain": "encore.api",
     "tune": "encore.api",
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
 from encore.data.frames import store_frames
-from encore.errors import Problem, RecipeError
+from encore.errors import Problem, RecipeError, did_you_mean
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
@@ -23,6 +23,7 @@ from encore.experiments.variants import Study, load_study, study_from
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override
+from encore.recipe.pretraining import PretrainRecipe, load_pretraining, pretraining_from
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
 from encore.runs.evaluate import RunEvaluation, evaluate_run
@@ -32,6 +33,8 @@ from encore.runs.folder import RunResult
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
+from encore.runs.pretrain import PretrainResult, PretrainWatcher, run_pretraining
+from encore.runs.pretraining import prepare_pretraining
 from encore.types import DEFAULTS
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ __all__ = [
     "fit",
     "load",
     "prepared_from",
+    "pretrain",
+    "pretraining_recipes",
     "recipe_of",
     "search_of",
     "study_of",
@@ -217,6 +222,57 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
             f"train_rows=500,1000,2000, got '{curve}'."
         )
     return {"data.train_rows": sorted(sizes)}
+
+
+def pretraining_recipes(
+    what: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> dict[str, PretrainRecipe]:
+    """Variant → recipe of pre-training: of a file, of the name of one that comes with Encore, or of
+    a mapping; "" where there are no variants. only: these variants. Raises RecipeError.
+    """
+    found = (
+        pretraining_from(what, overrides)
+        if isinstance(what, Mapping)
+        else load_pretraining(builtin.file_of(what), overrides)
+    )
+    unknown = [name for name in only or () if name not in found]
+    if unknown:
+        known = tuple(name for name in found if name)
+        remedy = did_you_mean(unknown[0], known) if known else "Leave --only out."
+        message = f"no variant called '{unknown[0]}'."
+        raise RecipeError(Problem(where="--only", message=message, remedy=remedy))
+    return {name: recipe for name, recipe in found.items() if not only or name in only}
+
+
+def pretrain(
+    what: str | Path | Mapping[str, Any],
+    *overrides: str,
+    runs: str | Path = "runs",
+    watch: PretrainWatcher | None = None,
+    **settings: Any,
+) -> PretrainResult:
+    """Train an encoder on texts without labels, as `encore pretrain` does; the same call again
+    resumes where it was stopped.
+
+    >>> found = encore.pretrain({"texts": ["sst5"]}, "plan.steps=1000")  # doctest: +SKIP
+    >>> encore.fit("reviews.csv", encoder=str(found.encoder))  # doctest: +SKIP
+
+    what: a recipe file, the name of one that comes with Encore, or a mapping; without variants, or
+    with one that `only` names. overrides: `key=value`, as on the command line; settings: the same
+    with Python's values. watch: called with every StepReport and Keep. Raises RecipeError,
+    DataError or TrainingError.
+    """
+    only = settings.pop("only", None)
+    recipes = pretraining_recipes(
+        what, (*_typed(settings), *overrides), [only] if isinstance(only, str) else only
+    )
+    if len(recipes) > 1:
+        names = ", ".join(recipes)
+        raise RecipeError(f"pretrain: the recipe has several variants ({names}). Name one: only=…")
+    [recipe] = recipes.values()
+    return run_pretraining(prepare_pretraining(recipe), Path(runs), watch=watch)
 
 
 def prepared_from(

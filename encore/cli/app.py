@@ -23,6 +23,7 @@ from encore.cli.commands.evaluate import evaluate_entry
 from encore.cli.commands.export import export_entry, push_entry
 from encore.cli.commands.ls import ls_entry
 from encore.cli.commands.predict import predict_entry
+from encore.cli.commands.pretrain import pretrain_entry
 from encore.cli.commands.report import report_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
@@ -45,6 +46,7 @@ for _name, _entry, _summary in (
     ("check", check_entry, "Check a table before training on it."),
     ("compare", compare_entry, "Compare the variants of a recipe over several seeds."),
     ("tune", tune_entry, "Search for the best settings of a recipe."),
+    ("pretrain", pretrain_entry, "Train an encoder on texts without labels."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
     ("report", report_entry, "Write a run, a comparison or a search as one HTML file."),
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     code = _run(given)
     if code == _INTERRUPTED:
-        resumable = given[:1] in (["train"], ["compare"], ["tune"])
+        resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"])
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
         print(file=sys.stderr)
         announce([f"interrupted{again if resumable else ''}"])

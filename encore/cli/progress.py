@@ -49,7 +49,7 @@ class Watch:
         ):  # not before: a run that is complete already shows none
             self._start(report.epoch)
         if isinstance(report, EvalReport):
-            self._line(f"epoch {report.epoch}/{self.epochs}  {_epoch_words(report)}")
+            self.line(f"epoch {report.epoch}/{self.epochs}  {_epoch_words(report)}")
             if report.is_last:
                 self._show(report.step, "baselines and intervals", "")
             return
@@ -65,9 +65,13 @@ class Watch:
         if self.bar is not None:
             self._show(report.step, f"epoch {report.epoch}/{self.epochs}", status)
         elif now - self.said_at >= _PLAIN_SECONDS:
-            self._line(
+            self.line(
                 f"epoch {report.epoch}/{self.epochs}  step {report.step}/{self.steps}  {status}"
             )
+
+    def begin(self, *, epochs: int, steps: int) -> None:
+        """Set the extent of a run that is known only now."""
+        self.epochs, self.steps = epochs, steps
 
     def _start(self, epoch: int) -> None:
         from rich.console import Console
@@ -90,7 +94,8 @@ class Watch:
         if self.bar is not None and self.job is not None:
             self.bar.update(self.job, completed=step, description=description, status=status)
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
         text = printable(text)
         if self.bar is not None:
             self.bar.console.print(text, highlight=False, markup=False)

@@ -14,12 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from encore.data.hub import cache_folder, download
-from encore.data.read import read_table
+from encore.data.read import TableStream, open_table, read_table
 from encore.data.table import Table, display_path, reject
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.types import TaskKind
 
-__all__ = ["NamedTask", "find_task", "read_named_tasks", "read_split", "task_names", "whereabouts"]
+__all__ = [
+    "NamedTask",
+    "find_task",
+    "open_split",
+    "read_named_tasks",
+    "read_split",
+    "task_names",
+    "whereabouts",
+]
 
 _TABLE = Path(__file__).with_name("named_tasks.toml")
 
@@ -119,8 +127,22 @@ def read_split(name: str, task: NamedTask, split: str) -> Table:
     repository, then the cache, then the data set that ENCORE_DATA_REPO names. Raises DataError:
     found nowhere (with how to get it), wrong digest.
     """
-    file, digest = task.files[split]
-    table = read_table(_locate(name, file, digest))
+    table = read_table(_locate(name, *task.files[split]))
+    _require_digest(name, task, split, table)
+    return _pairs(table, task) if task.negative is not None else table
+
+
+def open_split(name: str, task: NamedTask, split: str) -> TableStream:
+    """Survey one split as it is in its file, for reading block by block. Raises DataError as
+    `read_split` does.
+    """
+    found = open_table(_locate(name, *task.files[split]))
+    _require_digest(name, task, split, found.shape)
+    return found
+
+
+def _require_digest(name: str, task: NamedTask, split: str, table: Table) -> None:
+    digest = task.files[split][1]
     if table.digest != digest:
         raise DataError(
             Problem(
@@ -132,7 +154,6 @@ def read_split(name: str, task: NamedTask, split: str) -> Table:
                 change=table.name,
             )
         )
-    return _pairs(table, task) if task.negative is not None else table
 
 
 def _folders() -> list[Path]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from encore.encoder import ragged
 from encore.types import Encoded, Tokens
 
-__all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder", "computing_in"]
+__all__ = ["Block", "Encoder", "Frozen", "Shape", "TextEncoder", "computing_in", "filled"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
             set(range(depth + 1)) if layers is None else {layer % (depth + 1) for layer in layers}
         )
         highest, n_tokens = max(wanted), embedded.shape[0]
-        x = _filled(embedded)
+        x = filled(embedded)
         states: list[Tensor | None] = [
             (ragged.first(x, tokens) if first_only else embedded) if 0 in wanted else None
         ]
@@ -165,7 +165,7 @@ def computing_in(encoder: Any, dtype: torch.dtype) -> Iterator[None]:
         encoder.dtype = before
 
 
-def _filled(x: Tensor) -> Tensor:
+def filled(x: Tensor) -> Tensor:
     """`x` with a few lines of 0 behind it, where that spares the processor work.
 
     Its bf16 products are compiled for every number of tokens, which takes half as long as the

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from encore.encoder.published import published_weights
+
 __all__ = [
     "HEADS",
     "POOLINGS",
@@ -121,46 +123,35 @@ def stock_weights(
 ) -> dict[str, Tensor]:
     """A run's weights under the names that `shapes` lists: those of a class of transformers.
 
-    The family's `from_huggingface` is the only table of names, so it is called: every line of every
-    tensor gets a number, and where the numbers come out is where the lines belong. An encoder that
-    was borrowed has the names already, but for its word table, which is called `words` there.
-    heads: modules that no family knows, and ours that belong there. What has no counterpart here is
-    0: BERT's pooler where the run does not read it.
+    An encoder that was borrowed has the names already, but for its word table, which is called
+    `words` there. heads: modules that no family knows, and ours that belong there. What has no
+    counterpart here is 0: BERT's pooler where the run does not read it.
     """
-    out = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    for theirs, ours in heads.items():
-        for kind in ("weight", "bias"):
-            out[f"{theirs}.{kind}"] = weights[f"{ours}.{kind}"]
-    names = [
-        name for name in shapes if not name.startswith(tuple(f"{module}." for module in heads))
-    ]
-    counts = torch.tensor([shapes[name][0] for name in names])
-    starts = (
-        counts.cumsum(0) - counts + 1
-    )  # from 1, so that a constant that a family puts in is nobody's line
-    numbered = {
-        name: torch.arange(start, start + count)
-        for name, start, count in zip(names, starts.tolist(), counts.tolist(), strict=True)
+    own = {
+        f"{theirs}.{kind}": weights[f"{ours}.{kind}"]
+        for theirs, ours in heads.items()
+        for kind in ("weight", "bias")
     }
-    if family is None:
-        encoder, pooler = (
-            {
-                "embed.word.weight" if name == words else f"model.{name}": lines
-                for name, lines in numbered.items()
-            },
-            {},
-        )
-    else:
-        encoder, pooler = family.from_huggingface(numbered)
-    places = {f"branches.0.encoder.{key}": lines for key, lines in encoder.items()} | {
-        f"{_DENSE}.{key}": lines for key, lines in pooler.items()
+
+    def rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
+        if family is None:
+            encoder, pooler = (
+                {
+                    "embed.word.weight" if name == words else f"model.{name}": value
+                    for name, value in published.items()
+                },
+                {},
+            )
+        else:
+            encoder, pooler = family.from_huggingface(published)
+        return {f"branches.0.encoder.{key}": value for key, value in encoder.items()} | {
+            f"{_DENSE}.{key}": value for key, value in pooler.items()
+        }
+
+    others = {
+        name: shape
+        for name, shape in shapes.items()
+        if not name.startswith(tuple(f"{module}." for module in heads))
     }
-    for key, lines in places.items():
-        if key not in weights:
-            continue
-        owners = torch.searchsorted(starts, lines, right=True) - 1
-        for owner in owners.unique().tolist():
-            if owner >= 0:
-                own = owners == owner
-                out[names[owner]][lines[own] - starts[owner]] = weights[key][own]
-    return out
+    found = published_weights(others, rename, weights) | own
+    return {name: found.get(name, torch.zeros(shape)) for name, shape in shapes.items()}

@@ -13,15 +13,11 @@ from tokenizers import Regex, Tokenizer, normalizers
 
 from encore import files
 from encore.data.tokenizer import Template, TextTokenizer
+from encore.data.tokenizer_roles import special_roles
 from encore.runs.predict import LoadedTask
 
 __all__ = ["cannot_cut", "left_to_model", "write_tokenizer"]
 
-_SPECIAL = {
-    "pad_token": ("[PAD]", "<pad>"),
-    "unk_token": ("[UNK]", "<unk>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
 _PAIR = ".?,'"
 
 
@@ -73,7 +69,7 @@ def write_tokenizer(
         "padding_side": "right",
         "model_input_names": list(inputs),
         "clean_up_tokenization_spaces": False,
-        **_specials(backend, config),
+        **special_roles(backend, config),
     }
     files.write(
         folder / "tokenizer_config.json",
@@ -120,34 +116,6 @@ def _row(backend: Tokenizer, template: Template, names: str, segment: int) -> li
         ]
         found += [{"Sequence": {"id": name, "type_id": segment}}] if name else []
         del left[:count]
-    return found
-
-
-def _specials(backend: Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
-    """The special tokens by their role. Only tokens that tokenizer.json itself treats as special:
-    transformers would make any other one special, and the same text would give other ids.
-    """
-    known = {
-        number: token.content
-        for number, token in sorted(backend.get_added_tokens_decoder().items())
-        if token.special
-    }
-    found = {
-        role: word for role, words in _SPECIAL.items() for word in words if word in known.values()
-    }
-    whole = backend.encode("")
-    if (
-        len(whole.ids) >= 2
-        and whole.tokens[0] in known.values()
-        and whole.tokens[-1] in known.values()
-    ):
-        found |= {"cls_token": whole.tokens[0], "sep_token": whole.tokens[-1]}
-    if known:  # the padding is masked, but RoBERTa finds it by its number
-        found["pad_token"] = (
-            known.get(config.get("pad_token_id", -1))
-            or found.get("pad_token")
-            or next(iter(known.values()))
-        )
     return found
 
 

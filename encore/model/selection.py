@@ -23,6 +23,7 @@ __all__ = [
     "ParameterInfo",
     "Role",
     "Selector",
+    "encoder_infos",
     "freezes_encoder",
     "needs_layers",
     "parameter_infos",
@@ -145,7 +146,7 @@ def _branch_infos(branch: Branch) -> Iterator[tuple[nn.Parameter, ParameterInfo]
     pretrained = {id(parameter) for parameter in branch.pooling.pretrained()}
     frozen = isinstance(branch.encoder, Frozen)
     if not isinstance(branch.encoder, Frozen):
-        yield from _encoder_infos(branch.encoder)
+        yield from encoder_infos(branch.encoder)
     for parameter in cast(nn.Module, branch.pooling).parameters():
         if id(parameter) in pretrained:
             if not frozen:
@@ -154,9 +155,10 @@ def _branch_infos(branch: Branch) -> Iterator[tuple[nn.Parameter, ParameterInfo]
             yield parameter, ParameterInfo("pooling")
 
 
-def _encoder_infos(
+def encoder_infos(
     encoder: Encoder | HuggingFaceEncoder,
 ) -> Iterator[tuple[nn.Parameter, ParameterInfo]]:
+    """The parameters of an encoder, and what each is."""
     if isinstance(encoder, HuggingFaceEncoder):
         for parameter in encoder.embed.parameters():
             yield parameter, ParameterInfo("tables")

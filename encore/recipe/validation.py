@@ -19,19 +19,37 @@ from encore.recipe.values import Value, to_plain, walk
 __all__ = ["resolve_alias", "validation_problems"]
 
 
-def validation_problems(tree: Value, detail: Any) -> list[Problem]:
-    """The problems of one error of pydantic, at the lines of the culprits."""
+def validation_problems(tree: Value, detail: Any, model: type[BaseModel] = Recipe) -> list[Problem]:
+    """The problems of one error of pydantic, at the lines of the culprits. model: what was
+    validated.
+    """
     steps: tuple[str | int, ...] = detail["loc"]
     raised = detail.get("ctx", {}).get("error")
     if isinstance(raised, Flaws):
         return [_located(tree, (*steps, *inner), problem) for inner, problem in raised.flaws]
     if detail["type"] == "extra_forbidden":
-        return [_located(tree, steps, _unknown(tree, steps))]
-    return [_located(tree, steps, _ill_typed(steps, to_plain(list(walk(tree, steps))[-1])))]
+        unknown = _unknown(tree, steps) if model is Recipe else _unknown_in(model, steps)
+        return [_located(tree, steps, unknown)]
+    if model is not Recipe and detail["type"] == "missing":
+        return [_located(tree, steps, Problem(message=f"{steps[-1]} is missing."))]
+    got = to_plain(list(walk(tree, steps))[-1])
+    return [_located(tree, steps, _ill_typed(_annotation(steps, model), steps, got))]
 
 
-def _ill_typed(steps: Sequence[str | int], got: Any) -> Problem:
-    annotation = _annotation(steps)
+def _unknown_in(model: type[BaseModel], steps: Sequence[str | int]) -> Problem:
+    """The problem of a key that a section of another recipe than `Recipe` does not have."""
+    section = _annotation(steps[:-1], model)
+    known = _section(section).model_fields
+    return Problem(message="no such setting.", remedy=did_you_mean(str(steps[-1]), tuple(known)))
+
+
+def _section(annotation: Any) -> type[BaseModel]:
+    """The section that a field of type `Section | None` holds."""
+    options = [annotation, *typing.get_args(annotation)]
+    return next(one for one in options if isinstance(one, type) and issubclass(one, BaseModel))
+
+
+def _ill_typed(annotation: Any, steps: Sequence[str | int], got: Any) -> Problem:
     if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or steps == ("expect",):
         key = next((step for step in reversed(steps) if isinstance(step, str)), "")
         example = f" such as {EXAMPLES[key]}" if key in EXAMPLES else ""
@@ -109,9 +127,9 @@ def resolve_alias(key: str) -> str | None:
     )
 
 
-def _annotation(steps: Sequence[str | int]) -> Any:
+def _annotation(steps: Sequence[str | int], model: type[BaseModel]) -> Any:
     """The type of the field that `steps` lead to, with its range."""
-    annotation: Any = Recipe
+    annotation: Any = model
     for step in steps:
         if (
             isinstance(annotation, type)

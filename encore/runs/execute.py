@@ -27,6 +27,7 @@ from encore import files
 from encore.data.dataset import describe_task_data
 from encore.errors import TrainingError
 from encore.recipe.write import anchored, to_yaml
+from encore.runs.checkpoint import CheckpointClock
 from encore.runs.environment import describe_environment
 from encore.runs.folder import RunResult, read_result
 from encore.runs.prepare import build_models
@@ -115,7 +116,7 @@ def _train(
         device=prepared.device,
     )
     log.resume(prepared)
-    saved_at, saved_step, save_cost = time.monotonic(), state.step, 0.0
+    clock = CheckpointClock(checkpoint_seconds, checkpoint_steps, state.step)
     for report in train_loop(
         models, prepared.plan, prepared.streams, prepared.settings, state=state
     ):
@@ -123,19 +124,7 @@ def _train(
         log.see(report, prepared, keep=recipe.plan.keep)
         if watch is not None:
             watch(report)
-        # Saving takes at most a twentieth of the time, however large the model, slow the disk and
-        # short the epochs.
-        ends_epoch = isinstance(report, EvalReport)
-        due = time.monotonic() - saved_at > max(
-            0.0 if ends_epoch else checkpoint_seconds, 20 * save_cost
-        )
-        if due or (
-            checkpoint_steps is not None
-            and (ends_epoch or state.step - saved_step >= checkpoint_steps)
-        ):
-            begun = time.monotonic()
-            log.checkpoint()
-            saved_at, saved_step, save_cost = time.monotonic(), state.step, time.monotonic() - begun
+        clock.save_if_due(state.step, log.checkpoint, complete=isinstance(report, EvalReport))
     result = log.finish(prepared)
     files.remove(folder / "checkpoint")
     return result

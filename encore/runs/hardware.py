@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 import torch
 
-__all__ = ["cores", "instruction_set", "precision_of"]
+from encore.errors import Problem, TrainingError
+
+__all__ = ["cores", "instruction_set", "precision_of", "require_same_instructions"]
 
 
 def precision_of(setting: str) -> str:
@@ -43,3 +46,25 @@ def instruction_set(device: str) -> str:
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     extensions = sorted(name for name, has in found.items() if has is True)
     return " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *extensions])
+
+
+def require_same_instructions(folder: Path, begun: str, here: str) -> None:
+    """Raise TrainingError where the run in `folder` was begun on a processor whose results differ.
+    begun, here: of `instruction_set`.
+    """
+    if begun == here:
+        return
+    theirs, ours = set(begun.split()), set(here.split())
+    raise TrainingError(
+        Problem(
+            where=str(folder),
+            message=f"was begun on a processor of another instruction set, whose results "
+            f"differ in their last bits (only there: {_listed(theirs - ours)}; only here: "
+            f"{_listed(ours - theirs)}).",
+            remedy="Resume it on such a processor, or remove the folder to start again.",
+        )
+    )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -38,6 +38,10 @@ class Rates:
             self.dev_seconds += report.dev_seconds
         self._last = now
 
+    def resume(self) -> None:
+        """Leave out the time since the latest report, in which nothing was trained."""
+        self._last = time.monotonic()
+
     @property
     def tokens_per_second(self) -> float:
         """Tokens of training steps per second; 0 before the first step."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encore import files
-from encore.errors import Problem, TrainingError
+from encore.errors import TrainingError
 from encore.evaluation import baselines
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.never_predicted import never_predicted
@@ -25,7 +25,7 @@ from encore.runs.checkpoint import read_checkpoint, save_checkpoint
 from encore.runs.contents import RUN_FILES, damaged_files, prediction_file
 from encore.runs.environment import peak_memory
 from encore.runs.folder import MODEL, RunResult, epoch_of_task, read_result, read_scores
-from encore.runs.hardware import instruction_set
+from encore.runs.hardware import instruction_set, require_same_instructions
 from encore.runs.model_folder import save_model
 from encore.runs.prepared import Prepared
 from encore.runs.rates import Rates
@@ -36,7 +36,7 @@ from encore.training.state import FitState
 from encore.training.streams import Rows
 from encore.types import Note
 
-__all__ = ["Pruned", "RunBusy", "RunWriter"]
+__all__ = ["Pruned", "RunBusy", "RunWriter", "step_record"]
 
 
 class Pruned(Exception):
@@ -75,7 +75,7 @@ class RunWriter:
         log = None
         if saved is not None:
             log = RunLog(**saved.log)
-            self._require_same_instructions(log.instructions)
+            require_same_instructions(self.folder, log.instructions, self.instructions)
             self.state.restore(saved.state, saved.tensors, prepared.plan)
             self.epochs, self.kept_epoch = log.epochs, log.kept_epoch
             self.seconds_before = log.seconds
@@ -95,23 +95,10 @@ class RunWriter:
         needs_model = self.keep_model and log.kept_epoch
         return not needs_model or not damaged_files(self.folder / "model", "model")
 
-    def _require_same_instructions(self, begun: str) -> None:
-        if begun != self.instructions:
-            there, here = set(begun.split()), set(self.instructions.split())
-            raise TrainingError(
-                Problem(
-                    where=str(self.folder),
-                    message=f"was begun on a processor of another instruction set, whose results "
-                    f"differ in their last bits (only there: {_listed(there - here)}; only here: "
-                    f"{_listed(here - there)}).",
-                    remedy="Resume it on such a processor, or remove the folder to start again.",
-                )
-            )
-
     def see(self, report: StepReport | EvalReport, prepared: Prepared, *, keep: str) -> None:
         """Log a report; after an epoch also store its predictions, and its model if it is kept."""
         if isinstance(report, StepReport):
-            self.steps.append(json.dumps(_step_record(report)).encode() + b"\n")
+            self.steps.append(json.dumps(step_record(report)).encode() + b"\n")
             return
         for task, sets in report.scores.items():
             for split, scores in sets.items():
@@ -240,11 +227,8 @@ class RunWriter:
         )
 
 
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
-
-
-def _step_record(report: StepReport) -> dict[str, Any]:
+def step_record(report: StepReport) -> dict[str, Any]:
+    """The line of steps.jsonl for a step."""
     return {
         "step": report.step,
         "epoch": report.epoch,

@@ -16,8 +16,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from encore import catalogue, rng
-from encore.data.batches import batch_places, epoch_order, without_repeats
+from encore import catalogue
 from encore.evaluation.metric import MetricWarning
 from encore.evaluation.predictions import row_losses
 from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
@@ -26,12 +25,13 @@ from encore.model.task_model import TaskModel
 from encore.training import optimiser, phases, step
 from encore.training.groups import PhaseStart, groups_of
 from encore.training.reports import EvalReport, StepReport
+from encore.training.row_orders import RowOrders, batch_size_of
 from encore.training.scoring import collate_cached, score_rows
 from encore.training.state import FitState, freeze, own_losses
 from encore.training.streams import TRAIN, Stream
 from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, Progress, TaskSize
 
-__all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop", "RowOrders"]
+__all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop"]
 _DIAGNOSED_ONCE_IN = 50  # steps
 
 
@@ -105,13 +105,9 @@ def steps_in(phase: Phase, streams: Mapping[str, Stream], mixing: Mixing, seed: 
 
 def _extents(phase: Phase, streams: Mapping[str, Stream]) -> dict[str, TaskSize]:
     return {
-        task: TaskSize(n := len(streams[task].train), -(-n // _batch_size(phase, streams[task])))
+        task: TaskSize(n := len(streams[task].train), -(-n // batch_size_of(phase, streams[task])))
         for task in phase.tasks
     }
-
-
-def _batch_size(phase: Phase, stream: Stream) -> int:
-    return stream.batch_size or phase.batch_size
 
 
 @dataclass(frozen=True)
@@ -220,7 +216,7 @@ class _PhaseTraining:
             turned = None if swapped is None else swapped[some]
             micro_batches.append(_batch(stream, examples[some], turned, device, cache))
         nominal = self.settings.mixing.nominal
-        share = len(examples) / _batch_size(self.phase, stream) if nominal else 1.0
+        share = len(examples) / batch_size_of(self.phase, stream) if nominal else 1.0
         losses: dict[str, tuple[float, Loss]] = {
             name: (weight * share, cast(Loss, own.get(name, loss)))
             for name, (weight, loss) in stream.losses.items()
@@ -302,32 +298,6 @@ class _PhaseTraining:
                 values = _metrics(self.streams[task], np.concatenate(state.seen[task]), targets)
                 found[task] = {"loss": loss / weight, **values}
         return found
-
-
-class RowOrders:
-    """The rows of batches, one after the other. An order is kept until the task's next one."""
-
-    def __init__(self, streams: Mapping[str, Stream], phase: Phase, seed: int) -> None:
-        self.streams, self.phase, self.seed = streams, phase, seed
-        self.latest: dict[str, tuple[int, np.ndarray, np.ndarray | None]] = {}
-
-    def rows(self, draw: BatchIndex) -> tuple[np.ndarray, np.ndarray | None]:
-        """(examples,) of the draw, by length; and which pairs are turned round."""
-        stream, seed = self.streams[draw.task], self.seed
-        n_rows, size = len(stream.train), _batch_size(self.phase, stream)
-        if draw.task not in self.latest or self.latest[draw.task][0] != draw.order:
-            order = epoch_order(n_rows, seed, draw.task, draw.order, stream.sampling_weights)
-            if stream.texts is not None:
-                order = without_repeats(order, stream.texts, size)
-            swapped = (
-                rng.generator(seed, "pair order", draw.task, draw.order).random(n_rows) < 0.5
-                if stream.random_order
-                else None
-            )
-            self.latest[draw.task] = (draw.order, order, swapped)
-        _, order, swapped = self.latest[draw.task]
-        places = batch_places(order, draw.number, size, stream.train.lengths)
-        return order[places], None if swapped is None else swapped[places]
 
 
 def higher_is_better(metric: str) -> bool:

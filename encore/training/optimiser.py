@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from encore.encoder.word_table import WordTable
 from encore.model.selection import ParameterInfo, rate_factor
 from encore.types import Phase
 
-__all__ = ["MinbertAdamW", "adamw", "carried", "step"]
+__all__ = ["MinbertAdamW", "adamw", "carried", "restore_tensors", "state_tensors", "step"]
 
 Infos = Mapping[int, ParameterInfo]  # id of a parameter → what it is
 
@@ -120,6 +120,32 @@ def set_rate(optimiser: torch.optim.AdamW, lr: float) -> None:
     """Set the rate of the next step: `lr`, times each group's factor."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group["factor"]
+
+
+def state_tensors(optimiser: torch.optim.AdamW) -> dict[str, Tensor]:
+    """The moments by name, `optimiser/PARAMETER/KEY`. Aliases, not copies."""
+    return {
+        f"optimiser/{name}/{key}": value
+        for name, parameter in _named(optimiser)
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def restore_tensors(optimiser: torch.optim.AdamW, tensors: Mapping[str, Tensor]) -> None:
+    """Take over copies of the moments that `state_tensors` named."""
+    for name, parameter in _named(optimiser):
+        state = {
+            key: tensors[f"optimiser/{name}/{key}"].clone()
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimiser/{name}/{key}" in tensors
+        }
+        if state:
+            optimiser.state[parameter] = state
+
+
+def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, nn.Parameter]]:
+    for group in optimiser.param_groups:
+        yield from zip(group["names"], group["params"], strict=True)
 
 
 def step(

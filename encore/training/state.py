@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -160,11 +160,7 @@ class FitState:
             f"model/{name}": p.detach() for name, p in self.parameters.items()
         } | {f"buffers/{name}": value for name, value in self.buffers.items()}
         if self.optimiser is not None:
-            for name, parameter in _named(self.optimiser):
-                found |= {
-                    f"optimiser/{name}/{key}": value
-                    for key, value in self.optimiser.state.get(parameter, {}).items()
-                }
+            found |= optimiser_module.state_tensors(self.optimiser)
         for task, parts in self.seen.items():
             if parts:
                 found[f"seen/{task}"] = torch.from_numpy(np.concatenate(parts))
@@ -212,14 +208,7 @@ class FitState:
         if any(name.startswith("optimiser/") for name in tensors) and self.phase < len(plan):
             freeze(self.models, plan[self.phase], self.infos)
             self.optimiser = optimiser_module.adamw(parameters, plan[self.phase], self.infos)
-            for name, parameter in _named(self.optimiser):
-                state = {
-                    key: tensors[f"optimiser/{name}/{key}"].clone()
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"optimiser/{name}/{key}" in tensors
-                }
-                if state:
-                    self.optimiser.state[parameter] = state
+            optimiser_module.restore_tensors(self.optimiser, tensors)
         self.seen = {
             task: [tensors[f"seen/{task}"].numpy()] if f"seen/{task}" in tensors else []
             for task in self.sums
@@ -259,8 +248,3 @@ def freeze(
         if (info := known.get(id(parameter))) is not None:
             fixed = info.role == "tables" and phase.rates.embedding_lr == 0
             parameter.requires_grad_(selector.selects(info) and not fixed)
-
-
-def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    for group in optimiser.param_groups:
-        yield from zip(group["names"], group["params"], strict=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from encore import rng
 from encore.encoder import dropout
+from encore.encoder.word_table import WordTable
 from encore.errors import TrainingError
 from encore.model.parameters import word_tables
 from encore.model.task_model import TaskModel
@@ -23,7 +24,8 @@ from encore.types import Batch, Combine, Loss
 
 # fmt: off
 __all__ = [
-    "StepInput", "StepResult", "TaskStepResult", "diagnostics_of", "take_step", "terms_of",
+    "StepInput", "StepResult", "TaskStepResult", "diagnostics_of", "remedy_for", "take_step",
+    "terms_of", "update",
 ]
 # fmt: on
 
@@ -91,24 +93,40 @@ def take_step(
         broken = ", ".join(
             f"{name} = {term}" for name, term in terms_of(done).items() if not math.isfinite(term)
         )
-        raise TrainingError(f"step {step}: the loss is not finite ({broken}). {_remedy(optimiser)}")
+        raise TrainingError(
+            f"step {step}: the loss is not finite ({broken}). {remedy_for(optimiser)}"
+        )
     if combine is not None and gradients:
         draw = rng.generator(seed, "combine", step)
         for parameter, gradient in combine(
             gradients, [draw.permutation(len(parts)).tolist() for _ in parts]
         ).items():
             parameter.grad = gradient
-    norm = float(
-        optimiser_module.step(optimiser, word_tables([part.model for part in parts]), clip_norm)
-    )
-    if not math.isfinite(norm):
-        raise TrainingError(
-            f"step {step}: the gradient is not finite (loss {value:.4g}). {_remedy(optimiser)}"
-        )
+    tables = word_tables([part.model for part in parts])
+    norm = update(optimiser, tables, step=step, loss=value, clip_norm=clip_norm)
     return StepResult(tuple(done), value, norm)
 
 
-def _remedy(optimiser: torch.optim.AdamW) -> str:
+def update(
+    optimiser: torch.optim.AdamW,
+    tables: Sequence[WordTable],
+    *,
+    step: int,
+    loss: float,
+    clip_norm: float | None,
+) -> float:
+    """Clip the gradients and update; returns their norm before. tables: as of
+    `optimiser.step`. Raises TrainingError where the norm is not finite.
+    """
+    norm = float(optimiser_module.step(optimiser, tables, clip_norm))
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"step {step}: the gradient is not finite (loss {loss:.4g}). {remedy_for(optimiser)}"
+        )
+    return norm
+
+
+def remedy_for(optimiser: torch.optim.AdamW) -> str:
     """A rate of 0, as at the first step of a warm-up, has changed nothing."""
     highest = max(group["lr"] for group in optimiser.param_groups)
     if highest == 0:
@@ -147,10 +165,9 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
     cached = cache_gradients(part.model, part.micro_batches, coupled, drawing)
     values.update({name: found.value for name, found in cached.items()})
     scores = []
+    places = places_of((batch.tokens, len(batch.rows)) for batch in part.micro_batches)
     figures: dict[str, list[Mapping[str, float]]] = {term.name: [] for term in read}
-    for at, (batch, place) in enumerate(
-        zip(part.micro_batches, places_of(part.micro_batches), strict=True)
-    ):
+    for at, (batch, place) in enumerate(zip(part.micro_batches, places, strict=True)):
         with drawing(place):
             output = part.model(batch.tokens)
             total: Tensor | float = 0.0

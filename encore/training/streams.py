@@ -83,8 +83,8 @@ class Rows:
 class Stream:
     """One task as the training loop reads it. `sampling_weights`: (rows,) probabilities of sampling
     with replacement, or None for each row once per epoch. `batch_size`: None for that of the phase.
-    `random_order`: the order of a pair is drawn each time it is read. `texts`: (rows, sides) numbers
-    of the texts where none may occur twice in a batch.
+    `random_order`: the order of a pair is drawn each time it is read. `texts`: (rows, sides)
+    numbers of the texts where none may occur twice in a batch.
     """
 
     name: str
@@ -102,9 +102,9 @@ class Stream:
 def tokenize_set(
     dataset: Dataset, tokenizer: TextTokenizer, pair: Spec, *, max_length: int, truncation: str
 ) -> TokenStore:
-    """The tokens of a dataset, in the rows that the pairing makes of it: all first texts, all second
-    ones, and all negatives where there are any. Raises RecipeError for impossible settings and
-    DataError for rows that are not text.
+    """The tokens of a dataset, in the rows that the pairing makes of it: all first texts, all
+    second ones, and all negatives where there are any. Raises RecipeError for impossible settings
+    and DataError for rows that are not text.
     """
     pairing: Pairing = catalogue.build("pairs", pair)
     how: dict[str, Any] = {"max_length": max_length, "truncation": truncation}

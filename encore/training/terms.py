@@ -10,7 +10,7 @@ that gradient on (gradient caching, Gao et al. 2021).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,17 +82,17 @@ class CachedGradients:
         return total
 
 
-def places_of(batches: Sequence[Batch]) -> list[dropout.BatchOffset]:
-    """The part of the whole batch before each micro-batch."""
+def places_of(batches: Iterable[tuple[Tokens, int]]) -> list[dropout.BatchOffset]:
+    """The part of the whole batch before each micro-batch. batches: tokens and examples of each."""
     place, found = dropout.BatchOffset(), []
-    for batch in batches:
+    for tokens, n_examples in batches:
         found.append(place)
-        lengths = batch.tokens.lengths
+        lengths = tokens.lengths
         place = dropout.BatchOffset(
             place.rows + len(lengths),
             place.tokens + sum(lengths),
             place.pairs + n_pairs(lengths),
-            place.examples + len(batch.rows),
+            place.examples + n_examples,
         )
     return found
 
@@ -108,7 +108,7 @@ def cache_gradients(
     """
     if not terms:
         return {}
-    places = places_of(batches)
+    places = places_of((batch.tokens, len(batch.rows)) for batch in batches)
     outputs = []
     for batch, place in zip(batches, places, strict=True):
         with drawing(place), torch.no_grad():

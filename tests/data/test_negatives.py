@@ -14,7 +14,7 @@ from encore.errors import DataError, EncoreError, RecipeError
 from encore.recipe.load import recipe_from
 from encore.runs.prepare import build_models, prepare
 from encore.runs.prepared import Prepared
-from encore.training.loop import RowOrders
+from encore.training.row_orders import RowOrders
 from encore.types import BatchIndex
 
 needs_data = pytest.mark.skipif(

@@ -67,7 +67,7 @@ def test_states_draws_and_gradients_are_those_without_it(
     sizes: list[int] = []
     encoder.blocks[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     filled, got = run()
-    monkeypatch.setattr(module, "_filled", lambda x: x)
+    monkeypatch.setattr(module, "filled", lambda x: x)
     plain, expected = run()
     assert sizes == [80, 67]
     for one, other in zip(filled, plain, strict=True):
@@ -78,7 +78,7 @@ def test_states_draws_and_gradients_are_those_without_it(
 
 
 def test_no_more_than_32_sizes_for_each_doubling() -> None:
-    sizes = [len(module._filled(torch.empty(n, 1, dtype=torch.bfloat16))) for n in range(1, 9000)]
+    sizes = [len(module.filled(torch.empty(n, 1, dtype=torch.bfloat16))) for n in range(1, 9000)]
     assert all(n <= size < max(16, 1.04 * n) + 16 for n, size in enumerate(sizes, start=1))
     assert (
         max(
@@ -92,7 +92,7 @@ def test_no_more_than_32_sizes_for_each_doubling() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_other_precisions_are_left_as_they_are(dtype: torch.dtype) -> None:
     x = torch.ones(67, 3, dtype=dtype)
-    assert module._filled(x) is x
+    assert module.filled(x) is x
 
 
 def test_a_row_alone_is_the_row_in_a_batch(ragged) -> None:

@@ -22,7 +22,7 @@ from encore.encoder.word_table import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
 
-__all__ = ["build", "from_huggingface"]
+__all__ = ["build", "from_huggingface", "to_huggingface"]
 
 
 class BertEmbeddings(nn.Module):
@@ -214,6 +214,24 @@ def from_huggingface(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
     Encore's names. Heads are dropped.
     """
     return rename_weights(state, prefixes=("bert.",))
+
+
+def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights under Encore's names → under those of a published BERT."""
+    outside, inside = (
+        {ours: name for name, ours in table.items()} for table in (EMBEDDINGS, _BLOCK)
+    )
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        module, _, kind = key.rpartition(".")
+        if module in outside:
+            found[f"bert.{outside[module]}.{kind}"] = value
+            continue
+        _, number, part = module.split(".")
+        names = _STACKED if part == "qkv" else (inside[part],)
+        for name, own in zip(names, value.chunk(len(names)), strict=True):
+            found[f"bert.encoder.layer.{number}.{name}.{kind}"] = own
+    return found
 
 
 def rename_weights(

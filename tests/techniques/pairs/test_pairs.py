@@ -28,7 +28,7 @@ from encore.techniques.pairs.siamese import Siamese
 from encore.techniques.pairs.siamese_attend import SiameseAttend
 from encore.techniques.pooling.mean import Mean
 from encore.techniques.pooling.weighted_layers import WeightedLayers
-from encore.training.loop import RowOrders
+from encore.training.row_orders import RowOrders
 from encore.training.scoring import score_rows, score_together
 from encore.training.streams import Rows, Stream
 from encore.types import BatchIndex, Encoded, LabelSpace, Phase, Spec, Tokens
