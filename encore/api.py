@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
 from encore.data.frames import store_frames
-from encore.errors import Problem, RecipeError, did_you_mean
+from encore.errors import Problem, RecipeError
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
@@ -23,7 +23,7 @@ from encore.experiments.variants import Study, load_study, study_from
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override
-from encore.recipe.pretraining import PretrainRecipe, load_pretraining, pretraining_from
+from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
 from encore.runs.evaluate import RunEvaluation, evaluate_run
@@ -48,7 +48,6 @@ __all__ = [
     "load",
     "prepared_from",
     "pretrain",
-    "pretraining_recipes",
     "recipe_of",
     "search_of",
     "study_of",
@@ -224,28 +223,6 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
     return {"data.train_rows": sorted(sizes)}
 
 
-def pretraining_recipes(
-    what: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    only: Sequence[str] | None = None,
-) -> dict[str, PretrainRecipe]:
-    """Variant → recipe of pre-training: of a file, of the name of one that comes with Encore, or of
-    a mapping; "" where there are no variants. only: these variants. Raises RecipeError.
-    """
-    found = (
-        pretraining_from(what, overrides)
-        if isinstance(what, Mapping)
-        else load_pretraining(builtin.file_of(what), overrides)
-    )
-    unknown = [name for name in only or () if name not in found]
-    if unknown:
-        known = tuple(name for name in found if name)
-        remedy = did_you_mean(unknown[0], known) if known else "Leave --only out."
-        message = f"no variant called '{unknown[0]}'."
-        raise RecipeError(Problem(where="--only", message=message, remedy=remedy))
-    return {name: recipe for name, recipe in found.items() if not only or name in only}
-
-
 def pretrain(
     what: str | Path | Mapping[str, Any],
     *overrides: str,
@@ -264,9 +241,9 @@ def pretrain(
     with Python's values. watch: called with every StepReport and Keep. Raises RecipeError,
     DataError or TrainingError.
     """
-    only = settings.pop("only", None)
+    chosen = settings.pop("only", None)
     recipes = pretraining_recipes(
-        what, (*_typed(settings), *overrides), [only] if isinstance(only, str) else only
+        what, (*_typed(settings), *overrides), None if chosen is None else [chosen]
     )
     if len(recipes) > 1:
         names = ", ".join(recipes)

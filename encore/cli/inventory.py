@@ -200,16 +200,11 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     file = builtin.recipe_path(name)
     content = file.read_bytes()
     settings = to_plain(read_yaml(content.decode(), str(file)))
-    command = (
-        "tune"
-        if "search" in settings
-        else "compare"
-        if any(key in settings for key in STUDY)
-        else "train"
-    )
+    command = _command_for(settings)
     n_seeds = len(settings.get("seeds") or range(N_SEEDS))
     n_runs = {
         "train": 1,
+        "pretrain": len(settings.get("variants") or [""]),
         "tune": (settings.get("trials") or N_TRIALS) * (settings.get("seeds_per_trial") or 1)
         + n_seeds,
         "compare": math.prod(
@@ -223,6 +218,8 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     digest = settings_digest(settings)
     if command == "train":
         found = _runs_of(folder, name, settings.get("source"))
+    elif command == "pretrain":
+        found = []
     else:
         found = _made_with(
             content,
@@ -240,6 +237,14 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
         "verified": records,
         "file": str(file),
     }
+
+
+def _command_for(says: Mapping[str, Any]) -> str:
+    if "texts" in says:
+        return "pretrain"
+    if "search" in says:
+        return "tune"
+    return "compare" if any(key in says for key in STUDY) else "train"
 
 
 def _made_with(

@@ -37,7 +37,7 @@ class PretrainOptions:
 
 def pretrain_command(options: PretrainOptions) -> None:
     """Pre-train each variant, one after the other. Raises EncoreError."""
-    from encore import api
+    from encore.recipe.pretraining import pretraining_recipes
     from encore.runs.pretraining import prepare_pretraining
 
     complaints = Complaints()
@@ -45,7 +45,7 @@ def pretrain_command(options: PretrainOptions) -> None:
     with complaints.collecting():
         check_runs_folder(options.runs)
     with complaints.collecting():
-        recipes = api.pretraining_recipes(options.recipe, options.overrides, options.only)
+        recipes = pretraining_recipes(options.recipe, options.overrides, options.only)
         for name, recipe in recipes.items():
             with complaints.collecting():
                 prepared[name] = prepare_pretraining(recipe)

@@ -13,11 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
-from encore.encoder.load import family
+from encore.encoder.load import Source, family
+from encore.encoder.weights import read_header
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError, Problem
 
-__all__ = ["HeadNames", "LanguageHead", "build_language_head", "head_names"]
+__all__ = [
+    "HeadNames",
+    "LanguageHead",
+    "build_language_head",
+    "has_language_head",
+    "head_names",
+    "published_head",
+]
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,12 @@ def head_names(config: Mapping[str, Any]) -> HeadNames:
         raise DataError(Problem(setting="encoder", message=message, remedy=remedy))
     names = _NAMES[module.__name__.rpartition(".")[2]]
     return HeadNames(**{**vars(names), "architecture": _CLASSES.get(str(kind), names.architecture)})
+
+
+def has_language_head(source: Source) -> bool:
+    """True where the checkpoint has these layers. Raises DataError for a borrowed encoder."""
+    name = f"{head_names(source.config).dense}.weight"
+    return name in read_header(source.folder / "model.safetensors")
 
 
 class LanguageHead(nn.Module):

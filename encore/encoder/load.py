@@ -166,7 +166,13 @@ def _files_of(folder: Path) -> list[str]:
         needed = (
             "An encoder needs config.json, model.safetensors and tokenizer.json (or vocab.txt)."
         )
-        raise DataError(f"{display_path(folder)}: no model.safetensors in this folder. {needed}")
+        inside = folder / "encoder"
+        meant = (
+            f" Did you mean {display_path(inside)}?" if (inside / "config.json").exists() else ""
+        )
+        raise DataError(
+            f"{display_path(folder)}: no model.safetensors in this folder.{meant} {needed}"
+        )
     if not _exists(folder / "tokenizer.json") and not _exists(folder / "vocab.txt"):
         raise DataError(
             f"{display_path(folder)}: no tokenizer.json and no vocab.txt. {_TOKENISER_REMEDY}"

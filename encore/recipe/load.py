@@ -146,8 +146,13 @@ def build_recipe(
     document: Value, changes: Sequence[Change], base: Path, problems: list[Problem]
 ) -> tuple[Recipe | None, Recipe | None]:
     """The recipe that a document with changes describes, and what remains of it without what is
-    wrong, which `problems` takes: both the same where nothing is wrong.
+    wrong, which `problems` takes: both the same where nothing is wrong. Raises RecipeError for a
+    recipe of pre-training.
     """
+    if isinstance(document.data, dict) and "texts" in document.data:
+        remedy = f"Run it: encore pretrain {document.where}"
+        message = "is a recipe of pre-training, which has no task."
+        raise RecipeError(Problem(where=document.where, message=message, remedy=remedy))
     n_before = len(problems)
     tree = complete_document(document, changes, problems)
     recipe, culprits = None, []

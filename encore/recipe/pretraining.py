@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from encore.catalogue import Flaw
-from encore.errors import Problem, format_given
-from encore.recipe import fields
+from encore.errors import Problem, RecipeError, did_you_mean, format_given
+from encore.recipe import builtin, fields
 from encore.recipe.data_recipe import Count, RecipeSection, Text
 from encore.recipe.fields import Flaws, refuse, unsafe_name_problems
 from encore.recipe.load import file_text, recipe_error
@@ -35,9 +35,7 @@ __all__ = [
     "PretrainRecipe",
     "SizeRecipe",
     "TextsRecipe",
-    "is_pretraining",
-    "load_pretraining",
-    "pretraining_from",
+    "pretraining_recipes",
 ]
 
 
@@ -227,34 +225,29 @@ class PretrainRecipe(RecipeSection):
 _VARIANTS = "variants"
 
 
-def is_pretraining(document: Value) -> bool:
-    """True for a recipe of `encore pretrain`: it has texts."""
-    return isinstance(document.data, dict) and "texts" in document.data
-
-
-def load_pretraining(
-    path: str | Path, overrides: Sequence[Override] = ()
-) -> dict[str, PretrainRecipe]:
-    """Variant → recipe of a YAML file, with `key=value` overrides on top; without variants one
-    recipe under "". Raises RecipeError with every problem.
-    """
-    problems: list[Problem] = []
-    document = read_yaml(file_text(Path(path)), str(path), problems=problems)
-    return _recipes(document, overrides, Path(path).absolute().parent, problems)
-
-
-def pretraining_from(
-    mapping: Mapping[str, Any],
+def pretraining_recipes(
+    what: str | Path | Mapping[str, Any],
     overrides: Sequence[Override] = (),
-    *,
-    base: str | Path | None = None,
+    only: Sequence[str] | None = None,
 ) -> dict[str, PretrainRecipe]:
-    """The same for a mapping. base: where its relative paths start, the working directory if
-    None.
+    """Variant → recipe, of a YAML file, of the name of one that comes with Encore, or of a mapping,
+    with `key=value` overrides on top; "" where there are no variants. only: these variants. Raises
+    RecipeError with every problem.
     """
     problems: list[Problem] = []
-    document = from_python(mapping, problems)
-    return _recipes(document, overrides, Path(base or ".").absolute(), problems)
+    if isinstance(what, Mapping):
+        document, base = from_python(what, problems), Path()
+    else:
+        file = builtin.file_of(what)
+        document, base = read_yaml(file_text(file), str(file), problems=problems), file.parent
+    found = _recipes(document, overrides, base.absolute(), problems)
+    unknown = [name for name in only or () if name not in found]
+    if unknown:
+        known = tuple(name for name in found if name)
+        remedy = did_you_mean(unknown[0], known) if known else "Leave --only out."
+        message = f"no variant called {format_given(unknown[0])}."
+        raise RecipeError(Problem(where="--only", message=message, remedy=remedy))
+    return {name: recipe for name, recipe in found.items() if not only or name in only}
 
 
 def _recipes(

@@ -233,6 +233,11 @@ def explain_no_run(folder: Path) -> str:
             f"{folder}: a comparison, whose runs keep figures and no weights. Name one of "
             f"those in cells.json to see how to train it again."
         )
+    if kind == "pretraining":
+        return (
+            f"{folder}: a pre-trained encoder, which predicts no labels. Train with it: encore "
+            f"train FILE.csv encoder={shlex.quote(str(folder / 'encoder'))}"
+        )
     if kind == "export":
         return (
             f"{folder}: an exported model, not the folder of a run. Load it with the library "

@@ -9,7 +9,7 @@ from encore import files
 
 __all__ = ["FolderKind", "folder_kind"]
 
-FolderKind = Literal["run", "comparison", "search", "export", "nothing"]
+FolderKind = Literal["run", "comparison", "search", "export", "pretraining", "nothing"]
 
 
 def folder_kind(folder: Path) -> FolderKind:
@@ -20,6 +20,8 @@ def folder_kind(folder: Path) -> FolderKind:
         return "search" if _has_sampler(folder / "study.json") else "comparison"
     if (folder / "resolved.json").is_file():
         return "run"
+    if (folder / "pretraining.json").is_file():
+        return "pretraining"
     if not (folder / files.MANIFEST).is_file():
         return "nothing"
     # A run that has lost its resolved.json is still a run, though a damaged one.

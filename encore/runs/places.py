@@ -49,6 +49,8 @@ def _kind(folder: Path) -> FolderKind | None:
     """
     if (folder / "resolved.json").is_file():
         return "run"
+    if (folder / "pretraining.json").is_file():
+        return "pretraining"
     if (folder / "study.json").is_file() and (folder / "recipe.yaml").is_file():
         return folder_kind(folder)
     try:

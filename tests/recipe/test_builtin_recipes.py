@@ -8,12 +8,17 @@ from types import SimpleNamespace
 import pytest
 
 from encore.data.named import read_named_tasks
+from encore.errors import RecipeError
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
+from encore.recipe.located_yaml import write_yaml
+from encore.recipe.pretraining import pretraining_recipes
 from encore.runs.compatibility import NotApplicable, build_skeletons, pair_of, parts_of
 from encore.types import LabelSpace
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+ALL = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+PRETRAINING = [path for path in ALL if "\ntexts:" in path.read_text(encoding="utf-8")]
+RECIPES = [path for path in ALL if path not in PRETRAINING]
 # Studies, variants and seeds.
 EXTENT = {
     "maxpoolbert": (9, 5, 3),
@@ -165,3 +170,37 @@ def test_the_parts_of_every_variant_go_together(name: str) -> None:
     )
     expected = [("sts", "siamese_cosine_logit", logit), ("quora", "siamese_cosine", value)]
     assert sorted(apart) == sorted(expected if name == "serbertus_pairs" else [])
+
+
+# ------------------------------------------------------------------------------------- pre-training
+
+
+@pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: path.stem)
+def test_a_recipe_of_pre_training_is_right(path: Path, tmp_path: Path) -> None:
+    """Each variant is read, and what it fine-tunes afterwards is a comparison."""
+    for recipe in pretraining_recipes(path).values():
+        assert recipe.source
+        assert recipe.claim
+        assert recipe.fine_tune is not None
+        assert {texts.task for texts in recipe.texts} <= set(read_named_tasks())
+        document = {**recipe.fine_tune, "variants": {"step_1": {"encoder": "minilm"}}}
+        (tmp_path / "compare.yaml").write_text(write_yaml(document), encoding="utf-8")
+        assert load_study(tmp_path / "compare.yaml").cells
+    with pytest.raises(RecipeError, match="is a recipe of pre-training.* Run it: encore pretrain"):
+        load_study(path)
+
+
+def test_the_pretraining_of_the_papers() -> None:
+    """METHODS 6."""
+    serbertus, gen = (pretraining_recipes(f"{name}_pretraining") for name in ("serbertus", "gen"))
+    rates = {name: (one.plan.lr, one.plan.layer_decay) for name, one in serbertus.items()}
+    assert rates["sst_fast"] == (1e-5, 1.0)
+    assert rates["sst_decay"] == (1e-5, 0.95)
+    assert rates["sst_slow"] == (5e-6, 1.0)
+    assert {(one.masking, one.plan.batch_size) for one in serbertus.values()} == {("tokens", 32)}
+    described = gen["as_described"]
+    assert (described.masking, described.compat, described.min_characters) == ("words", None, 10)
+    assert (described.plan.epochs, described.plan.lr, described.plan.batch_size) == (3, 5e-5, 64)
+    assert (described.max_length, described.mask_rate) == (100, 0.15)
+    assert described.plan.warmup_frac == 0
+    assert gen["as_coded"].compat == "gen"

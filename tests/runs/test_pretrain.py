@@ -1,0 +1,315 @@
+"""Pre-training in a folder: resumed bit for bit, complete, and usable afterwards."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import encore
+from encore import files
+from encore.data.masking import Masking
+from encore.errors import DataError, RecipeError
+from encore.experiments.variants import load_study
+from encore.recipe.pretraining import PretrainRecipe, pretraining_recipes
+from encore.runs.kind import folder_kind
+from encore.runs.pretrain import PretrainResult, run_pretraining
+from encore.runs.pretraining import prepare_pretraining
+from encore.training.pretraining import Keep
+from encore.training.reports import StepReport
+
+N_FILES, N_LINES = 7, 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven files of texts, no two alike."""
+    found = tmp_path_factory.mktemp("texts")
+    draw = np.random.default_rng(5)
+    words = ["".join(draw.choice(list("abcdefgh"), draw.integers(1, 7))) for _ in range(60)]
+    for number in range(N_FILES):
+        lines = [" ".join(draw.choice(words, draw.integers(4, 30))) for _ in range(N_LINES)]
+        (found / f"part{number}.txt").write_text("\n".join(lines), encoding="utf-8")
+    return found
+
+
+def mapping(folder: Path, **others: Any) -> dict[str, Any]:
+    settings = {
+        "texts": [str(folder / f"part{number}.txt") for number in range(N_FILES)],
+        "size": {"layers": 2, "width": 16, "heads": 2, "positions": 32},
+        "vocabulary": 80,
+        "max_length": 24,
+        "keep": [0, 6],
+        "dev_rows": 8,
+        "threads": 1,
+        "plan": {"steps": 17, "lr": 1e-2, "batch_size": 8, "warmup_frac": 0.1},
+    }
+    return settings | others
+
+
+def recipe_of(folder: Path, **others: Any) -> PretrainRecipe:
+    [recipe] = pretraining_recipes(mapping(folder, **others)).values()
+    return recipe
+
+
+class Stop(Exception):
+    """Raised by a watcher."""
+
+
+def train(recipe: PretrainRecipe, runs: Path, *, until: int | None = None) -> PretrainResult:
+    def watch(report: StepReport | Keep) -> None:
+        if isinstance(report, StepReport) and report.step == until:
+            raise Stop
+
+    return run_pretraining(prepare_pretraining(recipe), runs, watch=watch, checkpoint_steps=3)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
+    return train(recipe_of(folder), tmp_path_factory.mktemp("whole"))
+
+
+def assert_same(one: PretrainResult, other: PretrainResult) -> None:
+    names = [*files.read_json(one.folder / files.MANIFEST), files.MANIFEST]
+    assert len(names) > 15
+    differing = [
+        n for n in names if (one.folder / n).read_bytes() != (other.folder / n).read_bytes()
+    ]
+    assert not differing
+
+
+def test_the_loss_starts_at_ln_of_the_vocabulary_and_falls(whole: PretrainResult) -> None:
+    lines = [json.loads(line) for line in (whole.folder / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 18))
+    assert lines[0]["loss"] == pytest.approx(np.log(80), abs=0.1)
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
+    kept = whole.figures["kept"]
+    assert [entry["step"] for entry in kept] == [0, 6, 17]
+    assert kept[0]["train_loss"] is None
+    assert kept[1]["train_loss"] == pytest.approx(np.mean([line["loss"] for line in lines[:6]]))
+    assert kept[2]["train_loss"] == pytest.approx(np.mean([line["loss"] for line in lines[6:]]))
+    assert kept[0]["held_out"]["loss"] == pytest.approx(np.log(80), abs=0.1)
+    assert whole.figures["held_out_rows"] == 8
+    left = {path.name for path in whole.folder.iterdir()}
+    assert not left & {"checkpoint", "corpus"}
+    assert folder_kind(whole.folder) == "pretraining"
+
+
+@pytest.mark.parametrize("steps", [(2, 4, 5), (6, 7, 16), (17, 12)])
+def test_a_run_that_is_stopped_ends_in_the_same_bytes(
+    folder: Path, whole: PretrainResult, tmp_path: Path, steps: tuple[int, ...]
+) -> None:
+    for step in steps:
+        with pytest.raises(Stop):
+            train(recipe_of(folder), tmp_path, until=step)
+        assert not (tmp_path / whole.folder.name / files.MANIFEST).exists()
+    assert_same(train(recipe_of(folder), tmp_path), whole)
+    assert train(recipe_of(folder), tmp_path).already_complete
+
+
+def test_a_run_that_is_killed_ends_in_the_same_bytes(
+    folder: Path, whole: PretrainResult, tmp_path: Path
+) -> None:
+    """SIGKILL between a save and the next step, at a kept step, and while a folder is written."""
+    code = (
+        "import json, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from encore import files\n"
+        "from encore.recipe.pretraining import pretraining_recipes\n"
+        "from encore.runs.pretrain import run_pretraining\n"
+        "from encore.runs.pretraining import prepare_pretraining\n"
+        "[recipe] = pretraining_recipes(json.loads(sys.argv[1])).values()\n"
+        "at = sys.argv[3]\n"
+        "die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def watch(report):\n"
+        "    if at == f'{type(report).__name__}{report.step}': die()\n"
+        "write = files.write_manifest\n"
+        "def dying(folder, names):\n"
+        "    write(folder, names)\n"
+        "    if at in str(folder): die()\n"
+        "files.write_manifest = dying\n"
+        "run_pretraining(prepare_pretraining(recipe), Path(sys.argv[2]), watch=watch,"
+        " checkpoint_steps=3)\n"
+    )
+    given = json.dumps(mapping(folder))
+    for at in ("corpus", "StepReport5", "Keep6", "encoder"):
+        done = subprocess.run([sys.executable, "-c", code, given, str(tmp_path), at], check=False)
+        assert done.returncode == -signal.SIGKILL, at
+    assert_same(train(recipe_of(folder), tmp_path), whole)
+
+
+def test_a_corpus_of_many_files_is_met_once_per_pass_also_when_resumed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids that are trained on are those of the files: none is skipped, none met twice."""
+    recipe = recipe_of(folder, dev_rows=0, keep=[], plan={"epochs": 2, "batch_size": 8})
+    met: list[list[int]] = []
+    batch_of: list[list[int]] = []
+    hide = Masking.hide
+
+    def watched(self: Masking, ids: Any, offsets: Any, rows: Any, seed: int, *turn: Any) -> Any:
+        batch_of.append(ids.tolist())
+        return hide(self, ids, offsets, rows, seed, *turn)
+
+    monkeypatch.setattr(Masking, "hide", watched)
+    begun = 0
+    for until in (4, 9, 14, None):
+        prepared = prepare_pretraining(recipe)
+        finished: list[int] = []
+
+        def watch(
+            report: StepReport | Keep, last: int | None = until, done: list[int] = finished
+        ) -> None:
+            if isinstance(report, StepReport):
+                done.append(report.step)
+                if report.step == last:
+                    raise Stop
+
+        batch_of.clear()
+        stopped = False
+        try:
+            result = run_pretraining(prepared, tmp_path, watch=watch, checkpoint_steps=1)
+        except Stop:
+            stopped = True
+        assert stopped == (until is not None)
+        assert finished[0] <= begun + 1
+        met[finished[0] - 1 :] = [list(ids) for ids in batch_of]  # a step may be taken again
+        begun = finished[-1]
+    from encore.data.tokenizer import TextTokenizer
+
+    tokenizer = TextTokenizer(result.encoder)
+    lines = [
+        line for part in recipe.texts for line in Path(str(part.file)).read_text().splitlines()
+    ]
+    expected = Counter(tokenizer.encoded(lines)[0].tolist())
+    for one_pass in (met[: len(met) // 2], met[len(met) // 2 :]):
+        ids = Counter(number for batch in one_pass for number in batch)
+        for special in (2, 3):
+            del ids[special]
+        assert ids == expected
+
+
+def test_transformers_fills_in_the_same_words(whole: PretrainResult) -> None:
+    transformers = pytest.importorskip("transformers")
+    texts = ["abc [MASK] fed", "[MASK] a b c d e f g h", "h g [MASK]"]
+    pipe = transformers.pipeline("fill-mask", model=str(whole.encoder), device="cpu", top_k=7)
+    for step, encoder in whole.kept.items():
+        if step == 17:
+            found = encore.fill_mask(encoder, texts, k=7)
+            for ours, theirs in zip(found, pipe(texts), strict=True):
+                assert [guess.word for guess in ours] == [one["token_str"] for one in theirs]
+                for guess, one in zip(ours, theirs, strict=True):
+                    assert guess.probability == pytest.approx(one["score"], abs=1e-5)
+    assert type(pipe.model).__name__ == "BertForMaskedLM"
+
+
+def test_a_checkpoint_is_trained_further_and_keeps_its_pooler(
+    folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file
+
+    plan = {"steps": 3, "batch_size": 8, "lr": 1e-2}
+    others: dict[str, Any] = {"size": None, "encoder": str(tiny_encoder), "keep": [], "plan": plan}
+    result = train(recipe_of(folder, **others, masking="words"), tmp_path)
+    before = load_file(tiny_encoder / "model.safetensors")
+    after = load_file(result.encoder / "model.safetensors")
+    assert (after["bert.pooler.dense.weight"] == before["pooler.dense.weight"]).all()
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert np.abs(after[f"bert.{name}"] - before[name]).max() > 1e-3
+    assert after["cls.predictions.bias"].shape == (
+        len(before["embeddings.word_embeddings.weight"]),
+    )
+    anew = train(recipe_of(folder, **others, masking="words", compat="gen"), tmp_path)
+    renewed = load_file(anew.encoder / "model.safetensors")["bert.pooler.dense.weight"]
+    assert not (renewed == before["pooler.dense.weight"]).any()
+    follows = train(recipe_of(folder, **others, next_sentence=True), tmp_path)
+    own = load_file(follows.encoder / "model.safetensors")
+    assert own["cls.seq_relationship.weight"].shape == (2, 24)
+    assert (own["bert.pooler.dense.weight"] != before["pooler.dense.weight"]).any()
+    assert follows.figures["kept"][-1]["held_out"]["next_loss"] == pytest.approx(0.7, abs=0.4)
+
+
+def test_every_kept_encoder_is_a_variant_of_the_comparison(
+    folder: Path, tmp_path: Path, tables: Any
+) -> None:
+    fine_tune = {
+        "tasks": {
+            "verdict": {
+                "data": {
+                    "train": str(tables.train),
+                    "dev": str(tables.dev),
+                    "text": "text",
+                    "label": "verdict",
+                }
+            }
+        },
+        "plan": {"epochs": 1},
+        "seeds": [1, 2],
+    }
+    plan = {"steps": 3, "batch_size": 8}
+    result = train(recipe_of(folder, keep=[0, 2], plan=plan, fine_tune=fine_tune), tmp_path)
+    study = load_study(result.folder / "compare.yaml")
+    assert list(study.variants) == ["step_0", "step_2", "step_3"]
+    settings = [one for one in tables.settings if not one.startswith("encoder")]
+    run = encore.fit(
+        str(tables.train),
+        *settings,
+        "plan.epochs=1",
+        encoder=str(result.kept[2]),
+        dev=str(tables.dev),
+        label="verdict",
+        text="text",
+        runs=tmp_path / "runs",
+    )
+    assert encore.load(run.folder).predict(["a great lamp"])[0].label in ("bad", "fair", "good")
+
+
+MISTAKES = {
+    "no texts": ({"texts": []}, r"texts: expected named tasks and files"),
+    "no task": ({"texts": ["sst6"]}, r"texts.0: no task called 'sst6'.* Did you mean 'sst5'\?"),
+    "no file": ({"texts": ["none.txt"]}, r"none.txt: no such file"),
+    "both": ({"encoder": "minilm"}, r"size: an encoder of a given size begins from scratch"),
+    "heads": (
+        {"size": {"layers": 1, "width": 10, "heads": 3}},
+        r"size.heads: a width of 10 cannot be split into 3 heads",
+    ),
+    "positions": (
+        {"max_length": 40},
+        r"max_length: expected at most size.positions \(32\), got 40",
+    ),
+    "rate": ({"mask_rate": 1.5}, r"mask_rate: expected a number"),
+    "two lengths": ({"plan": {"steps": 3, "epochs": 1}}, r"plan.epochs: plan.steps says how long"),
+    "unknown": ({"maskin": "words"}, r"maskin: no such setting. Did you mean 'masking'\?"),
+    "unknown in plan": ({"plan": {"learning": 3}}, r"plan.learning: no such setting"),
+    "unknown size": ({"size": {"layers": 1, "width": 8, "head": 2}}, r"size.head: no such setting"),
+    "missing size": ({"size": {"layers": 1, "width": 8}}, r"size.*heads is missing"),
+    "curve": ({"plan": {"curve": "linea"}}, r"plan.curve: no curve called 'linea'"),
+    "keep": ({"keep": [99]}, r"keep: expected steps up to 17, the last one, got 99"),
+    "held out": ({"dev_rows": 5000}, r"dev_rows: expected fewer than the \d+ rows of the texts"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path, mistake: str) -> None:
+    given, message = MISTAKES[mistake]
+    with pytest.raises((RecipeError, DataError), match=message) as raised:
+        train(recipe_of(folder, **given), tmp_path)
+    assert all("\n" not in line for line in raised.value.lines)
+
+
+def test_variants_are_recipes_of_their_own(folder: Path) -> None:
+    variants = {"slow": {"plan.lr": 1e-4}, "words": {"masking": "words", "plan": {"steps": 2}}}
+    given = mapping(folder, variants=variants)
+    found = pretraining_recipes(given, ("seed=3",))
+    assert {name: each.plan.lr for name, each in found.items()} == {"slow": 1e-4, "words": 5e-5}
+    assert {each.seed for each in found.values()} == {3}
+    assert list(pretraining_recipes(given, only=["words"])) == ["words"]
+    with pytest.raises(RecipeError, match="--only: no variant called 'word'. Did you mean"):
+        pretraining_recipes(given, only=["word"])
