@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ GOALS = (
 
 
 class HeldTrainer:
-    """A Trainer that runs its own loop and stands still between segments."""
+    """A Trainer that runs its own loop and stands still between segments. make: callbacks → the
+    Trainer.
+    """
 
-    def __init__(self, data: sst5.Texts, way: str, precision: str) -> None:
+    def __init__(self, make: Callable[[list[Any]], Any]) -> None:
         from transformers import TrainerCallback
 
         self.granted = 0
@@ -62,7 +65,7 @@ class HeldTrainer:
                 control.should_training_stop = held.leaving
                 return control
 
-        self.trainer = sst5.trainer(data, way, precision, callbacks=[Hold()])
+        self.trainer = make([Hold()])
         self.trainer.model.register_forward_pre_hook(self._count, with_kwargs=True)
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -98,6 +101,10 @@ class HeldTrainer:
         self.thread.join()
 
 
+def _trainer(data: sst5.Texts, way: str, precision: str, callbacks: list[Any]) -> Any:
+    return sst5.trainer(data, way, precision, callbacks=callbacks)
+
+
 def our_segment(data: sst5.Texts, precision: str) -> Segment:
     reports = sst5.fitting(data, precision)
     return lambda steps: sum(next(reports).n_tokens for _ in range(steps))
@@ -126,7 +133,7 @@ def measure(
         for way in sst5.HF_WAYS:
             name = f"hf {precision}, {way}"
             if not wanted or any(each in name for each in wanted):
-                held[name] = HeldTrainer(data, way, precision)
+                held[name] = HeldTrainer(partial(_trainer, data, way, precision))
                 segments[name] = held[name].segment
         segments[f"ours {precision}"] = our_segment(data, precision)
     length = {name: max(2, steps // 4) if "padded to" in name else steps for name in segments}

@@ -69,12 +69,17 @@ def blocks_of(page: str) -> list[Block]:
 
 def shortened(code: str, *, stand_in: bool) -> str:
     """One epoch, few trials, nothing that installs. `stand_in`: replace the default encoder."""
-    settings = ["plan.epochs=1", *([f"encoder={STAND_IN}"] if stand_in else [])]
+    own_encoders = "compare.yaml" in code  # its variants are encoders
+    settings = [
+        "plan.epochs=1",
+        *([f"encoder={STAND_IN}"] if stand_in and not own_encoders else []),
+    ]
     typed, quoted = " ".join(settings), "".join(f', "{setting}"' for setting in settings)
     code = re.sub(r"\b(epochs[\"']?[=:] ?)\d+", r"\g<1>1", code)
     code = re.sub(r"\b(encore (?:train|compare|tune) (?:\"[^\"]*\"|\S+))", rf"\1 {typed}", code)
     code = re.sub(r"\b(encore\.(?:fit|compare|tune)\((?:\"[^\"]*\"|\w+))", rf"\1{quoted}", code)
     code = re.sub(r"(encore tune [^\n]*-n |\bn=)\d+", r"\g<1>2", code)
+    code = re.sub(r"(?m)^encoder: minilm$", f"encoder: {STAND_IN}", code)
     code = re.sub(r"\bseeds([=:] ?)\[[\d, ]+\]", r"seeds\1[1]", code)
     if code.startswith(INSTALLS):
         code = "".join(re.findall(r"\.venv/bin/encore .*", code)) or ":"

@@ -73,7 +73,7 @@ def write_new_encoder(
         "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
         **config,
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": max(tokenizer.get_vocab().values()) + 1,  # some numbers may be unused
         "pad_token_id": tokenizer.token_to_id(roles["pad_token"]),
     }
     _write(folder, complete, bert.to_huggingface(new_weights(complete, seed)), tokenizer)

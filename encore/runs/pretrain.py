@@ -58,7 +58,13 @@ from encore.training.pretraining import (
 )
 from encore.training.reports import StepReport
 
-__all__ = ["PretrainResult", "PretrainWatcher", "read_pretraining", "run_pretraining"]
+__all__ = [
+    "PretrainResult",
+    "Pretraining",
+    "PretrainWatcher",
+    "read_pretraining",
+    "run_pretraining",
+]
 
 Announce = Callable[[str, int, int], None]
 PretrainWatcher = Callable[[StepReport | Keep], None]
@@ -108,7 +114,7 @@ def run_pretraining(
         before = torch.get_num_threads()
         torch.set_num_threads(prepared.threads)
         try:
-            run = _Run(prepared, folder, announce)
+            run = Pretraining(prepared, folder, announce)
             run.train(watch, CheckpointClock(checkpoint_seconds, checkpoint_steps, run.state.step))
             return run.finish()
         finally:
@@ -144,8 +150,10 @@ def _encoder_of(step: int, last: int) -> str:
     return "encoder" if step == last else f"steps/{step:09d}"
 
 
-class _Run:
-    """One pre-training in its locked folder."""
+class Pretraining:
+    """One pre-training in its locked folder: from texts to rows, model and state; trained, it is
+    finished.
+    """
 
     def __init__(self, prepared: PreparedPretraining, folder: Path, announce: Announce) -> None:
         self.prepared, self.folder, self.started = prepared, folder, time.monotonic()

@@ -152,7 +152,7 @@ def test_a_new_head_has_the_word_table_as_decoder_and_keeps_the_pooler(tiny_enco
 
 def test_the_next_text_trains_pooler_and_two_scores(tiny_encoder: Path, tmp_path: Path) -> None:
     source = load.locate(str(tiny_encoder))
-    model = load_language_model(source, seed=5, next_sentence=True)
+    model = load_language_model(source, seed=5, next_sentence=True).eval()
     tokens, second = tokens_of((7, 12, 9)), torch.tensor([0, 1, -100])
     scores, follows = model(tokens, torch.tensor([3]))
     assert follows is not None
