@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
 from encore.data.frames import store_frames
-from encore.errors import Problem, RecipeError
+from encore.errors import Problem, RecipeError, format_given
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
@@ -56,6 +56,7 @@ __all__ = [
 
 Read = TypeVar("Read")
 
+_MOST_DIGITS = 15  # of a number of rows
 
 def recipe_of(
     what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
@@ -209,16 +210,17 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
     if curve is None:
         return {}
     key, _, values = curve.partition("=")
-    sizes = [int(word) for word in values.split(",") if word.strip().isdecimal()]
+    words = [word.strip() for word in values.split(",")]
+    sizes = [int(word) for word in words if word.isdecimal() and len(word) <= _MOST_DIGITS]
     if (
         key not in ("train_rows", "data.train_rows")
-        or len(sizes) < len(values.split(","))
+        or len(sizes) < len(words)
         or len(set(sizes)) < max(2, len(sizes))
         or min(sizes) < 2
     ):
         raise RecipeError(
             f"--curve: expected train_rows and two different sizes or more, such as "
-            f"train_rows=500,1000,2000, got '{curve}'."
+            f"train_rows=500,1000,2000, got {format_given(curve)}."
         )
     return {"data.train_rows": sorted(sizes)}
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.completion import install_callback
 
-from encore.errors import Problem, RecipeError
+from encore.errors import Problem, RecipeError, format_given
 
 __all__ = [
     "DebugOption",
@@ -240,6 +240,7 @@ class ShortForms:
     pooling: str | None
 
     def overrides(self, typed: Sequence[str] | None) -> tuple[str, ...]:
+_MOST_DIGITS = 15
         """The options as overrides, then those that were typed as such. Raises RecipeError where a
         setting is given in both forms.
         """
@@ -289,8 +290,10 @@ class FileOptions:
 
 def whole_number(option: str, value: str) -> int:
     """The value of an option that counts something. Raises RecipeError."""
-    if not value.isdecimal():
-        raise RecipeError(f"{option}: expected a whole number of at least 0, got '{value}'.")
+    if not value.isdecimal() or len(value) > _MOST_DIGITS:
+        limit = f" and at most {_MOST_DIGITS} digits" if value.isdecimal() else ""
+        expected = f"a whole number of at least 0{limit}"
+        raise RecipeError(f"{option}: expected {expected}, got {format_given(value)}.")
     return int(value)
 
 

@@ -111,7 +111,8 @@ def read_csv(
 
 def _without_lines(text: io.TextIOWrapper, count: int) -> io.TextIOWrapper:
     for _ in range(count):
-        text.readline()
+        if not text.readline():
+            break
     return text
 
 

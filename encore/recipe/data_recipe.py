@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -34,7 +35,7 @@ class RecipeSection(BaseModel):
 
 
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), AfterValidator(fields.require_countable)]
 
 
 class DataRecipe(RecipeSection):
@@ -64,7 +65,8 @@ class DataRecipe(RecipeSection):
     dev_rows: Count | None = None
     delimiter: Annotated[str | None, PlainValidator(fields.parse_delimiter)] = None
     encoding: Text | None = None
-    skip_lines: Annotated[int, Field(ge=0)] = 0  # above the column names
+    # above the column names
+    skip_lines: Annotated[int, Field(ge=0), AfterValidator(fields.require_countable)] = 0
     on_bad_row: Literal["fail", "skip"] = "fail"
     normalise: Literal["none", "minbert", "minbert_pair"] | None = (
         None  # None: the named task's own

@@ -25,10 +25,12 @@ __all__ = [
     "parse_metric_names",
     "parse_separator",
     "refuse",
+    "require_countable",
     "unsafe_name_problems",
     "without_dots",
 ]
 
+_MOST_COUNTED = 10**15
 _SAFE_NAME = re.compile(
     r"[\w-]{1,64}"
 )  # names of tasks, losses and dev sets become folder names and parts of dotted paths
@@ -146,6 +148,13 @@ def parse_class_weights(value: Any) -> Literal["balanced"] | dict[str, float] | 
     if flaws:
         raise Flaws(flaws)
     return {label: float(weight) for label, weight in value.items()}
+
+
+def require_countable(value: int) -> int:
+    """A number that arrays and files can be counted with. Raises Flaws."""
+    if value > _MOST_COUNTED:
+        refuse(expected=f"a whole number of at most {_MOST_COUNTED:,}", got=format_given(value))
+    return value
 
 
 def parse_separator(value: Any) -> str:

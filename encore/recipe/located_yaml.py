@@ -13,7 +13,6 @@ hand, at up to three times the time.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from typing import Any
 import yaml
 
 from encore.errors import Problem, RecipeError
-from encore.recipe.values import MAX_DEPTH, Value, abbreviate, is_text, join
+from encore.recipe.values import MAX_DEPTH, Value, abbreviate, is_finite, is_text, join
 
 __all__ = ["read_yaml", "write_yaml"]
 
@@ -209,7 +208,7 @@ class _Reader:
             message = f"'{abbreviate(word)}' cannot be read as {_ARTICLES[tag]}."
             self.problems.append(here.problem(message))
             return None
-        if isinstance(data, float) and not math.isfinite(data):
+        if isinstance(data, (int, float)) and not is_finite(data):
             self.problems.append(here.problem(expected="a finite number", got=abbreviate(word)))
             return None
         if not is_text(word):

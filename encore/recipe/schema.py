@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     PlainValidator,
     PrivateAttr,
@@ -76,7 +77,8 @@ class TaskRecipe(RecipeSection):
     metrics: Annotated[tuple[str, ...] | None, PlainValidator(fields.parse_metric_names)] = (
         None  # the first decides; None: the task's own
     )
-    max_length: Annotated[int, Field(ge=8)] = 128  # tokens per row, special ones included
+    # tokens per row, special ones included
+    max_length: Annotated[int, Field(ge=8), AfterValidator(fields.require_countable)] = 128
     # Of a longer text these tokens stay: the first, the last, 128 of 510 from the front and the
     # rest from the end (Sun et al. 2019), or half of each.
     truncation: Literal["head", "tail", "head_tail", "half_half"] = "head"

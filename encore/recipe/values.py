@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from encore.errors import Problem, RecipeError, escape_unprintable
+from encore.errors import Problem, RecipeError, escape_unprintable, format_given
 
 __all__ = [
     "Locations",
     "MAX_DEPTH",
     "Value",
     "from_python",
+    "is_finite",
     "is_text",
     "join",
     "abbreviate",
@@ -68,6 +69,14 @@ def abbreviate(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def is_finite(number: float) -> bool:
+    """True for what a float can hold, be it a whole number."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
 def join(path: str, key: str) -> str:
     """The path to `key` of the mapping at `path`.
 
@@ -110,17 +119,17 @@ def _from_python(data: Any, here: Value, problems: list[Problem], depth: int) ->
         data = os.fspath(data)
     if getattr(data, "shape", None) == () and hasattr(data, "item"):
         data = data.item()  # a numpy scalar
-    if data is None or isinstance(data, (bool, int)):
+    if data is None or (isinstance(data, (bool, int)) and is_finite(data)):
         return replace(here, data=data)
     if isinstance(data, str):
         if is_text(data):
             return replace(here, data=str(data), text=str(data))
         message = f"{abbreviate(ascii(data))} holds a character that cannot be written as UTF-8."
         problems.append(here.problem(message))
-    elif isinstance(data, float):
-        if math.isfinite(data):
+    elif isinstance(data, (int, float)):
+        if is_finite(data):
             return replace(here, data=float(data))
-        problems.append(here.problem(expected="a finite number", got=str(data)))
+        problems.append(here.problem(expected="a finite number", got=format_given(data)))
     else:
         kind = type(data).__name__
         message = f"a recipe holds text, numbers, lists and mappings, got {kind}."
