@@ -239,12 +239,12 @@ def _recipe(name: str, folder: Path, verified: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _command_for(says: Mapping[str, Any]) -> str:
-    if "texts" in says:
+def _command_for(settings: Mapping[str, Any]) -> str:
+    if "texts" in settings:
         return "pretrain"
-    if "search" in says:
+    if "search" in settings:
         return "tune"
-    return "compare" if any(key in says for key in STUDY) else "train"
+    return "compare" if any(key in settings for key in STUDY) else "train"
 
 
 def _made_with(
