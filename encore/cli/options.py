@@ -227,6 +227,7 @@ ProcessesOption = Annotated[
         help="Number of runs at the same time; one per core by default.",
     ),
 ]
+_MOST_DIGITS = 15  # of a whole number
 _SHORT = {"epochs": "plan.epochs", "lr": "plan.lr", "encoder": "encoder", "pooling": "pooling"}
 
 
@@ -240,7 +241,6 @@ class ShortForms:
     pooling: str | None
 
     def overrides(self, typed: Sequence[str] | None) -> tuple[str, ...]:
-_MOST_DIGITS = 15
         """The options as overrides, then those that were typed as such. Raises RecipeError where a
         setting is given in both forms.
         """
