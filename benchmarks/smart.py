@@ -57,7 +57,7 @@ class _Trained:
 
         begun = time.process_time()
         part = StepInput(self.model, [batch], self.losses)
-        take_step([part], self.optimiser, seed=1, step=step, lr=sst5.LR, clip_norm=1.0)
+        take_step([part], self.optimiser, seed=1, step=step, clip_norm=1.0)
         return time.process_time() - begun
 
 

@@ -58,6 +58,7 @@ Read = TypeVar("Read")
 
 _MOST_DIGITS = 15  # of a number of rows
 
+
 def recipe_of(
     what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
 ) -> Recipe:

@@ -186,7 +186,7 @@ def test_a_recipe_of_pre_training_is_right(path: Path, tmp_path: Path) -> None:
         document = {**recipe.fine_tune, "variants": {"step_1": {"encoder": "minilm"}}}
         (tmp_path / "compare.yaml").write_text(write_yaml(document), encoding="utf-8")
         assert load_study(tmp_path / "compare.yaml").cells
-    with pytest.raises(RecipeError, match="is a recipe of pre-training.* Run it: encore pretrain"):
+    with pytest.raises(RecipeError, match=r"is a recipe of pre-training.* Run it: encore pretrain"):
         load_study(path)
 
 

@@ -311,5 +311,5 @@ def test_variants_are_recipes_of_their_own(folder: Path) -> None:
     assert {name: each.plan.lr for name, each in found.items()} == {"slow": 1e-4, "words": 5e-5}
     assert {each.seed for each in found.values()} == {3}
     assert list(pretraining_recipes(given, only=["words"])) == ["words"]
-    with pytest.raises(RecipeError, match="--only: no variant called 'word'. Did you mean"):
+    with pytest.raises(RecipeError, match=r"--only: no variant called 'word'. Did you mean"):
         pretraining_recipes(given, only=["word"])

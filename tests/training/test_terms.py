@@ -47,7 +47,7 @@ def step(
     for group in optimiser.param_groups:
         group["factor"] = 1.0
     outcome = take_step(
-        [StepInput(model, parts, losses)], optimiser, seed=9, step=4, lr=0.0, clip_norm=None
+        [StepInput(model, parts, losses)], optimiser, seed=9, step=4, clip_norm=None
     )
     return outcome.parts[0], found
 

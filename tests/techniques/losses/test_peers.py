@@ -119,7 +119,7 @@ def test_a_split_step_is_their_cached_loss() -> None:
         part.weights.fill_(1.0)
     loss = Mnr(LABELS["unlabelled"], scale=20.0)
     step = StepInput(model, parts, {"task": (1.0, loss)})
-    outcome = take_step([step], optimiser, seed=1, step=1, lr=0.0, clip_norm=None)
+    outcome = take_step([step], optimiser, seed=1, step=1, clip_norm=None)
     other = model_of("unlabelled", rate=0.0)
     output = other(batch_of("unlabelled").tokens)
     reader = Lookup(torch.cat(output.embeddings))
