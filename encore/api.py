@@ -194,10 +194,10 @@ def _with_all_problems(read: Callable[[], Read]) -> Read:
     try:
         return read()
     except RecipeError as error:
-        if error.rest is None:
+        if error.partial_recipe is None:
             raise
         known = set(map(_content, error.problems))
-        more = [one for one in find_conflicts(error.rest) if _content(one) not in known]
+        more = [one for one in find_conflicts(error.partial_recipe) if _content(one) not in known]
         raise RecipeError([*error.problems, *more]) from None
 
 

@@ -109,12 +109,12 @@ class EncoreError(Exception):
 
 
 class RecipeError(EncoreError):
-    """The command, the recipe or a constructor's settings are wrong. rest: the recipe without the
-    wrong settings, so that it can be checked too.
+    """The command, the recipe or a constructor's settings are wrong. partial_recipe: the recipe
+    without the wrong settings, so that it can be checked too.
     """
 
     exit_code = 2
-    rest: Any = None
+    partial_recipe: Any = None
 
 
 class DataError(EncoreError):

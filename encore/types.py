@@ -359,7 +359,7 @@ class Mixing(Protocol):
     nominal: bool = False  # a short batch's loss is divided by the batch size that was set
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]: ...
 
 

@@ -78,12 +78,12 @@ _current: ContextVar[_Stream | None] = ContextVar("dropout stream", default=None
 
 @contextlib.contextmanager
 def drawing(
-    seed: int, step: int, place: BatchOffset | None = None, part: int = 0
+    seed: int, step: int, place: BatchOffset | None = None, task_index: int = 0
 ) -> Iterator[None]:
-    """Inside, dropout draws from the stream of (seed, step), and of `part` where a step has several
-    tasks. A second pass inside the block draws new masks.
+    """Inside, dropout draws from the stream of (seed, step, task_index), where task_index is the
+    task's place in a step of several. A second pass inside the block draws new masks.
     """
-    purpose = (step, part) if part else (step,)
+    purpose = (step, task_index) if task_index else (step,)
     with _drawing_from(_Stream(seed, purpose, place or BatchOffset())):
         yield
 

@@ -179,7 +179,7 @@ def recipe_error(problems: Sequence[Problem], rest: Recipe | None = None) -> Rec
         more = Problem(message=f"… and {len(found) - _MOST_SHOWN} more")
         found = [*found[:_MOST_SHOWN], more]
     error = RecipeError(found)
-    error.rest = rest
+    error.partial_recipe = rest
     return error
 
 

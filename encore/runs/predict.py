@@ -81,7 +81,7 @@ class LoadedTask:
         return len(self.model.branches) == 1 and apart
 
     @property
-    def reading(self) -> str:
+    def input_key(self) -> str:
         """The columns and settings by which texts are read. Tasks with an equal one can predict
         the same rows at once. The order of pairs in training does not count.
         """
@@ -249,7 +249,7 @@ class Model:
     def check_together(self, tasks: Sequence[str]) -> None:
         """Raises RecipeError where tasks do not read the same columns in the same way."""
         first, *others = (self.task(name) for name in tasks)
-        apart = [other.name for other in others if other.reading != first.reading]
+        apart = [other.name for other in others if other.input_key != first.input_key]
         if apart:
             what = (
                 f"{apart[0]} and {first.name} do not read the same columns in the same way "

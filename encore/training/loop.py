@@ -100,10 +100,10 @@ def train_loop(
 
 def steps_in(phase: Phase, streams: Mapping[str, Stream], mixing: Mixing, seed: int) -> int:
     """Optimiser steps of one epoch."""
-    return len(mixing(_extents(phase, streams), seed=seed, epoch=0, epochs=phase.epochs))
+    return len(mixing(_task_sizes(phase, streams), seed=seed, epoch=0, epochs=phase.epochs))
 
 
-def _extents(phase: Phase, streams: Mapping[str, Stream]) -> dict[str, TaskSize]:
+def _task_sizes(phase: Phase, streams: Mapping[str, Stream]) -> dict[str, TaskSize]:
     return {
         task: TaskSize(n := len(streams[task].train), -(-n // batch_size_of(phase, streams[task])))
         for task in phase.tasks
@@ -134,7 +134,7 @@ class _PhaseTraining:
 
     def steps(self, epoch: int) -> list[tuple[BatchIndex, ...]]:
         return self.settings.mixing(
-            _extents(self.phase, self.streams),
+            _task_sizes(self.phase, self.streams),
             seed=self.settings.seed,
             epoch=epoch,
             epochs=self.epochs,

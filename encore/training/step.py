@@ -157,7 +157,7 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
     """Add the gradients of one task, which are none where its encoder is frozen and its head has no
     weights. `number`: its place in the step, so that no two tasks of a step draw the same masks.
     """
-    drawing = partial(dropout.drawing, seed, step, part=number)
+    drawing = partial(dropout.drawing, seed, step, task_index=number)
     read = _read_terms(part)
     values = dict.fromkeys(part.losses, 0.0)
     is_split = len(part.micro_batches) > 1

@@ -652,7 +652,7 @@ def test_what_makes_two_tasks_read_the_same_text_otherwise(
 ) -> None:
     task = encore.load(kept["last"].folder).task("score")
     other = replace(task, name="other", **change)
-    assert (other.reading == task.reading) == (not change)
+    assert (other.input_key == task.input_key) == (not change)
     assert (other.explainable, other.in_one_row) == (explainable, in_one_row)
 
 
@@ -666,7 +666,7 @@ def test_in_which_order_pairs_were_met_in_training_makes_no_difference(
     drawn = replace(
         model.task("score"), pair={"name": "cross", "order": "random", "segments": "family"}
     )
-    assert drawn.reading == model.task("score").reading
+    assert drawn.input_key == model.task("score").input_key
     for tasks in (["score", "pair"], ["pair", "score"]):
         found = replace(model, tasks={**model.tasks, "score": drawn}).scores_of(tasks, dataset)
         assert all(np.array_equal(found[task], expected[task]) for task in tasks)
@@ -725,8 +725,8 @@ def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(
         "pair": (False, False),
     }
     verdict = model.task("verdict")
-    assert verdict.reading == replace(verdict, pair={"name": "cross"}).reading
-    assert model.task("pair").reading != model.task("score").reading
+    assert verdict.input_key == replace(verdict, pair={"name": "cross"}).input_key
+    assert model.task("pair").input_key != model.task("score").input_key
 
 
 @pytest.mark.parametrize(

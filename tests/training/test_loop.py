@@ -412,7 +412,7 @@ def test_a_mixing_is_told_of_all_epochs_of_a_run_and_every_model_trains(joint: J
     told: list[tuple[int, int]] = []
 
     def mixing(
-        extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
         told.append((epoch, epochs))
         return [(BatchIndex("score", epoch, 0),)]

@@ -13,7 +13,7 @@ __all__ = ["consecutive_batches", "sampled_batches"]
 
 
 def consecutive_batches(
-    turns: Iterable[str], extents: Mapping[str, TaskSize], before: Mapping[str, int]
+    turns: Iterable[str], sizes: Mapping[str, TaskSize], before: Mapping[str, int]
 ) -> list[tuple[BatchIndex, ...]]:
     """One step for each turn. `before`: how many batches of each task earlier epochs have taken;
     the next is the next of its order, and the last of an order is followed by the first of the next
@@ -22,14 +22,14 @@ def consecutive_batches(
     taken = dict(before)
     steps: list[tuple[BatchIndex, ...]] = []
     for task in turns:
-        order, number = divmod(taken[task], extents[task].batches)
+        order, number = divmod(taken[task], sizes[task].batches)
         taken[task] += 1
         steps.append((BatchIndex(task, order, number),))
     return steps
 
 
 def sampled_batches(
-    extents: Mapping[str, TaskSize],
+    sizes: Mapping[str, TaskSize],
     shares: Callable[[int], Sequence[float]],
     *,
     seed: int,
@@ -38,7 +38,7 @@ def sampled_batches(
     """As many steps as all tasks have batches, whose turn it is drawn by `shares(epoch)`, which
     need not add up to 1.
     """
-    tasks, n_steps = tuple(extents), sum(extent.batches for extent in extents.values())
+    tasks, n_steps = tuple(sizes), sum(size.batches for size in sizes.values())
     counts = np.zeros(len(tasks), dtype=np.int64)
     for number in range(epoch + 1):  # earlier epochs are drawn again: nothing needs saving
         weights = np.asarray(shares(number), dtype=np.float64)
@@ -48,5 +48,5 @@ def sampled_batches(
         if number < epoch:
             counts += np.bincount(turns, minlength=len(tasks))
     return consecutive_batches(
-        (tasks[turn] for turn in turns), extents, dict(zip(tasks, counts.tolist(), strict=True))
+        (tasks[turn] for turn in turns), sizes, dict(zip(tasks, counts.tolist(), strict=True))
     )

@@ -23,12 +23,12 @@ class Annealed(Mixing):
         self.fall = fall
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        most = max(extent.rows for extent in extents.values())
+        most = max(size.rows for size in sizes.values())
 
         def shares(number: int) -> list[float]:
             power = 1 - self.fall * number / max(1, epochs - 1)
-            return [(extent.rows / most) ** power for extent in extents.values()]
+            return [(size.rows / most) ** power for size in sizes.values()]
 
-        return sampled_batches(extents, shares, seed=seed, epoch=epoch)
+        return sampled_batches(sizes, shares, seed=seed, epoch=epoch)

@@ -22,20 +22,20 @@ class Even(Mixing):
         self.compat = compat
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        turns = [task for task, extent in extents.items() for _ in range(extent.batches)]
+        turns = [task for task, size in sizes.items() for _ in range(size.batches)]
         shuffled = [
             turns[number] for number in rng.generator(seed, "mixing", epoch).permutation(len(turns))
         ]
         steps = consecutive_batches(
-            shuffled, extents, {task: epoch * extent.batches for task, extent in extents.items()}
+            shuffled, sizes, {task: epoch * size.batches for task, size in sizes.items()}
         )
         if self.compat is None:
             return steps
         return [
             tuple(
-                BatchIndex(draw.task, draw.order * extents[draw.task].batches + draw.number, 0)
+                BatchIndex(draw.task, draw.order * sizes[draw.task].batches + draw.number, 0)
                 for draw in step
             )
             for step in steps

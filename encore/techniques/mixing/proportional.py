@@ -16,8 +16,8 @@ __all__ = ["Proportional"]
 
 class Proportional(Mixing):
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
         return sampled_batches(
-            extents, lambda _: [extent.rows for extent in extents.values()], seed=seed, epoch=epoch
+            sizes, lambda _: [size.rows for size in sizes.values()], seed=seed, epoch=epoch
         )

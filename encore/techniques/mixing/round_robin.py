@@ -17,9 +17,7 @@ __all__ = ["RoundRobin"]
 
 class RoundRobin(Mixing):
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        longest = max(extent.batches for extent in extents.values())
-        return consecutive_batches(
-            [*extents] * longest, extents, dict.fromkeys(extents, epoch * longest)
-        )
+        longest = max(size.batches for size in sizes.values())
+        return consecutive_batches([*sizes] * longest, sizes, dict.fromkeys(sizes, epoch * longest))

@@ -17,11 +17,11 @@ __all__ = ["SquareRoot"]
 
 class SquareRoot(Mixing):
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
         return sampled_batches(
-            extents,
-            lambda _: [math.sqrt(extent.rows) for extent in extents.values()],
+            sizes,
+            lambda _: [math.sqrt(size.rows) for size in sizes.values()],
             seed=seed,
             epoch=epoch,
         )

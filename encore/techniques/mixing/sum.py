@@ -20,13 +20,13 @@ class Sum(Mixing):
     tasks_per_step = "all"
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        longest = max(extent.batches for extent in extents.values())
+        longest = max(size.batches for size in sizes.values())
         turns = consecutive_batches(
-            [*extents] * longest, extents, dict.fromkeys(extents, epoch * longest)
+            [*sizes] * longest, sizes, dict.fromkeys(sizes, epoch * longest)
         )
         return [
-            tuple(draw for (draw,) in turns[start : start + len(extents)])
-            for start in range(0, len(turns), len(extents))
+            tuple(draw for (draw,) in turns[start : start + len(sizes)])
+            for start in range(0, len(turns), len(sizes))
         ]

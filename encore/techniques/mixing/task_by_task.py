@@ -21,9 +21,9 @@ class TaskByTask(Mixing):
         self.nominal = compat == "gen"
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        turns = [task for task, extent in extents.items() for _ in range(extent.batches)]
+        turns = [task for task, size in sizes.items() for _ in range(size.batches)]
         return consecutive_batches(
-            turns, extents, {task: epoch * extent.batches for task, extent in extents.items()}
+            turns, sizes, {task: epoch * size.batches for task, size in sizes.items()}
         )

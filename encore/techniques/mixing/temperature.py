@@ -23,14 +23,12 @@ class Temperature(Mixing):
         self.temperature = temperature
 
     def __call__(
-        self, extents: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
+        self, sizes: Mapping[str, TaskSize], *, seed: int, epoch: int, epochs: int
     ) -> list[tuple[BatchIndex, ...]]:
-        most = max(extent.rows for extent in extents.values())
+        most = max(size.rows for size in sizes.values())
         return sampled_batches(
-            extents,
-            lambda _: [
-                (extent.rows / most) ** (1 / self.temperature) for extent in extents.values()
-            ],
+            sizes,
+            lambda _: [(size.rows / most) ** (1 / self.temperature) for size in sizes.values()],
             seed=seed,
             epoch=epoch,
         )
