@@ -82,6 +82,11 @@ def _estimate(prepared: Prepared) -> Cost:
 
     tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
     passes = sum(int(s.train.lengths.sum()) * (1 + _extra_passes(s)) for s in streams)
+    again = sum(
+        int(s.train.lengths.sum()) * (1 + _extra_passes(s))
+        for s in streams
+        if recipe.plan.micro_batch and any(loss.couples_rows for _, loss in s.losses.values())
+    )
     dev_tokens = sum(
         int(rows.lengths.sum()) * (1 + rows.both_orders)
         for stream in streams
@@ -96,7 +101,7 @@ def _estimate(prepared: Prepared) -> Cost:
     computed = (
         (tokens + dev_tokens) * forward
         if frozen
-        else epochs * (passes * both + dev_tokens * forward)
+        else epochs * (passes * both + (dev_tokens + again) * forward)
     )
     seconds = (
         depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
