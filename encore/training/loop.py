@@ -149,11 +149,8 @@ class _PhaseTraining:
             state.seen = {task: [] for task in phase.tasks}
         assert state.optimiser is not None
         while state.batch < len(steps):
-            diagnosed = _diagnosed(steps, state.batch)
-            parts = [
-                self._step_input(draw, orders, state, diagnoses=draw.task in diagnosed)
-                for draw in steps[state.batch]
-            ]
+            draws, diagnosed = steps[state.batch], _diagnosed(steps, state.batch)
+            parts = [self._step_input(draw, orders, state, diagnosed) for draw in draws]
             lr = phase.lr * self._curve_factor(state, len(steps))
             optimiser.set_rate(state.optimiser, lr)
             outcome = step.take_step(
@@ -202,7 +199,7 @@ class _PhaseTraining:
         return phase.curve(place)
 
     def _step_input(
-        self, draw: BatchIndex, orders: RowOrders, state: FitState, *, diagnoses: bool
+        self, draw: BatchIndex, orders: RowOrders, state: FitState, diagnosed: set[str]
     ) -> step.StepInput:
         """One task's part of a step."""
         stream, own = self.streams[draw.task], state.losses.get(draw.task, {})
@@ -221,7 +218,7 @@ class _PhaseTraining:
             name: (weight * share, cast(Loss, own.get(name, loss)))
             for name, (weight, loss) in stream.losses.items()
         }
-        return step.StepInput(self.models[draw.task], micro_batches, losses, diagnoses)
+        return step.StepInput(self.models[draw.task], micro_batches, losses, draw.task in diagnosed)
 
     def evaluate(self, state: FitState) -> EvalReport:
         """Close the epoch: score every dev set, and decide if this epoch is the best so far, and
@@ -307,8 +304,8 @@ def higher_is_better(metric: str) -> bool:
 
 def _diagnosed(steps: Sequence[Sequence[BatchIndex]], number: int) -> set[str]:
     """The tasks whose losses give figures about themselves at a step of an epoch: once in 50."""
-    begun = number - number % _DIAGNOSED_ONCE_IN
-    earlier = {draw.task for draws in steps[begun:number] for draw in draws}
+    before = steps[number - number % _DIAGNOSED_ONCE_IN : number]
+    earlier = {draw.task for draws in before for draw in draws}
     return {draw.task for draw in steps[number]} - earlier
 
 

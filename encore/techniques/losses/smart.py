@@ -33,8 +33,8 @@ Noise = list[Tensor | None]  # of each branch, None where its encoder did not ru
 class Smart(Loss):
     """at: the noise is added to the embeddings, or to the vectors behind the pooling. sigma: the
     standard deviation of the first noise; step_size, steps: of the ascent; epsilon: the guard of
-    the division (reference) or the radius (paper). norm: of noise and gradient, the largest
-    coordinate or the Euclidean length. reduction: over the rows of the batch.
+    the division (reference) or the radius (paper). The norm of noise and gradient is the largest
+    coordinate, with _l2 the Euclidean length. reduction: over the rows of the batch.
     """
 
     kinds = ()
@@ -45,16 +45,17 @@ class Smart(Loss):
         self,
         labels: LabelSpace,
         *,
-        mode: Literal["reference", "paper"] = "reference",
+        mode: Literal["reference", "paper", "reference_l2", "paper_l2"] = "reference",
         at: Literal["embeddings", "cls"] = "embeddings",
         sigma: _NotNegative = 1e-5,
         step_size: _Positive = 1e-3,
         steps: Annotated[int, Field(ge=0)] = 1,
         epsilon: _NotNegative = 1e-6,
-        norm: Literal["max", "euclidean"] = "max",
         reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
-        self.kind, self.mode, self.at, self.norm = labels.kind, mode, at, norm
+        self.kind, self.at = labels.kind, at
+        self.mode, _, norm = mode.partition("_")
+        self.is_euclidean = norm == "l2"
         self.sigma, self.step_size, self.steps, self.epsilon = sigma, step_size, steps, epsilon
         self.summed = reduction == "sum"
 
@@ -132,13 +133,13 @@ class Smart(Loss):
         if self.mode == "reference":
             norms = self._line_norms(risen) + self.epsilon
             return risen / norms.clamp(min=torch.finfo(risen.dtype).tiny)
-        if self.norm == "max":
+        if not self.is_euclidean:
             return risen.clamp(-self.epsilon, self.epsilon)
         norms = self._row_norms(risen, batch).clamp(min=torch.finfo(risen.dtype).tiny)
         return risen * (self.epsilon / norms).clamp(max=1.0)
 
     def _line_norms(self, lines: Tensor) -> Tensor:
-        return lines.abs().amax(dim=1, keepdim=True) if self.norm == "max" else _length(lines)
+        return _length(lines) if self.is_euclidean else lines.abs().amax(dim=1, keepdim=True)
 
     def _row_norms(self, lines: Tensor, batch: Batch) -> Tensor:
         """(lines, 1) the norm of all lines of the row that a line is in."""
@@ -146,9 +147,9 @@ class Smart(Loss):
         if self.at == "cls":
             return norms
         whole = (
-            ragged.max(norms, batch.tokens)
-            if self.norm == "max"
-            else ragged.total(norms.square(), batch.tokens).sqrt()
+            ragged.total(norms.square(), batch.tokens).sqrt()
+            if self.is_euclidean
+            else ragged.max(norms, batch.tokens)
         )
         return whole[ragged.numbers(batch.tokens)]
 

@@ -28,10 +28,10 @@ def term(loss: Any, model: TaskModel, kind: TaskKind, step: int = 1) -> tuple[Te
             return loss(model, batch, output).sum, output
 
 
-@pytest.mark.parametrize("norm", ["max", "euclidean"])
+@pytest.mark.parametrize("mode", ["paper", "paper_l2"])
 @pytest.mark.parametrize("kind", LABELLED)
-def test_a_radius_of_0_adds_exactly_nothing(kind: TaskKind, norm: Any) -> None:
-    loss = Smart(LABELS[kind], mode="paper", epsilon=0.0, norm=norm)
+def test_a_radius_of_0_adds_exactly_nothing(kind: TaskKind, mode: Any) -> None:
+    loss = Smart(LABELS[kind], mode=mode, epsilon=0.0)
     found, _ = term(loss, model_of(kind, rate=0.0), kind)
     assert float(found.detach()) == 0.0
 
@@ -84,7 +84,7 @@ def test_the_direction_of_paper_beats_20_random_ones(kind: TaskKind, epsilon: fl
 def test_the_euclidean_ball_is_that_of_a_row() -> None:
     """Slow: each row's noise is scaled back where it is longer than ε, and no other is touched."""
     loss, batch = (
-        Smart(LABELS["binary"], mode="paper", norm="euclidean", epsilon=0.7),
+        Smart(LABELS["binary"], mode="paper_l2", epsilon=0.7),
         batch_of("binary"),
     )
     draw = torch.Generator().manual_seed(2)
@@ -94,7 +94,7 @@ def test_the_euclidean_ball_is_that_of_a_row() -> None:
         factor = min(1.0, 0.7 / float(expected.norm()))
         torch.testing.assert_close(row, expected * factor)
     assert {bool(row.norm() > 0.69) for row in found} == {True, False}
-    lines = Smart(LABELS["binary"], norm="euclidean")._scaled(risen, batch)
+    lines = Smart(LABELS["binary"], mode="reference_l2")._scaled(risen, batch)
     torch.testing.assert_close(lines.norm(dim=1), torch.ones(len(lines)), rtol=1e-4, atol=0)
 
 
