@@ -237,7 +237,7 @@ def pretrain(
     resumes where it was stopped.
 
     >>> found = encore.pretrain({"texts": ["sst5"]}, "plan.steps=1000")  # doctest: +SKIP
-    >>> encore.fit("reviews.csv", encoder=str(found.encoder))  # doctest: +SKIP
+    >>> encore.fit("reviews.csv", f"encoder={found.encoder}")  # doctest: +SKIP
 
     what: a recipe file, the name of one that comes with Encore, or a mapping; without variants, or
     with one that `only` names. overrides: `key=value`, as on the command line; settings: the same

@@ -336,6 +336,8 @@ class Pretraining:
         for entry in self.kept:
             own = folder / _encoder_of(entry["step"], self.settings.steps)
             kept += [file for file in own.rglob("*") if file.is_file()]
+        if recipe.size is not None:
+            kept += [file for file in (folder / "start").iterdir() if file.is_file()]
         if recipe.fine_tune is not None:
             files.write(folder / "compare.yaml", write_yaml(self._comparison()).encode())
             kept.append(folder / "compare.yaml")
@@ -345,12 +347,13 @@ class Pretraining:
         return read_pretraining(folder)
 
     def _comparison(self) -> dict[str, Any]:
-        """A recipe whose variants are the kept encoders."""
-        variants = {
-            f"step_{entry['step']}": {"encoder": _encoder_of(entry["step"], self.settings.steps)}
-            for entry in self.kept
-        }
-        return {**(self.prepared.recipe.fine_tune or {}), "variants": variants}
+        """A recipe that compares the kept encoders with the one that training began with."""
+        recipe, steps = self.prepared.recipe.anchored, [entry["step"] for entry in self.kept]
+        own = {step: _encoder_of(step, self.settings.steps) for step in steps}
+        begun = "start" if recipe.size is not None else recipe.encoder or load.MINILM
+        variants = {f"step_{step}": {"encoder": own[step]} for step in steps if step > 0}
+        fine_tune = recipe.fine_tune or {}
+        return {**fine_tune, "encoder": own.get(0, begun), "variants": variants}
 
 
 def _split(n_rows: int, wanted: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,13 +11,21 @@ import torch
 
 from encore import catalogue, files
 from encore.data.masking import Masking, Symbols
+from encore.data.named import task_names
 from encore.data.texts import TextFile, open_task_texts, open_texts
 from encore.data.tokenizer import TextTokenizer
 from encore.data.tokenizer_roles import special_roles
 from encore.encoder import load
 from encore.encoder.dropout_rates import with_dropout
 from encore.encoder.language_head import head_names
-from encore.errors import Complaints, DataError, Problem, RecipeError
+from encore.errors import (
+    Complaints,
+    DataError,
+    Problem,
+    RecipeError,
+    did_you_mean,
+    format_given,
+)
 from encore.recipe.pretraining import PretrainRecipe, SizeRecipe, TextsRecipe
 from encore.recipe.write import changed, resolved
 from encore.runs.hardware import cores, precision_of
@@ -100,13 +108,11 @@ def prepare_pretraining(recipe: PretrainRecipe) -> PreparedPretraining:
 def _opened(recipe: PretrainRecipe, texts: TextsRecipe, number: int) -> TextFile:
     if texts.file is not None:
         return open_texts(recipe.path(texts.file), texts.columns)
-    try:
-        return open_task_texts(str(texts.task))
-    except RecipeError as error:
-        raise RecipeError(
-            recipe.problem(("texts", number), replace(problem, setting=""))
-            for problem in error.problems
-        ) from None
+    if texts.task not in task_names():
+        message = f"no named task called {format_given(texts.task)}, and a file has an ending."
+        problem = Problem(message=message, remedy=did_you_mean(str(texts.task), task_names()))
+        raise RecipeError(recipe.problem(("texts", number), problem))
+    return open_task_texts(str(texts.task))
 
 
 def _checkpoint(recipe: PretrainRecipe) -> load.Source:
