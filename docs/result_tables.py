@@ -13,6 +13,7 @@ __all__ = [
     "memory_csv",
     "multitask",
     "predict",
+    "smart",
     "startup",
     "sweep",
     "table",
@@ -172,6 +173,35 @@ def frozen(found: dict[str, Any]) -> str:
     )
     header = ["pooling", "first epoch, s", "later epochs, s", "ratio"]
     return text + table(header, rows) + goals(found) + timing_note(found)
+
+
+def smart(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            precision,
+            f"{found[precision]['plain']:.3f}",
+            f"{found[precision]['smart']:.3f}",
+            f"{found[precision]['ratio']:.2f}",
+        ]
+        for precision in found["goals"]
+    ]
+    text = (
+        f"## SMART\n\nMiniLM, SST-5, batches of {found['batch']} rows, one thread. A step with "
+        "SMART beside a plain one on the same batch, alternately; medians of "
+        f"{found['batches']} pairs, in seconds of the processor. The ascent is computed in fp32, "
+        "also beside bf16. `python benchmarks/smart.py`\n\n"
+    )
+    checked = [
+        {
+            "against": f"a plain step, {precision}",
+            "must": goal,
+            "median": found[precision]["ratio"],
+            "met": found[precision]["ratio"] <= goal,
+        }
+        for precision, goal in found["goals"].items()
+    ]
+    header = ["precision", "plain step, s", "with SMART, s", "ratio"]
+    return text + table(header, rows) + goals({"goals": checked}) + timing_note(found)
 
 
 def multitask(found: dict[str, Any]) -> str:

@@ -122,6 +122,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "sweep": result_tables.sweep,
     "frozen": result_tables.frozen,
     "multitask": result_tables.multitask,
+    "smart": result_tables.smart,
     "tokenization": result_tables.tokenization,
     "memory": result_tables.memory,
     "memory_csv": result_tables.memory_csv,

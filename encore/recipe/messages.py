@@ -37,6 +37,7 @@ SYNONYMS = {
     "data.test": "test_data test_file test_path",
     "data.text": "inputs sentence sentence1 text_a text_column text_col texts",
     "data.text_pair": "sentence2 text2 text_b text_pair_column",
+    "data.negative": "hard_negative hard_negatives negatives text_negative",
     "data.label": "label_col label_column target target_column targets y",
     "data.labels": "class_names classes id2label label_names",
     "data.kind": "problem_type task_kind task_type type",

@@ -21,6 +21,7 @@ __all__ = ["NO_TASK", "complete_document"]
 _WORDS = (
     "text",
     "text_pair",
+    "negative",
     "label",
     "labels",
 )  # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`

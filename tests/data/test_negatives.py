@@ -153,6 +153,25 @@ def test_allnli_is_50_000_seeded_pairs_of_which_none_is_in_train_and_dev() -> No
 
 
 @needs_data
+def test_batches_of_allnli_repeat_no_text() -> None:
+    data = load_task("allnli", DataSettings(seed=7))
+    sides = (data.train.texts.to_pylist(), data.train.pairs.to_pylist())
+    known: dict[str, int] = {}
+    texts = np.array([[known.setdefault(text, len(known)) for text in side] for side in sides]).T
+    order = np.random.default_rng(1).permutation(len(texts))
+    found = without_repeats(order, texts, 16)
+    np.testing.assert_array_equal(np.sort(found), np.arange(len(texts)))
+
+    def repeats(rows: np.ndarray) -> int:
+        each = [set(texts[row].tolist()) for row in rows]
+        return sum(map(len, each)) - len(set().union(*each))
+
+    starts = range(0, len(texts), 16)
+    assert sum(repeats(found[start : start + 16]) for start in starts) == 0
+    assert sum(repeats(order[start : start + 16]) for start in starts) > 0
+
+
+@needs_data
 def test_allnli_has_texts_that_do_not_belong() -> None:
     plain = load_task("allnli", DataSettings(seed=7, train_rows=20_000))
     hard = load_task("allnli", DataSettings(seed=7, train_rows=20_000, negative="negative"))

@@ -758,6 +758,7 @@ def test_resolved_writes_out_every_default() -> None:
                     "test": None,
                     "text": None,
                     "text_pair": None,
+                    "negative": None,
                     "label": None,
                     "kind": None,
                     "labels": None,
