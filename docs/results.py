@@ -19,7 +19,7 @@ from typing import Any
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from docs import result_plan, result_studies, result_tables
+from docs import result_plan, result_pretraining, result_studies, result_tables
 from encore.recipe.digest import settings_digest
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.values import to_plain
@@ -128,6 +128,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory_csv": result_tables.memory_csv,
     "startup": result_tables.startup,
     "rte_tune": result_studies.rte_tune,
+    "pretrain": result_pretraining.pretrain,
+    "from_scratch": result_pretraining.from_scratch,
 }
 
 

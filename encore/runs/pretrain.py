@@ -352,8 +352,13 @@ class Pretraining:
         own = {step: _encoder_of(step, self.settings.steps) for step in steps}
         begun = "start" if recipe.size is not None else recipe.encoder or load.MINILM
         variants = {f"step_{step}": {"encoder": own[step]} for step in steps if step > 0}
-        fine_tune = recipe.fine_tune or {}
-        return {**fine_tune, "encoder": own.get(0, begun), "variants": variants}
+        prose = {key: text for key in ("source", "claim") if (text := getattr(recipe, key))}
+        return {
+            **prose,
+            **(recipe.fine_tune or {}),
+            "encoder": own.get(0, begun),
+            "variants": variants,
+        }
 
 
 def _split(n_rows: int, wanted: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
