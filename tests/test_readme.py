@@ -284,7 +284,9 @@ def test_the_run_folder_is_as_the_table_says(walked: dict[str, str], place: Path
     assert len(listed) > 8
     assert not [name for name in listed if not (run / name).exists()]
     unlisted = {path.name for path in run.iterdir()} - {name.split("/")[0] for name in listed}
-    assert unlisted <= {"lock", "report.html", "report_figures", "test_opened.log"}
+    assert unlisted <= {
+        *("lock", "report.html", "report_figures", "test_opened.log", "test_results.json")
+    }
 
 
 # ------------------------------------------------------------------------------- add a technique

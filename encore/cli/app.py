@@ -25,6 +25,7 @@ from encore.cli.commands.ls import ls_entry
 from encore.cli.commands.predict import predict_entry
 from encore.cli.commands.pretrain import pretrain_entry
 from encore.cli.commands.report import report_entry
+from encore.cli.commands.tidy import mv_entry, rm_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
 from encore.cli.output import announce
@@ -53,6 +54,8 @@ for _name, _entry, _summary in (
     ("export", export_entry, "Write a run as a folder that transformers loads."),
     ("push", push_entry, "Export a run and upload it to the Hugging Face hub."),
     ("ls", ls_entry, "List runs, named tasks, recipes or techniques."),
+    ("mv", mv_entry, "Rename a run, or move it elsewhere."),
+    ("rm", rm_entry, "Remove runs, comparisons, searches or exports."),
 ):
     app.command(_name, short_help=_summary)(_entry)
 

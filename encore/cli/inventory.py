@@ -5,7 +5,6 @@ techniques of all kinds or of one.
 from __future__ import annotations
 
 import csv
-import fcntl
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from encore import catalogue, files
 from encore.cli.output import console, print_json, say
+from encore.cli.run_listing import runs, runs_table
 from encore.data import named
 from encore.errors import RecipeError, did_you_mean
-from encore.evaluation.estimates import Estimate
 from encore.experiments.cell_state import NEEDED
 from encore.experiments.search_space import N_TRIALS
 from encore.experiments.study_keys import N_SEEDS
@@ -28,7 +27,6 @@ from encore.recipe.values import to_plain
 from encore.recipe.write import anchored, to_yaml
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.kind import FolderKind, folder_kind
-from encore.tables.formatting import format_estimate
 from encore.tables.listing import Listing, show
 
 __all__ = [
@@ -36,8 +34,6 @@ __all__ = [
     "named_tasks",
     "recipes",
     "recipes_table",
-    "runs",
-    "runs_table",
     "table",
     "techniques",
 ]
@@ -45,9 +41,13 @@ __all__ = [
 
 def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
     """Print the runs in a folder, the named tasks, the recipes, all techniques, or those of one
-    kind. what: None for runs. Raises RecipeError for an unknown kind.
+    kind. what: None for runs, also a folder that holds some. Raises RecipeError for an unknown
+    kind.
     """
-    known = ["tasks", "recipes", "techniques", *catalogue.kinds()]
+    known = ["runs", "tasks", "recipes", "techniques", *catalogue.kinds()]
+    if what is not None and what not in known and Path(what).is_dir():
+        what, runs_folder = None, Path(what)
+    what = None if what == "runs" else what
     if what is not None and what not in known:
         raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, known)}")
     if what is None:
@@ -65,98 +65,6 @@ def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
         say(f"no runs in {runs_folder}. Start one: encore train FILE.csv")
     else:
         show(listing, console())
-
-
-def runs(folder: Path) -> list[dict[str, Any]]:
-    """The runs in a folder, the newest last: run, task, state, and of the complete ones epoch,
-    metrics (task → dev set → metric → value and interval of the model) and seconds.
-    """
-    entries = (
-        [
-            entry
-            for entry in folder.iterdir()
-            if folder_kind(entry) == "run" and (entry / "resolved.json").is_file()
-        ]
-        if folder.is_dir()
-        else []
-    )
-    return [
-        _run(entry)
-        for entry in sorted(
-            entries, key=lambda entry: ((entry / "resolved.json").stat().st_mtime, entry.name)
-        )
-    ]
-
-
-def _run(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"run": str(folder), "task": folder.name.rpartition("-")[0]}
-    if not (folder / files.MANIFEST).exists():
-        steps = (
-            (folder / "steps.jsonl").read_bytes().count(b"\n")
-            if (folder / "steps.jsonl").is_file()
-            else 0
-        )
-        return found | {"state": "training" if _locked(folder) else f"stopped after step {steps}"}
-    try:
-        results, cost = (
-            files.read_json(folder / "results.json"),
-            files.read_json(folder / "cost.json"),
-        )
-        metrics = {
-            task: {split: who["model"] for split, who in sets.items()}
-            for task, sets in results["metrics"].items()
-        }
-        return found | {
-            "state": "complete",
-            "epoch": results["epoch"],
-            "metrics": metrics,
-            "seconds": cost["seconds"],
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return found | {"state": "damaged"}
-
-
-def _locked(folder: Path) -> bool:
-    """True while a process is training this run."""
-    try:
-        with (folder / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def runs_table(found: Sequence[Mapping[str, Any]]) -> Listing:
-    """One line per run, with its first metric on its first dev set, of the first task that has
-    one.
-    """
-    rows = []
-    for entry in found:
-        figures, seconds = ("", ""), f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
-        named = entry.get("metrics", {})
-        measured = (
-            (task, found)
-            for task, sets in named.items()
-            for found in list(sets.values())[:1]
-            if found
-        )
-        task, values = next(measured, ("", {}))
-        for name, value in list(values.items())[:1]:
-            metric = catalogue.find("metrics", name)
-            figures = (
-                f"{task} {metric.title}" if len(named) > 1 else metric.title,
-                format_estimate(Estimate(value["value"], value["low"], value["high"]), metric.form),
-            )
-        rows.append((entry["run"], entry["task"], entry["state"], *figures, seconds))
-    return Listing(
-        "",
-        ("run", "task", "state", "metric", "dev figure", "time"),
-        tuple(rows),
-        (),
-        frozenset({4, 5}),
-    )
 
 
 def named_tasks() -> list[dict[str, Any]]:

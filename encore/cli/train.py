@@ -16,6 +16,7 @@ from encore.cli.options import FileOptions, check_runs_folder
 from encore.cli.output import announce, console, print_json, say
 from encore.data.table import display_path
 from encore.errors import Complaints
+from encore.runs.places import run_folder
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class TrainOptions:
 def train(options: TrainOptions) -> None:
     """Train, or resume, or find the run complete, and print the results. Raises EncoreError."""
     prepared = _prepare(options)
-    folder = options.runs / prepared.name
+    folder = run_folder(options.runs, prepared.name)
     announce([*announcements(prepared), run_line(folder)], quiet=options.quiet)
     if options.dry_run:
         _print_dry_run(prepared, folder, json_=options.json_)

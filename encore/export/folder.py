@@ -20,13 +20,13 @@ from encore.export.check import (
     version_of,
 )
 from encore.export.write import expressible, write_export
+from encore.runs.contents import EXPORT_MARK, foreign_files
 from encore.runs.folder import read_result
 from encore.runs.places import enclosing_result
 from encore.runs.predict import LoadedTask, Model, load
 
-__all__ = ["Exported", "KINDS", "MARK", "OLDEST", "export_run", "ready"]
+__all__ = ["Exported", "KINDS", "OLDEST", "export_run", "ready"]
 
-MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 
 KINDS = {
     "hf": "transformers",
@@ -85,7 +85,7 @@ def export_run(
     with files.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _placed(target, overwrite=overwrite) as being_written:
-        files.write_json(being_written / MARK, {"to": to, "task": chosen.name})
+        files.write_json(being_written / EXPORT_MARK, {"to": to, "task": chosen.name})
         written = write_export(
             model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding
         )
@@ -175,27 +175,13 @@ def _free(target: Path, *, overwrite: bool) -> None:
             f"{target}: exists and is not empty. Name another folder, or pass --overwrite "
             f"to replace an earlier export."
         )
-    known = _files_of_export(target)
-    others = sorted(
-        str(file.relative_to(target))
-        for file in target.rglob("*")
-        if not file.is_dir() and str(file.relative_to(target)) not in known
-    )
+    others = foreign_files(target, "export")
     if others:
         listed = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
         raise RecipeError(
             f"{target}: contains files that no export wrote ({listed}). Remove them "
             f"yourself, or name another folder."
         )
-
-
-def _files_of_export(folder: Path) -> set[str]:
-    """The files that an export wrote there; none where the folder has no export's mark."""
-    try:
-        known = {str(name) for name in files.read_json(folder / files.MANIFEST)}
-    except (OSError, ValueError, TypeError):
-        return set()
-    return known | {files.MANIFEST} if MARK in known else set()
 
 
 @contextmanager

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from encore import files
+from encore.runs.kind import FolderKind
 
 __all__ = [
     "CHECKPOINT_FILES",
     "COMPARISON_FILES",
+    "EXPORT_MARK",
     "MODEL_FILES",
     "RACE",
     "RUN_FILES",
@@ -19,6 +21,7 @@ __all__ = [
     "WEIGHTS",
     "Contents",
     "damaged_files",
+    "foreign_files",
     "prediction_file",
     "weights_of_task",
 ]
@@ -46,6 +49,17 @@ COMPARISON_FILES = (
 )
 RACE = "race.json"
 SEARCH_FILES = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
+EXPORT_MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
+_REPORT = ("report.html", "report_figures")
+# What commands write there beside the files that the manifest lists.
+_BESIDE = {
+    "run": (
+        *("environment.json", "cost.json", "lock", "checkpoint", "predictions", "model"),
+        *("test_opened.log", "test_results.json", *_REPORT),
+    ),
+    "comparison": (RACE, "cost.json", "log", *_REPORT),
+    "search": ("cost.json", "log", "figures", "study.db", "study.db-journal", *_REPORT),
+}
 
 
 def weights_of_task(task: str) -> str:
@@ -68,6 +82,32 @@ def damaged_files(folder: Path, contents: Contents) -> list[str]:
         # A file that says what else there must be is damaged, which the manifest then shows.
         required = _ALWAYS[contents]
     return files.wrong_files(folder, required)
+
+
+def foreign_files(folder: Path, kind: FolderKind) -> list[str]:
+    """The names in a folder of this kind that no command of Encore wrote there, sorted."""
+    if kind == "export":
+        listed = _listed(folder)
+        known = listed if EXPORT_MARK in listed else set()
+        names = {str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir()}
+    else:
+        known = set() if kind == "nothing" else {*_ALWAYS[kind], *_BESIDE[kind]}
+        names = {entry.name for entry in folder.iterdir()}
+    if known:
+        known.add(files.MANIFEST)
+    return sorted(name for name in names - known if not _is_half_written(Path(name)))
+
+
+def _is_half_written(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix in (".part", ".gone", ".new")
+
+
+def _listed(folder: Path) -> set[str]:
+    """The names in the manifest of a folder; none where it is missing or damaged."""
+    try:
+        return {str(name) for name in files.read_json(folder / files.MANIFEST)}
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def _of_run(folder: Path) -> Collection[str]:

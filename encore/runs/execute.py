@@ -30,6 +30,7 @@ from encore.recipe.write import anchored, to_yaml
 from encore.runs.checkpoint import CheckpointClock
 from encore.runs.environment import describe_environment
 from encore.runs.folder import RunResult, read_result
+from encore.runs.places import run_folder
 from encore.runs.prepare import build_models
 from encore.runs.prepared import Prepared
 from encore.runs.writer import Pruned, RunBusy, RunWriter
@@ -60,7 +61,7 @@ def execute(
     kept. Raises TrainingError where training cannot continue (RunBusy where another process trains
     this run), DataError where the folder holds a damaged run.
     """
-    folder = runs / prepared.name
+    folder = run_folder(runs, prepared.name)
     if _is_complete(folder, keep_model):
         return _complete(folder)
     with _locked(folder):

@@ -27,7 +27,14 @@ from encore.runs.folder import stored_estimate
 from encore.runs.predict import Model
 from encore.types import Note
 
-__all__ = ["FinalFigures", "evaluated_rows", "keep_final", "open_final", "read_final"]
+__all__ = [
+    "FinalFigures",
+    "carry_openings",
+    "evaluated_rows",
+    "keep_final",
+    "open_final",
+    "read_final",
+]
 
 _LOG, _RESULTS, _OPENINGS = "test_opened.log", "test_results.json", "test_openings.jsonl"
 
@@ -64,7 +71,7 @@ def open_final(
     _append(openings, json.dumps(record))
     if not before:
         return dataset
-    runs = plural(len({one.get("run") for one in before}), "run")
+    runs = plural(len({_digits(one.get("run")) for one in before}), "run")
     again = Note(
         f"this test file was opened {plural(len(before), 'time')} before, by {runs} of this "
         f"folder: a figure that was used to choose something is not a test result"
@@ -114,6 +121,24 @@ def read_final(folder: Path) -> dict[str, FinalFigures]:
             f"{kept}: not as `encore evaluate --final` wrote it. Remove the file and run that "
             f"again."
         ) from None
+
+
+def carry_openings(run: Path, place: Path) -> None:
+    """Copy the records of a run that moves to another folder of runs, whose runs have then seen
+    these test files too.
+    """
+    there = place.resolve().parent
+    name = run.resolve().name
+    if there == run.resolve().parent:
+        return
+    for one in _records(run.resolve().parent / _OPENINGS):
+        if _digits(one.get("run")) == _digits(name):
+            _append(there / _OPENINGS, json.dumps(one))
+
+
+def _digits(name: Any) -> str:
+    """The digits that end a run's name: all of it that stays when it is renamed."""
+    return str(name).rpartition("-")[2]
 
 
 def _from_json(stored: Mapping[str, Any]) -> FinalFigures:

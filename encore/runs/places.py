@@ -4,6 +4,7 @@ consists of.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from encore import files
 from encore.errors import DataError, Problem
 from encore.runs.kind import FolderKind, folder_kind
 
-__all__ = ["check_output", "enclosing_result"]
+__all__ = ["check_output", "enclosing_result", "is_being_trained", "run_folder"]
 
 
 def enclosing_result(path: Path) -> tuple[Path, FolderKind] | None:
@@ -24,6 +25,29 @@ def enclosing_result(path: Path) -> tuple[Path, FolderKind] | None:
         if (kind := _kind(folder)) is not None:
             return folder, kind
     return None
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """The folder of the run of this name: one that was renamed keeps the digits at the end, by
+    which it is found.
+    """
+    folder = runs / name
+    if folder.exists():
+        return folder
+    renamed = sorted(runs.glob(f"*-{name.rpartition('-')[2]}")) if runs.is_dir() else []
+    return next((each for each in renamed if _kind(each) == "run"), folder)
+
+
+def is_being_trained(folder: Path) -> bool:
+    """True while a process is training this run."""
+    try:
+        with (folder / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def check_output(out: str | Path, inputs: Iterable[str | Path]) -> None:

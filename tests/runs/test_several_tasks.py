@@ -22,7 +22,7 @@ import encore
 from encore import files
 from encore.api import prepared_from
 from encore.cli.compare import _announced
-from encore.cli.inventory import runs, runs_table
+from encore.cli.run_listing import runs, runs_table
 from encore.cli.train import result_tables
 from encore.data.batches import collate
 from encore.encoder import load as encoders

@@ -17,8 +17,9 @@ def ls_entry(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="KIND",
-            help=f"tasks, recipes, techniques, or one kind of them: {', '.join(kinds())}.",
+            metavar="KIND|FOLDER",
+            help="A folder of runs, or runs, tasks, recipes, techniques, or one kind of them: "
+            f"{', '.join(kinds())}.",
         ),
     ] = None,
     runs: RunsOption = Path("runs"),
