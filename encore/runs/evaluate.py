@@ -22,6 +22,8 @@ from encore.evaluation.estimates import (
     estimate_metrics,
     worst_mistakes,
 )
+from encore.evaluation.never_predicted import never_predicted
+from encore.recipe.load import load_recipe
 from encore.runs.output import named_predictions
 from encore.runs.predict import LoadedTask, Model
 from encore.tables.evaluation import (
@@ -150,8 +152,22 @@ def evaluate_run(
         if n_mistakes
         else np.empty(0, np.int64),
         sliced,
-        (*map(str, dataset.notes), *_seen_before(model, chosen.name, dataset)),
+        (
+            *map(str, dataset.notes),
+            *_seen_before(model, chosen.name, dataset),
+            *_one_sided(model, chosen, scores, targets),
+        ),
     )
+
+
+def _one_sided(
+    model: Model, task: LoadedTask, scores: np.ndarray, targets: np.ndarray
+) -> tuple[str, ...]:
+    """A note where a class of these rows is never predicted."""
+    settings = load_recipe(model.folder / "recipe.yaml").tasks[task.name]
+    balanced = bool(settings.class_weights or settings.sampling)
+    found = never_predicted(scores, targets, task.labels, balanced=balanced)
+    return (f"{found}.",) if found else ()
 
 
 def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
