@@ -38,6 +38,7 @@ __all__ = [
     "RunArgument",
     "RunsOption",
     "ShortForms",
+    "SheetOption",
     "SkipLinesOption",
     "StorageOption",
     "TaskOption",
@@ -142,6 +143,12 @@ SkipLinesOption = Annotated[
     str | None,
     typer.Option(
         "--skip-lines", metavar="N", help="Lines above the column names, such as a title."
+    ),
+]
+SheetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sheet", metavar="NAME|N", help="Sheet of a workbook; by default the first with rows."
     ),
 ]
 MistakesOption = Annotated[
@@ -271,6 +278,7 @@ class FileOptions:
     delimiter: str | None
     encoding: str | None
     skip_lines: str | None = None
+    sheet: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """The options that were given. Raises RecipeError for an unknown --on-bad-row
@@ -284,6 +292,7 @@ class FileOptions:
             "delimiter": self.delimiter,
             "encoding": self.encoding,
             "skip_lines": lines,
+            "sheet": self.sheet,
         }
         return {key: value for key, value in given.items() if value is not None}
 

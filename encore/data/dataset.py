@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from encore.data.columns import Columns
-from encore.data.settings import OnBadRow
+from encore.data.settings import Reading
 from encore.data.table import display_path
 from encore.types import LabelSpace, Note
 
@@ -88,10 +88,7 @@ class TaskData:
     test: Path | None
     columns: Columns
     normalise: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    skip_lines: int = 0
-    on_bad_row: OnBadRow = "fail"
+    reading: Reading = field(default_factory=Reading)
     caveats: tuple[Note, ...] = ()
 
 

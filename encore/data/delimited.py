@@ -27,7 +27,7 @@ from encore.data.table import (
 )
 from encore.errors import DataError, Problem
 
-__all__ = ["TABLE_ENDINGS", "CsvForm", "csv_blocks", "delimiter_character", "read_csv"]
+__all__ = ["CsvForm", "csv_blocks", "delimiter_character", "read_csv"]
 
 _CHECKED_ROWS = 256
 _DELIMITERS = (",", "\t", ";", "|")
@@ -39,8 +39,6 @@ _DELIMITER_WORDS = {
     "pipe": "|",
     "space": " ",
 }
-# Endings of files that a hint names as tables: of .json files few are one.
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def delimiter_character(word: str | None) -> str | None:

@@ -254,7 +254,7 @@ def reject_all_columns(table: Table, what: str, names: Sequence[str], role: str)
     """List the columns that are there: of a csv file, whose header may be missing, the names; of
     others the types too.
     """
-    if table.path.suffix.lower() in (".csv", ".tsv", ".xlsx"):
+    if table.path.suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
         listed = ", ".join(names[:12])
         hint = "The first line of the file must hold the column names, such as: text,label."
     else:

@@ -80,10 +80,7 @@ def load_task(name: str, settings: DataSettings) -> TaskData:
         test=test,
         columns=parts.columns,
         normalise=settings.normalise,
-        delimiter=settings.delimiter,
-        encoding=settings.encoding,
-        skip_lines=settings.skip_lines,
-        on_bad_row=settings.on_bad_row,
+        reading=settings.reading,
         caveats=tuple(dict.fromkeys(about_task[len(notes) :])),
     )
 
@@ -109,11 +106,8 @@ def open_test(data: TaskData, *, log: Callable[[str], None], keep: Sequence[str]
         data.columns,
         normalise=data.normalise,
         name="test",
-        delimiter=data.delimiter,
-        encoding=data.encoding,
-        skip_lines=data.skip_lines,
-        on_bad_row=data.on_bad_row,
         keep=keep,
+        **data.reading,
     )
     log(f"test file {display_path(data.test)}: {len(dataset):,} rows, sha256 {dataset.digest}")
     return replace(dataset, notes=(*dataset.notes, *overlap_notes(data.train, dataset)))

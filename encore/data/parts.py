@@ -134,22 +134,13 @@ def _read(path: Path, settings: DataSettings) -> tuple[Table | None, list[Proble
     beside the problems, so that these are checked too and no file is repaired twice.
     """
 
-    def read(**how: object) -> Table:
-        return read_table(
-            path,
-            delimiter=settings.delimiter,
-            encoding=settings.encoding,
-            skip_lines=settings.skip_lines,
-            **how,  # type: ignore[arg-type]
-        )
-
     try:
-        return read(on_bad_row=settings.on_bad_row), []
+        return read_table(path, **settings.reading), []
     except DataError as error:
         problems = list(error.problems)
     if settings.on_bad_row == "fail" and str(path) != "-":
         with contextlib.suppress(DataError):
-            return read(on_bad_row="skip"), problems
+            return read_table(path, **{**settings.reading, "on_bad_row": "skip"}), problems
     return None, problems
 
 

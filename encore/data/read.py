@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from encore.data.byte_source import ByteSource
 from encore.data.collect import collect_rows
-from encore.data.delimited import TABLE_ENDINGS, csv_blocks, delimiter_character, read_csv
+from encore.data.delimited import csv_blocks, delimiter_character, read_csv
 from encore.data.encodings import detect_encoding
 from encore.data.jsonl import cast_column, json_blocks
 from encore.data.parquet import parquet_blocks
@@ -36,7 +36,8 @@ from encore.data.table import (
     reject_all,
     skipped_note,
 )
-from encore.data.workbook import read_workbook
+from encore.data.workbook import OLD_WORKBOOK, read_workbook
+from encore.types import TABLE_ENDINGS
 
 __all__ = ["TableStream", "open_table", "read_table"]
 _SUFFIXES = {
@@ -49,6 +50,7 @@ _SUFFIXES = {
     ".pq": "parquet",
     ".xlsx": "xlsx",
     ".xlsm": "xlsx",
+    ".xls": "xlsx",
 }
 _BLANKS = b"\xef\xbb\xbf \t\r\n"  # a byte order mark among them
 
@@ -59,11 +61,13 @@ def read_table(
     delimiter: str | None = None,
     encoding: str | None = None,
     skip_lines: int = 0,
+    sheet: str | int | None = None,
     on_bad_row: OnBadRow = "fail",
 ) -> Table:
-    """Read a csv, tsv, jsonl, parquet or xlsx file ("-": standard input). `delimiter` and
+    """Read a csv, tsv, jsonl, parquet, xlsx or xls file ("-": standard input). `delimiter` and
     `encoding` are detected where None; what was found is in `how_read`. skip_lines: lines above
-    the column names of a csv, tsv or xlsx file. Rows that cannot be read are problems, or
+    the column names of a csv, tsv or xlsx file. sheet: of a workbook, its name or number from 1;
+    the first that holds rows where None. Rows that cannot be read are problems, or
     with `on_bad_row` "skip" left out and noted.
 
     Raises DataError with all problems: no such file (with near names), a folder, an empty file, a
@@ -73,7 +77,7 @@ def read_table(
     """
     name = display_path(path)
     data = ByteSource(_bytes_of(path, name))
-    parsed, _ = _parsed(path, data, name, delimiter, encoding, skip_lines, keep=True)
+    parsed, _ = _parsed(path, data, name, delimiter, encoding, skip_lines, sheet, keep=True)
     if parsed.problems and (on_bad_row == "fail" or not parsed.n_rows):
         reject_all(parsed.problems)
     return replace(
@@ -121,6 +125,7 @@ def open_table(
     delimiter: str | None = None,
     encoding: str | None = None,
     skip_lines: int = 0,
+    sheet: str | int | None = None,
     on_bad_row: OnBadRow = "fail",
 ) -> TableStream:
     """Survey a file that `read_table` reads, in memory that does not depend on its size; a workbook
@@ -130,7 +135,7 @@ def open_table(
     name = display_path(path)
     data = _source_of(path, name)
     state = data.state
-    parsed, blocks = _parsed(path, data, name, delimiter, encoding, skip_lines, keep=False)
+    parsed, blocks = _parsed(path, data, name, delimiter, encoding, skip_lines, sheet, keep=False)
     if parsed.problems and (on_bad_row == "fail" or not parsed.n_rows):
         reject_all(parsed.problems)
     return TableStream(_shape(path, data, name, parsed), parsed.n_rows, blocks, data, state)
@@ -143,6 +148,7 @@ def _parsed(
     delimiter: str | None,
     encoding: str | None,
     skip_lines: int,
+    sheet: str | int | None,
     *,
     keep: bool,
 ) -> tuple[ParsedRows, Callable[[], Iterator[ParsedRows]]]:
@@ -155,8 +161,10 @@ def _parsed(
         blocks = partial(parquet_blocks, data, name)
         return collect_rows(blocks(), keep=keep), blocks
     if form == "xlsx":
-        sheet = read_workbook(data.head(-1), name, skip_lines)
-        return sheet, lambda: iter([sheet])
+        rows = read_workbook(data.head(-1), name, skip_lines, sheet)
+        return rows, lambda: iter([rows])
+    if sheet is not None:
+        reject(name, "no workbook, so it has no sheets.", "Leave out data.sheet.")
     codec, marked = detect_encoding(data, encoding, name)
     if form == "jsonl":
         blocks = partial(json_blocks, data, codec, name)
@@ -251,7 +259,7 @@ def _file_of(path: str | Path, name: str) -> Path:
             entry.name for entry in file.iterdir() if entry.suffix.lower() in TABLE_ENDINGS
         )
         inside = f"It holds {join_limited(tables, 5)}: name one of them." if tables else ""
-        reject(name, "this is a folder; expected a csv, tsv, jsonl or parquet file.", inside)
+        reject(name, "this is a folder; expected a csv, tsv, jsonl, parquet or xlsx file.", inside)
     if not file.exists():
         reject(name, "no such file.", _near(file))
     if not file.is_file():
@@ -278,7 +286,7 @@ def _near(file: Path) -> str:
     return (
         f"That folder holds {join_limited(tables, 5)}."
         if tables
-        else "That folder holds no csv, tsv, jsonl or parquet file."
+        else "That folder holds no csv, tsv, jsonl, parquet or xlsx file."
     )
 
 
@@ -290,9 +298,9 @@ def _format(path: str | Path, data: bytes, name: str) -> str:
     foreign = _foreign_format(data, suffix)
     if foreign:
         reject(name, foreign.format(name=name))
-    if data.startswith(_ZIP) and str(path) != "-" and _SUFFIXES.get(suffix) != "xlsx":
-        reject(name, "this is an Excel workbook; rename it to end in .xlsx.")
-    if data.startswith(_ZIP):
+    if data.startswith((_ZIP, OLD_WORKBOOK)):
+        if str(path) != "-" and _SUFFIXES.get(suffix) != "xlsx":
+            reject(name, "this is an Excel workbook; rename it to end in .xlsx.")
         return "xlsx"
     if data.startswith(b"PAR1"):
         if str(path) != "-" and _SUFFIXES.get(suffix) != "parquet":
@@ -347,7 +355,6 @@ def _other_json(text: bytes, form: str, file: Path) -> str | None:
 _ZIP = b"PK\x03\x04"
 _HTML = "this is a web page, not a table: the download gave an HTML page instead of the file."
 _FOREIGN = (
-    (b"\xd0\xcf\x11\xe0", "this is an old Excel workbook (.xls). Open it, and save it as .xlsx."),
     (b"\x1f\x8b", "this is gzip-compressed; unpack it first: gunzip -k {name}"),
     (b"BZh", "this is bzip2-compressed; unpack it first: bunzip2 -k {name}"),
     (b"\xfd7zXZ", "this is xz-compressed; unpack it first: unxz -k {name}"),

@@ -22,6 +22,7 @@ class Reading(TypedDict, total=False):
     delimiter: str | None
     encoding: str | None
     skip_lines: int
+    sheet: str | int | None
     on_bad_row: OnBadRow
 
 
@@ -42,6 +43,7 @@ class DataSettings:
     train_rows, dev_rows: the number of rows that a set is cut to.
     delimiter, encoding: of csv and tsv files; detected where None.
     skip_lines: lines above the column names, as spreadsheets have them.
+    sheet: of a workbook, its name or number from 1; the first that holds rows where None.
     on_bad_row: "fail" reports rows that cannot be used, "skip" leaves them out.
     normalise: one of `NORMALISATIONS`; None: the named task's own.
     seed: of the split and of the cuts.
@@ -66,6 +68,7 @@ class DataSettings:
     delimiter: str | None = None
     encoding: str | None = None
     skip_lines: int = 0
+    sheet: str | int | None = None
     on_bad_row: OnBadRow = "fail"
     normalise: str | None = None
     seed: int
@@ -77,6 +80,17 @@ class DataSettings:
         if str(given) == "-":
             return Path(given)
         return Path(self.base or "") / Path(given).expanduser()
+
+    @property
+    def reading(self) -> Reading:
+        """The settings by which each file is read."""
+        return {
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+            "skip_lines": self.skip_lines,
+            "sheet": self.sheet,
+            "on_bad_row": self.on_bad_row,
+        }
 
     @property
     def dev_files(self) -> dict[str, Path]:
@@ -153,6 +167,7 @@ def _fixed_by_the_task(name: str, settings: DataSettings) -> list[Problem]:
             "label_separator",
             "merge_labels",
             "skip_lines",
+            "sheet",
         )
         if getattr(settings, key) != getattr(DataSettings, key)
     ]

@@ -1,4 +1,6 @@
-"""Reads Excel workbooks (.xlsx): the first sheet that holds rows, as the text that it shows."""
+"""Reads Excel workbooks (.xlsx, .xls): a sheet, or the first that holds rows, as the text that it
+shows.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +8,42 @@ import datetime
 import io
 import re
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from encore.data.header import TITLE_ROWS, TextBlocks, column_names, reject_title
-from encore.data.table import ParsedRows, plural, reject
+from encore.data.table import ParsedRows, join_limited, plural, reject
 
-__all__ = ["read_workbook"]
+if TYPE_CHECKING:
+    from python_calamine import CalamineWorkbook
+
+__all__ = ["OLD_WORKBOOK", "read_workbook"]
+
+OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"  # an .xls file, or a protected .xlsx file
 
 _LARGEST = 1 << 30  # bytes, unpacked
 _MOST_CELLS = 50_000_000  # the reader keeps a place for every cell of the used rectangle
 _REFERENCE = re.compile(rb"""\br=["']([A-Z]{1,3})([0-9]{1,7})["']""")
 
 
-def read_workbook(data: bytes, name: str, skip_lines: int = 0) -> ParsedRows:
+def read_workbook(
+    data: bytes, name: str, skip_lines: int = 0, sheet: str | int | None = None
+) -> ParsedRows:
     """Parse the bytes of a workbook, without the first `skip_lines` rows of its sheet. name: the
-    file, for messages. Rows that are empty are left out; the line of a row is its number in the
-    sheet. Raises DataError: damaged, protected by a password, too large, no rows, columns that
+    file, for messages. sheet: its name, or its number from 1; None: the first that holds rows.
+    Rows that are empty are left out; the line of a row is its number in the sheet. Raises
+    DataError: damaged, protected by a password, too large, no such sheet, no rows, columns that
     share a name.
     """
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
     try:
-        _check_size(data, name)
+        if not data.startswith(OLD_WORKBOOK):  # .xls has at most 65,536 rows of 256 cells
+            _check_size(data, name)
         with CalamineWorkbook.from_filelike(io.BytesIO(data)) as book:
-            sheets = {sheet: book.get_sheet_by_name(sheet) for sheet in book.sheet_names}
-            full = [title for title, sheet in sheets.items() if sheet.start is not None]
-            if not full:
-                reject(name, "the workbook holds no rows; expected a header and at least two rows.")
-            chosen = sheets[full[0]]
+            title, about = _choose_sheet(book, name, sheet)
+            chosen = book.get_sheet_by_name(title)
             # `start` is the corner of the used rectangle; above it, rows are empty.
             top = (chosen.start or (0, 0))[0]
             rows = chosen.to_python(skip_empty_area=True)
@@ -45,11 +53,32 @@ def read_workbook(data: bytes, name: str, skip_lines: int = 0) -> ParsedRows:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         reject(name, f"a damaged workbook ({reason}).", "Save it again.")
     parsed = _parsed(rows, top, name, skip_lines)
-    others = f" (the first of {plural(len(full), 'sheet')})" if len(full) > 1 else ""
-    parsed.how_read.append(f"sheet '{full[0]}'{others}")
+    parsed.how_read.append(f"sheet '{title}'{about}")
     if skip_lines:
         parsed.how_read.append(f"{plural(skip_lines, 'line')} skipped")
     return parsed
+
+
+def _choose_sheet(book: CalamineWorkbook, name: str, wanted: str | int | None) -> tuple[str, str]:
+    """The title of the sheet that is read, and a remark on the others."""
+    titles = book.sheet_names
+    full = [title for title in titles if book.get_sheet_by_name(title).start is not None]
+    listed = join_limited([f"'{title}'" for title in full])
+    if wanted is None and not full:
+        reject(name, "the workbook holds no rows; expected a header and at least two rows.")
+    if wanted is None:
+        others = f" (the first of {len(full)}: {listed}; another: --sheet NAME)"
+        return full[0], others if len(full) > 1 else ""
+    wanted = str(wanted)
+    at = int(wanted) - 1 if wanted.isdecimal() else -1
+    title = wanted if wanted in titles else titles[at] if 0 <= at < len(titles) else ""
+    if not title:
+        reject(name, f"no sheet '{wanted}'.", f"Sheets with rows: {listed or 'none'}.")
+    if title not in full:
+        reject(
+            name, f"the sheet '{title}' holds no rows.", f"Sheets with rows: {listed or 'none'}."
+        )
+    return title, ""
 
 
 def _parsed(rows: list[list[Any]], top: int, name: str, skip_lines: int) -> ParsedRows:

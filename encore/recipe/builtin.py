@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encore.errors import Problem, RecipeError
+from encore.types import TABLE_ENDINGS
 
 __all__ = [
     "file_of",
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 _ENDINGS = (".yaml", ".yml")
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 _HERE = Path(__file__).parent
 _CHECKOUT = _HERE.parents[1] / "recipes"
 
@@ -85,7 +85,7 @@ def file_of(given: str | Path) -> Path:
     name = str(given)
     local = [file for ending in _ENDINGS if (file := Path(f"{name}{ending}")).is_file()]
     if name not in recipe_names():
-        if Path(name).suffix.lower() in _TABLES:
+        if Path(name).suffix.lower() in TABLE_ENDINGS:
             remedy = f"`encore train {name}` trains on it; in a recipe it is data.train."
             raise RecipeError(stop(remedy=remedy, expected="a recipe (.yaml)", got="a table"))
         here = [str(file) for file in Path().iterdir() if is_file(file)]

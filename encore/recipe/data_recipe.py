@@ -67,6 +67,7 @@ class DataRecipe(RecipeSection):
     encoding: Text | None = None
     # above the column names
     skip_lines: Annotated[int, Field(ge=0), AfterValidator(fields.require_countable)] = 0
+    sheet: Text | Count | None = None  # of a workbook: name, or number from 1
     on_bad_row: Literal["fail", "skip"] = "fail"
     normalise: Literal["none", "minbert", "minbert_pair"] | None = (
         None  # None: the named task's own

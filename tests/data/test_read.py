@@ -550,8 +550,8 @@ def test_a_wrong_path_gets_near_names(here: Path) -> None:
     )
     assert (
         complaint("sub")
-        == "sub: this is a folder; expected a csv, tsv, jsonl or parquet file. It holds a.csv: "
-        "name one of them."
+        == "sub: this is a folder; expected a csv, tsv, jsonl, parquet or xlsx file. It holds "
+        "a.csv: name one of them."
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -19,6 +21,21 @@ from encore.errors import DataError
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+# An .xls file with the sheets Notes, Reviews and Empty.
+OLD = (
+    b"eNrtWE1IVFEU/u5782Yc82c0FTSQh9Cfuok2bXQqMFeJuSkisKfzLHH0ycxLm4KybJZB0KpoI7hpY7Xph1rUrkVg"
+    b"1CIIAs1VtIigoIX6OvfMfag1ogMpKe8b7rn3nvPdd++759yfeW+nK2YmHtXN4g+0QseiF0V4mU5QivqVGMjuebLo"
+    b"50WUvABbCtEicmTYwPPSNxHpQ+nvWWh4GHpFEvhM6QyG0eEM2eYm4iiPwRJyDC0iTLGnUUTeI1mGWh5ZJcteljtZ"
+    b"PmD2C5aHWXOTZQtxZ8RpTMc7Gg+pSD6lNbCtjKTAE27zkTUHUI3XMpKv3hI5roEjqX4r+X8a6kMlmAT5rt0eslNW"
+    b"cgZV5MRJ/PRM4Ie/Wl+agX5z9QKk/7VSH8mjv62FgDF4Z4UMxCxK0RSSFoOWnGunsyjHN0MqIuiyR/rt0bTkzEVy"
+    b"nLbBYTczj27soKpM1Hb0vOXqMnNos7aSSdPpM/tdCu1Bm6xpZ9Ama8a5QBXXvujSw9OulUpHpM085zgJatZjJZrN"
+    b"ETuVIVKv1felWG79vFXEVmwVpbx8SkgmaKCyXMGLKEaHwfz97++O93TGu1kzxsdD7hDZLd8ZHq7JFtS4jC06S8lt"
+    b"ZNnE8jo/dReX61hW0XtTvqezWhWOjTPnBlv3UD8HGe/je5eV91E5+/XE0/rsXHw/lafaZy9VTX2IT6CBDrUEtZe/"
+    b"cTSLZnH3jsSzuJ8Ltdl8Yln718ZTpMXU2D11UpZjAcVcrGCZq8nZEYov8vAF8zXFF8zXFV/Lw9eYH1L83OzLWGnV"
+    b"KvFYGmkbXMJm+DC0TX0YXuHDyJo+lPN0RfN9WLOmD6OKn5v9sOLrefg684sVX2f+ZUP5HBvnc6zq8yVsNZ+vPmcB"
+    b"AgQIECDAtoZQ1zVdXd4MdUGIqO86C5QWg88k2xZdcOjn0p/SNgxRnkKmoPipgSH8Z4l1tvG/F0qcpN5TGEAPj2Og"
+    b"4PilC55Y/j7rbhj7d0uo0P4XCxnnBvf/G3+oO+8="
+)
 ROWS = [("text", "stars", "sold"), ("so good", 5, True), ("bad, very", 1, False), ("fine", 3.5, "")]
 
 
@@ -94,7 +111,40 @@ def test_cells_are_what_a_person_would_type() -> None:
         {"text": "fine", "stars": "3.5", "sold": ""},
     ]
     assert (table.lines.tolist(), table.rows.tolist()) == ([2, 3, 4], [0, 1, 2])
-    assert table.how_read == ("sheet 'Sheet2' (the first of 2 sheets)",)
+    assert table.how_read == (
+        "sheet 'Sheet2' (the first of 2: 'Sheet2', 'Sheet3'; another: --sheet NAME)",
+    )
+
+
+def test_a_sheet_is_read_by_name_or_number() -> None:
+    Path("t.xlsx").write_bytes(workbook(sheet([("x",), ("y",)]), sheet([]), sheet(ROWS)))
+    for wanted in ("Sheet3", "3", 3):
+        table = read_table("t.xlsx", sheet=wanted)
+        assert table.columns["text"].to_pylist() == ["so good", "bad, very", "fine"]
+        assert table.how_read == ("sheet 'Sheet3'",)
+    content = Path("t.xlsx").read_bytes()
+    full = "Sheets with rows: 'Sheet1', 'Sheet3'."
+    assert complaint(content, sheet="4") == f"t.xlsx: no sheet '4'. {full}"
+    assert complaint(content, sheet="Shet3") == f"t.xlsx: no sheet 'Shet3'. {full}"
+    assert complaint(content, sheet=2) == f"t.xlsx: the sheet 'Sheet2' holds no rows. {full}"
+    Path("t.csv").write_text("text,stars\na,1\n")
+    with pytest.raises(DataError, match=r"t.csv: no workbook, so it has no sheets\."):
+        read_table("t.csv", sheet="1")
+
+
+def test_an_old_workbook_is_read() -> None:
+    content = zlib.decompress(base64.b64decode(OLD))
+    Path("t.xls").write_bytes(content)
+    assert read_table("t.xls").columns["who"].to_pylist() == ["me", "you"]
+    table = read_table("t.xls", sheet="Reviews")
+    assert table.columns.to_pylist() == [
+        {"text": "so good", "stars": "5"},
+        {"text": "bad, very", "stars": "1"},
+        {"text": "café", "stars": "3.5"},
+    ]
+    Path("t.xls").write_bytes(content[:700])
+    with pytest.raises(DataError, match=r"t.xls: a damaged workbook \("):
+        read_table("t.xls")
 
 
 def test_a_title_is_skipped_on_request_and_empty_rows_are_none() -> None:

@@ -19,6 +19,7 @@ from encore.cli.options import (
     OnBadRowOption,
     OverwriteOption,
     QuietOption,
+    SheetOption,
     SkipLinesOption,
     TextOption,
     TextPairOption,
@@ -31,7 +32,10 @@ __all__ = ["check_entry"]
 def check_entry(
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="A table (.csv .tsv .jsonl .parquet .xlsx)."),
+        typer.Argument(
+            metavar="FILE",
+            help="A table (.csv .tsv .jsonl .parquet .xlsx), or - for standard input.",
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -63,6 +67,7 @@ def check_entry(
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     skip_lines: SkipLinesOption = None,
+    sheet: SheetOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -78,7 +83,7 @@ def check_entry(
             what=file,
             overrides=tuple(overrides or ()),
             data={**data, "merge_labels": merge_labels or None},
-            file=FileOptions(on_bad_row, delimiter, encoding, skip_lines),
+            file=FileOptions(on_bad_row, delimiter, encoding, skip_lines, sheet),
             folds=whole_number("--folds", folds),
             out=out,
             overwrite=overwrite,
