@@ -126,7 +126,7 @@ def store_frames(
     """`what` and `settings` with each table in memory written to a file, in whose place its path
     is: `folder/DIGEST/name.jsonl`, left as it is where it holds the same already. Of a mapping with
     the tables train, validation (or dev) and test, the others are the settings `dev` and `test`.
-    Raises DataError.
+    Raises DataError, also where one of these is the table to train on.
     """
     given = dict(settings)
     if isinstance(what, Mapping) and is_frame(what.get("train")):
@@ -140,7 +140,22 @@ def store_frames(
         key: _store(value, folder, key) if is_frame(value) else value
         for key, value in given.items()
     }
-    return _store(what, folder, name) if is_frame(what) else what, stored
+    if not is_frame(what):
+        return what, stored
+    train = _store(what, folder, name)
+    same = [f"{key}=" for key in given if is_frame(given[key]) and _holds_same(stored[key], train)]
+    if same:
+        reject(
+            _NAME,
+            f"{' and '.join(same)} got the same rows as are trained on.",
+            "Give other rows, or leave it out: for dev, a part of the rows serves then.",
+        )
+    return train, stored
+
+
+def _holds_same(file: Path, other: Path) -> bool:
+    """True where two files that `_store` wrote hold the same rows: their folders say so."""
+    return file.parent == other.parent
 
 
 def _store(value: Any, folder: Path, name: str) -> Path:

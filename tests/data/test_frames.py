@@ -124,6 +124,19 @@ def test_several_sets_are_the_settings_of_their_names(tmp_path: Path) -> None:
         store_frames({"train": ROWS, "unsupervised": ROWS}, {}, tmp_path, "table")
 
 
+@pytest.mark.parametrize("key", ["dev", "test"])
+def test_the_table_to_train_on_is_no_other_set(key: str, tmp_path: Path) -> None:
+    copied = [dict(row) for row in LINES]
+    with pytest.raises(DataError) as caught:
+        store_frames(ROWS, {key: copied}, tmp_path, "table")
+    assert str(caught.value) == (
+        f"the given table: {key}= got the same rows as are trained on. Give other rows, or leave "
+        f"it out: for dev, a part of the rows serves then."
+    )
+    other = {name: column[1:] for name, column in ROWS.items()}
+    assert store_frames(ROWS, {key: other}, tmp_path, "table")[1][key].name == f"{key}.jsonl"
+
+
 def test_cells_that_json_does_not_have() -> None:
     cells = {
         "day": [datetime.date(2026, 1, 2)],
