@@ -9,11 +9,13 @@ loads such a folder has Encore installed and imports this module. Needs the extr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -25,12 +27,17 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from encore import catalogue
 from encore.data.batches import collate
+from encore.data.bounded import checked_settings, read_object
 from encore.data.token_store import Truncation
 from encore.data.tokenizer import Template, Templates
+from encore.encoder import load as encoders
+from encore.encoder.config import check_config
+from encore.encoder.huggingface import compare_sizes
+from encore.encoder.weights import read_header, require_finite, require_fit
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError
 from encore.evaluation.predictions import check_finite
-from encore.model.assembly import TaskSpec
+from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import encoders_of
 from encore.runs.predict import assemble_model
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
@@ -38,6 +45,9 @@ from encore.training.streams import Rows
 from encore.types import LabelSpace, Tokens
 
 __all__ = ["EncoreConfig", "EncoreForSequenceClassification", "PairReader", "register"]
+
+
+_Id = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 def register() -> None:
@@ -54,7 +64,8 @@ class EncoreConfig(PreTrainedConfig):
     encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
     with their settings; sharing is there if it put several encoders side by side. reading: how the
     model makes its rows of two texts, if the tokenizer cannot (`PairReader`). Labels are where
-    transformers has them: `id2label`, `problem_type`.
+    transformers has them: `id2label`, `problem_type`. Raises DataError where a setting has another
+    type or is out of its range.
     """
 
     model_type = "encore"
@@ -68,6 +79,7 @@ class EncoreConfig(PreTrainedConfig):
         reading: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        _check(encoder_config, reading)
         self.encoder_config, self.pooling, self.head = (
             dict(encoder_config or {}),
             dict(pooling or {}),
@@ -108,6 +120,22 @@ class EncoreForSequenceClassification(PreTrainedModel):
             module.__dict__.pop("_is_hf_initialized", None)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, **settings: Any
+    ) -> Any:
+        """Load as transformers does. Raises DataError where the weights are not finite, or, of a
+        folder, not those that its config.json describes.
+        """
+        folder = Path(str(pretrained_model_name_or_path))
+        weights = folder / "model.safetensors"
+        if weights.exists():
+            _check_header(folder, weights)
+        found = super().from_pretrained(pretrained_model_name_or_path, *args, **settings)
+        model = found[0] if isinstance(found, tuple) else found  # output_loading_info=True
+        require_finite(model.state_dict(), weights)
+        return found
+
     def forward(
         self,
         input_ids: Tensor,
@@ -137,6 +165,49 @@ class EncoreForSequenceClassification(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, WordTable):
             nn.init.normal_(module.weight, std=0.02)
+
+
+def _check(encoder: Mapping[str, Any] | None, reading: Mapping[str, Any] | None) -> None:
+    if encoder:
+        borrowed = encoders.family(encoder.get("model_type")) is None
+        check_config(encoder, borrowed=borrowed, where="config.json encoder_config")
+    if reading is not None:
+        checked_settings(_Reading, reading, "config.json reading")
+
+
+def _check_header(folder: Path, weights: Path) -> None:
+    """Compare what model.safetensors declares with config.json, before memory is taken for either.
+    A borrowed encoder cannot be built without memory; of it, the numbers of weights are compared.
+    """
+    config = EncoreConfig(**read_object(folder / "config.json"))
+    found = {key.removeprefix("network."): each for key, each in read_header(weights).items()}
+    if encoders.family(config.encoder_config.get("model_type")) is None:
+        compare_sizes(config.encoder_config, found, weights)
+        return
+    skeleton = encoders.build_skeleton(config.encoder_config)
+    with encoders.on_meta_device():
+        network = assemble({"": _part(config)}, config.sharing, skeleton, skeleton.shape, seed=0)
+    require_fit(network[""], found, weights)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class _Template(_Frozen):
+    ids: list[_Id]
+    segments: list[_Id]
+    counts: list[_Id]
+    text_segments: list[_Id]
+
+
+class _Reading(_Frozen):
+    """The settings of `PairReader`, as config.json may hold them."""
+
+    pair: dict[str, Any]
+    max_length: Annotated[int, Field(ge=1, le=10_000_000)]
+    truncation: Truncation
+    templates: Annotated[list[_Template], Field(min_length=2, max_length=2)]
 
 
 class PairReader:

@@ -5,18 +5,21 @@ to padding on whichever side.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import encore.hf
 from encore.errors import DataError
 from encore.export.write import write_export
+from encore.hf import EncoreConfig
 from encore.runs.predict import load
 
 TEXTS = [
@@ -70,6 +73,52 @@ def test_scores_that_are_not_finite_are_an_error(folder: Path) -> None:
     with pytest.raises(DataError, match=r"for 4 of 4 rows \(rows 1, 2, 3, …\) are not finite"):
         broken.eval()(**batch(folder))
     assert broken.train()(**batch(folder)).logits.isnan().any()  # training has its own rules
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    encore.hf.register()
+    return Path(shutil.copytree(folder, tmp_path / "copied"))
+
+
+def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    weights["network.head.out.bias"][1] = float("nan")
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"tensor 'network.head.out.bias' has 1 of 3 values that"):
+        AutoModelForSequenceClassification.from_pretrained(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"hidden_size": 10**9}, "encoder_config hidden_size: expected a whole number"),
+        ({"layer_norm_eps": 2.0}, "encoder_config layer_norm_eps: expected a number above 0"),
+        ({"vocab_size": 9_000_000}, "shape (62, 24), the configuration says (9000000, 24)."),
+        ({"num_hidden_layers": 400}, "more tensors do not fit."),
+    ],
+    ids=str,
+)
+def test_a_hostile_configuration_is_refused_in_few_lines(
+    change: dict[str, object], expected: str, copied: Path
+) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config["encoder_config"] |= change
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError) as caught:
+        AutoModelForSequenceClassification.from_pretrained(copied)
+    assert expected in str(caught.value)
+    assert len(caught.value.lines) <= 10
+
+
+def test_settings_for_reading_pairs_are_bounded() -> None:
+    template = {"ids": [1], "segments": [0], "counts": [1], "text_segments": [0]}
+    sound = {"pair": {"name": "siamese"}, "max_length": 8, "truncation": "head"}
+    reading = {**sound, "templates": [template, template]}
+    assert EncoreConfig(reading=reading).reading == reading
+    for key, wrong in {"max_length": 10**12, "truncation": "up", "templates": [template]}.items():
+        with pytest.raises(DataError, match=f"config.json reading {key}: expected "):
+            EncoreConfig(reading={**reading, key: wrong})
 
 
 def test_tokens_are_those_that_the_mask_shows() -> None:
