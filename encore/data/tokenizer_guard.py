@@ -22,7 +22,14 @@ import encore
 from encore.data.table import display_path
 from encore.errors import DataError
 
-__all__ = ["MOST_TOKENIZER", "SECONDS_OF_TRIAL", "bytes_of_trial", "is_plain", "require_harmless"]
+__all__ = [
+    "MOST_TOKENIZER",
+    "SECONDS_OF_TRIAL",
+    "bytes_of_trial",
+    "is_plain",
+    "require_harmless",
+    "run_trial",
+]
 
 MOST_TOKENIZER = (
     128 << 20
@@ -133,7 +140,18 @@ def require_harmless(file: Path, size: int) -> None:
     """Load a tokenizer in a process of its own, and tokenize some texts. Raises DataError with its
     problems, or where it takes too much time or memory.
     """
-    where, root = display_path(file), str(Path(encore.__file__).parents[1])
+    try:
+        problems: Iterable[str] = json.loads(run_trial(file))
+    # It was stopped, or the library ended the process.
+    except (subprocess.TimeoutExpired, ValueError):
+        raise _too_much(display_path(file), size) from None
+    if problems:
+        raise DataError(problems)
+
+
+def run_trial(file: Path) -> bytes:
+    """Try a tokenizer in a process of its own, and return what it printed. Raises TimeoutExpired."""
+    root = str(Path(encore.__file__).parents[1])
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
@@ -144,23 +162,14 @@ def require_harmless(file: Path, size: int) -> None:
         "TOKENIZERS_PARALLELISM": "false",
     }
     command = [sys.executable, "-m", "encore.data.tokenizer_trial", str(file.absolute())]
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS_OF_CLOCK,
-        )
-    except subprocess.TimeoutExpired:
-        raise _too_much(where, size) from None
-    try:
-        problems: Iterable[str] = json.loads(done.stdout)
-    except ValueError:  # it was stopped, or the library ended the process
-        raise _too_much(where, size) from None
-    if problems:
-        raise DataError(problems)
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=_SECONDS_OF_CLOCK,
+    ).stdout
 
 
 def _too_much(where: str, size: int) -> DataError:

@@ -1,4 +1,6 @@
-"""Small encoders of every family that Encore builds, and seeded ways of damaging their folders."""
+"""Small encoders of every family that Encore builds, two that it borrows from transformers, and
+seeded ways of damaging their folders.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 WORDS = ("the", "lamp", "is", "great", "and", "my", "box", "was", "dull", *"abcdefghijklmnop")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
+OWN = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
+BORROWED = ("mpnet", "deberta-v2")  # built by transformers
+FAMILIES = (*OWN, *BORROWED)
 WIDTH, INNER, N_LAYERS, N_HEADS, N_POSITIONS, N_WORDS = 24, 40, 2, 3, 48, 400
 
 SIZES = {
@@ -64,6 +69,9 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "global_rope_theta": 160000.0,
         "local_rope_theta": 10000.0,
     },
+    "mpnet": SIZES | {"relative_attention_num_buckets": 8, "pad_token_id": 1},
+    "deberta-v2": SIZES
+    | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
 }
 
 
@@ -112,6 +120,16 @@ def _tensors(family: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from norm(f"{at}.{'output_layer_norm' if own else 'output.LayerNorm'}")
 
 
+def _borrowed(family: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each tensor of a family that transformers builds."""
+    from transformers import AutoConfig, AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.for_model(family, **CONFIGS[family]))
+    for name, value in model.state_dict().items():
+        yield name, tuple(value.shape)
+
+
 def _tokenizer(family: str) -> Tokenizer:
     """A tokenizer of the family's kind, trained on a few words."""
     special: Any
@@ -154,7 +172,7 @@ def write_encoder(family: str, folder: Path) -> Path:
         name: np.ones(shape, np.float32)
         if name.endswith("orm.weight")
         else draw.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in _tensors(family)
+        for name, shape in (_borrowed(family) if family in BORROWED else _tensors(family))
     }
     save_file(weights, folder / "model.safetensors")
     _tokenizer(family).save(str(folder / "tokenizer.json"))
