@@ -35,7 +35,7 @@ from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
 from encore.runs.pretrain import PretrainResult, PretrainWatcher, run_pretraining
 from encore.runs.pretraining import prepare_pretraining
-from encore.types import DEFAULTS
+from encore.types import DEFAULTS, TABLE_ENDINGS
 
 if TYPE_CHECKING:
     from encore.experiments import search
@@ -94,6 +94,12 @@ def recipe_of(
         return recipe_from({"task": str(what)}, changes)
     if builtin.is_file(what) or str(what) in builtin.recipe_names():
         return load_recipe(builtin.file_of(what), changes)
+    file = next((text for text in overrides if "=" not in text and Path(text).is_file()), None)
+    if file is not None:
+        raise RecipeError(
+            f"{what}: no such file or named task. {file} comes first; the column of the label is "
+            f"named with --label."
+        )
     raise RecipeError(f"{what}: no such file or named task. {_near(str(what))}")
 
 
@@ -131,7 +137,7 @@ def _near(name: str) -> str:
     files = [
         file.name
         for file in Path().iterdir()
-        if file.suffix in (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx") or builtin.is_file(file)
+        if file.suffix in TABLE_ENDINGS or builtin.is_file(file)
     ]
     stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
     near = difflib.get_close_matches(

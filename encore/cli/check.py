@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +49,8 @@ def check_file(options: CheckOptions) -> None:
     from encore.report.write import target
     from encore.tables.listing import show
 
+    if options.what == "-":
+        sys.stdin = io.TextIOWrapper(_Reread(sys.stdin.buffer.read()))
     if options.folds == 1:
         raise RecipeError("--folds: expected 2 or more, got 1.")
     out = None
@@ -69,26 +73,28 @@ def check_file(options: CheckOptions) -> None:
         print(f"page: {display_path(out)}")
 
 
+class _Reread(io.BytesIO):
+    """Standard input that is whole each time it is read, as a file is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self.getvalue() if size is None or size < 0 else super().read(size)
+
+
 def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
     from encore.data.inputs import read_labelled
     from encore.data.read import read_table
-    from encore.data.settings import Reading
     from encore.report import file_check
 
     name, data = next(iter(prepared.data.items()))
     recipe = prepared.recipe.tasks[name].data
-    if len(prepared.data) > 1 or recipe.train is None or recipe.train == "-":
+    if len(prepared.data) > 1 or recipe.train is None:
         raise RecipeError(f"{options.what}: expected one data file, such as reviews.csv.")
     if data.columns.label is None:
         raise RecipeError("data.kind: there is nothing to check in a file without labels.")
-    path = prepared.recipe.path(recipe.train)
-    reading: Reading = {
-        "delimiter": data.delimiter,
-        "encoding": data.encoding,
-        "skip_lines": data.skip_lines,
-        "on_bad_row": data.on_bad_row,
-    }
-    whole = read_labelled(path, data.columns, normalise=data.normalise, name="train", **reading)
+    path = Path("-") if recipe.train == "-" else prepared.recipe.path(recipe.train)
+    whole = read_labelled(
+        path, data.columns, normalise=data.normalise, name="train", **data.reading
+    )
     stream = prepared.streams[name]
     folds, seed = options.folds, prepared.recipe.seed
     copies = file_check.copies_per_row(whole)
@@ -98,7 +104,7 @@ def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
         notes=(
             *map(str, data.notes),
             truncation_line(prepared, name),
-            *_test_notes(data, reading),
+            *_test_notes(data),
         ),
         labels=file_check.label_rows(whole, data.labels),
         n_copies=len(copies) - int(copies.max()) - 1,
@@ -106,18 +112,18 @@ def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
         lengths={
             part: rows.store.lengths for part, rows in {"train": stream.train, **stream.dev}.items()
         },
-        suspicious=file_check.suspicious_columns(read_table(path, **reading), data.columns),
+        suspicious=file_check.suspicious_columns(read_table(path, **data.reading), data.columns),
         doubted=file_check.doubted_rows(whole, data.labels, folds, seed=seed) if folds else (),
     )
 
 
-def _test_notes(data: TaskData, reading: Mapping[str, object]) -> list[str]:
+def _test_notes(data: TaskData) -> list[str]:
     """Lines on the test file: its texts are compared with the train set, its labels not read."""
     if data.test is None:
         return []
     from encore.data.checks import overlap_notes
     from encore.data.inputs import read_unlabelled
 
-    test = read_unlabelled(data.test, data.columns, normalise=data.normalise, **reading)  # type: ignore[arg-type]
+    test = read_unlabelled(data.test, data.columns, normalise=data.normalise, **data.reading)
     opened = f"test file {display_path(data.test)}: its texts are compared; its labels are not read"
     return [opened, *map(str, overlap_notes(data.train, replace(test, name="test")))]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from encore.runs.cost import Cost
     from encore.runs.prepared import Prepared
 
+_MANY_CUT = 0.2  # of the rows: their ends may matter
+_USUAL_MOST = 512  # tokens, the most that a usual encoder reads
+
 __all__ = ["dry_run_lines", "dry_run_object", "filled_in", "truncation_line"]
 
 
@@ -108,4 +111,8 @@ def truncation_line(prepared: Prepared, task: str) -> str:
     cut = [f"{n:,} of {of:,} {split} rows" for split, (n, of) in prepared.cut[task].items() if n]
     if not cut:
         return f"no row is longer than {settings.max_length} tokens"
-    return f"cut to {settings.max_length} tokens ({settings.truncation}): {', '.join(cut)}"
+    n, of = prepared.cut[task]["train"]
+    longer = ""
+    if n > _MANY_CUT * of and settings.max_length < _USUAL_MOST:
+        longer = f"; max_length={2 * settings.max_length} reads more, and takes longer"
+    return f"cut to {settings.max_length} tokens ({settings.truncation}): {', '.join(cut)}{longer}"

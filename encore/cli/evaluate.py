@@ -7,7 +7,7 @@ from pathlib import Path
 
 from encore.cli.options import FileOptions
 from encore.cli.output import announce, console, print_json
-from encore.errors import RecipeError
+from encore.errors import DataError, RecipeError
 
 __all__ = ["EvaluateOptions", "evaluate_command"]
 
@@ -31,6 +31,10 @@ def evaluate_command(options: EvaluateOptions) -> None:
     """Print the metrics of a run. Raises RecipeError or DataError."""
     if options.final and options.file is not None:
         raise RecipeError("encore evaluate: FILE and --final are both given; keep one.")
+    if options.file is None and options.run.is_file():
+        from encore.runs.folder import explain_no_run
+
+        raise DataError(explain_no_run(options.run))
     if not options.final and options.file is None:
         raise RecipeError("encore evaluate: which rows? Name a labelled FILE, or pass --final.")
     from encore.runs.evaluate import evaluate_run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from encore.cli.options import FileOptions
 from encore.cli.output import announce, console, print_json
 from encore.data.write import check_target, write_rows, write_tables, writing
-from encore.errors import Complaints, RecipeError
+from encore.errors import Complaints, DataError, RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,11 @@ class PredictOptions:
     @property
     def source(self) -> _Source:
         """The file, or the typed texts. Raises RecipeError unless there is one of them."""
+        if self.file is None and not self.texts and self.run.is_file():
+            from encore.runs.folder import explain_no_run
+
+            # One file alone is taken for the run, which comes first.
+            raise DataError(explain_no_run(self.run))
         if (self.file is None) != bool(self.texts) or (self.pairs and self.file is not None):
             raise RecipeError(
                 "encore predict: expected a FILE or --text TEXT, and not both. See: encore predict "

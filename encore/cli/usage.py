@@ -11,10 +11,11 @@ from typing import Any
 from encore.errors import Problem
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, from_python
+from encore.types import TABLE_ENDINGS
 
 __all__ = ["option_values", "usage_problem"]
 
-_TRAINABLE = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".yaml", ".yml")
+_TRAINABLE = (*TABLE_ENDINGS, ".yaml", ".yml")
 
 
 def option_values(options: Mapping[str, Any]) -> dict[str, Value]:
@@ -36,7 +37,7 @@ def usage_problem(error: Any, given: Sequence[str]) -> Problem:
     command: Any = None if context is None else context.command
     where = " ".join(["encore", *given[:1]]) if context is None else context.command_path
     if hasattr(error, "possibilities"):
-        return _no_option(error.option_name, command, where)
+        return _no_option(error.option_name, command, where, given)
     commands = getattr(command, "commands", {})
     unknown = next((word for word in given if not word.startswith("-")), "")
     if commands and unknown and unknown not in commands:
@@ -54,11 +55,13 @@ def usage_problem(error: Any, given: Sequence[str]) -> Problem:
     return Problem(where=where, message=f"{_in_lower_case(message)}.", remedy=_see(where))
 
 
-def _no_option(option: str, command: Any, where: str) -> Problem:
+def _no_option(option: str, command: Any, where: str, given: Sequence[str]) -> Problem:
     """Settings of a recipe are not options: `--epochs 3` is written `plan.epochs=3`."""
     parameters = () if command is None else command.params
     options = [name for parameter in parameters for name in parameter.opts if name[:2] == "--"]
-    near = difflib.get_close_matches(option, [*options, "--help"], n=1, cutoff=0.75)
+    with_one_dash = [f"-{word}" for word in given if word.startswith(option) and len(word) > 2]
+    near = [word for word in with_one_dash if word in options and option[:2] != "--"]
+    near += difflib.get_close_matches(option, [*options, "--help"], n=1, cutoff=0.75)
     setting = resolve_alias(option.lstrip("-")) if where.endswith((" train", " compare")) else None
     if near:
         remedy = f"Did you mean '{near[0]}'? {_see(where)}"

@@ -23,7 +23,7 @@ from encore.data.label_cells import (
 )
 from encore.data.settings import DataSettings
 from encore.data.table import Table, join_limited, plural, reject, reject_all
-from encore.errors import DataError, Problem
+from encore.errors import DataError, Problem, format_given
 from encore.types import Note, TaskKind
 
 __all__ = ["LabelVocabulary", "read_vocabulary"]
@@ -34,6 +34,7 @@ _SPELLED = frozenset(
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null"))
 _ABSENT = _MISSING | {"none", "inf", "-inf", "+inf", "infinity", "-infinity", "?", "-"}
 _MOST_CLASSES_OF_NUMBERS = 200
+_LARGE = 1_000_000_000  # whole numbers from here on are rather identifiers than amounts
 # Words in the names of columns whose numbers have an order.
 _ORDERED = frozenset(("star", "stars", "rating", "ratings", "level", "levels", "grade", "score"))
 _MOST_LISTED = 12
@@ -93,7 +94,7 @@ def read_vocabulary(table: Table, label: str, settings: DataSettings) -> LabelVo
     is_numeric = all(map(_is_number, present))
     if kind == "regression":
         return LabelVocabulary("regression")
-    if is_numeric and kind is None and (note := _why_regression(label, present)):
+    if is_numeric and kind is None and (note := _why_regression(table.name, label, present)):
         return LabelVocabulary("regression", notes=(note,))
     if is_numeric and all(float(word).is_integer() for word in present):
         present = _merge_whole_numbers(present)
@@ -187,15 +188,36 @@ def _is_number(word: str) -> bool:
     return NUMBER.fullmatch(word) is not None and math.isfinite(float(word))
 
 
-def _why_regression(label: str, numbers: Mapping[str, int]) -> Note | None:
-    """A note on why a column of numbers is a regression; None where its values are classes."""
+def _why_regression(file: str, label: str, numbers: Mapping[str, int]) -> Note | None:
+    """A note on why a column of numbers is a regression; None where its values are classes. Raises
+    DataError for identifiers.
+    """
     instead = "data.kind=multiclass has a class for each"
     if not all(float(word).is_integer() for word in numbers):
         return Note(f"'{label}' holds fractions: {instead}")
     n_values = len({float(word) for word in numbers})
+    if _are_identifiers(numbers):
+        raise DataError(
+            Problem(
+                where=file,
+                message=f"column '{label}' holds a number of its own in each row, as identifiers "
+                f"do. Name another column with --label, or add data.kind=regression if they are "
+                f"amounts.",
+            )
+        )
     if n_values > _MOST_CLASSES_OF_NUMBERS or _is_one_per_row(n_values, numbers):
         return Note(f"'{label}' holds {n_values:,} different whole numbers: {instead}")
     return None
+
+
+def _are_identifiers(numbers: Mapping[str, int]) -> bool:
+    """True for whole numbers that no two rows share and that count the rows, or are too large for
+    amounts.
+    """
+    if len(numbers) <= 20 or max(numbers.values()) > 1:
+        return False
+    values = [int(float(word)) for word in numbers]
+    return max(values) - min(values) + 1 == len(values) or min(values) >= _LARGE
 
 
 def _is_one_per_row(n_values: int, counts: Mapping[str, int]) -> bool:
@@ -223,6 +245,16 @@ def _classes(
                 change="NAME",
             )
         )
+    with_commas = next((name for name in names if len(split_cell(name, ",")) > 1), None)
+    if kind is None and with_commas is not None and holds_lists(column, ","):
+        raise DataError(
+            Problem(
+                where=file,
+                message=f"{where} holds lists, such as {format_given(with_commas)}.",
+                remedy="Add data.label_separator=, for several labels in a cell, or "
+                "data.kind=multiclass to count each list as one label.",
+            )
+        )
     chosen = _class_kind(file, where, names, kind)
     by_name = dict.fromkeys(names, 0)
     for word, count in present.items():
@@ -230,14 +262,6 @@ def _classes(
     notes = _odd_labels(label, by_name)
     if not settings.merge_labels:
         notes = _other_spellings(label, present) + notes
-    with_commas = next((name for name in names if len(split_cell(name, ",")) > 1), None)
-    if kind is None and with_commas is not None and holds_lists(column, ","):
-        notes.append(
-            Note(
-                f"'{label}': {with_commas!r} counts as one label; add data.label_separator=, to "
-                f"have several in a cell"
-            )
-        )
     if kind is None and len(names) > 20 and _all_numbers(names):
         notes.append(
             Note(

@@ -150,7 +150,7 @@ def require_harmless(file: Path, size: int) -> None:
 
 
 def run_trial(file: Path) -> bytes:
-    """Try a tokenizer in a process of its own, and return what it printed. Raises TimeoutExpired."""
+    """Try a tokenizer in another process, and return what it printed. Raises TimeoutExpired."""
     root = str(Path(encore.__file__).parents[1])
     environment = {
         **os.environ,

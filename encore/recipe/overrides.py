@@ -11,13 +11,14 @@ from encore.errors import Problem, RecipeError, escape_unprintable
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, is_text
+from encore.types import TABLE_ENDINGS
 
 __all__ = ["DATA_FILE", "Change", "Override", "assignment", "with_value"]
 
 Change = tuple[tuple[str, ...], Value]  # the keys that lead to a setting, and its new value
 Override = str | Change  # `plan.lr=3e-5` as it is typed, or a change that was none on the way
 _PATHS = ("train", "dev", "test")
-DATA_FILE = r"\.(csv|tsv|jsonl|parquet)$"
+DATA_FILE = rf"({'|'.join(map(re.escape, TABLE_ENDINGS))})$"
 
 
 def assignment(given: Override, base: Path, problems: list[Problem]) -> Change | None:
@@ -59,11 +60,11 @@ def _typed(text: str, problems: list[Problem]) -> Change | None:
             if example and text.startswith("-")
             else "plan.lr=3e-5"
         )
-        second = (
-            " A second file has an option: --dev FILE, --test FILE."
-            if re.search(DATA_FILE, text) and not equals
-            else ""
-        )
+        second = ""
+        if re.search(DATA_FILE, text) and not equals:
+            second = " A second file has an option: --dev FILE, --test FILE."
+        elif not equals and text.isidentifier():
+            second = " Columns have options: --text NAME, --label NAME."
         message = f"expected key=value, for example {instead}.{second}"
         problems.append(Value(None, where).problem(message))
         return None

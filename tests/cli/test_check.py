@@ -69,6 +69,20 @@ def test_the_page_holds_what_the_terminal_shows(capsys: pytest.CaptureFixture[st
     assert "exists already" in capsys.readouterr().err
 
 
+def test_standard_input_is_checked_like_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("t.csv", "--folds", "2", "--json") == 0
+    of_file = json.loads(capsys.readouterr().out)
+    with Path("t.csv").open(encoding="utf-8") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert run("-", "--folds", "2", "--json") == 0
+    of_input = json.loads(capsys.readouterr().out)
+    assert of_input["file"] == "standard input"
+    for key in ("rows", "labels", "copies", "contradictory", "suspicious", "doubted"):
+        assert of_input[key] == of_file[key]
+
+
 def test_what_cannot_be_checked_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("t.csv", "--folds", "1") == 2
     assert capsys.readouterr().err == "--folds: expected 2 or more, got 1.\n"
