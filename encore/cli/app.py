@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -91,13 +92,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A terminal that cannot show '→' gets a '?'.
         with contextlib.suppress(AttributeError, OSError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    code = _run(given)
+    try:
+        code = _run(given)
+    finally:
+        if "--install-completion" in given:
+            _complete_at_first_tab()
     if code == _INTERRUPTED:
         resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"])
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
         print(file=sys.stderr)
         announce([f"interrupted{again if resumable else ''}"])
     sys.exit(code)
+
+
+def _complete_at_first_tab() -> None:
+    """Let zsh complete at the first tab of a session: typer's file, which is read at that tab,
+    defines its function and does not call it.
+    """
+    file = Path.home() / ".zfunc" / "_encore"
+    with contextlib.suppress(OSError):
+        text = file.read_text(encoding="utf-8")
+        if text.endswith("compdef _encore_completion encore"):
+            file.write_text(f'{text}\n_encore_completion "$@"\n', encoding="utf-8")
 
 
 def _open_streams() -> None:

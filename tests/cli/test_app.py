@@ -1177,6 +1177,23 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
         assert found.stdout.split() == expected
 
 
+@pytest.mark.parametrize("words", [["train"], []], ids=["train", "encore"])
+def test_zsh_completes_at_the_first_tab(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried by hand in zsh 5.9: with typer's own file, the first tab of a session does nothing."""
+    import typer._completion_shared
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(typer._completion_shared, "_get_shell_name", lambda: "zsh")
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            app.main([*words, "--install-completion"])
+        assert end.value.code == 0
+    lines = (tmp_path / ".zfunc/_encore").read_text().splitlines()
+    assert lines[-2:] == ["compdef _encore_completion encore", '_encore_completion "$@"']
+
+
 def test_who_reads_only_the_first_lines_sees_no_error() -> None:
     command = f"{shlex.quote(sys.executable)} -m encore ls metrics | head -n 1"
     done = subprocess.run(
