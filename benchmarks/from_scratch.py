@@ -32,7 +32,7 @@ STEPS_OF_A_POINT = 100
 def gather(run: Path) -> dict[str, Any]:
     """The figures of a complete pre-training."""
     from encore.runs.fill_mask import fill_mask
-    from encore.runs.pretrain import read_pretraining
+    from encore.runs.pretrain_folder import read_pretraining
 
     found = read_pretraining(run)
     lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
@@ -47,7 +47,7 @@ def gather(run: Path) -> dict[str, Any]:
     }
     return {
         "recipe": (run / "recipe.yaml").read_text(encoding="utf-8"),
-        "figures": dict(found.figures),
+        "figures": found.figures.to_json(),
         "seconds": found.seconds,
         "tokens_per_second": found.tokens_per_second,
         "peak_memory_bytes": json.loads((run / "cost.json").read_text())["peak_memory_bytes"],

@@ -39,9 +39,9 @@ SIZES = {"layers": 6, "width": 384, "heads": 12, "positions": 512}
 
 def texts(n_rows: int) -> list[str]:
     """SST-5's sentences and long reviews, in equal numbers."""
-    from encore.data.texts import open_task_texts, read_texts
+    from encore.data.texts import each_text, open_task_texts
 
-    short, long = (list(read_texts([open_task_texts(name)])) for name in ("sst5", "imdb"))
+    short, long = (list(each_text([open_task_texts(name)])) for name in ("sst5", "imdb"))
     half = n_rows // 2
     return [text for pair in zip(short[:half], long[:half], strict=True) for text in pair]
 

@@ -33,7 +33,8 @@ from encore.runs.folder import RunResult
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
-from encore.runs.pretrain import PretrainResult, PretrainWatcher, run_pretraining
+from encore.runs.pretrain import PretrainWatcher, run_pretraining
+from encore.runs.pretrain_folder import PretrainResult
 from encore.runs.pretraining import prepare_pretraining
 from encore.types import DEFAULTS, TABLE_ENDINGS
 

@@ -14,7 +14,7 @@ from encore.errors import Complaints
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
-    from encore.runs.pretrain import PretrainResult
+    from encore.runs.pretrain_folder import PretrainResult
     from encore.runs.pretraining import PreparedPretraining
     from encore.training.pretraining import Keep
     from encore.training.reports import StepReport
@@ -61,7 +61,7 @@ def pretrain_command(options: PretrainOptions) -> None:
             say(*_result_lines(name, found[name]))
     if options.json_ and found:
         summaries = {name: _summary(result) for name, result in found.items()}
-        print_json(summaries if list(summaries) != [""] else summaries[""])
+        print_json(summaries.get("", summaries))
 
 
 def _train(prepared: PreparedPretraining, options: PretrainOptions) -> PretrainResult:
@@ -146,11 +146,10 @@ def _kept_line(report: Keep) -> str:
 
 
 def _result_lines(name: str, result: PretrainResult) -> list[str]:
-    last = result.figures["kept"][-1]
-    held = last["held_out"]
-    words = [f"loss {last['train_loss']:.3f}"] if last["train_loss"] is not None else []
-    if held is not None:
-        words.append(f"held out {held['loss']:.3f}, {held['accuracy']:.1%} of the words guessed")
+    last = result.figures.kept[-1]
+    words = [] if last.train_loss is None else [f"loss {last.train_loss:.3f}"]
+    if (held := last.held_out) is not None:
+        words.append(f"held out {held.loss:.3f}, {held.accuracy:.1%} of the words guessed")
     state = (
         "complete already"
         if result.already_complete
@@ -165,7 +164,7 @@ def _result_lines(name: str, result: PretrainResult) -> list[str]:
         else f"encore train FILE.csv encoder={encoder}"
     )
     return [
-        f"{head}{result.figures['steps']:,} steps, {', '.join(words)} ({state})",
+        f"{head}{result.figures.steps:,} steps, {', '.join(words)} ({state})",
         f"encoder: {encoder}; next: {after}",
     ]
 
@@ -175,8 +174,7 @@ def _summary(result: PretrainResult) -> dict[str, Any]:
         "folder": str(result.folder),
         "encoder": str(result.encoder),
         "kept": {str(step): str(folder) for step, folder in result.kept.items()},
-        **{key: value for key, value in result.figures.items() if key != "kept"},
-        "losses": result.figures["kept"],
+        "figures": result.figures.to_json(),
         "seconds": result.seconds,
         "tokens_per_second": result.tokens_per_second,
     }

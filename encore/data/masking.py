@@ -48,7 +48,7 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens are chosen.
+    """The way in which tokens are chosen.
 
     unit: each token by itself, or each word with all its pieces. rate: the probability of each. A
     row in which none is chosen gets one. compat: "gen" takes words as the whole-word collator of

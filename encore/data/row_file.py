@@ -20,7 +20,7 @@ from encore.data.token_store import take_runs
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import DataError, Problem
 
-__all__ = ["ROW_FILES", "RowFile", "n_rows_of", "write_rows"]
+__all__ = ["ROW_FILES", "RowFile", "n_rows_of", "write_row_file"]
 
 ROW_FILES = ("ids", "offsets", "documents")
 _BLOCK_CHARACTERS = 1 << 20
@@ -29,7 +29,7 @@ _BLOCK_TEXTS = 1024
 
 @dataclass(frozen=True)
 class RowFile:
-    """The rows of a folder that `write_rows` filled. n_words: of the vocabulary."""
+    """The rows of a folder that `write_row_file` filled. n_words: of the vocabulary."""
 
     folder: Path
     n_words: int
@@ -80,7 +80,7 @@ class RowFile:
         return self._file.fileno()
 
 
-def write_rows(
+def write_row_file(
     folder: Path, texts: Iterable[str], tokenizer: TextTokenizer, n_words: int, budget: int
 ) -> None:
     """Tokenize texts into an empty folder, a block at a time. A text of more than `budget` tokens

@@ -17,7 +17,7 @@ from encore.data.read import TableStream, open_table
 from encore.data.table import display_path, join_limited
 from encore.errors import DataError, Problem
 
-__all__ = ["TextFile", "open_task_texts", "open_texts", "read_texts"]
+__all__ = ["TextFile", "open_task_texts", "open_texts", "each_text"]
 
 _PLAIN = (".txt", ".text")
 _TRIPLET = ("anchor", "positive", "negative")  # a task may name two of them
@@ -82,7 +82,7 @@ def open_texts(path: Path, columns: Sequence[str] | None = None) -> TextFile:
     return TextFile(path, found.shape.digest, chosen, found)
 
 
-def read_texts(
+def each_text(
     sources: Sequence[TextFile], *, min_characters: int = 0, frac: float = 1.0, seed: int = 0
 ) -> Iterator[str]:
     """The texts of all sources; empty ones, and those of fewer characters, are left out. frac: each
@@ -102,9 +102,8 @@ def read_texts(
 
 def _cells(table: TableStream, columns: Sequence[str]) -> Iterator[str]:
     for block in table.tables():
-        sides = [block.columns[name].to_pylist() for name in columns]
-        for row in zip(*sides, strict=True):
-            yield from (text for text in row if text is not None)
+        for row in zip(*(block.columns[name] for name in columns), strict=True):
+            yield from (cell.as_py() for cell in row if cell.is_valid)
 
 
 def _lines(path: Path) -> Iterator[str]:

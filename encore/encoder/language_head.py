@@ -91,6 +91,7 @@ _NAMES = {
         norm_bias="norm_bias",
     ),
 }
+_VOCABULARY = "vocab_size"
 _DEFAULTS = {"layer_norm_eps": 1e-12, "norm_eps": 1e-5, "embedding_size": 128}
 _CLASSES = {"xlm-roberta": "XLMRobertaForMaskedLM", "camembert": "CamembertForMaskedLM"}
 
@@ -146,7 +147,7 @@ def build_language_head(config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     head = LanguageHead(
         settings[names.width],
         settings[names.inner],
-        settings["vocab_size"],
+        settings[_VOCABULARY],
         eps=1e-12 if config.get("model_type") == "distilbert" else settings[names.eps],
         activation=str(settings.get(names.activation, "gelu")),
         biases=(

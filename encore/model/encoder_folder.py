@@ -39,7 +39,7 @@ def write_encoder(folder: Path, model: LanguageModel, source: Source, tokenizer:
             f"{names.prefix}pooler.dense.{key}": tuple(value.shape)
             for key, value in model.pooler.state_dict().items()
         }
-    known = family(source.config["model_type"])
+    known = family(source.config.get("model_type"))
 
     def rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
         encoder, pooler = known.from_huggingface(published)
@@ -74,7 +74,7 @@ def write_new_encoder(
         "model_type": "bert",
         **config,
         "vocab_size": max(tokenizer.get_vocab().values()) + 1,  # some numbers may be unused
-        "pad_token_id": tokenizer.token_to_id(roles["pad_token"]),
+        "pad_token_id": tokenizer.token_to_id(roles.get("pad_token", "[PAD]")),
     }
     _write(folder, complete, bert.to_huggingface(new_weights(complete, seed)), tokenizer)
 

@@ -56,13 +56,13 @@ class LanguageModel(nn.Module):
         return scores, self.follows(pooled)
 
     def loss(self, tokens: Tokens, places: Tensor, targets: Tensor, second: Tensor) -> list[Tensor]:
-        """The sum over the hidden tokens of −ln p, the number of right guesses, and the sum over
-        the rows of that of `follows`, 0 without it. second: (rows,) int64, 1 where the second text
-        is of another document, -100 where a row has none.
+        """The sum over the hidden tokens of −ln p, the number of right guesses (0 in training), and
+        the sum over the rows of that of `follows`, 0 without it. second: (rows,) int64, 1 where the
+        second text is of another document, -100 where a row has none.
         """
         scores, follows = self(tokens, places)
         missed = F.cross_entropy(scores, targets, reduction="sum")
-        right = (scores.detach().argmax(1) == targets).sum()
+        right = scores.new_zeros(()) if self.training else (scores.argmax(1) == targets).sum()
         other = (
             scores.new_zeros(())
             if follows is None
@@ -88,8 +88,9 @@ def load_language_model(
     """
     tensors = read_tensors(source.folder / "model.safetensors")
     names = head_names(source.config)
-    if next_sentence and source.config["model_type"] not in _WITH_POOLER:
-        message = f"a {source.config['model_type']} has no pooler, which this needs."
+    if next_sentence and source.config.get("model_type") not in _WITH_POOLER:
+        kind = source.config.get("model_type")
+        message = f"a {kind} has no pooler, which this needs."
         raise DataError(Problem(setting="next_sentence", message=message, remedy="Remove it."))
     pretrained = load_encoder(source)
     encoder, width = pretrained.encoder, pretrained.shape.width

@@ -68,11 +68,11 @@ class SizeRecipe(RecipeSection):
 
 
 class PretrainPlan(RecipeSection):
-    """How long and how fast. Neither steps nor epochs: one epoch."""
+    """The length and the rate of training. Neither steps nor epochs: one epoch."""
 
     steps: Count | None = None
     epochs: Count | None = None
-    lr: Annotated[float, Field(gt=0, le=1)] = DEFAULTS.lr
+    lr: Annotated[float, Field(gt=0, le=1)] | None = None  # None: 5e-5, from scratch 5e-4
     batch_size: Count = DEFAULTS.batch_size
     micro_batch: Count | None = None
     warmup_frac: Fraction = 0.0
@@ -187,6 +187,15 @@ class PretrainRecipe(RecipeSection):
             refuse(message, remedy="Remove one of the two.")
         return value
 
+    @field_validator("vocabulary", "lowercase")
+    @classmethod
+    def _of_a_new_encoder(cls, value: Any, info: ValidationInfo) -> Any:
+        usual = cls.model_fields[str(info.field_name)].default
+        if value != usual and info.data.get("size") is None:
+            message = "a checkpoint has a vocabulary; this is of an encoder from scratch."
+            refuse(message, remedy="Remove it, or give a size in place of the encoder.")
+        return value
+
     @field_validator("max_length")
     @classmethod
     def _within_positions(cls, value: int, info: ValidationInfo) -> int:
@@ -206,6 +215,10 @@ class PretrainRecipe(RecipeSection):
     def path(self, given: str) -> Path:
         """A path of this recipe as the operating system understands it."""
         return fields.without_dots(self._base / Path(given).expanduser())
+
+    def with_lr(self, lr: float) -> PretrainRecipe:
+        """The same recipe with a peak rate."""
+        return self.model_copy(update={"plan": self.plan.model_copy(update={"lr": lr})})
 
     @property
     def anchored(self) -> PretrainRecipe:

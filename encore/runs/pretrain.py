@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from encore import files, rng
-from encore.data.row_file import ROW_FILES, RowFile, write_rows
-from encore.data.texts import read_texts
+from encore.data.row_file import ROW_FILES, RowFile, write_row_file
+from encore.data.texts import each_text
 from encore.data.tokenizer import TextTokenizer
 from encore.data.wordpiece import train_wordpiece
 from encore.encoder import load
@@ -38,6 +38,13 @@ from encore.recipe.write import resolved
 from encore.runs.checkpoint import CheckpointClock, read_checkpoint, save_checkpoint
 from encore.runs.environment import peak_memory
 from encore.runs.hardware import instruction_set, require_same_instructions
+from encore.runs.pretrain_folder import (
+    PRETRAIN_FILES,
+    PretrainFigures,
+    PretrainResult,
+    encoder_name,
+    read_pretraining,
+)
 from encore.runs.pretraining import (
     PreparedPretraining,
     masking_of,
@@ -68,23 +75,7 @@ __all__ = [
 
 Announce = Callable[[str, int, int], None]
 PretrainWatcher = Callable[[StepReport | Keep], None]
-_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
 _MOST_HELD_OUT, _LEAST_SHARE = 512, 20  # rows, and one in so many of all
-
-
-@dataclass(frozen=True)
-class PretrainResult:
-    """A finished pre-training. encoder: the folder of the trained encoder; kept: step → the folder
-    of its encoder, the last step's among them. figures: the contents of results.json.
-    """
-
-    folder: Path
-    encoder: Path
-    kept: Mapping[int, Path]
-    figures: Mapping[str, Any]
-    seconds: float
-    tokens_per_second: float
-    already_complete: bool = False
 
 
 def run_pretraining(
@@ -119,35 +110,6 @@ def run_pretraining(
             return run.finish()
         finally:
             torch.set_num_threads(before)
-
-
-def read_pretraining(folder: Path, *, already_complete: bool = False) -> PretrainResult:
-    """The result of a complete pre-training. Raises DataError where files were changed."""
-    wrong = files.wrong_files(folder, _FILES)
-    if wrong:
-        raise DataError(
-            f"{folder / name}: missing, or not as pre-training wrote it. Remove the folder and "
-            f"give the command again."
-            for name in wrong
-        )
-    figures, cost = files.read_json(folder / "results.json"), files.read_json(folder / "cost.json")
-    kept = {
-        entry["step"]: folder / _encoder_of(entry["step"], figures["steps"])
-        for entry in figures["kept"]
-    }
-    return PretrainResult(
-        folder,
-        folder / "encoder",
-        kept,
-        figures,
-        cost["seconds"],
-        cost["tokens_per_second"],
-        already_complete,
-    )
-
-
-def _encoder_of(step: int, last: int) -> str:
-    return "encoder" if step == last else f"steps/{step:09d}"
 
 
 class Pretraining:
@@ -198,7 +160,7 @@ class Pretraining:
         model.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
         self.state = PretrainState(model.to(prepared.device), phase)
         self.instructions = instruction_set(prepared.device)
-        self.rates, self.kept, self.seconds_before = Rates(), list[dict[str, Any]](), 0.0
+        self.rates, self.kept, self.seconds_before = Rates(), list[Keep](), 0.0
         self.lines: list[bytes] = []
         self.written = WrittenFiles(folder)
         announce(
@@ -230,7 +192,7 @@ class Pretraining:
 
     def _texts(self) -> Iterator[str]:
         recipe = self.prepared.recipe
-        return read_texts(
+        return each_text(
             self.prepared.texts,
             min_characters=recipe.min_characters,
             frac=recipe.text_frac,
@@ -244,7 +206,7 @@ class Pretraining:
             files.remove(corpus)
             budget = recipe.max_length - self.tokenizer.n_special(recipe.next_sentence)
             with files.commit_folder(corpus) as being_written:
-                write_rows(being_written, self._texts(), self.tokenizer, n_words, budget)
+                write_row_file(being_written, self._texts(), self.tokenizer, n_words, budget)
         return corpus
 
     def _resume(self) -> None:
@@ -255,7 +217,8 @@ class Pretraining:
             log = RunLog(**saved.log)
             require_same_instructions(self.folder, log.instructions, self.instructions)
             self.state.restore(saved.state, saved.tensors)
-            self.kept, self.seconds_before = log.epochs, log.seconds
+            self.kept = [Keep.from_json(each) for each in log.epochs]
+            self.seconds_before = log.seconds
             self.rates.restore(log.rates)
         self.written.restore(log)
 
@@ -281,14 +244,13 @@ class Pretraining:
                 self.rates.resume()
 
     def _write_encoder(self, report: Keep) -> None:
-        target = self.folder / _encoder_of(report.step, self.settings.steps)
+        target = self.folder / encoder_name(report.step, self.settings.steps)
         with files.explained(target):
             target.parent.mkdir(exist_ok=True)
         files.remove(target)  # of a process that was killed after it
         with files.commit_folder(target) as being_written:
             write_encoder(being_written, self.state.model, self.source, self.tokenizer.backend)
-        self.kept = [entry for entry in self.kept if entry["step"] < report.step]
-        self.kept.append(asdict(report))
+        self.kept = [*(one for one in self.kept if one.step < report.step), report]
 
     @property
     def seconds(self) -> float:
@@ -298,7 +260,7 @@ class Pretraining:
     def _save(self) -> None:
         self._write_lines()
         log = {
-            "epochs": self.kept,
+            "epochs": [asdict(one) for one in self.kept],
             "kept_epoch": 0,
             "seconds": self.seconds,
             "rates": self.rates.to_json(),
@@ -316,25 +278,25 @@ class Pretraining:
         """Write the figures, and last the manifest, which makes the folder complete."""
         self._write_lines()
         folder, recipe, rows = self.folder, self.prepared.recipe, self.texts.rows
-        figures = {
-            "steps": self.settings.steps,
-            "rows": len(self.texts.train),
-            "held_out_rows": len(self.texts.dev),
-            "tokens_in_texts": rows.n_tokens,
-            "vocabulary": self.texts.masking.symbols.n_words,
-            "tokens_trained_on": self.rates.tokens,
-            "kept": self.kept,
-        }
-        files.write_json(folder / "results.json", figures)
+        figures = PretrainFigures(
+            steps=self.settings.steps,
+            rows=len(self.texts.train),
+            held_out_rows=len(self.texts.dev),
+            tokens=rows.n_tokens,
+            tokens_trained_on=self.rates.tokens,
+            vocabulary=self.texts.masking.symbols.n_words,
+            kept=tuple(self.kept),
+        )
+        files.write_json(folder / "results.json", figures.to_json())
         cost = {
             "seconds": self.seconds,
             "tokens_per_second": self.rates.tokens_per_second,
             "peak_memory_bytes": peak_memory(),
         }
         files.write_json(folder / "cost.json", cost)
-        kept = [folder / name for name in _FILES]
-        for entry in self.kept:
-            own = folder / _encoder_of(entry["step"], self.settings.steps)
+        kept = [folder / name for name in PRETRAIN_FILES]
+        for one in self.kept:
+            own = folder / encoder_name(one.step, self.settings.steps)
             kept += [file for file in own.rglob("*") if file.is_file()]
         if recipe.size is not None:
             kept += [file for file in (folder / "start").iterdir() if file.is_file()]
@@ -348,8 +310,8 @@ class Pretraining:
 
     def _comparison(self) -> dict[str, Any]:
         """A recipe that compares the kept encoders with the one that training began with."""
-        recipe, steps = self.prepared.recipe.anchored, [entry["step"] for entry in self.kept]
-        own = {step: _encoder_of(step, self.settings.steps) for step in steps}
+        recipe, steps = self.prepared.recipe.anchored, [one.step for one in self.kept]
+        own = {step: encoder_name(step, self.settings.steps) for step in steps}
         begun = "start" if recipe.size is not None else recipe.encoder or load.MINILM
         variants = {f"step_{step}": {"encoder": own[step]} for step in steps if step > 0}
         prose = {key: text for key in ("source", "claim") if (text := getattr(recipe, key))}

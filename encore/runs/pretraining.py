@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _NO_PART = ("source", "claim", "fine_tune")  # change none of the encoder's bits
-_SCRATCH_LR = 5e-4
+_LR, _SCRATCH_LR = 5e-5, 5e-4  # where a recipe names none: GEN's, and one for small encoders
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ def prepare_pretraining(recipe: PretrainRecipe) -> PreparedPretraining:
         elif isinstance(recipe.vocabulary, str):
             vocabulary = load.locate(recipe.vocabulary, base=recipe.base)
     complaints.raise_any()
+    if recipe.plan.lr is None:
+        lr = _LR if recipe.size is None else _SCRATCH_LR
+        recipe = recipe.with_lr(lr)
     precision, threads = precision_of(recipe.precision), recipe.threads or cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     beside = {
@@ -161,6 +164,7 @@ def size_config(size: SizeRecipe) -> dict[str, Any]:
 def phase_of(recipe: PretrainRecipe, epochs: int) -> Phase:
     """The plan of a recipe as training takes it."""
     plan = recipe.plan
+    assert plan.lr is not None
     return Phase(
         (),
         epochs,
@@ -174,10 +178,13 @@ def phase_of(recipe: PretrainRecipe, epochs: int) -> Phase:
 
 
 def masking_of(recipe: PretrainRecipe, tokenizer: TextTokenizer) -> Masking:
-    """How tokens are hidden. Raises DataError where the tokenizer lacks what that needs."""
+    """The way in which tokens are hidden. Raises DataError where the tokenizer lacks what that
+    needs, RecipeError where it does not tell words apart.
+    """
     backend = tokenizer.backend
     roles = special_roles(backend, {})
-    if "mask_token" not in roles:
+    mask, padding = roles.get("mask_token"), roles.get("pad_token")
+    if mask is None:
         message = (
             "the tokenizer has no [MASK] or <mask>, so this encoder cannot guess hidden words."
         )
@@ -190,8 +197,8 @@ def masking_of(recipe: PretrainRecipe, tokenizer: TextTokenizer) -> Masking:
         for piece in _continuing(vocabulary, tokenizer):
             continues[vocabulary[piece]] = True
     special = {number for each in tokenizer.templates.values() for number in each.ids}
-    special |= {vocabulary[roles[role]] for role in ("mask_token", "pad_token")}
-    symbols = Symbols(vocabulary[roles["mask_token"]], n_words, frozenset(special), continues)
+    special |= {vocabulary[word] for word in (mask, padding) if word is not None}
+    symbols = Symbols(vocabulary[mask], n_words, frozenset(special), continues)
     return Masking(recipe.mask_rate, recipe.masking, symbols, recipe.compat)
 
 

@@ -61,8 +61,8 @@ class TextRows:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """How long and how fast. steps: of the whole run. keep: the steps after which the encoder is
-    kept; the last is one of them.
+    """The length and the rate of training. steps: of the whole run. keep: the steps after which
+    the encoder is kept; the last is one of them.
     """
 
     phase: Phase
@@ -92,6 +92,12 @@ class Keep:
     step: int
     train_loss: float | None
     held_out: HeldOut | None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Keep:
+        """The report of which `stored` is the `asdict`."""
+        held_out = stored.get("held_out")
+        return cls(**{**stored, "held_out": held_out and HeldOut(**held_out)})
 
 
 @dataclass
@@ -138,8 +144,8 @@ class PretrainState:
 
     def restore(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Resume from the numbers and tensors of a snapshot."""
-        self.step, self.kept = numbers["step"], numbers["kept"]
-        self.loss_sum = numbers["loss_sum"]
+        for name in self.numbers:
+            setattr(self, name, numbers[name])
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"model/{name}"])

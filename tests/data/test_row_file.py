@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encore.data.row_file import RowFile, write_rows
+from encore.data.row_file import RowFile, write_row_file
 from encore.data.tokenizer import TextTokenizer
 from encore.data.wordpiece import SPECIAL_TOKENS, train_wordpiece
 from encore.errors import DataError
@@ -26,7 +26,7 @@ def test_rows_hold_every_token_once_and_in_order(
     tmp_path: Path, tiny_encoder: Path, n_words: int, n_bytes: int
 ) -> None:
     tokenizer = TextTokenizer(tiny_encoder)
-    write_rows(tmp_path, iter(TEXTS * 700), tokenizer, n_words, budget=5)
+    write_row_file(tmp_path, iter(TEXTS * 700), tokenizer, n_words, budget=5)
     rows = RowFile(tmp_path, n_words)
     ids, lengths = tokenizer.encoded(TEXTS * 700)
     assert (np.concatenate(rows.take(range(len(rows)))) == ids).all()
@@ -40,7 +40,7 @@ def test_rows_hold_every_token_once_and_in_order(
 
 def test_texts_without_a_token_are_refused(tmp_path: Path, tiny_encoder: Path) -> None:
     with pytest.raises(DataError, match="texts: they hold no token"):
-        write_rows(tmp_path, ["", ""], TextTokenizer(tiny_encoder), 90, budget=5)
+        write_row_file(tmp_path, ["", ""], TextTokenizer(tiny_encoder), 90, budget=5)
 
 
 def corpus() -> list[str]:

@@ -8,31 +8,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from encore.data.texts import open_texts, read_texts
+from encore.data.texts import each_text, open_texts
 from encore.errors import DataError
 
 
 def test_each_line_of_a_plain_file_is_a_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One line.\n\n  \nA second one\nthree", encoding="utf-8")
     found = open_texts(tmp_path / "a.txt")
-    assert list(read_texts([found])) == ["One line.", "A second one", "three"]
-    assert list(read_texts([found], min_characters=10)) == ["A second one"]
+    assert list(each_text([found])) == ["One line.", "A second one", "three"]
+    assert list(each_text([found], min_characters=10)) == ["A second one"]
 
 
 def test_columns_of_tables(tmp_path: Path) -> None:
     table = pa.table({"title": ["t"] * 2, "text": ["one", None], "n": [1, 2]})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert list(read_texts([open_texts(tmp_path / "a.parquet")])) == ["one"]
+    assert list(each_text([open_texts(tmp_path / "a.parquet")])) == ["one"]
     both = open_texts(tmp_path / "a.parquet", ["title", "text"])
-    assert list(read_texts([both])) == ["t", "one", "t"]
+    assert list(each_text([both])) == ["t", "one", "t"]
     (tmp_path / "b.csv").write_text("review\nfine\nbad\n", encoding="utf-8")
-    assert list(read_texts([open_texts(tmp_path / "b.csv")])) == ["fine", "bad"]
+    assert list(each_text([open_texts(tmp_path / "b.csv")])) == ["fine", "bad"]
 
 
 def test_a_part_of_the_texts_is_drawn_by_the_seed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(map(str, range(2000))), encoding="utf-8")
     found = [open_texts(tmp_path / "a.txt")]
-    first, again, other = (list(read_texts(found, frac=0.25, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (list(each_text(found, frac=0.25, seed=seed)) for seed in (1, 1, 2))
     assert first == again != other
     assert 440 < len(first) < 560
     assert len(set(first)) == len(first)
@@ -57,7 +57,7 @@ def test_wrong_plain_files(tmp_path: Path) -> None:
         open_texts(tmp_path / "empty.txt")
     (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin.txt: not UTF-8 text \(byte 0xe9\)"):
-        list(read_texts([open_texts(tmp_path / "latin.txt")]))
+        list(each_text([open_texts(tmp_path / "latin.txt")]))
     with pytest.raises(DataError, match="a plain text file has no columns"):
         open_texts(tmp_path / "latin.txt", ["text"])
     with pytest.raises(DataError, match="no such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,8 @@ from encore.errors import DataError, RecipeError
 from encore.experiments.variants import load_study
 from encore.recipe.pretraining import PretrainRecipe, pretraining_recipes
 from encore.runs.kind import folder_kind
-from encore.runs.pretrain import PretrainResult, run_pretraining
+from encore.runs.pretrain import run_pretraining
+from encore.runs.pretrain_folder import PretrainResult, read_pretraining
 from encore.runs.pretraining import prepare_pretraining
 from encore.training.pretraining import Keep
 from encore.training.reports import StepReport
@@ -89,13 +91,13 @@ def test_the_loss_starts_at_ln_of_the_vocabulary_and_falls(whole: PretrainResult
     assert [line["step"] for line in lines] == list(range(1, 18))
     assert lines[0]["loss"] == pytest.approx(np.log(80), abs=0.1)
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.2
-    kept = whole.figures["kept"]
-    assert [entry["step"] for entry in kept] == [0, 6, 17]
-    assert kept[0]["train_loss"] is None
-    assert kept[1]["train_loss"] == pytest.approx(np.mean([line["loss"] for line in lines[:6]]))
-    assert kept[2]["train_loss"] == pytest.approx(np.mean([line["loss"] for line in lines[6:]]))
-    assert kept[0]["held_out"]["loss"] == pytest.approx(np.log(80), abs=0.1)
-    assert whole.figures["held_out_rows"] == 8
+    kept = whole.figures.kept
+    assert [entry.step for entry in kept] == [0, 6, 17]
+    assert kept[0].train_loss is None
+    assert kept[1].train_loss == pytest.approx(np.mean([line["loss"] for line in lines[:6]]))
+    assert kept[2].train_loss == pytest.approx(np.mean([line["loss"] for line in lines[6:]]))
+    assert kept[0].held_out.loss == pytest.approx(np.log(80), abs=0.1)
+    assert whole.figures.held_out_rows == 8
     left = {path.name for path in whole.folder.iterdir()}
     assert not left & {"checkpoint", "corpus"}
     assert folder_kind(whole.folder) == "pretraining"
@@ -221,6 +223,7 @@ def test_a_checkpoint_is_trained_further_and_keeps_its_pooler(
 
     plan = {"steps": 3, "batch_size": 8, "lr": 1e-2}
     others: dict[str, Any] = {"size": None, "encoder": str(tiny_encoder), "keep": [], "plan": plan}
+    others |= {"vocabulary": 8192}  # the default: a checkpoint has its own
     result = train(recipe_of(folder, **others, masking="words"), tmp_path)
     before = load_file(tiny_encoder / "model.safetensors")
     after = load_file(result.encoder / "model.safetensors")
@@ -237,7 +240,15 @@ def test_a_checkpoint_is_trained_further_and_keeps_its_pooler(
     own = load_file(follows.encoder / "model.safetensors")
     assert own["cls.seq_relationship.weight"].shape == (2, 24)
     assert (own["bert.pooler.dense.weight"] != before["pooler.dense.weight"]).any()
-    assert follows.figures["kept"][-1]["held_out"]["next_loss"] == pytest.approx(0.7, abs=0.4)
+    assert follows.figures.kept[-1].held_out.next_loss == pytest.approx(0.7, abs=0.4)
+
+
+def test_a_changed_file_is_damage(whole: PretrainResult, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.folder, tmp_path / "copy")
+    assert read_pretraining(folder).figures == whole.figures
+    (folder / "encoder" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"encoder/config.json: missing, or not as pre-training"):
+        read_pretraining(folder)
 
 
 def test_every_kept_encoder_is_a_variant_of_the_comparison(
@@ -291,6 +302,10 @@ MISTAKES = {
         {"max_length": 40},
         r"max_length: expected at most size.positions \(32\), got 40",
     ),
+    "vocabulary": (
+        {"size": None, "vocabulary": 500},
+        r"vocabulary: a checkpoint has a vocabulary",
+    ),
     "rate": ({"mask_rate": 1.5}, r"mask_rate: expected a number"),
     "two lengths": ({"plan": {"steps": 3, "epochs": 1}}, r"plan.epochs: plan.steps says how long"),
     "unknown": ({"maskin": "words"}, r"maskin: no such setting. Did you mean 'masking'\?"),
@@ -315,7 +330,7 @@ def test_variants_are_recipes_of_their_own(folder: Path) -> None:
     variants = {"slow": {"plan.lr": 1e-4}, "words": {"masking": "words", "plan": {"steps": 2}}}
     given = mapping(folder, variants=variants)
     found = pretraining_recipes(given, ("seed=3",))
-    assert {name: each.plan.lr for name, each in found.items()} == {"slow": 1e-4, "words": 5e-5}
+    assert {name: each.plan.lr for name, each in found.items()} == {"slow": 1e-4, "words": None}
     assert {each.seed for each in found.values()} == {3}
     assert list(pretraining_recipes(given, only=["words"])) == ["words"]
     with pytest.raises(RecipeError, match=r"--only: no variant called 'word'\. Did you mean"):

@@ -12,7 +12,7 @@ from conftest import VOCABULARY
 from torch.testing import assert_close
 
 from encore.data.masking import Masking, Symbols
-from encore.data.row_file import RowFile, write_rows
+from encore.data.row_file import RowFile, write_row_file
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
 from encore.model.language_model import load_language_model
@@ -37,7 +37,7 @@ MASK, N_WORDS, MAX_LENGTH = 4, len(VOCABULARY), 16
 def rows_of(folder: Path, encoder: Path, *, next_sentence: bool = False) -> TextRows:
     tokenizer = TextTokenizer(encoder)
     (folder / "rows").mkdir()
-    write_rows(folder / "rows", TEXTS, tokenizer, N_WORDS, MAX_LENGTH - 3)
+    write_row_file(folder / "rows", TEXTS, tokenizer, N_WORDS, MAX_LENGTH - 3)
     rows = RowFile(folder / "rows", N_WORDS)
     symbols = Symbols(MASK, N_WORDS, frozenset({0, 2, 3, 4}), np.zeros(N_WORDS, dtype=bool))
     numbers = np.arange(len(rows))
