@@ -20,6 +20,7 @@ from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_space import Search, load_search, search_from
 from encore.experiments.variants import Study, load_study, study_from
+from encore.files import TABLE_ENDINGS
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override
@@ -36,7 +37,7 @@ from encore.runs.prepared import Prepared
 from encore.runs.pretrain import PretrainWatcher, run_pretraining
 from encore.runs.pretrain_folder import PretrainResult
 from encore.runs.pretraining import prepare_pretraining
-from encore.types import DEFAULTS, TABLE_ENDINGS
+from encore.types import DEFAULTS
 
 if TYPE_CHECKING:
     from encore.experiments import search

@@ -26,16 +26,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form", "Head",
     "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "OptimiserSettings", "Output",
-    "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TABLE_ENDINGS",
-    "TaskKind", "TaskSize", "Tokens",
+    "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TaskKind", "TaskSize",
+    "Tokens",
 ]
 # fmt: on
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"]
 Form = Literal["percent", "coefficient", "amount"]  # of a metric's value: 61.0 %, .280, 0.512
 Spec = str | Mapping[str, Any]  # how a recipe names a technique: `name`, or `{name: …, setting: …}`
-# Endings of files that hints name as tables; of .json files few are one.
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".xls")
 LABELLED: tuple[TaskKind, ...] = ("binary", "multiclass", "multilabel", "regression")
 BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
 

@@ -45,9 +45,10 @@ def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
     kind.
     """
     known = ["runs", "tasks", "recipes", "techniques", *catalogue.kinds()]
-    if what is not None and what not in known and Path(what).is_dir():
+    if what == "runs":
+        what = None
+    elif what is not None and what not in known and Path(what).is_dir():
         what, runs_folder = None, Path(what)
-    what = None if what == "runs" else what
     if what is not None and what not in known:
         raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, known)}")
     if what is None:

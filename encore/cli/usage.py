@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from encore.errors import Problem
+from encore.files import TABLE_ENDINGS
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, from_python
-from encore.types import TABLE_ENDINGS
 
 __all__ = ["option_values", "usage_problem"]
 

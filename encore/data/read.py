@@ -37,7 +37,7 @@ from encore.data.table import (
     skipped_note,
 )
 from encore.data.workbook import OLD_WORKBOOK, read_workbook
-from encore.types import TABLE_ENDINGS
+from encore.files import TABLE_ENDINGS
 
 __all__ = ["TableStream", "open_table", "read_table"]
 _SUFFIXES = {

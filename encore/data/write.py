@@ -23,7 +23,7 @@ from encore import files
 from encore.data.spreadsheet import text_cell
 from encore.data.table import CHUNK_ROWS, display_path, reject
 from encore.errors import printable
-from encore.types import TABLE_ENDINGS
+from encore.files import TABLE_ENDINGS
 
 __all__ = ["check_target", "table_of", "write_rows", "write_tables", "writing"]
 

@@ -64,7 +64,7 @@ def majority(train_targets: np.ndarray, dev: Sized, labels: LabelSpace) -> Basel
     """
     return Baseline(
         "mean" if labels.kind == "regression" else "majority",
-        np.tile(_prior(np.asarray(train_targets), labels), (len(dev), 1)),
+        np.broadcast_to(_prior(np.asarray(train_targets), labels), (len(dev), labels.n_scores)),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ _BOUNDS: dict[Form, tuple[float, float]] = {
     "coefficient": (-1.0, 1.0),
     "amount": (0.0, math.inf),
 }
+_SUMS_AT_ONCE = 1 << 23  # in float64: 67 MB
 Measure = Callable[[np.ndarray, np.ndarray, LabelSpace], float]
 
 
@@ -138,18 +140,23 @@ def additive(
     features: np.ndarray,
     combine: Callable[[np.ndarray, np.ndarray], np.ndarray],
     kind_of_row: np.ndarray | None = None,
+    *,
+    at_once: int = sys.maxsize,
 ) -> Weighted:
     """The weighted form of a metric that depends on the rows through sums only.
 
     features: (kinds, k), dense or scipy-sparse, what one row of each kind adds. combine: sums
-    (resamples, k), rows (resamples,) → values (resamples,).
+    (resamples, k), rows (resamples,) → values (resamples,). at_once: resamples whose sums are in
+    memory together.
     """
     n_kinds = features.shape[0]
-    return Weighted(
-        np.arange(n_kinds) if kind_of_row is None else kind_of_row,
-        n_kinds,
-        lambda counts: combine(np.asarray((features.T @ counts.T).T), counts.sum(axis=1)),
-    )
+
+    def value(counts: np.ndarray) -> np.ndarray:
+        parts = np.array_split(counts, -(-len(counts) // at_once))
+        found = [combine(np.asarray((features.T @ part.T).T), part.sum(axis=1)) for part in parts]
+        return np.concatenate(found)
+
+    return Weighted(np.arange(n_kinds) if kind_of_row is None else kind_of_row, n_kinds, value)
 
 
 def confusion_counts(
@@ -184,6 +191,7 @@ def confusion_counts(
             features,
             lambda sums, n_rows: combine(sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows),
             kind_of_row.reshape(-1),
+            at_once=max(2, _SUMS_AT_ONCE // (3 * n)),
         )
 
     return weigh

@@ -18,6 +18,8 @@ from encore.types import LabelSpace
 
 __all__ = ["check_finite", "check_scores", "checked", "predictions", "probabilities", "row_losses"]
 
+_SCORES_AT_ONCE = 1 << 22  # in float64, with what is computed from them: 130 MB
+
 
 def predictions(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
     """The predictions of raw scores. (rows,) int64 class ids; (rows, labels) int64 0/1 for
@@ -50,6 +52,17 @@ def row_losses(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> n
     """(rows,) float64, how wrong each row is: −log p(truth) in nats (its mean over the labels of a
     multi-label task), squared error for regression.
     """
+    at_once = max(1, _SCORES_AT_ONCE // labels.n_scores)
+    return np.concatenate(
+        [
+            _losses(scores[start : start + at_once], targets[start : start + at_once], labels)
+            for start in range(0, len(scores), at_once)
+        ]
+        or [np.zeros(0)]
+    )
+
+
+def _losses(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np.ndarray:
     from scipy.special import log_expit, log_softmax
 
     exact = np.asarray(scores, dtype=np.float64)
@@ -63,8 +76,8 @@ def row_losses(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> n
 def checked(
     scores: np.ndarray, targets: np.ndarray, labels: LabelSpace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same scores as (rows, n_scores) float64 and targets as int64 (float64 for regression).
-    Raises DataError where they cannot be compared.
+    """The same scores as (rows, n_scores), float64 for regression, and targets as int64 (float64
+    for regression). Raises DataError where they cannot be compared.
     """
     scores, targets = np.asarray(scores), np.asarray(targets)
     shape = (len(targets) if targets.ndim else 0, labels.n_scores)
@@ -104,9 +117,9 @@ def checked(
             )
     if problems:
         raise DataError(problems)
-    return scores.astype(np.float64, copy=False), targets.astype(
-        np.float64 if labels.kind == "regression" else np.int64, copy=False
-    )
+    if labels.kind == "regression":
+        return scores.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
+    return scores, targets.astype(np.int64, copy=False)
 
 
 def check_scores(scores: Mapping[str, np.ndarray], dataset: Dataset) -> None:

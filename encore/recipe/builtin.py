@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encore.errors import Problem, RecipeError
-from encore.types import TABLE_ENDINGS
+from encore.files import TABLE_ENDINGS
 
 __all__ = [
     "file_of",

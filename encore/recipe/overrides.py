@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from encore.errors import Problem, RecipeError, escape_unprintable
+from encore.files import TABLE_ENDINGS
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, is_text
-from encore.types import TABLE_ENDINGS
 
 __all__ = ["DATA_FILE", "Change", "Override", "assignment", "with_value"]
 

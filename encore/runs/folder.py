@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encore import files
@@ -287,14 +288,20 @@ class DevPredictions:
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
     """The predictions that a run stored after one epoch."""
     table = pq.read_table(folder / prediction_file(task, split, epoch))
-    lists = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table["scores"].chunks]
-    scores = np.concatenate(lists).astype(np.float32, copy=False).reshape(table.num_rows, -1)
     return DevPredictions(
-        scores,
-        np.array(table["label"].to_pylist()),
+        _numbers(table["scores"]).astype(np.float32, copy=False),
+        _numbers(table["label"]),
         table["digest"][0].as_py(),
         table["row"].to_numpy(),
     )
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """(rows,), or (rows, n) of a column of lists; never by way of Python's numbers."""
+    if not pa.types.is_list(column.type):
+        return column.to_numpy()
+    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(len(column), -1)
 
 
 def read_scores(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:

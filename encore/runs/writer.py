@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,10 @@ from encore.training.streams import Rows
 from encore.types import Note
 
 __all__ = ["Pruned", "RunBusy", "RunWriter", "step_record"]
+
+
+# Groups of rows in the files of predictions; 1 << 20 rows are what pyarrow would take.
+_GROUP_ROWS, _GROUP_SCORES = 1 << 20, 1 << 25
 
 
 class Pruned(Exception):
@@ -107,7 +111,7 @@ class RunWriter:
                 with files.explained(where):
                     where.parent.mkdir(parents=True, exist_ok=True)
                 table = _table(prepared.streams[task].dev[split], scores)
-                files.write(where, partial(pq.write_table, table, compression="zstd"))
+                files.write(where, partial(_write_table, table, at_once=_rows_at_once(scores)))
                 self.written.add_predictions(name)
         self.epochs.append(_epoch_record(report))
         self._write_epochs()
@@ -320,15 +324,32 @@ def _table(rows: Rows, scores: np.ndarray) -> pa.Table:
     )
 
 
-def _lists(values: np.ndarray) -> pa.ListArray:
+def _write_table(table: pa.Table, file: BinaryIO, *, at_once: int) -> None:
+    pq.write_table(table, file, compression="zstd", row_group_size=at_once)
+
+
+def _rows_at_once(scores: np.ndarray) -> int:
+    """The rows that are encoded at once, for which parquet takes as much memory again."""
+    return max(1, min(_GROUP_ROWS, _GROUP_SCORES // max(1, scores.shape[1])))
+
+
+def _lists(values: np.ndarray) -> pa.ChunkedArray:
     """(rows, n) as lists of n, on the memory of the values: as Python floats 10,000 classes of
     30,000 rows would take gigabytes.
     """
     n_rows, n = values.shape
-    ends = pa.array(np.arange(n_rows + 1) * n, pa.int32())  # raises where they are too many
-    return pa.ListArray.from_arrays(ends, values.ravel())
+    size = _rows_at_once(values)
+    parts = [values[start : start + size] for start in range(0, n_rows, size)] or [values]
+    return pa.chunked_array(
+        [
+            pa.ListArray.from_arrays(
+                pa.array(np.arange(len(part) + 1) * n, pa.int32()), part.ravel()
+            )
+            for part in parts
+        ]
+    )
 
 
-def _labels(targets: np.ndarray) -> pa.Array:
+def _labels(targets: np.ndarray) -> pa.Array | pa.ChunkedArray:
     exact = targets.astype(np.float64) if targets.dtype == np.float32 else targets
     return pa.array(exact) if exact.ndim == 1 else _lists(exact)

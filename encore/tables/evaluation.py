@@ -226,18 +226,19 @@ def mistakes_table(
     (regression: the two values and the difference; a head without probabilities: the margin).
     mistakes: indices from `worst_mistakes`.
     """
-    truth_of, prediction_of, probability_of = _cells(
-        scores, targets, labels, gives_probabilities=gives_probabilities
+    chosen = np.asarray(mistakes, dtype=np.int64)
+    cells = (
+        _cells(scores[chosen], targets[chosen], labels, gives_probabilities=gives_probabilities)
+        if len(chosen)
+        else ()
     )
     rows = tuple(
         (
             str(row if texts.places is None else texts.places[row]),
-            truth_of(row),
-            prediction_of(row),
-            probability_of(row),
+            *(cell(number) for cell in cells),
             texts.shortened(row, max_chars),
         )
-        for row in map(int, mistakes)
+        for number, row in enumerate(chosen.tolist())
     )
     of_truth = {"regression": "difference", "multilabel": "worst p"}.get(labels.kind, "p(truth)")
     if not gives_probabilities and labels.kind != "regression":

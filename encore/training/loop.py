@@ -23,6 +23,7 @@ from encore.model.feature_cache import FeatureCache, cache_features, fits_in_mem
 from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.training import optimiser, phases, step
+from encore.training.epoch_scores import EpochScores
 from encore.training.groups import PhaseStart, groups_of
 from encore.training.reports import EvalReport, StepReport
 from encore.training.row_orders import RowOrders, batch_size_of
@@ -146,7 +147,7 @@ class _PhaseTraining:
         steps, orders = self.steps(state.epoch), RowOrders(self.streams, phase, settings.seed)
         if state.batch == 0:
             state.sums = {task: [0.0, 0.0] for task in phase.tasks}
-            state.seen = {task: [] for task in phase.tasks}
+            state.seen = {task: EpochScores() for task in phase.tasks}
         assert state.optimiser is not None
         while state.batch < len(steps):
             draws, diagnosed = steps[state.batch], _diagnosed(steps, state.batch)
@@ -225,6 +226,7 @@ class _PhaseTraining:
         if it is the last.
         """
         train = self._train_metrics(state)
+        state.seen = {}
         begun = time.monotonic()
         scores = {
             task: {
@@ -292,7 +294,7 @@ class _PhaseTraining:
         for task, (loss, weight) in state.sums.items():
             if weight:
                 targets = self.streams[task].train.targets[np.concatenate(met[task])]
-                values = _metrics(self.streams[task], np.concatenate(state.seen[task]), targets)
+                values = _metrics(self.streams[task], state.seen[task].added, targets)
                 found[task] = {"loss": loss / weight, **values}
         return found
 

@@ -15,6 +15,7 @@ from encore.model.parameters import unique_parameters, word_tables
 from encore.model.selection import ParameterInfo, Selector, parameter_infos
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
+from encore.training.epoch_scores import EpochScores
 from encore.training.step import StepResult
 from encore.training.streams import Stream
 from encore.types import Loss, Phase
@@ -61,9 +62,7 @@ class FitState:
     sums: dict[str, list[float]] = field(
         default_factory=dict
     )  # task → [loss · weight, weight] of the epoch under way
-    seen: dict[str, list[np.ndarray]] = field(
-        default_factory=dict
-    )  # task → scores of the epoch's batches, in order
+    seen: dict[str, EpochScores] = field(default_factory=dict)  # task → those of the epoch
     infos: Mapping[int, ParameterInfo] = field(init=False)  # id of a parameter → what it is
 
     def __post_init__(self) -> None:
@@ -106,7 +105,7 @@ class FitState:
         for part in outcome.parts:
             self.sums[part.task][0] += part.loss * part.weight
             self.sums[part.task][1] += part.weight
-            self.seen[part.task].append(part.scores)
+            self.seen[part.task].add(part.scores)
 
     def close_epoch(
         self, selected: float | None, deciding: Mapping[str, float], *, selects: bool = True
@@ -161,9 +160,9 @@ class FitState:
         } | {f"buffers/{name}": value for name, value in self.buffers.items()}
         if self.optimiser is not None:
             found |= optimiser_module.state_tensors(self.optimiser)
-        for task, parts in self.seen.items():
-            if parts:
-                found[f"seen/{task}"] = torch.from_numpy(np.concatenate(parts))
+        for task, scores in self.seen.items():
+            if len(scores.added):
+                found[f"seen/{task}"] = torch.from_numpy(scores.added)
         return found
 
     def narrow(self, streams: Mapping[str, Stream]) -> None:
@@ -210,7 +209,9 @@ class FitState:
             self.optimiser = optimiser_module.adamw(parameters, plan[self.phase], self.infos)
             optimiser_module.restore_tensors(self.optimiser, tensors)
         self.seen = {
-            task: [tensors[f"seen/{task}"].numpy()] if f"seen/{task}" in tensors else []
+            task: EpochScores(
+                tensors[name].numpy() if (name := f"seen/{task}") in tensors else None
+            )
             for task in self.sums
         }
 

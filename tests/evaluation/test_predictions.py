@@ -63,9 +63,23 @@ def test_row_losses_by_hand():
 def test_the_gate_returns_clean_arrays_and_leaves_its_arguments_alone():
     scores, targets = np.zeros((3, 2), dtype=np.float32), np.array([0.0, 1, 1], dtype=np.float32)
     clean_scores, clean_targets = checked(scores, targets, BINARY)
-    assert clean_scores.dtype == np.float64
+    assert clean_scores is scores  # a copy in float64 would take twice their memory
     assert clean_targets.dtype == np.int64
     assert (scores.dtype, targets.dtype) == (np.float32, np.float32)
+    values, targets = checked(np.zeros((3, 1), np.float32), np.zeros(3, np.float32), VALUE)
+    assert (values.dtype, targets.dtype) == (np.float64, np.float64)
+
+
+@pytest.mark.parametrize("labels", [THREE, TAGS, VALUE], ids=["classes", "labels", "values"])
+def test_losses_of_many_rows_are_those_of_each(
+    labels: LabelSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(3)
+    scores = draw.normal(0, 3, (11, labels.n_scores)).astype(np.float32)
+    targets = draw.integers(0, 2, (11, 2) if labels is TAGS else 11)
+    whole = row_losses(scores, targets, labels)
+    monkeypatch.setattr("encore.evaluation.predictions._SCORES_AT_ONCE", 4 * labels.n_scores)
+    np.testing.assert_array_equal(row_losses(scores, targets, labels), whole)
 
 
 @pytest.mark.parametrize(

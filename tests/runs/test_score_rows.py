@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from encore.data.token_store import TokenStore
+from encore.runs import writer
+from encore.runs.contents import prediction_file
+from encore.runs.folder import read_predictions
 from encore.runs.writer import _table
 from encore.training.streams import Rows
 
@@ -50,3 +55,27 @@ def test_many_scores_do_not_become_python_numbers() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1e6  # as numbers in lists they take 64 MB
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, 6, 7])
+@pytest.mark.parametrize("targets", [np.arange(7), np.eye(7, 3, dtype=np.float32)])
+def test_tables_of_many_scores_are_written_and_read_in_groups(
+    n_rows: int, targets: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = np.random.default_rng(1).random((n_rows, 3), np.float32)
+    name = prediction_file("task", "dev", 1)
+    (tmp_path / name).parent.mkdir(parents=True)
+    for most, groups in ((1 << 25, [n_rows]), (6, [2] * (n_rows // 2) + [1] * (n_rows % 2))):
+        monkeypatch.setattr(writer, "_GROUP_SCORES", most)
+        table = _table(rows(targets[:n_rows]), scores)
+        with (tmp_path / name).open("wb") as file:
+            writer._write_table(table, file, at_once=writer._rows_at_once(scores))
+        stored = pq.ParquetFile(tmp_path / name).metadata
+        found = [stored.row_group(each).num_rows for each in range(stored.num_row_groups)]
+        assert found == (groups if n_rows else found)
+        if n_rows:
+            read = read_predictions(tmp_path, "task", "dev", 1)
+            np.testing.assert_array_equal(read.scores, scores)
+            np.testing.assert_array_equal(read.targets, targets[:n_rows])
+            expected = np.int64 if targets.ndim == 1 else np.float64
+            assert (read.scores.dtype, read.targets.dtype) == (np.float32, expected)
