@@ -45,7 +45,7 @@ def _checked(folder: Path) -> FolderKind:
         raise DataError(f"{shown}: this is a link. Name the folder itself.")
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
-        raise DataError(f"{shown}: {what}. `encore ls` lists the runs that there are.")
+        raise DataError(f"{shown}: {what}. `encore ls` lists the runs.")
     owner, kind = enclosing_result(folder), folder_kind(folder)
     if owner is not None and owner[0] != folder.resolve():
         raise DataError(f"{shown}: this is in the {owner[1]} {display_path(owner[0])}. Name that.")
@@ -53,7 +53,7 @@ def _checked(folder: Path) -> FolderKind:
     if kind == "nothing" or (owner is None and (kind != "export" or others)):
         raise DataError(
             f"{shown}: no run, comparison, search or export, so it is left as it is. `encore ls` "
-            f"lists the runs that there are."
+            f"lists the runs."
         )
     if others:
         named = join_limited(others, _MOST_NAMED)

@@ -787,7 +787,7 @@ def test_each_task_of_a_run_is_exported_by_itself(
 
     monkeypatch.setattr(
         "encore.export.folder.outputs_in_fresh_process",
-        lambda jobs: [fresh.answer(check_job(written, rows)) for written, rows in jobs],
+        lambda jobs: [fresh.load_and_run(check_job(written, rows)) for written, rows in jobs],
     )
     keys = dict(OF_EACH[name])
     mapping = recipe(tables, **{key: value for key, value in keys.items() if key != "other"})
