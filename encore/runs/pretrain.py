@@ -42,8 +42,8 @@ from encore.runs.pretrain_folder import (
     PRETRAIN_FILES,
     PretrainFigures,
     PretrainResult,
-    encoder_name,
     read_pretraining,
+    step_folder_name,
 )
 from encore.runs.pretraining import (
     PreparedPretraining,
@@ -244,7 +244,7 @@ class Pretraining:
                 self.rates.resume()
 
     def _write_encoder(self, report: Keep) -> None:
-        target = self.folder / encoder_name(report.step, self.settings.steps)
+        target = self.folder / step_folder_name(report.step, self.settings.steps)
         with files.explained(target):
             target.parent.mkdir(exist_ok=True)
         files.remove(target)  # of a process that was killed after it
@@ -296,7 +296,7 @@ class Pretraining:
         files.write_json(folder / "cost.json", cost)
         kept = [folder / name for name in PRETRAIN_FILES]
         for one in self.kept:
-            own = folder / encoder_name(one.step, self.settings.steps)
+            own = folder / step_folder_name(one.step, self.settings.steps)
             kept += [file for file in own.rglob("*") if file.is_file()]
         if recipe.size is not None:
             kept += [file for file in (folder / "start").iterdir() if file.is_file()]
@@ -311,7 +311,7 @@ class Pretraining:
     def _comparison(self) -> dict[str, Any]:
         """A recipe that compares the kept encoders with the one that training began with."""
         recipe, steps = self.prepared.recipe.anchored, [one.step for one in self.kept]
-        own = {step: encoder_name(step, self.settings.steps) for step in steps}
+        own = {step: step_folder_name(step, self.settings.steps) for step in steps}
         begun = "start" if recipe.size is not None else recipe.encoder or load.MINILM
         variants = {f"step_{step}": {"encoder": own[step]} for step in steps if step > 0}
         prose = {key: text for key in ("source", "claim") if (text := getattr(recipe, key))}

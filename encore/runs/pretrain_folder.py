@@ -15,14 +15,14 @@ __all__ = [
     "PRETRAIN_FILES",
     "PretrainFigures",
     "PretrainResult",
-    "encoder_name",
+    "step_folder_name",
     "read_pretraining",
 ]
 
 PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
 
 
-def encoder_name(step: int, last: int) -> str:
+def step_folder_name(step: int, last: int) -> str:
     """The folder of the encoder of a step, relative to that of the pre-training. last: the last
     step.
     """
@@ -66,13 +66,15 @@ class PretrainResult:
 
     @property
     def encoder(self) -> Path:
-        return self.folder / encoder_name(self.figures.steps, self.figures.steps)
+        return self.folder / step_folder_name(self.figures.steps, self.figures.steps)
 
     @property
     def kept(self) -> dict[int, Path]:
         """Step → the folder of its encoder, the last step's among them."""
         last = self.figures.steps
-        return {one.step: self.folder / encoder_name(one.step, last) for one in self.figures.kept}
+        return {
+            one.step: self.folder / step_folder_name(one.step, last) for one in self.figures.kept
+        }
 
 
 def read_pretraining(folder: Path, *, already_complete: bool = False) -> PretrainResult:

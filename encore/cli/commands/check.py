@@ -48,9 +48,7 @@ def check_entry(
     dev: DevOption = None,
     test: Annotated[
         str | None,
-        typer.Option(
-            "--test", metavar="FILE", help="Test rows, whose texts are compared with those of FILE."
-        ),
+        typer.Option("--test", metavar="FILE", help="Test rows, whose texts are compared."),
     ] = None,
     folds: Annotated[
         str,
