@@ -470,7 +470,7 @@ def test_a_dry_run_prints_a_recipe_that_loads_and_writes_nothing(run: Run, here:
     assert (
         comments[0]
         == "# reviews: 34 train, 6 dev rows; cut to 8 tokens (head): 20 of 34 train rows, 2 of "
-        "6 dev rows"
+        "6 dev rows; max_length=16 reads more, and takes longer"
     )
     assert re.fullmatch(
         r"# [\d,]+ parameters, [\d,]+ of them trained; 8 steps, \d+ tokens per epoch", comments[1]

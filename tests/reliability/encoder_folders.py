@@ -69,7 +69,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "global_rope_theta": 160000.0,
         "local_rope_theta": 10000.0,
     },
-    "mpnet": SIZES | {"relative_attention_num_buckets": 8, "pad_token_id": 1},
+    "mpnet": SIZES | {"pad_token_id": 1},
     "deberta-v2": SIZES
     | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
 }
