@@ -48,6 +48,7 @@ __all__ = ["EncoreConfig", "EncoreForSequenceClassification", "PairReader", "reg
 
 
 _Id = Annotated[int, Field(ge=0, le=10_000_000)]
+_Ids = tuple[_Id, ...] | list[_Id]  # as Encore has them, and as JSON does
 
 
 def register() -> None:
@@ -195,10 +196,10 @@ class _Frozen(BaseModel):
 
 
 class _Template(_Frozen):
-    ids: list[_Id]
-    segments: list[_Id]
-    counts: list[_Id]
-    text_segments: list[_Id]
+    ids: _Ids
+    segments: _Ids
+    counts: _Ids
+    text_segments: _Ids
 
 
 class _Reading(_Frozen):

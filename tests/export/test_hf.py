@@ -94,7 +94,7 @@ def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:
     [
         ({"hidden_size": 10**9}, "encoder_config hidden_size: expected a whole number"),
         ({"layer_norm_eps": 2.0}, "encoder_config layer_norm_eps: expected a number above 0"),
-        ({"vocab_size": 9_000_000}, "shape (62, 24), the configuration says (9000000, 24)."),
+        ({"vocab_size": 9_000_000}, "shape (88, 24), the configuration says (9000000, 24)."),
         ({"num_hidden_layers": 400}, "more tensors do not fit."),
     ],
     ids=str,
@@ -113,8 +113,9 @@ def test_a_hostile_configuration_is_refused_in_few_lines(
 
 def test_settings_for_reading_pairs_are_bounded() -> None:
     template = {"ids": [1], "segments": [0], "counts": [1], "text_segments": [0]}
+    as_encore_has_it = {key: tuple(value) for key, value in template.items()}
     sound = {"pair": {"name": "siamese"}, "max_length": 8, "truncation": "head"}
-    reading = {**sound, "templates": [template, template]}
+    reading = {**sound, "templates": [template, as_encore_has_it]}
     assert EncoreConfig(reading=reading).reading == reading
     for key, wrong in {"max_length": 10**12, "truncation": "up", "templates": [template]}.items():
         with pytest.raises(DataError, match=f"config.json reading {key}: expected "):
