@@ -232,7 +232,22 @@ class PretrainRecipe(RecipeSection):
             for key in ("encoder", "vocabulary")
             if isinstance(value := getattr(self, key), str) and self.path(value).is_dir()
         }
-        return self.model_copy(update={"texts": texts, **named})
+        fine_tune = None if self.fine_tune is None else self._with_paths(self.fine_tune)
+        return self.model_copy(update={"texts": texts, "fine_tune": fine_tune, **named})
+
+    def _with_paths(self, settings: Any, *, of_data: bool = False, path: bool = False) -> Any:
+        """`fine_tune` or a part of it, its paths absolute. of_data: of a section `data`; path: a
+        path, or a mapping of paths.
+        """
+        if isinstance(settings, dict):
+            found = {}
+            for key, value in settings.items():
+                *outer, last = key.split(".")
+                here = of_data or outer[-1:] == ["data"]
+                own = path or (here and last in ("train", "dev", "test"))
+                found[key] = self._with_paths(value, of_data=last == "data", path=own)
+            return found
+        return str(self.path(settings)) if path and isinstance(settings, str) else settings
 
 
 _VARIANTS = "variants"

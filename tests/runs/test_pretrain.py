@@ -326,6 +326,17 @@ def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path, mistake: str)
     assert all("\n" not in line for line in raised.value.lines)
 
 
+def test_paths_of_the_comparison_start_from_the_recipe(folder: Path) -> None:
+    data = {"train": "a.csv", "dev": {"one": "b.csv"}, "text": "train"}
+    fine_tune = {"data": data, "variants": {"x": {"data.train": "c.csv", "plan": {"lr": 1}}}}
+    found = recipe_of(folder, fine_tune=fine_tune).anchored.fine_tune
+    here = Path.cwd()
+    assert found == {
+        "data": {"train": f"{here}/a.csv", "dev": {"one": f"{here}/b.csv"}, "text": "train"},
+        "variants": {"x": {"data.train": f"{here}/c.csv", "plan": {"lr": 1}}},
+    }
+
+
 def test_variants_are_recipes_of_their_own(folder: Path) -> None:
     variants = {"slow": {"plan.lr": 1e-4}, "words": {"masking": "words", "plan": {"steps": 2}}}
     given = mapping(folder, variants=variants)
