@@ -45,15 +45,13 @@ def list_things(what: str | None, runs_folder: Path, *, json_: bool) -> None:
     kind.
     """
     known = ["runs", "tasks", "recipes", "techniques", *catalogue.kinds()]
-    if what == "runs":
-        what = None
-    elif what is not None and what not in known and Path(what).is_dir():
-        what, runs_folder = None, Path(what)
+    if what is not None and what not in known and Path(what).is_dir():
+        what, runs_folder = "runs", Path(what)
     if what is not None and what not in known:
         raise RecipeError(f"encore ls: nothing called '{what}'. {did_you_mean(what, known)}")
-    if what is None:
-        found = runs(runs_folder)
-        listing = runs_table(found)
+    if what is None or what == "runs":
+        listed = runs(runs_folder)
+        found, listing = [run.to_json() for run in listed], runs_table(listed)
     elif what == "recipes":
         found = recipes(runs_folder)
         listing = recipes_table(found)

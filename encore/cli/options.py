@@ -17,6 +17,7 @@ __all__ = [
     "DebugOption",
     "DelimiterOption",
     "DevOption",
+    "DryRunOption",
     "EncoderOption",
     "EncodingOption",
     "EpochsOption",
@@ -232,6 +233,14 @@ ProcessesOption = Annotated[
         min=1,
         metavar="N",
         help="Number of runs at the same time; one per core by default.",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Train nothing: print the recipe with every setting, the rows, and the estimated "
+        "cost.",
     ),
 ]
 _MOST_DIGITS = 15  # of a whole number

@@ -54,7 +54,7 @@ class Watch:
                 self._show(report.step, "baselines and intervals", "")
             return
         for line in _phase_lines(report.phase) if report.phase else ():
-            self._line(line)
+            self.line(line)
         now = time.monotonic()
         self.losses.append(report.loss)
         self.marks.append((now, report.n_tokens))

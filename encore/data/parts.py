@@ -133,14 +133,14 @@ def _read(path: Path, settings: DataSettings) -> tuple[Table | None, list[Proble
     """The table and its problems. Where rows cannot be read, the table of the others is returned
     beside the problems, so that these are checked too and no file is repaired twice.
     """
-
     try:
         return read_table(path, **settings.reading), []
     except DataError as error:
         problems = list(error.problems)
     if settings.on_bad_row == "fail" and str(path) != "-":
+        without_them = replace(settings, on_bad_row="skip")
         with contextlib.suppress(DataError):
-            return read_table(path, **{**settings.reading, "on_bad_row": "skip"}), problems
+            return read_table(path, **without_them.reading), problems
     return None, problems
 
 

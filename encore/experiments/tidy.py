@@ -185,8 +185,8 @@ def _runs_of(folder: Path) -> set[str]:
     """The names of the runs of a comparison or search; none where its files are damaged."""
     try:
         if folder_kind(folder) == "comparison":
-            cells = files.read_json(folder / "cells.json")["cells"]
-            return {cell["run"] for cell in cells if cell["run"]}
+            cells = files.read_json(folder / "cells.json").get("cells", ())
+            return {run for cell in cells if (run := cell.get("run"))}
         text = (folder / "trials.csv").read_text(encoding="utf-8")
         return {name for line in csv.DictReader(text.splitlines()) for name in line["runs"].split()}
     except (OSError, ValueError, KeyError, TypeError):

@@ -96,7 +96,7 @@ def _write(
         **special_roles(tokenizer, config),
     }
     if isinstance(most := config.get("max_position_embeddings"), int):
-        settings["model_max_length"] = most
+        settings |= {"model_max_length": most}
     files.write_json(folder / "tokenizer_config.json", settings)
 
 

@@ -1,7 +1,8 @@
-"""What a phase trains: its parameters by place, rate and weight decay."""
+"""The parameters that a phase trains, by place, rate and weight decay."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
@@ -13,6 +14,7 @@ from encore.model.selection import ParameterInfo, Role
 __all__ = ["ParameterGroup", "PhaseStart", "groups_of"]
 
 _ORDER = {role: place for place, role in enumerate((*get_args(Role), "loss"))}
+_SETTINGS = operator.itemgetter("params", "factor", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ def groups_of(
     """
     sizes: dict[tuple[int, str, int | None, float, float], list[int]] = {}
     for group in optimiser.param_groups:
-        for parameter in group["params"]:
+        parameters, factor, decay = _SETTINGS(group)
+        for parameter in parameters:
             info = infos.get(id(parameter))
             role, depth = ("loss", None) if info is None else (info.role, info.depth)
-            rate, decay = lr * group["factor"], group["weight_decay"]
-            sizes.setdefault((_ORDER[role], role, depth, rate, decay), []).append(parameter.numel())
+            place = (_ORDER[role], role, depth, lr * factor, decay)
+            sizes.setdefault(place, []).append(parameter.numel())
     return tuple(
         ParameterGroup(role, depth, rate, decay, len(found), sum(found))
         for (_, role, depth, rate, decay), found in sorted(

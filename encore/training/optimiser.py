@@ -18,7 +18,15 @@ from encore.encoder.word_table import WordTable
 from encore.model.selection import ParameterInfo, rate_factor
 from encore.types import Phase
 
-__all__ = ["MinbertAdamW", "adamw", "carried", "restore_tensors", "state_tensors", "step"]
+__all__ = [
+    "MinbertAdamW",
+    "adamw",
+    "carried",
+    "restore_tensors",
+    "set_rate",
+    "state_tensors",
+    "step",
+]
 
 Infos = Mapping[int, ParameterInfo]  # id of a parameter → what it is
 

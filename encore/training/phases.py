@@ -1,4 +1,4 @@
-"""Where a phase ends, and which one comes next."""
+"""The end of a phase, and the one that comes next."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class FitState:
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        """What losses keep beside their parameters."""
+        """The tensors that losses keep beside their parameters."""
         return {
             f"{task}.losses.{term}.{name}": value
             for task, own in self.losses.items()

@@ -131,12 +131,12 @@ def cache_gradients(
 
 
 def _tensors(output: Output) -> list[Tensor | None]:
-    """What a term that compares rows may read of them."""
+    """The values of rows that a term may compare."""
     return [output.scores, output.vectors, *output.embeddings]
 
 
 class _Reading:
-    """What all micro-batches were read as, as leaves of a graph, and side by side."""
+    """The values of all micro-batches, as leaves of a graph, and side by side."""
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self.leaves = [

@@ -461,7 +461,7 @@ def test_the_list_of_runs_shows_the_first_task_that_has_a_metric(
     execute(prepared(tables, "plan.epochs=1", verdict={"metrics": []}), tmp_path / "some")
     execute(prepared(tables, "plan.epochs=1", "metrics=[]"), tmp_path / "none")
     assert [
-        [row[3] for row in runs_table(runs(tmp_path / which)).rows] for which in ("some", "none")
+        [row[4] for row in runs_table(runs(tmp_path / which)).rows] for which in ("some", "none")
     ] == [["score Pearson r"], [""]]
 
 

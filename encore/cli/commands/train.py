@@ -11,6 +11,7 @@ from encore.cli.options import (
     DebugOption,
     DelimiterOption,
     DevOption,
+    DryRunOption,
     EncoderOption,
     EncodingOption,
     EpochsOption,
@@ -68,14 +69,7 @@ def train_entry(
     runs: RunsOption = Path("runs"),
     json_: JsonOption = False,
     quiet: QuietOption = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Train nothing: print the recipe with every setting, the rows, and the estimated "
-            "cost.",
-        ),
-    ] = False,
+    dry_run: DryRunOption = False,
     debug: DebugOption = False,
     install_completion: InstallCompletionOption = False,
 ) -> None:

@@ -91,10 +91,9 @@ class Smart(Loss):
         with_ascent, without = found
         figures = {"divergence": with_ascent, "random_divergence": without}
         if without:
-            figures["gain"] = with_ascent / without - 1
-        if len(ratios := ascent.step_ratios()):
-            figures["step_to_noise"] = float(ratios.mean())
-        return figures
+            figures |= {"gain": with_ascent / without - 1}
+        ratios = ascent.step_ratios()
+        return figures | ({"step_to_noise": float(ratios.mean())} if len(ratios) else {})
 
     def _ascended(self, way: _WayIn, clean: Tensor, batch: Batch) -> _Ascent | None:
         """The noise after the ascent, None where a gradient is not finite."""
@@ -172,7 +171,7 @@ class _Ascent:
 
 @dataclass(frozen=True)
 class _WayIn:
-    """Where a model can be entered again, and how."""
+    """The places at which a model can be entered again."""
 
     at: str
     model: Callable[..., Output]
