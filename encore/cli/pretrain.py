@@ -91,6 +91,7 @@ def _train(prepared: PreparedPretraining, options: PretrainOptions) -> PretrainR
 
 
 def _announcements(name: str, prepared: PreparedPretraining, runs: Path) -> list[str]:
+
     recipe = prepared.recipe
     lines = [f"variant {name}"] if name else []
     for each in prepared.texts:
@@ -114,7 +115,7 @@ def _announcements(name: str, prepared: PreparedPretraining, runs: Path) -> list
     )
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
     lines.append(f"{prepared.precision} on {prepared.device}, {threads}; seed {recipe.seed}")
-    folder = runs / prepared.name
+    folder = run_folder(runs, prepared.name, "pretraining")
     state = ""
     if (folder / "manifest.json").exists():
         state = ": complete already"

@@ -48,7 +48,7 @@ def open_task_texts(name: str) -> TextFile:
     found = open_split(name, task, "train")
     names = (task.text, task.text_pair, task.negative, *_TRIPLET)
     present = found.shape.columns.column_names
-    columns = tuple(dict.fromkeys(one for one in names if one in present))
+    columns = tuple(dict.fromkeys(one for one in names if one is not None and one in present))
     return TextFile(found.shape.path, found.shape.digest, columns, found)
 
 

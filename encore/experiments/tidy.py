@@ -1,5 +1,5 @@
-"""Removes and moves runs, comparisons, searches and exports. Nothing else is ever touched, nor what
-a process is working on.
+"""Removes and moves runs, pre-trainings, comparisons, searches and exports. Nothing else is ever
+touched, nor what a process is working on.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _at_work(folder: Path, kind: FolderKind) -> list[Path]:
     """The runs whose training shows that a folder is in use. A comparison or a search that is not
     complete may be computing any run beside it.
     """
-    if kind == "run":
+    if kind in ("run", "pretraining"):
         return [folder]
     if kind == "export" or (folder / files.MANIFEST).exists():
         return []
@@ -131,7 +131,7 @@ def _place(run: Path, target: Path, kind: FolderKind) -> Path:
     place = target
     if target.is_dir() and folder_kind(target) == "nothing":
         place = target / run.resolve().name
-    elif kind == "run" and digits and not os.path.lexists(target):
+    elif kind in ("run", "pretraining") and digits and not os.path.lexists(target):
         place = target.with_name(target.name.removesuffix(digits[0]) + digits[0])
     shown = display_path(place)
     if os.path.lexists(place):
@@ -159,7 +159,7 @@ def _rename(source: Path, place: Path) -> None:
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold a run's lock, so that no process begins to train it meanwhile."""
-    if folder_kind(folder) != "run":
+    if folder_kind(folder) not in ("run", "pretraining"):
         yield
         return
     busy = Problem(

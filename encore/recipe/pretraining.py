@@ -123,7 +123,8 @@ def _parse_texts(value: Any) -> tuple[TextsRecipe, ...]:
 def _texts(entry: Any) -> TextsRecipe | None:
     """One entry of `texts`; None where it is none."""
     if isinstance(entry, str) and entry:
-        return TextsRecipe(**{"file" if Path(entry).suffix or "/" in entry else "task": entry})
+        is_file = bool(Path(entry).suffix) or "/" in entry
+        return TextsRecipe(file=entry) if is_file else TextsRecipe(task=entry)
     if not isinstance(entry, dict):
         return None
     columns = entry.get("columns")
@@ -282,7 +283,7 @@ def _recipes(
     document: Value, overrides: Sequence[Override], base: Path, problems: list[Problem]
 ) -> dict[str, PretrainRecipe]:
     changes = [
-        found for given in overrides if (found := assignment(given, base, problems)) is not None
+        change for given in overrides if (change := assignment(given, base, problems)) is not None
     ]
     entries = dict(document.data) if isinstance(document.data, dict) else {}
     if not isinstance(document.data, dict):
@@ -297,7 +298,7 @@ def _recipes(
             for key, value in (own.data if isinstance(own.data, dict) else {}).items():
                 tree = with_value(tree, key.split("."), value)
             trees[name] = tree
-    found = {}
+    found: dict[str, PretrainRecipe] = {}
     for name, tree in trees.items():
         for steps, value in changes:
             tree = with_value(tree, steps, value)

@@ -18,9 +18,9 @@ __all__ = ["anchored", "changed", "resolved", "to_yaml"]
 # ------------------------------------------------------------------------------------------ writing
 
 
-def resolved(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, every default written out, those of the techniques too (which
-    imports their files); equal recipes give equal data.
+def resolved(recipe: BaseModel) -> dict[str, Any]:
+    """The recipe, of a run or of pre-training, as plain data, every default written out, those of
+    the techniques too (which imports their files); equal recipes give equal data.
 
     Order is fixed: that of the fields here, of the constructor's parameters, of the alphabet for
     class weights and expectations, of the recipe for the rest.

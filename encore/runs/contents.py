@@ -15,6 +15,7 @@ __all__ = [
     "COMPARISON_FILES",
     "EXPORT_MARK",
     "MODEL_FILES",
+    "PRETRAIN_FILES",
     "RACE",
     "RUN_FILES",
     "SEARCH_FILES",
@@ -26,7 +27,7 @@ __all__ = [
     "weights_of_task",
 ]
 
-Contents = Literal["run", "model", "checkpoint", "comparison", "search"]
+Contents = Literal["run", "model", "checkpoint", "comparison", "search", "pretraining"]
 
 RUN_FILES = (
     "recipe.yaml",
@@ -49,6 +50,7 @@ COMPARISON_FILES = (
 )
 RACE = "race.json"
 SEARCH_FILES = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
+PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
 EXPORT_MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 _REPORT = ("report.html", "report_figures")
 # What commands write there beside the files that the manifest lists.
@@ -58,6 +60,10 @@ _BESIDE = {
         *("test_opened.log", "test_results.json", *_REPORT),
     ),
     "comparison": (RACE, "cost.json", "log", *_REPORT),
+    "pretraining": (
+        *("start", "corpus", "checkpoint", "encoder", "steps"),
+        *("cost.json", "compare.yaml", "lock"),
+    ),
     "search": ("cost.json", "log", "figures", "study.db", "study.db-journal", *_REPORT),
 }
 
@@ -148,6 +154,7 @@ _ALWAYS: Mapping[Contents, tuple[str, ...]] = {
     "checkpoint": CHECKPOINT_FILES,
     "comparison": COMPARISON_FILES,
     "search": SEARCH_FILES,
+    "pretraining": PRETRAIN_FILES,
 }
 _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "run": _of_run,
@@ -155,4 +162,5 @@ _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "checkpoint": lambda _: CHECKPOINT_FILES,
     "comparison": _of_comparison,
     "search": _of_search,
+    "pretraining": lambda _: PRETRAIN_FILES,
 }

@@ -27,15 +27,15 @@ def enclosing_result(path: Path) -> tuple[Path, FolderKind] | None:
     return None
 
 
-def run_folder(runs: Path, name: str) -> Path:
-    """The folder of the run of this name: one that was renamed keeps the digits at the end, by
-    which it is found.
+def run_folder(runs: Path, name: str, kind: FolderKind = "run") -> Path:
+    """The folder of the run (or the pre-training) of this name: one that was renamed keeps the
+    digits at the end, by which it is found.
     """
     folder = runs / name
     if folder.exists():
         return folder
     renamed = sorted(runs.glob(f"*-{name.rpartition('-')[2]}")) if runs.is_dir() else []
-    return next((each for each in renamed if _kind(each) == "run"), folder)
+    return next((each for each in renamed if _kind(each) == kind), folder)
 
 
 def is_being_trained(folder: Path) -> bool:

@@ -36,10 +36,11 @@ from encore.model.language_model import load_language_model
 from encore.recipe.located_yaml import write_yaml
 from encore.recipe.write import resolved
 from encore.runs.checkpoint import CheckpointClock, read_checkpoint, save_checkpoint
+from encore.runs.contents import PRETRAIN_FILES
 from encore.runs.environment import peak_memory
 from encore.runs.hardware import instruction_set, require_same_instructions
+from encore.runs.places import run_folder
 from encore.runs.pretrain_folder import (
-    PRETRAIN_FILES,
     PretrainFigures,
     PretrainResult,
     read_pretraining,
@@ -92,7 +93,7 @@ def run_pretraining(
     checkpoint_…: as of `execute`. Raises
     TrainingError, RecipeError or DataError.
     """
-    folder = runs / prepared.name
+    folder = run_folder(runs, prepared.name, "pretraining")
     busy = RunBusy(
         f"{folder}: another process is pre-training here. Wait for it, or stop it; the same "
         f"command then resumes."

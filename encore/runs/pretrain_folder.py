@@ -9,17 +9,15 @@ from typing import Any
 
 from encore import files
 from encore.errors import DataError
+from encore.runs.contents import damaged_files
 from encore.training.pretraining import Keep
 
 __all__ = [
-    "PRETRAIN_FILES",
     "PretrainFigures",
     "PretrainResult",
     "step_folder_name",
     "read_pretraining",
 ]
-
-PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
 
 
 def step_folder_name(step: int, last: int) -> str:
@@ -79,7 +77,7 @@ class PretrainResult:
 
 def read_pretraining(folder: Path, *, already_complete: bool = False) -> PretrainResult:
     """The result of a complete pre-training. Raises DataError where files were changed."""
-    wrong = files.wrong_files(folder, PRETRAIN_FILES)
+    wrong = damaged_files(folder, "pretraining")
     if wrong:
         raise DataError(
             f"{folder / name}: missing, or not as pre-training wrote it. Remove the folder and "

@@ -16,7 +16,9 @@ import pytest
 import encore
 from encore import files
 from encore.data.masking import Masking
+from encore.encoder import load
 from encore.errors import DataError, RecipeError
+from encore.experiments.tidy import checked_kinds, move_run, remove_result
 from encore.experiments.variants import load_study
 from encore.recipe.pretraining import PretrainRecipe, pretraining_recipes
 from encore.runs.kind import folder_kind
@@ -249,6 +251,24 @@ def test_a_changed_file_is_damage(whole: PretrainResult, tmp_path: Path) -> None
     (folder / "encoder" / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match=r"encoder/config.json: missing, or not as pre-training"):
         read_pretraining(folder)
+
+
+def test_a_folder_is_moved_found_again_and_removed(
+    folder: Path, whole: PretrainResult, tmp_path: Path
+) -> None:
+    there = shutil.copytree(whole.folder, tmp_path / whole.folder.name)
+    moved = move_run(there, tmp_path / "small")
+    assert moved.name == f"small-{there.name[-10:]}"
+    assert train(recipe_of(folder), tmp_path).folder == moved
+    with pytest.raises(DataError, match=r"a pre-trained encoder.* encore train FILE.csv encoder="):
+        encore.load(moved)
+    with pytest.raises(DataError, match=rf"Did you mean .*{moved.name}/encoder\?"):
+        load.locate(str(moved))
+    with pytest.raises(DataError, match="this is in the pretraining"):
+        checked_kinds([moved / "encoder"])
+    assert checked_kinds([moved]) == {moved: "pretraining"}
+    remove_result(moved)
+    assert not moved.exists()
 
 
 def test_every_kept_encoder_is_a_variant_of_the_comparison(
