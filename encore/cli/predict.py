@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from encore.data.dataset import Dataset
     from encore.runs.explain import Explanation
+    from encore.runs.explanation_output import GradientTally
+    from encore.runs.loaded_task import LoadedTask
     from encore.runs.output import Prediction
-    from encore.runs.predict import LoadedTask, Model
+    from encore.runs.predict import Model
     from encore.runs.predict_file import FilePrediction, OutputForm
 
 __all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
@@ -140,7 +142,7 @@ def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
                 done = f"{kept.n_rows:,} of {n_rows:,} rows are kept"
                 announce([f"{options.out}: {done}; to resume, add --resume"])
             raise
-    _report(options, n_rows)
+    _report(options, n_rows, prediction.tally)
 
 
 def _at_once(
@@ -151,26 +153,28 @@ def _at_once(
     explanations: Iterator[Explanation] | None,
 ) -> None:
     """Write the predictions of typed texts, or print explanations."""
+    from encore.runs.explanation_output import GradientTally, method_note
     from encore.runs.predict_file import output_columns
 
     how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
-    announce([*how_read, *dataset.notes], quiet=options.quiet)
-    scores = model.scores_of([task.name for task in tasks], dataset)
+    explained = [method_note(tasks[0], model.tokenizer)] if options.explain else []
+    announce([*how_read, *dataset.notes, *explained], quiet=options.quiet)
+    scores, tally = model.scores_of([task.name for task in tasks], dataset), GradientTally()
     if explanations is not None and options.to_terminal:
-        _print_explanations(options, tasks[0], dataset, scores, explanations)
+        _print_explanations(options, tasks[0], dataset, scores, tally.counted(explanations), tally)
         return
-    columns = output_columns(model, tasks, dataset, scores, options.form)
+    columns = output_columns(model, tasks, dataset, scores, options.form, tally)
     write_rows(options.out, columns, overwrite=options.overwrite, raw=options.raw)
-    _report(options, len(dataset))
+    _report(options, len(dataset), tally)
 
 
-def _report(options: PredictOptions, n_rows: int) -> None:
+def _report(options: PredictOptions, n_rows: int, tally: GradientTally) -> None:
     if options.json_:
         place = {"run": str(options.run), "file": options.file, "out": options.out}
-        print_json({**place, "rows": n_rows})
+        print_json({**place, "rows": n_rows, **tally.to_json()})
     elif not options.to_terminal:
         rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
-        announce([f"{rows} → {options.out}"], quiet=options.quiet)
+        announce([*tally.notes, f"{rows} → {options.out}"], quiet=options.quiet)
 
 
 def _check_output(options: PredictOptions) -> None:
@@ -204,11 +208,13 @@ def _print_explanations(
     dataset: Dataset,
     scores: Mapping[str, np.ndarray],
     explanations: Iterator[Explanation],
+    tally: GradientTally,
 ) -> None:
     own = scores[task.name]
     if options.json_:
         place = {"run": str(options.run), "file": options.file}
-        print_json({**place, **explained_object(task, own, explanations)})
+        found = explained_object(task, own, explanations)
+        print_json({**place, **found, **tally.to_json()})
         return
     terminal = console()
     for line in explained_lines(task, dataset, own, explanations):
@@ -216,13 +222,14 @@ def _print_explanations(
             terminal.print(line)
         else:
             print(line.plain)
+    announce(tally.notes, quiet=options.quiet)
 
 
 def explained_lines(
     task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> Iterator[Text]:
     """For each row its place, the prediction, and its words by weight."""
-    from encore.runs.explain import render_explanation
+    from encore.runs.explanation_output import render_explanation
     from encore.runs.output import named_predictions
 
     what, places = (
@@ -251,6 +258,7 @@ def explained_object(
     task: LoadedTask, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> dict[str, Any]:
     """The same for programs."""
+    from encore.runs.explanation_output import explanation_cells
     from encore.runs.output import named_predictions
 
     rows = []
@@ -259,16 +267,12 @@ def explained_object(
         explanations,
         strict=True,
     ):
-        weights = {
-            name: [asdict(word) for word in side.words]
-            for name, side in zip(("weights", "weights_pair"), each.texts, strict=False)
-        }
         rows.append(
             {
                 "prediction": prediction.label,
                 "probabilities": dict(prediction.probabilities),
-                **weights,
-                "weights_rest": each.rest,
+                **explanation_cells(each),
             }
         )
-    return {"task": task.name, "rows": rows}
+    method = "attention" if task.has_attention else "integrated gradients"
+    return {"task": task.name, "method": method, "rows": rows}

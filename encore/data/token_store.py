@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal, get_args
@@ -87,6 +87,21 @@ class TokenStore:
             _offsets(lengths),
             self.cut[rows],
             self.max_length,
+        )
+
+    def without(self, tokens: np.ndarray) -> TokenStore:
+        """All rows without these tokens (numbers in the store), which leaves at least one token in
+        each.
+        """
+        kept = np.ones(len(self.ids), dtype=bool)
+        kept[tokens] = False
+        lengths = np.diff(np.cumsum(np.concatenate([[0], kept]))[self.offsets])
+        kept[self.offsets[:-1][lengths == 0]] = True
+        return replace(
+            self,
+            ids=self.ids[kept],
+            segments=self.segments[kept],
+            offsets=_offsets(np.maximum(lengths, 1)),
         )
 
 

@@ -18,7 +18,7 @@ from encore.export.markdown import markdown_code, markdown_text
 from encore.export.sentence import SIMILARITY
 from encore.export.tokenizer import left_to_model
 from encore.runs.folder import MODEL, RunResult
-from encore.runs.predict import LoadedTask
+from encore.runs.loaded_task import LoadedTask
 from encore.tables.evaluation import DevScores, results_table
 from encore.tables.formatting import format_estimate
 

@@ -30,10 +30,11 @@ from encore.errors import DataError, EncoreError
 from encore.evaluation.predictions import probabilities
 from encore.export.tokenizer import cannot_cut, left_to_model
 from encore.export.write import WrittenExport, label_names
-from encore.model.task_model import encoders_of
+from encore.model.task_model import computing_in
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
-from encore.runs.predict import LoadedTask, Model
+from encore.runs.loaded_task import LoadedTask
+from encore.runs.predict import Model
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.training.streams import tokenize_set
 
@@ -112,14 +113,9 @@ def reference_outputs(
         if to == "hf"
         else partial(_vectors, task, store)
     )
-    rounded, own = values(), [(encoder, encoder.dtype) for encoder in encoders_of(task.model)]
-    try:
-        for encoder, _ in own:
-            encoder.dtype = torch.float32
+    rounded = values()
+    with computing_in(torch.float32, task.model):
         exact = values()
-    finally:
-        for encoder, dtype in own:
-            encoder.dtype = dtype
     return ReferenceOutputs(
         sides,
         where,

@@ -22,8 +22,9 @@ from encore.export.check import (
 from encore.export.write import expressible, write_export
 from encore.runs.contents import EXPORT_MARK, foreign_files
 from encore.runs.folder import read_result
+from encore.runs.loaded_task import LoadedTask
 from encore.runs.places import enclosing_result
-from encore.runs.predict import LoadedTask, Model, load
+from encore.runs.predict import Model, load
 
 __all__ = ["Exported", "KINDS", "OLDEST", "export_run", "ready"]
 

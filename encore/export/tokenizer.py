@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, normalizers
 from encore import files
 from encore.data.tokenizer import Template, TextTokenizer
 from encore.data.tokenizer_roles import special_roles
-from encore.runs.predict import LoadedTask
+from encore.runs.loaded_task import LoadedTask
 
 __all__ = ["cannot_cut", "left_to_model", "write_tokenizer"]
 

@@ -24,7 +24,8 @@ from encore.export.card import CardDetails, card
 from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
 from encore.recipe.load import load_recipe
 from encore.runs.folder import read_result
-from encore.runs.predict import LoadedTask, Model
+from encore.runs.loaded_task import LoadedTask
+from encore.runs.predict import Model
 
 __all__ = ["WrittenExport", "expressible", "label_names", "write_export"]
 

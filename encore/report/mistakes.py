@@ -15,6 +15,7 @@ from encore.report.model_views import explanations
 from encore.report.page import Mistake, Mistakes
 from encore.report.texts import Texts
 from encore.runs.explain import Explanation
+from encore.runs.explanation_output import GradientTally
 from encore.runs.folder import DevPredictions
 from encore.tables.evaluation import RowTexts, mistakes_table
 from encore.tables.formatting import shorten
@@ -54,21 +55,17 @@ def largest_errors(
             *zip(("truth", "prediction", table.columns[3]), cells[1:4], strict=True),
         )
         if explained:
+            one = explained[at]
             strongest = ", ".join(
-                f"{word.word} {100 * (word.weight or 0):.0f} %"
-                for word in explained[at].strongest(_STRONGEST)
+                f"{word.word} {100 * one.share(word.weight or 0):.0f} %".replace("-", "−")
+                for word in one.strongest(_STRONGEST)
             )
-            found.append(Mistake((*facts, ("largest weights", strongest)), _marked(explained[at])))
+            found.append(Mistake((*facts, ("largest weights", strongest)), _marked(one)))
         else:
             found.append(Mistake(facts, _texts_of(texts, row)))
     by = "the size of the error" if labels.kind == "regression" else "−log p(truth)"
     by = by if sure else "the margin"
-    marks = (
-        " The stronger a word is marked, the larger its weight in the pooling, which need not be "
-        "the cause of the error."
-        if explained
-        else ""
-    )
+    marks = f" {_about_marks(explained, labels)}" if explained else ""
     return Mistakes(
         tuple(found),
         f"The largest first, by {by}{_in_file(texts)}.{marks}"
@@ -77,28 +74,41 @@ def largest_errors(
     )
 
 
+def _about_marks(explained: Sequence[Explanation], labels: LabelSpace) -> str:
+    """What the marks in the texts mean, and how far they can be trusted."""
+    tally = GradientTally()
+    for _ in tally.counted(explained):
+        pass
+    if not tally.n_rows:
+        return (
+            "The stronger a word is marked, the larger its weight in the pooling, which need not "
+            "be the cause of the error."
+        )
+    value = labels.kind == "regression"
+    what = "the value" if value else "the log-odds of the prediction"
+    against = "lower it" if value else "speak against it"
+    notes = " ".join(f"{str(note).capitalize()}." for note in tally.notes)
+    return (
+        f"The stronger a word is marked, the more it adds to {what}, by integrated gradients; "
+        f"underlined words {against}. {notes}"
+    )
+
+
 def _marked(explanation: Explanation) -> tuple[tuple[tuple[str, float | None], ...], ...]:
     """The texts in pieces; words that weigh more than the average word are marked, the heaviest of
-    the row in full.
+    the row in full, those of a negative weight with a negative mark.
     """
-    weights = [
-        word.weight for side in explanation.texts for word in side.words if word.weight is not None
-    ]
-    average, top = (sum(weights) / len(weights), max(weights)) if weights else (0.0, 0.0)
     found = []
     for side in explanation.texts:
         shown, end = _shortened(side.text), 0
         pieces: list[tuple[str, float | None]] = []
         for word in side.words:
-            if (
-                word.weight is not None
-                and word.weight > average
-                and word.end <= min(len(side.text), _MOST_CHARACTERS)
-            ):
-                pieces += [
-                    (shown[end : word.start], None),
-                    (shown[word.start : word.end], (word.weight - average) / (top - average)),
-                ]
+            if word.weight is None or word.end > min(len(side.text), _MOST_CHARACTERS):
+                continue
+            strength = explanation.strength(word.weight)
+            if strength > 0:
+                mark = -strength if word.weight < 0 else strength
+                pieces += [(shown[end : word.start], None), (shown[word.start : word.end], mark)]
                 end = word.end
         found.append((*pieces, (shown[end:], None)))
     return tuple(found)

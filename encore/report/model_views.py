@@ -12,7 +12,7 @@ from encore.data.batches import collate, evaluation_batches
 from encore.model.task_model import encoder_of
 from encore.report.gather import GatheredRun
 from encore.report.texts import Texts
-from encore.runs.explain import Explanation, explain, explainable_poolings
+from encore.runs.explain import Explanation
 from encore.runs.predict import load
 
 __all__ = ["chosen_layers", "explanations"]
@@ -21,30 +21,14 @@ __all__ = ["chosen_layers", "explanations"]
 def explanations(
     found: GatheredRun, task: str, texts: Texts, rows: Sequence[int]
 ) -> list[Explanation]:
-    """The token weights of the pooling on these rows; none where it has none, or where the run
-    keeps no model.
-    """
-    pooling = found.identity["tasks"][task]["pooling"]["name"]
-    if not (found.folder / "model").is_dir() or pooling not in explainable_poolings():
-        return []
-    model = load(found.folder)
-    chosen = model.task(task)
-    if not chosen.explainable:
+    """The weights of the words of these rows; none where the run keeps no model."""
+    if not (found.folder / "model").is_dir():
         return []
     first, second = (
-        [texts.texts[row] for row in rows],
-        None if texts.pairs is None else [texts.pairs[row] for row in rows],
+        None if side is None else [side[row] for row in rows] for side in (texts.texts, texts.pairs)
     )
-    return list(
-        explain(
-            chosen.model,
-            model.tokenizer,
-            first,
-            second,
-            max_length=chosen.max_length,
-            truncation=chosen.truncation,  # type: ignore[arg-type]
-        )
-    )
+    given = first if second is None else list(zip(first, second, strict=True))
+    return load(found.folder).explain(given, task=task)
 
 
 def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]:

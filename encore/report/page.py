@@ -85,7 +85,8 @@ class Verdicts:
 class Mistake:
     """A row that was predicted wrongly. facts: its place, truth, prediction, … texts: one, or
     two of a pair, none where they are gone; each as pieces that make up the text, with how strongly
-    a piece is marked: 0 to 1, None for not at all.
+    a piece is marked: 0 to 1, less than 0 where it speaks against the prediction, None for not at
+    all.
     """
 
     facts: tuple[tuple[str, str], ...]

@@ -24,8 +24,9 @@ from encore.evaluation.estimates import (
 )
 from encore.evaluation.never_predicted import never_predicted
 from encore.recipe.load import load_recipe
+from encore.runs.loaded_task import LoadedTask
 from encore.runs.output import named_predictions
-from encore.runs.predict import LoadedTask, Model
+from encore.runs.predict import Model
 from encore.tables.evaluation import (
     DevScores,
     RowTexts,

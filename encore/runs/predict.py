@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from encore import catalogue, files
+from encore import files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
 from encore.data.inputs import read_labelled, read_unlabelled
@@ -23,85 +23,15 @@ from encore.model.task_model import TaskModel
 from encore.runs.contents import damaged_files
 from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
+from encore.runs.gradients import explain_by_gradients
+from encore.runs.loaded_task import LoadedTask
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.output import Prediction, columns_of, named_predictions
 from encore.training.scoring import score_together
-from encore.training.streams import Rows, tokenize_set
-from encore.types import LabelSpace, Note, Pairing, Spec
+from encore.training.streams import rows_to_score
+from encore.types import Note, Spec
 
-__all__ = ["LoadedTask", "Model", "assemble_model", "load", "task_columns"]
-
-
-@dataclass(frozen=True)
-class LoadedTask:
-    """One task of a loaded run. pair: the spec of its pairing. model: in eval mode."""
-
-    name: str
-    labels: LabelSpace
-    columns: Columns
-    normalise: str | None
-    metrics: tuple[str, ...]
-    max_length: int
-    truncation: str
-    pair: Mapping[str, Any]
-    model: TaskModel
-
-    @property
-    def gives_probabilities(self) -> bool:
-        """True where the head's scores are logits, so that softmax or sigmoid makes probabilities
-        of them.
-        """
-        return self.model.head.gives_probabilities
-
-    @property
-    def explainable(self) -> bool:
-        """True where `encore.runs.explain` can follow its rows: each text, or both of a pair
-        together, as the encoder's family reads them.
-        """
-        return self.columns.text_pair is None or (
-            self.model.n_sides == 1 and self.pair.get("segments", "family") == "family"
-        )
-
-    @property
-    def in_one_row(self) -> bool:
-        """True where each example is one row, read once, which other libraries' tokenizers can
-        make.
-        """
-        return self.columns.text_pair is None or (
-            self.model.n_sides == 1 and self.pair.get("eval_order", "given") == "given"
-        )
-
-    @property
-    def apart(self) -> bool:
-        """True where one encoder reads each of two texts by itself, so that the vector of a text
-        does not depend on the other.
-        """
-        pairing: type[Pairing] = catalogue.find("pairs", self.pair["name"])
-        apart = pairing.n_sides > 1 and pairing.attend is None
-        return len(self.model.branches) == 1 and apart
-
-    @property
-    def input_key(self) -> str:
-        """The columns and settings by which texts are read. Tasks with an equal one can predict
-        the same rows at once. The order of pairs in training does not count.
-        """
-        how = (
-            None
-            if self.columns.text_pair is None
-            else sorted(
-                (catalogue.specify("pairs", self.pair).to_json() | {"order": "given"}).items()
-            )
-        )
-        return repr(
-            (
-                self.columns.text,
-                self.columns.text_pair,
-                self.normalise,
-                self.max_length,
-                self.truncation,
-                how,
-            )
-        )
+__all__ = ["Model", "assemble_model", "load", "task_columns"]
 
 
 @dataclass(frozen=True)
@@ -152,9 +82,10 @@ class Model:
         return probabilities(self._scores_of_given(texts, chosen), chosen.labels)
 
     def explain(self, texts: Any, *, task: str | None = None) -> list[Explanation]:
-        """The weight of each word in the vector of its text (or pair of texts). texts: as of
-        `predict`. Raises RecipeError where the pooling has no token weights, DataError for anything
-        but texts.
+        """The weight of each word of a text (or pair of texts) in its prediction: by attention
+        where the pooling has it, else by integrated gradients, which take about a hundred times as
+        long as `predict`. texts: as of `predict`. Raises RecipeError for an encoder without a token
+        that masks, DataError for anything but texts.
         """
         chosen = self.task(task)
         dataset = self._read_given(texts, chosen)
@@ -181,18 +112,15 @@ class Model:
         `explain` does.
         """
         chosen = self.task(task)
-        if not chosen.explainable:
-            raise RecipeError(
-                f"task '{chosen.name}': its pairs are read in a way that --explain cannot "
-                f"follow (pair: {chosen.pair['name']})."
-            )
+        if not chosen.has_attention:
+            return explain_by_gradients(chosen, self.tokenizer, dataset)
         return explain(
             chosen.model,
             self.tokenizer,
             dataset.texts,
             dataset.pairs,
             max_length=chosen.max_length,
-            truncation=chosen.truncation,  # type: ignore[arg-type]
+            truncation=chosen.truncation,
         )
 
     def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
@@ -207,23 +135,13 @@ class Model:
         """
         chosen = [self.task(name) for name in tasks]
         self.check_together(tasks)
-        pairing, first = catalogue.build("pairs", chosen[0].pair), chosen[0]
-        store = tokenize_set(
+        first = chosen[0]
+        rows = rows_to_score(
             dataset,
             self.tokenizer,
             first.pair,
             max_length=first.max_length,
             truncation=first.truncation,
-        )
-        targets, weights = np.zeros(len(dataset), np.int64), np.ones(len(dataset), np.float32)
-        rows = Rows(
-            store,
-            targets,
-            dataset.digest,
-            dataset.rows,
-            weights,
-            pairing.n_sides,
-            pairing.both_orders and dataset.pairs is not None,
         )
         scores = score_together(
             {one.name: one.model for one in chosen},

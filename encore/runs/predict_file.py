@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
@@ -24,11 +24,12 @@ from encore.data.token_store import NoToken
 from encore.data.windows import windows
 from encore.data.write import table_of
 from encore.errors import DataError
-from encore.runs.explain import weight_columns
+from encore.runs.explanation_output import GradientTally, method_note, weight_columns
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.kept_scores import KeptScores, kept_scores
+from encore.runs.loaded_task import LoadedTask
 from encore.runs.output import round_probabilities, with_columns
-from encore.runs.predict import LoadedTask, Model, task_columns
+from encore.runs.predict import Model, task_columns
 from encore.types import Note
 
 __all__ = ["FilePrediction", "OutputForm", "output_columns"]
@@ -50,12 +51,13 @@ class OutputForm:
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """The predictions of tasks for the rows of one file."""
+    """The predictions of tasks for the rows of one file. tally: of the explanations so far."""
 
     model: Model
     tasks: Sequence[LoadedTask]
     stream: TableStream
     form: OutputForm
+    tally: GradientTally = field(default_factory=GradientTally)
 
     @classmethod
     def opened(
@@ -78,7 +80,8 @@ class FilePrediction:
         """The note on how the file was read, and those that qualify the predictions."""
         shape = self.stream.shape
         how_read = describe_reading(shape, n_rows=self.stream.n_rows)
-        return [how_read, *self._dataset(shape).notes]
+        explained = [method_note(self.tasks[0], self.model.tokenizer)] if self.form.explain else []
+        return [how_read, *self._dataset(shape).notes, *explained]
 
     @cached_property
     def n_scores(self) -> int:
@@ -144,7 +147,7 @@ class FilePrediction:
         ends = np.cumsum([task.labels.n_scores for task in self.tasks])[:-1]
         names = [task.name for task in self.tasks]
         of_task = dict(zip(names, np.split(scores, ends, axis=1), strict=True))
-        return output_columns(self.model, self.tasks, dataset, of_task, self.form)
+        return output_columns(self.model, self.tasks, dataset, of_task, self.form, self.tally)
 
 
 def output_columns(
@@ -153,15 +156,20 @@ def output_columns(
     dataset: Dataset,
     scores: Mapping[str, np.ndarray],
     form: OutputForm,
+    tally: GradientTally,
 ) -> dict[str, Any]:
-    """The columns of the output for rows and their raw scores: task → (rows, n_scores). Raises
-    RecipeError where the rows cannot be explained, DataError where the input has a column of the
-    same name.
+    """The columns of the output for rows and their raw scores: task → (rows, n_scores). tally:
+    counts the explanations. Raises RecipeError where the rows cannot be explained, DataError where
+    the input has a column of the same name.
     """
     columns = task_columns(scores, tasks)
     if form.rounded:
         columns = round_probabilities(columns)
     if form.explain:
         explanations = model.explanations(dataset, task=tasks[0].name)
-        columns |= weight_columns(explanations, pair=dataset.pairs is not None)
+        columns |= weight_columns(
+            tally.counted(explanations),
+            pair=dataset.pairs is not None,
+            gradients=not tasks[0].has_attention,
+        )
     return with_columns(dataset, columns) if form.with_input else columns

@@ -19,7 +19,14 @@ from encore.errors import Problem, RecipeError
 from encore.recipe.schema import TaskRecipe
 from encore.types import LabelSpace, Loss, Pairing, Spec
 
-__all__ = ["Rows", "Stream", "class_weights", "sampling_weights", "tokenize_set"]
+__all__ = [
+    "Rows",
+    "Stream",
+    "class_weights",
+    "rows_to_score",
+    "sampling_weights",
+    "tokenize_set",
+]
 
 TRAIN = "train"
 
@@ -112,6 +119,28 @@ def tokenize_set(
     if dataset.negatives is None:
         return store
     return end_to_end([store, tokenize(tokenizer, dataset.negatives, **how)])
+
+
+def rows_to_score(
+    dataset: Dataset,
+    tokenizer: TextTokenizer,
+    pair: Mapping[str, Any],
+    *,
+    max_length: int,
+    truncation: str,
+) -> Rows:
+    """Rows of which no targets are known."""
+    pairing: Pairing = catalogue.build("pairs", pair)
+    n_rows = len(dataset)
+    return Rows(
+        tokenize_set(dataset, tokenizer, pair, max_length=max_length, truncation=truncation),
+        np.zeros(n_rows, np.int64),
+        dataset.digest,
+        dataset.rows,
+        np.ones(n_rows, np.float32),
+        pairing.n_sides,
+        pairing.both_orders and dataset.pairs is not None,
+    )
 
 
 def sampling_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:

@@ -25,17 +25,15 @@ from encore import catalogue
 from encore.data.token_store import split_pieces, tokenize
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
-from encore.errors import RecipeError
 from encore.model.task_model import Branch, TaskModel
-from encore.runs.explain import (
-    Explanation,
-    Word,
-    WordWeights,
-    explain,
-    explainable_poolings,
-    render_explanation,
-    weight_columns,
-)
+from encore.runs.explain import Explanation, Word, WordWeights, explain, spelled, weighed
+from encore.runs.explanation_output import render_explanation, weight_columns
+
+ATTENTION = [
+    name
+    for name in catalogue.names("pooling")
+    if catalogue.find("pooling", name).weights is not None
+]
 
 LONG = (
     "the lamp is great and it came after a week of my box with xyzzy on it, sturdy and quick. " * 2
@@ -91,17 +89,7 @@ def total(one: Explanation) -> float:
     )
 
 
-def test_which_poolings_have_weights() -> None:
-    assert explainable_poolings() == (
-        "attention",
-        "max_seq_mha",
-        "mean_seq_mha",
-        "mha",
-        "norm_seq_mha",
-    )
-
-
-@pytest.mark.parametrize("name", explainable_poolings())
+@pytest.mark.parametrize("name", ATTENTION)
 @pytest.mark.parametrize("pairs", [None, OTHERS], ids=["single", "pairs"])
 def test_weights_add_up_to_one(name: str, pairs: list[str] | None, model_of, tokenizer) -> None:
     for truncation in ("head", "tail", "head_tail"):
@@ -284,24 +272,15 @@ def any_tokenizer(
     return TextTokenizer(folder)
 
 
-def spelled(
-    tokenizer: TextTokenizer, text: str, pair: str | None = None, **cutting: Any
-) -> tuple[tuple[Word, ...], ...]:
-    """The words of texts whose every token weighs 1."""
-    from encore.runs import explain as module
-
-    sides = [side for side in (text, pair) if side is not None]
-    cutting = cutting or cut(999)
-    store = tokenize(tokenizer, [text], None if pair is None else [pair], **cutting)
-    weights = [1.0] * len(store.ids)
-    return tuple(
-        tuple(module._words(side, each, weights))
-        for side, each in zip(sides, split_pieces(tokenizer, *sides, **cutting), strict=True)
-    )
+def ones(tokenizer: TextTokenizer, text: str, **cutting: Any) -> tuple[Word, ...]:
+    """The words of a text whose every token weighs 1."""
+    (side,) = split_pieces(tokenizer, text, **(cutting or cut(999)))
+    weights = [None if place < 0 else 1.0 for place in side.places.tolist()]
+    return weighed(text, spelled(text, side), weights)
 
 
 def test_words_are_whole_in_every_kind_of_tokenizer(any_tokenizer: TextTokenizer) -> None:
-    ((*words,),) = spelled(any_tokenizer, "  the lamp  brøké \n 🙂 the ")
+    words = ones(any_tokenizer, "  the lamp  brøké \n 🙂 the ")
     assert [word.word for word in words] == ["the", "lamp", "brøké", "🙂", "the"]
     assert sum(word.weight or 0 for word in words) <= len(
         any_tokenizer.backend.encode("  the lamp  brøké \n 🙂 the ")
@@ -312,7 +291,7 @@ def test_combining_accents_and_full_width_letters_keep_their_place(
     any_tokenizer: TextTokenizer,
 ) -> None:
     text = "cafe\u0301 ｔｈｅ lamp"
-    ((*words,),) = spelled(any_tokenizer, text)
+    words = ones(any_tokenizer, text)
     assert "".join(word.word for word in words) == text.replace(" ", "")
     assert [text[word.start : word.end] for word in words] == [word.word for word in words]
 
@@ -359,14 +338,14 @@ def test_pieces_stand_where_the_store_has_them(
 
 
 def test_a_word_that_is_cut_says_so(tokenizer) -> None:
-    ((*words,),) = spelled(tokenizer, "xyzzy the lamp xyzzy", **cut(6, "head"))
+    words = ones(tokenizer, "xyzzy the lamp xyzzy", **cut(6, "head"))
     assert [(word.word, word.weight) for word in words] == [
         ("xyzzy", 4.0),
         ("the", None),
         ("lamp", None),
         ("xyzzy", None),
     ]
-    ((*words,),) = spelled(tokenizer, "xyzzy the lamp xyzzy", **cut(9, "tail"))
+    words = ones(tokenizer, "xyzzy the lamp xyzzy", **cut(9, "tail"))
     assert [(word.word, word.weight) for word in words] == [
         ("xyzzy", None),
         ("the", 1.0),
@@ -445,7 +424,7 @@ def test_pairs_and_what_was_cut() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_texts_are_shown_and_do_nothing(text: str, any_tokenizer: TextTokenizer) -> None:
-    ((*words,),) = spelled(any_tokenizer, text)
+    words = ones(any_tokenizer, text)
     weights = [word.weight or 0 for word in words]
     one = Explanation(
         (
@@ -476,7 +455,7 @@ def test_hostile_texts_are_shown_and_do_nothing(text: str, any_tokenizer: TextTo
 
 def test_columns_of_a_table() -> None:
     one = explained(("a b", [("a", 0.5), ("b", None)]), ("c", [("c", 0.25)]), rest=0.25)
-    columns = weight_columns(iter([one] * 3), pair=True)
+    columns = weight_columns(iter([one] * 3), pair=True, gradients=False)
     assert list(columns) == ["weights", "weights_pair", "weights_rest"]
     a, b = (
         {"word": "a", "start": 0, "end": 1, "weight": 0.5},
@@ -484,7 +463,7 @@ def test_columns_of_a_table() -> None:
     )
     assert columns["weights"].to_pylist() == [[a, b]] * 3
     assert columns["weights_rest"].to_pylist() == [0.25] * 3
-    assert list(weight_columns([], pair=False)) == ["weights", "weights_rest"]
+    assert list(weight_columns([], pair=False, gradients=False)) == ["weights", "weights_rest"]
 
 
 # -------------------------------------------------------------------------------------- the command
@@ -530,7 +509,8 @@ def test_json_and_files_hold_what_python_gives(
     said = warm.run(["predict", run, new, "--explain", "--json"])
     assert said.code == 0, said.err
     told = json.loads(said.out)
-    assert sorted(told) == ["file", "rows", "run", "task"]
+    assert sorted(told) == ["file", "method", "rows", "run", "task"]
+    assert told["method"] == "attention"
     for suffix in ("jsonl", "parquet"):
         outcome = warm.run(
             ["predict", run, new, "--explain", "--with-input", "-o", tmp_path / f"out.{suffix}"]
@@ -572,7 +552,7 @@ def test_json_and_files_hold_what_python_gives(
     assert any(entry["weight"] is None for entry in rows[1]["weights"])
 
 
-def test_what_is_refused(run: Path, new: Path, warm: Warm, tables: Tables, tmp_path: Path) -> None:
+def test_what_is_refused(run: Path, new: Path, warm: Warm, tmp_path: Path) -> None:
     for more, said in (
         (["-o", tmp_path / "out.csv"], "which are lists. Name a .jsonl or .parquet file."),
         (["--with-input"], "--with-input needs a file beside it"),
@@ -580,15 +560,24 @@ def test_what_is_refused(run: Path, new: Path, warm: Warm, tables: Tables, tmp_p
         outcome = warm.run(["predict", run, new, "--explain", *more])
         assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
         assert said in outcome.err
-    plain = encore.fit(tables.recipe("plan.epochs=1"), runs=tmp_path).folder
-    with pytest.raises(
-        RecipeError,
-        match=r"pooling 'mean' has no token weights.*attention, max_seq_mha, mean_seq_mha, mha, "
-        r"norm_seq_mha\.$",
-    ):
-        encore.load(plain).explain(["the zip"])
-    outcome = warm.run(["predict", plain, new, "--explain"])
-    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("pair", "n_texts", "expected"),
+    [
+        ({"name": "cross"}, 2, True),
+        ({"name": "cross", "eval_order": "both"}, 2, True),
+        ({"name": "cross", "segments": "zero"}, 2, False),
+        ({"name": "cross", "segments": "zero"}, 1, True),
+    ],
+)
+def test_where_attention_is_followed(
+    pair: dict[str, str], n_texts: int, expected: bool, run: Path
+) -> None:
+    """Other pairs are read in a way that only the gradients follow."""
+    task = encore.load(run).task()
+    columns = replace(task.columns, text_pair=task.columns.text_pair if n_texts == 2 else None)
+    assert replace(task, pair=pair, columns=columns).has_attention == expected
 
 
 def test_no_rows(run: Path) -> None:

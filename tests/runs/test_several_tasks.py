@@ -637,23 +637,23 @@ def test_tasks_on_the_same_columns_are_asked_together(
 
 
 @pytest.mark.parametrize(
-    ("change", "explainable", "in_one_row"),
+    ("change", "in_one_row"),
     [
-        ({}, True, True),
-        ({"max_length": 9}, True, True),
-        ({"truncation": "tail"}, True, True),
-        ({"normalise": "minbert"}, True, True),
-        ({"pair": {"name": "cross", "segments": "zero"}}, False, True),
-        ({"pair": {"name": "cross", "eval_order": "both"}}, True, False),
+        ({}, True),
+        ({"max_length": 9}, True),
+        ({"truncation": "tail"}, True),
+        ({"normalise": "minbert"}, True),
+        ({"pair": {"name": "cross", "segments": "zero"}}, True),
+        ({"pair": {"name": "cross", "eval_order": "both"}}, False),
     ],
 )
 def test_what_makes_two_tasks_read_the_same_text_otherwise(
-    change: Mapping[str, Any], explainable: bool, in_one_row: bool, kept: Mapping[str, RunResult]
+    change: Mapping[str, Any], in_one_row: bool, kept: Mapping[str, RunResult]
 ) -> None:
     task = encore.load(kept["last"].folder).task("score")
     other = replace(task, name="other", **change)
     assert (other.input_key == task.input_key) == (not change)
-    assert (other.explainable, other.in_one_row) == (explainable, in_one_row)
+    assert other.in_one_row == in_one_row
 
 
 def test_in_which_order_pairs_were_met_in_training_makes_no_difference(
@@ -713,16 +713,14 @@ def test_the_command_names_one_task_or_several(
 def test_how_pairs_are_read_says_nothing_of_a_task_without_pairs(
     tables: Tables, tmp_path: Path
 ) -> None:
-    """SerBERTus' recipes say it once for all tasks; their single texts can be explained and
-    exported all the same.
-    """
+    """SerBERTus' recipes say it once for all tasks; single texts are exported all the same."""
     how = {"pair": {"name": "cross", "order": "random", "eval_order": "both", "segments": "zero"}}
     one = prepared(tables, "plan.epochs=1", verdict=how, pair=how)
     model = encore.load(execute(one, tmp_path).folder)
-    assert {name: (task.explainable, task.in_one_row) for name, task in model.tasks.items()} == {
-        "verdict": (True, True),
-        "score": (True, True),
-        "pair": (False, False),
+    assert {name: task.in_one_row for name, task in model.tasks.items()} == {
+        "verdict": True,
+        "score": True,
+        "pair": False,
     }
     verdict = model.task("verdict")
     assert verdict.input_key == replace(verdict, pair={"name": "cross"}).input_key

@@ -50,7 +50,8 @@ def predict_entry(
         bool,
         typer.Option(
             "--explain",
-            help="Show the weight of each word, if the run's pooling has weights (attention, …).",
+            help="Show the weight of each word: attention where the run's pooling has it, else "
+            "integrated gradients, and a test of them.",
         ),
     ] = False,
     task: TasksOption = None,
@@ -66,8 +67,8 @@ def predict_entry(
     """Predict labels and probabilities, one row for each row of the input, in its order. With
     several tasks the columns are named TASK.prediction and so on.
 
-    With --explain and no -o the texts are shown, words with larger weights in stronger colours;
-    with -o FILE.jsonl or .parquet the weights are columns.
+    With --explain and no -o the texts are shown, words with larger weights in stronger colours
+    (blue: against the prediction); with -o FILE.jsonl or .parquet the weights are columns.
     """
     from encore.cli.predict import PredictOptions, predict
 

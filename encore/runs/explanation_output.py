@@ -1,0 +1,274 @@
+"""Explanations as lines of a terminal and as columns of a table, and their test over all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encore.data.tokenizer import TextTokenizer
+from encore.errors import printable
+from encore.evaluation.contrast import Student
+from encore.runs.explain import Attribution, Explanation, WordWeights
+from encore.runs.gradients import masking_token
+from encore.runs.loaded_task import LoadedTask
+from encore.types import Note
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = [
+    "GradientTally",
+    "explanation_cells",
+    "method_note",
+    "render_explanation",
+    "weight_columns",
+]
+
+_BLOCK_ROWS = 512  # whose words are in memory at once
+_STRONGEST = 8  # words named under a text
+
+
+def render_explanation(explanation: Explanation, *, title: str, names: Sequence[str] = ()) -> Text:
+    """A few lines for a terminal: the text, its words on the stronger a colour the more they weigh
+    above the average word (on blue where they speak against the prediction), what was cut, and the
+    strongest words with their share. `names`: what the two texts of a pair are called. Nothing in a
+    text can move the cursor, change colours or be taken for markup.
+    """
+    from rich.text import Text
+
+    shown = Text(f"{printable(title)}\n", style="bold")
+    for number, side in enumerate(explanation.texts):
+        shown.append(
+            f"  {printable(names[number])}: " if len(explanation.texts) > 1 and names else "  ",
+            style="not bold",
+        )
+        shown.append_text(_coloured(explanation, side))
+        shown.append("\n")
+    shares = [
+        f"{printable(word.word)} {_percent(explanation.share(word.weight or 0.0))}"
+        for word in explanation.strongest(_STRONGEST)
+    ]
+    if (
+        explanation.attribution is None
+    ):  # the path of the gradients leaves special tokens as they are
+        shares.append(f"special tokens {_percent(explanation.rest)}")
+    shown.append(f"  {', '.join(shares)}", style="not bold dim")
+    return shown
+
+
+def _coloured(explanation: Explanation, side: WordWeights) -> Text:
+    from rich.text import Text
+
+    shown, end, n_cut = Text(style="not bold"), 0, 0
+    for word in side.words:
+        if word.weight is None:
+            n_cut, end = n_cut + 1, word.end
+            continue
+        if n_cut:
+            shown.append(_cut(n_cut), style="dim")
+            n_cut = 0
+        shown.append(_gap(side.text[end : word.start]))
+        strength = explanation.strength(word.weight)
+        shown.append(printable(word.word), style=_style(strength, against=word.weight < 0))
+        end = word.end
+    shown.append(
+        _cut(n_cut) if n_cut else _gap(side.text[end:]).rstrip(), style="dim" if n_cut else ""
+    )
+    return shown
+
+
+def _gap(between: str) -> str:
+    """The text between two words, on one line: one blank for any number of them, and characters
+    that the tokenizer leaves out.
+    """
+    return "".join(
+        " " if blank else printable("".join(run))
+        for blank, run in groupby(between, key=str.isspace)
+    )
+
+
+def _cut(n_words: int) -> str:
+    return f" [{n_words:,} word{'' if n_words == 1 else 's'} cut]"
+
+
+def _style(strength: float, *, against: bool) -> str:
+    """Black on yellow (0) to red (1), or on white to blue: readable on dark and on light terminals,
+    and with 16 colours still yellow and red, or white and blue.
+    """
+    if strength <= 0:
+        return ""
+    fade = round(240 - 170 * strength)
+    return f"black on rgb({fade},{fade},255)" if against else f"black on rgb(255,{fade},90)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %".replace("-", "−")
+
+
+def weight_columns(
+    explanations: Iterable[Explanation], *, pair: bool, gradients: bool
+) -> dict[str, Any]:
+    """Columns of a table: `weights` (and `weights_pair`), a list of {word, start, end, weight} per
+    row, and `weights_rest`; by gradients also what each `Attribution` holds.
+    """
+    import pyarrow as pa
+
+    weights = pa.list_(
+        pa.struct(
+            [
+                ("word", pa.string()),
+                ("start", pa.int64()),
+                ("end", pa.int64()),
+                ("weight", pa.float64()),
+            ]
+        )
+    )
+    kinds = {"weights": weights} | ({"weights_pair": weights} if pair else {})
+    kinds["weights_rest"] = pa.float64()
+    if gradients:
+        kinds["weights_for"] = pa.list_(pa.string())
+        kinds |= dict.fromkeys(("score_change", "fall", "random_fall"), pa.float64())
+    blocks: dict[str, list[Any]] = {name: [] for name in kinds}
+    for block in _blocks(explanations):
+        cells = [explanation_cells(each) for each in block]
+        for name, kind in kinds.items():
+            blocks[name].append(pa.array([row[name] for row in cells], kind))
+    return {name: pa.chunked_array(parts, kinds[name]) for name, parts in blocks.items()}
+
+
+def explanation_cells(explanation: Explanation) -> dict[str, Any]:
+    """One row of `weight_columns`."""
+    names = ("weights", "weights_pair")
+    cells: dict[str, Any] = {
+        name: [asdict(word) for word in side.words]
+        for name, side in zip(names, explanation.texts, strict=False)
+    }
+    cells["weights_rest"] = explanation.rest
+    found = explanation.attribution
+    if found is not None:
+        cells |= {
+            "weights_for": list(found.labels),
+            "score_change": found.change,
+            "fall": found.fall,
+            "random_fall": found.random_fall,
+        }
+    return cells
+
+
+def _blocks(explanations: Iterable[Explanation]) -> Iterator[list[Explanation]]:
+    block: list[Explanation] = []
+    for each in explanations:
+        block.append(each)
+        if len(block) == _BLOCK_ROWS:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def method_note(task: LoadedTask, tokenizer: TextTokenizer) -> Note:
+    """The method by which words of this task are weighed. Raises RecipeError as `masking_token`
+    does.
+    """
+    if task.has_attention:
+        text = "attention: how much of each word goes into the vector of its text"
+        return Note(text, task.name, "explain")
+    score, against = "the log-odds of the prediction", "speaks against it"
+    if task.labels.kind == "regression":
+        score, against = "the value", "lowers it"
+    text = (
+        f"integrated gradients: what each word adds to {score}, compared with "
+        f"{masking_token(tokenizer)} in its place; less than 0: {against}"
+    )
+    return Note(text, task.name, "explain")
+
+
+@dataclass
+class GradientTally:
+    """Counts rows that are explained by gradients as `counted` lets them pass.
+
+    change, error: sums of the changes of the score and of what the weights miss of them, in size.
+    n_tested: rows whose words were removed; fall, random_fall: the sums of their falls; squares:
+    of the differences between the two.
+    """
+
+    n_rows: int = 0
+    change: float = 0.0
+    error: float = 0.0
+    n_tested: int = 0
+    fall: float = 0.0
+    random_fall: float = 0.0
+    squares: float = 0.0
+
+    def counted(self, explanations: Iterable[Explanation]) -> Iterator[Explanation]:
+        """The same explanations."""
+        for one in explanations:
+            if one.attribution is not None:
+                self._count(one, one.attribution)
+            yield one
+
+    def _count(self, one: Explanation, found: Attribution) -> None:
+        self.n_rows += 1
+        self.change += abs(found.change)
+        self.error += abs(sum(one.weights) + one.rest - found.change)
+        if found.fall is not None and found.random_fall is not None:
+            self.n_tested += 1
+            self.fall += found.fall
+            self.random_fall += found.random_fall
+            self.squares += (found.fall - found.random_fall) ** 2
+
+    @property
+    def deletion(self) -> dict[str, Any]:
+        """The means over rows, and the interval of their difference (95 %, Student's t over rows);
+        None below three rows. Empty where no row has two words.
+        """
+        n = self.n_tested
+        if not n:
+            return {}
+        difference = (self.fall - self.random_fall) / n
+        found = {
+            "rows": n,
+            "fall": self.fall / n,
+            "random_fall": self.random_fall / n,
+            "difference": difference,
+            "interval": None,
+        }
+        if n > 2:
+            variance = max(0.0, self.squares / n - difference**2) / (n - 1)
+            student = Student(np.array(difference), np.array(variance**0.5), np.array(n - 1.0))
+            found["interval"] = [float(end) for end in student.interval()]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Means over the rows; empty where none was explained by gradients."""
+        if not self.n_rows:
+            return {}
+        completeness = {"change": self.change / self.n_rows, "error": self.error / self.n_rows}
+        return {"completeness": completeness, "deletion": self.deletion}
+
+    @property
+    def notes(self) -> list[Note]:
+        """What to print behind the rows; nothing where none was explained by gradients."""
+        if not self.n_rows:
+            return []
+        size, error = self.change / self.n_rows, self.error / self.n_rows
+        sums = f"a row's words add up to the change of its score, {size:.2f}, to within {error:.1g}"
+        found = self.deletion
+        if not found:
+            test = "not made: no row has two words"
+        else:
+            low, high = found["interval"] or (None, None)
+            judged = (
+                f"[{low:.2f}, {high:.2f}]" if found["interval"] else "(not judged: below 3 rows)"
+            )
+            rows = f"{found['rows']:,} row{'' if found['rows'] == 1 else 's'}"
+            test = (
+                f"without the strongest fifth of its words the score of a row falls by "
+                f"{found['fall']:.2f}, without as many random words by {found['random_fall']:.2f}: "
+                f"difference {found['difference']:.2f} {judged}, {rows}"
+            )
+        return [Note(sums, about="completeness"), Note(test, about="deletion test")]
