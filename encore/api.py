@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
+from encore.data.endings import TABLE_ENDINGS
 from encore.data.frames import store_frames
 from encore.errors import Problem, RecipeError, format_given
 from encore.experiments import comparison
@@ -20,7 +21,6 @@ from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_space import Search, load_search, search_from
 from encore.experiments.variants import Study, load_study, study_from
-from encore.files import TABLE_ENDINGS
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 from encore.recipe.overrides import Change, Override

@@ -23,7 +23,6 @@ from encore.errors import Problem, TrainingError
 
 __all__ = [
     "MANIFEST",
-    "TABLE_ENDINGS",
     "canonical",
     "commit_folder",
     "explained",
@@ -40,8 +39,6 @@ __all__ = [
     "wrong_files",
 ]
 
-# Endings of files that hints name as tables; of .json files few are one.
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".xls")
 MANIFEST = "manifest.json"
 
 

@@ -11,6 +11,7 @@ from encore.cli.options import check_runs_folder
 from encore.cli.output import announce, print_json, say
 from encore.data.table import display_path
 from encore.errors import Complaints
+from encore.runs.places import run_folder
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from encore.data.endings import TABLE_ENDINGS
 from encore.errors import Problem
-from encore.files import TABLE_ENDINGS
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, from_python
 

@@ -24,6 +24,7 @@ from encore.data.byte_source import ByteSource
 from encore.data.collect import collect_rows
 from encore.data.delimited import csv_blocks, delimiter_character, read_csv
 from encore.data.encodings import detect_encoding
+from encore.data.endings import TABLE_ENDINGS
 from encore.data.jsonl import cast_column, json_blocks
 from encore.data.parquet import parquet_blocks
 from encore.data.settings import OnBadRow
@@ -37,7 +38,6 @@ from encore.data.table import (
     skipped_note,
 )
 from encore.data.workbook import OLD_WORKBOOK, read_workbook
-from encore.files import TABLE_ENDINGS
 
 __all__ = ["TableStream", "open_table", "read_table"]
 _SUFFIXES = {

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from encore import files
+from encore.data.endings import TABLE_ENDINGS
 from encore.data.spreadsheet import text_cell
 from encore.data.table import CHUNK_ROWS, display_path, reject
 from encore.errors import printable
-from encore.files import TABLE_ENDINGS
 
 __all__ = ["check_target", "table_of", "write_rows", "write_tables", "writing"]
 

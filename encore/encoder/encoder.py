@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -154,15 +154,18 @@ class Encoder(nn.Module):
 
 
 @contextlib.contextmanager
-def computing_in(encoder: Any, dtype: torch.dtype) -> Iterator[None]:
-    """Inside, the matrix products of an encoder, Encore's own or a borrowed one, are taken in
+def computing_in(dtype: torch.dtype, encoders: Sequence[Any]) -> Iterator[None]:
+    """Inside, the matrix products of these encoders, Encore's own or borrowed ones, are taken in
     `dtype`.
     """
-    before, encoder.dtype = encoder.dtype, dtype
+    before = [(encoder, encoder.dtype) for encoder in encoders]
     try:
+        for encoder in encoders:
+            encoder.dtype = dtype
         yield
     finally:
-        encoder.dtype = before
+        for encoder, own in before:
+            encoder.dtype = own
 
 
 def filled(x: Tensor) -> Tensor:

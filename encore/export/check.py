@@ -26,11 +26,12 @@ from encore.data.inputs import read_unlabelled
 from encore.data.load import load_task
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
+from encore.encoder.encoder import computing_in
 from encore.errors import DataError, EncoreError
 from encore.evaluation.predictions import probabilities
 from encore.export.tokenizer import cannot_cut, left_to_model
 from encore.export.write import WrittenExport, label_names
-from encore.model.task_model import computing_in
+from encore.model.task_model import encoders_of
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
 from encore.runs.loaded_task import LoadedTask
@@ -114,7 +115,7 @@ def reference_outputs(
         else partial(_vectors, task, store)
     )
     rounded = values()
-    with computing_in(torch.float32, task.model):
+    with computing_in(torch.float32, encoders_of(task.model)):
         exact = values()
     return ReferenceOutputs(
         sides,

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encore.model.task_model import TaskModel, computing_in, encoder_of
+from encore.encoder.encoder import computing_in
+from encore.model.task_model import TaskModel, encoder_of, encoders_of
 from encore.types import Tokens
 
 __all__ = ["N_STEPS", "Integrated", "integrate"]
@@ -49,7 +50,7 @@ def integrate(
     """
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     encoders = [encoder_of(branch) for branch in model.branches]
-    with computing_in(torch.float32, model):
+    with computing_in(torch.float32, encoders_of(model)):
         with torch.no_grad():
             start = [each.embedded(replace(tokens, ids=baseline_ids)) for each in encoders]
             ends = [each.embedded(tokens) for each in encoders]

@@ -4,8 +4,7 @@ part hold the same object.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,7 @@ from encore.encoder.encoder import Encoder, Frozen, computing_in
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.types import Encoded, Head, Output, Pooling, Tokens
 
-__all__ = ["Branch", "Memo", "TaskModel", "computing_in", "encoder_of", "encoders_of"]
+__all__ = ["Branch", "Memo", "TaskModel", "encoder_of", "encoders_of"]
 
 # Intermediate results of one batch by the part that computed them: tasks that share the part
 # compute them once.
@@ -88,11 +87,12 @@ class TaskModel(nn.Module):
         """
         used: tuple[Tensor | None, ...] = ()
         if vectors is None:
-            with contextlib.ExitStack() as stack:
-                if exact and embedded is not None:
-                    for branch, start in zip(self.branches, embedded, strict=True):
-                        if start is not None:
-                            stack.enter_context(computing_in(encoder_of(branch), torch.float32))
+            entered = [
+                encoder_of(branch)
+                for branch, start in zip(self.branches, embedded or (), strict=embedded is not None)
+                if exact and start is not None
+            ]
+            with computing_in(torch.float32, entered):
                 vectors, used = self.vectors(tokens, embedded, memo)
         lines = self.head.embed(vectors)
         embeddings = tuple(lines[side :: self.n_sides] for side in range(self.n_sides))
@@ -131,16 +131,3 @@ def encoder_of(branch: Branch) -> Encoder | HuggingFaceEncoder:
 def encoders_of(model: TaskModel) -> list[Encoder | HuggingFaceEncoder]:
     """The encoder of each branch."""
     return [encoder_of(branch) for branch in model.branches]
-
-
-@contextlib.contextmanager
-def computing_in(dtype: torch.dtype, model: TaskModel) -> Iterator[None]:
-    """Inside, the matrix products of the model's encoders are taken in `dtype`."""
-    before = [(encoder, encoder.dtype) for encoder in encoders_of(model)]
-    try:
-        for encoder, _ in before:
-            encoder.dtype = dtype
-        yield
-    finally:
-        for encoder, own in before:
-            encoder.dtype = own

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from encore.data.endings import TABLE_ENDINGS
 from encore.errors import Problem, RecipeError
-from encore.files import TABLE_ENDINGS
 
 __all__ = [
     "file_of",

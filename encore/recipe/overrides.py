@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from encore.data.endings import TABLE_ENDINGS
 from encore.errors import Problem, RecipeError, escape_unprintable
-from encore.files import TABLE_ENDINGS
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.validation import resolve_alias
 from encore.recipe.values import Value, is_text

@@ -75,7 +75,7 @@ def largest_errors(
 
 
 def _about_marks(explained: Sequence[Explanation], labels: LabelSpace) -> str:
-    """What the marks in the texts mean, and how far they can be trusted."""
+    """The meaning of the marks in the texts, and how far they can be trusted."""
     tally = GradientTally()
     for _ in tally.counted(explained):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -24,10 +25,9 @@ def explanations(
     """The weights of the words of these rows; none where the run keeps no model."""
     if not (found.folder / "model").is_dir():
         return []
-    first, second = (
-        None if side is None else [side[row] for row in rows] for side in (texts.texts, texts.pairs)
-    )
-    given = first if second is None else list(zip(first, second, strict=True))
+    given: list[Any] = [texts.texts[row] for row in rows]
+    if texts.pairs is not None:
+        given = list(zip(given, (texts.pairs[row] for row in rows), strict=True))
     return load(found.folder).explain(given, task=task)
 
 

@@ -1,4 +1,4 @@
-"""What the words of a text weigh: values, and the weights of poolings that have attention.
+"""The weights of the words of a text: values, and the weights of poolings that have attention.
 
 A word's weight is the sum over its pieces. By attention it is, where the pooling has several heads,
 their mean; each head's weights add up to 1 in each row, so these do too, with the weight of tokens
@@ -103,7 +103,7 @@ class Explanation:
         return weight / self._whole if self._whole else 0.0
 
     def strength(self, weight: float) -> float:
-        """How much stronger a weight is than that of the average word: 1 for the strongest, below 0
+        """The place of a weight between that of the average word, 0, and the strongest, 1; below 0
         for weak ones. Its sign does not count.
         """
         average, top = self._scale

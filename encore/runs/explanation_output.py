@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encore.data.table import plural
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import printable
 from encore.evaluation.contrast import Student
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "Deletion",
     "GradientTally",
     "explanation_cells",
     "method_note",
@@ -187,6 +189,31 @@ def method_note(task: LoadedTask, tokenizer: TextTokenizer) -> Note:
     return Note(text, task.name, "explain")
 
 
+@dataclass(frozen=True)
+class Deletion:
+    """The deletion test: how far the score of a row falls without the strongest fifth of its words,
+    and without as many random ones, means over rows. interval: of the difference (95 %, Student's t
+    over rows); None below three rows.
+    """
+
+    rows: int
+    fall: float
+    random_fall: float
+    difference: float
+    interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        judged = "(not judged: below 3 rows)"
+        if self.interval is not None:
+            low, high = self.interval
+            judged = f"[{low:.2f}, {high:.2f}]"
+        return (
+            f"without the strongest fifth of its words the score of a row falls by "
+            f"{self.fall:.2f}, without as many random words by {self.random_fall:.2f}: difference "
+            f"{self.difference:.2f} {judged}, {plural(self.rows, 'row')}"
+        )
+
+
 @dataclass
 class GradientTally:
     """Counts rows that are explained by gradients as `counted` lets them pass.
@@ -222,53 +249,34 @@ class GradientTally:
             self.squares += (found.fall - found.random_fall) ** 2
 
     @property
-    def deletion(self) -> dict[str, Any]:
-        """The means over rows, and the interval of their difference (95 %, Student's t over rows);
-        None below three rows. Empty where no row has two words.
-        """
+    def deletion(self) -> Deletion | None:
+        """None where no row has two words."""
         n = self.n_tested
         if not n:
-            return {}
+            return None
         difference = (self.fall - self.random_fall) / n
-        found = {
-            "rows": n,
-            "fall": self.fall / n,
-            "random_fall": self.random_fall / n,
-            "difference": difference,
-            "interval": None,
-        }
+        interval = None
         if n > 2:
             variance = max(0.0, self.squares / n - difference**2) / (n - 1)
             student = Student(np.array(difference), np.array(variance**0.5), np.array(n - 1.0))
-            found["interval"] = [float(end) for end in student.interval()]
-        return found
+            low, high = student.interval()
+            interval = (float(low), float(high))
+        return Deletion(n, self.fall / n, self.random_fall / n, difference, interval)
 
     def to_json(self) -> dict[str, Any]:
         """Means over the rows; empty where none was explained by gradients."""
         if not self.n_rows:
             return {}
         completeness = {"change": self.change / self.n_rows, "error": self.error / self.n_rows}
-        return {"completeness": completeness, "deletion": self.deletion}
+        deletion = {} if self.deletion is None else asdict(self.deletion)
+        return {"completeness": completeness, "deletion": deletion}
 
     @property
     def notes(self) -> list[Note]:
-        """What to print behind the rows; nothing where none was explained by gradients."""
+        """The lines behind the rows; nothing where none was explained by gradients."""
         if not self.n_rows:
             return []
         size, error = self.change / self.n_rows, self.error / self.n_rows
         sums = f"a row's words add up to the change of its score, {size:.2f}, to within {error:.1g}"
-        found = self.deletion
-        if not found:
-            test = "not made: no row has two words"
-        else:
-            low, high = found["interval"] or (None, None)
-            judged = (
-                f"[{low:.2f}, {high:.2f}]" if found["interval"] else "(not judged: below 3 rows)"
-            )
-            rows = f"{found['rows']:,} row{'' if found['rows'] == 1 else 's'}"
-            test = (
-                f"without the strongest fifth of its words the score of a row falls by "
-                f"{found['fall']:.2f}, without as many random words by {found['random_fall']:.2f}: "
-                f"difference {found['difference']:.2f} {judged}, {rows}"
-            )
+        test = "not made: no row has two words" if self.deletion is None else str(self.deletion)
         return [Note(sums, about="completeness"), Note(test, about="deletion test")]

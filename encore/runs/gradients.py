@@ -1,4 +1,4 @@
-"""What each word adds to a prediction, by integrated gradients, and the test of it: how much the
+"""The share of each word in a prediction, by integrated gradients, and the test of it: how much the
 prediction suffers without the strongest words.
 
 An attribution says what the model uses. Whether it is right about that is a question to the model:
@@ -21,10 +21,11 @@ from encore.data.batches import collate, evaluation_batches
 from encore.data.dataset import Dataset
 from encore.data.token_store import Pieces, TokenStore, split_pieces, take_runs
 from encore.data.tokenizer import TextTokenizer
+from encore.encoder.encoder import computing_in
 from encore.errors import RecipeError
 from encore.evaluation.predictions import predictions
 from encore.model.integrated_gradients import integrate
-from encore.model.task_model import TaskModel, computing_in
+from encore.model.task_model import TaskModel, encoders_of
 from encore.runs.explain import Attribution, Explanation, Spelling, WordWeights, spelled, weighed
 from encore.runs.loaded_task import LoadedTask
 from encore.training.scoring import score_rows
@@ -60,6 +61,7 @@ def explain_by_gradients(
     `masking_token` does.
     """
     mask = tokenizer.backend.token_to_id(masking_token(tokenizer))
+    assert mask is not None  # or masking_token had raised
     blocks = (
         dataset.take(np.arange(start, min(start + _BLOCK_ROWS, len(dataset))))
         for start in range(0, len(dataset), _BLOCK_ROWS)
@@ -271,7 +273,7 @@ def _falls(
         scores = score_rows(task.model, replace(rows, store=store), task.labels)
         return signs * score(torch.from_numpy(scores), everything).double().numpy()
 
-    with computing_in(torch.float32, task.model):
+    with computing_in(torch.float32, encoders_of(task.model)):
         whole = scored(rows.store)
         falls = [
             whole - scored(rows.store.without(np.concatenate(tokens)))

@@ -209,15 +209,16 @@ def test_a_planted_word_comes_first_and_the_score_falls_without_it(
     assert first == [("zip", "tent")[row % 2] for row in range(40)]
     assert all(one.strongest(1)[0].weight > 0 for one in found)
     test = tally.deletion
+    assert test is not None
     falls = np.array([(one.attribution.fall, one.attribution.random_fall) for one in found])
-    assert (test["fall"], test["random_fall"]) == pytest.approx(falls.mean(axis=0))
+    assert (test.fall, test.random_fall) == pytest.approx(falls.mean(axis=0))
     differences = falls[:, 0] - falls[:, 1]
     error = differences.std(ddof=1) / 40**0.5
     quantile = 2.0226909  # of Student's t with 39 degrees of freedom
-    assert test["interval"] == pytest.approx(
-        [differences.mean() - quantile * error, differences.mean() + quantile * error], rel=1e-5
+    assert test.interval == pytest.approx(
+        (differences.mean() - quantile * error, differences.mean() + quantile * error), rel=1e-5
     )
-    assert test["interval"][0] > 1, "log-odds of a word that decides"
+    assert test.interval[0] > 1, "log-odds of a word that decides"
     rows = model.scores(dataset)
     without = [
         " ".join(word for word in text.split() if word not in ("zip", "tent"))
