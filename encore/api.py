@@ -31,6 +31,7 @@ from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
+from encore.runs.memory import NotEnoughMemory
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
@@ -57,7 +58,6 @@ __all__ = [
 ]
 
 Read = TypeVar("Read")
-
 _MOST_DIGITS = 15  # of a number of rows
 
 
@@ -278,6 +278,7 @@ def fit(
     runs: str | Path = "runs",
     watch: Watcher | None = None,
     name: str = "table",
+    force: bool = False,
     **data: Any,
 ) -> RunResult:
     """Train, or resume, or find the run complete.
@@ -290,13 +291,18 @@ def fit(
     Arrow C stream, a dict of columns, or a list of dicts. A run names its files, so a table is
     written to `runs/data` first, also one that is given as `dev` or `test`; a dict of the tables
     train, validation and test is all three. overrides: `key=value`, as on the command line. watch:
-    called with every StepReport and EvalReport. name: of the task, for a table in memory. Raises
-    RecipeError, DataError or TrainingError.
+    called with every StepReport and EvalReport. name: of the task, for a table in memory. force:
+    train also where the run takes more memory than is free. Raises RecipeError, DataError or
+    TrainingError.
     """
     what, settings = store_frames(what, data, Path(runs) / "data", name)
     if not isinstance(what, str | Path | Mapping | Recipe):
         raise RecipeError(f"fit: expected a file, a recipe or a table, got {type(what).__name__}.")
-    return execute(prepared_from(what, overrides, **settings), Path(runs), watch=watch)
+    try:
+        prepared = prepared_from(what, overrides, **settings)
+        return execute(prepared, Path(runs), watch=watch, force=force)
+    except NotEnoughMemory as error:
+        raise error.offering("To try all the same: force=True.") from None
 
 
 def evaluate(

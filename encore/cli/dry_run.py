@@ -79,6 +79,10 @@ def dry_run_lines(prepared: Prepared, cost: Cost) -> list[str]:
         f"# takes about {format_duration(cost.seconds)} and {cost.memory_bytes / 1e9:.1f} GB "
         f"on this machine under its present load (within a factor of two)"
     )
+    if cost.available_bytes is not None:
+        fits = cost.memory_bytes <= cost.available_bytes
+        refused = "" if fits else ": too little, so training is refused without --force"
+        lines.append(f"# {cost.available_bytes / 1e9:.1f} GB of memory are free for it{refused}")
     return lines
 
 
@@ -102,6 +106,7 @@ def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, An
         "tokens_per_epoch": cost.tokens_per_epoch,
         "estimated_seconds": cost.seconds,
         "estimated_memory_bytes": cost.memory_bytes,
+        "free_memory_bytes": cost.available_bytes,
     }
 
 

@@ -25,6 +25,7 @@ class EvaluateOptions:
     reading: FileOptions
     json_: bool
     quiet: bool
+    force: bool
 
 
 def evaluate_command(options: EvaluateOptions) -> None:
@@ -43,7 +44,7 @@ def evaluate_command(options: EvaluateOptions) -> None:
     from encore.tables.listing import show
 
     settings = options.reading.settings()
-    model = load(options.run)
+    model = load(options.run, force=options.force)
     task = model.task(options.task).name
     dataset = evaluated_rows(
         model,

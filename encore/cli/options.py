@@ -22,6 +22,7 @@ __all__ = [
     "EncodingOption",
     "EpochsOption",
     "FileOptions",
+    "ForceOption",
     "InstallCompletionOption",
     "JsonOption",
     "LabelOption",
@@ -38,6 +39,7 @@ __all__ = [
     "ResumeOption",
     "RunArgument",
     "RunsOption",
+    "SettingsArgument",
     "ShortForms",
     "SheetOption",
     "SkipLinesOption",
@@ -57,6 +59,13 @@ __all__ = [
 RunArgument = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as `encore train` and `encore ls` print it."),
+]
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings: plan.lr=3e-5 class_weights=balanced … (--dry-run prints all of them)",
+    ),
 ]
 RunsOption = Annotated[
     Path,
@@ -109,6 +118,9 @@ TestOption = Annotated[
         metavar="FILE",
         help="Labelled rows that only `encore evaluate --final` reads.",
     ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Try it also where the memory may not suffice.")
 ]
 TasksOption = Annotated[
     str | None,

@@ -51,6 +51,7 @@ class PredictOptions:
     reading: FileOptions
     json_: bool
     quiet: bool
+    force: bool
 
     @property
     def to_terminal(self) -> bool:
@@ -111,7 +112,7 @@ def _prepared(
     """
     from encore.runs.predict import load
 
-    model = load(options.run)
+    model = load(options.run, force=options.force)
     tasks = model.chosen(options.task, alone=options.explain)
     if isinstance(source, str) and not (options.explain and options.to_terminal):
         from encore.runs.predict_file import FilePrediction

@@ -48,6 +48,7 @@ class TrainOptions:
     json_: bool
     quiet: bool
     dry_run: bool
+    force: bool
 
 
 def train(options: TrainOptions) -> None:
@@ -60,10 +61,14 @@ def train(options: TrainOptions) -> None:
         return
     from encore.cli.progress import Watch
     from encore.runs.execute import execute
+    from encore.runs.memory import NotEnoughMemory
 
     progress = Watch(sys.stderr, **extent(prepared))
     with contextlib.nullcontext() if options.quiet else progress as watch:
-        result = execute(prepared, options.runs, watch=watch)
+        try:
+            result = execute(prepared, options.runs, watch=watch, force=options.force)
+        except NotEnoughMemory as error:
+            raise error.offering("To try all the same: --force.") from None
     if options.json_:
         print_json(result.summary())
         return

@@ -25,7 +25,7 @@ from torch import Tensor
 from encore.encoder.dropout import keep_mask
 from encore.types import Tokens
 
-__all__ = ["attend", "n_pairs", "padded_length", "rows_by_padded_length"]
+__all__ = ["attend", "n_pairs", "padded_length", "padded_lengths", "rows_by_padded_length"]
 
 _CHUNK = 1 << 18  # scores computed at once: float32 ones fit a core's cache
 
@@ -40,6 +40,12 @@ def padded_length(length: int) -> int:
     """
     grain = 16 if length <= 128 else 32
     return -(-length // grain) * grain
+
+
+def padded_lengths(lengths: np.ndarray) -> np.ndarray:
+    """`padded_length` of each."""
+    grain = np.where(lengths <= 128, 16, 32)
+    return -(-lengths // grain) * grain
 
 
 def n_pairs(lengths: tuple[int, ...]) -> int:
@@ -108,7 +114,7 @@ def _lay_out(tokens: Tokens, n_tokens: int, n_heads: int, window: int | None) ->
     device, heads = tokens.ids.device, np.arange(n_heads)
     lengths = np.asarray(tokens.lengths, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
-    padded = np.asarray([padded_length(length) for length in tokens.lengths], dtype=np.int64)
+    padded = padded_lengths(lengths)
     pair_ends = n_heads * np.cumsum(padded**2)
     groups, in_order, place, pair = [], [], 0, 0
     for length, members in _chunks(tokens.lengths, n_heads):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,18 @@ from encore.runs.contents import damaged_files
 from encore.runs.execute import Watcher, execute
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.hardware import cores
+from encore.runs.memory import most_at_once
 from encore.runs.prepared import Prepared
 from encore.runs.writer import RunBusy
 from encore.tables.formatting import format_duration
 
-__all__ = ["CellRunner", "execute_when_free", "executor_for", "import_for_runs"]
+__all__ = [
+    "CellRunner",
+    "execute_when_free",
+    "executor_for",
+    "import_for_runs",
+    "processes_that_fit",
+]
 
 # What a run imports on its way: the optimiser brings torch's compiler along, the simple baselines
 # scikit-learn.
@@ -55,6 +62,23 @@ def executor_for(
         return SerialExecutor()
     at_once = processes or max(1, cores() // threads)
     return LocalExecutor(min(n_jobs, at_once), logs, threads)
+
+
+def processes_that_fit(
+    runs: Iterable[Prepared],
+    n_jobs: int,
+    processes: int | None,
+    threads: int,
+    report: Callable[[str], None],
+) -> int:
+    """The number of runs at once: `processes`, as many as the machine has cores for if None, or
+    fewer where the free memory does not suffice, which is reported. runs: such as are to be run.
+    """
+    at_once = min(n_jobs, processes or max(1, cores() // threads))
+    fitting, why = most_at_once(runs) if at_once > 1 else (at_once, "")
+    if fitting < at_once:
+        report(f"{fitting} at once and not {at_once}: {why}")
+    return min(at_once, fitting)
 
 
 @dataclass
@@ -134,9 +158,14 @@ class CellRunner:
         if not in_process:
             import_for_runs()
         threads = max(one.threads for one in todo.values())
-        executor_for(
-            len(jobs), self.processes, threads, self.folder / "log", in_process=in_process
-        ).run(jobs, on_end)
+        processes = self.processes
+        if not in_process:
+            processes = processes_that_fit(
+                todo.values(), len(jobs), processes, threads, self.report
+            )
+        executor_for(len(jobs), processes, threads, self.folder / "log", in_process=in_process).run(
+            jobs, on_end
+        )
 
     def _incomplete(self, wanted: Mapping[str, Prepared]) -> dict[str, Prepared]:
         """The runs that are to be computed; damaged ones fail, and each counts as wanted."""

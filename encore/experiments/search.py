@@ -40,7 +40,7 @@ from encore.evaluation.search_record import (
     TrialCounts,
 )
 from encore.experiments import comparison
-from encore.experiments.cells import import_for_runs
+from encore.experiments.cells import import_for_runs, processes_that_fit
 from encore.experiments.objective import SearchObjective
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_files import description_of, trials_csv
@@ -183,9 +183,13 @@ class _Running:
         return study
 
     def _run_trials(self, study: optuna.Study, n_found: int) -> None:
-        trials = self.search.trials(self.runs)
+        trials, first = self.search.trials(self.runs), self.search.first
+        processes, in_process = self.processes, first.device != "cpu"
         if n_found < trials.n:
             import_for_runs()
+            if not in_process:
+                n_left = trials.n - n_found
+                processes = processes_that_fit([first], n_left, processes, first.threads, self.tell)
 
         def ended(line: str) -> None:
             self._write_trials(study)
@@ -194,9 +198,9 @@ class _Running:
         run_trials(
             trials,
             SearchObjective(self.search, self.runs),
-            processes=self.processes,
-            threads=self.search.first.threads,
-            in_process=self.search.first.device != "cpu",
+            processes=processes,
+            threads=first.threads,
+            in_process=in_process,
             tell=ended,
         )
 

@@ -8,11 +8,8 @@ beside a trained one, only the features of the frozen branch are cached.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +18,6 @@ from torch import Tensor
 from encore.data.batches import collate, evaluation_batches
 from encore.data.token_store import TokenStore, take_runs
 from encore.encoder.encoder import Frozen
-from encore.errors import RecipeError
 from encore.model.task_model import TaskModel
 from encore.types import Pooling, Tokens
 
@@ -29,12 +25,10 @@ __all__ = [
     "FeatureCache",
     "cache_bytes",
     "cache_features",
-    "check_memory",
     "fits_in_memory",
     "frozen_branches",
 ]
 
-_SHARE = 0.7  # of the free memory; training needs the rest
 _BESIDE = 1 << 30  # bytes for the `Frozen` encoders of a run; above it they run at every step
 
 
@@ -115,46 +109,20 @@ def _at(unit: str, store: TokenStore, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(at, dtype=np.int64))
 
 
-def _n_lines(unit: str, store: TokenStore) -> int:
-    return len(store.lengths) if unit == "rows" else len(store.ids)
+def _n_lines(unit: str, store: TokenStore, longest: int | None = None) -> int:
+    if unit == "rows":
+        return len(store.lengths)
+    return len(store.ids) if longest is None else int(np.minimum(store.lengths, longest).sum())
 
 
-def cache_bytes(poolings: Sequence[Pooling], stores: Sequence[TokenStore]) -> int:
-    """Bytes that `cache_features` needs for these stores and a model's poolings."""
+def cache_bytes(
+    poolings: Sequence[Pooling], stores: Sequence[TokenStore], *, longest: int | None = None
+) -> int:
+    """Bytes that `cache_features` needs for these stores and a model's poolings. longest: of rows
+    cut to so many tokens.
+    """
     return sum(
-        4 * pooling.reduced_width * _n_lines(pooling.unit, store)
+        4 * pooling.reduced_width * _n_lines(pooling.unit, store, longest)
         for pooling in poolings
         for store in stores
     )
-
-
-def check_memory(needed: Mapping[str, int]) -> None:
-    """Raises RecipeError where the features do not fit in memory. needed: task → bytes."""
-    free, total = _free_bytes(), sum(needed.values())
-    if free is not None and total > _SHARE * free:
-        which = ", ".join(f"{task} {n / 1e9:.1f} GB" for task, n in needed.items())
-        raise RecipeError(
-            f"plan.freeze_encoder: cached features need {total / 1e9:.1f} GB ({which}); "
-            f"{free / 1e9:.1f} GB are "
-            "free. Set data.train_rows or a smaller max_length, or a pooling that keeps one "
-            "vector per row (cls, mean, max)."
-        )
-
-
-def _free_bytes() -> int | None:
-    """Bytes that this process may still use: the machine's free memory, or less where its container
-    has a limit. None where the system does not report it.
-    """
-    found = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
-        found.append(
-            int(Path("/sys/fs/cgroup/memory.max").read_text())
-            - int(Path("/sys/fs/cgroup/memory.current").read_text())
-        )
-    if not found:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(found) if found else None

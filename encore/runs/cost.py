@@ -22,17 +22,12 @@ from encore.data.token_store import TokenStore
 from encore.encoder import load
 from encore.encoder.encoder import Encoder
 from encore.encoder.huggingface import HuggingFaceEncoder
-from encore.model.parameters import unique_parameters, word_tables
-from encore.model.selection import freezes_encoder
-from encore.runs.compatibility import build_skeletons
+from encore.model.free_memory import free_bytes
+from encore.runs.memory import RunMemory, extra_passes
 from encore.runs.prepared import Prepared
-from encore.training.state import freeze
-from encore.training.streams import Stream
 
 __all__ = ["Cost", "estimate_cost"]
 
-_PROGRAM_BYTES = 0.9e9  # Python, torch, scikit-learn, the files of the encoder
-_KEPT_TWICE = 2  # the allocator keeps memory for batches of other sizes: measured 1 to 3.4
 _PROGRAM_SECONDS = 2.0  # loading, baselines, intervals
 _STEP_SECONDS = 5e-3  # of a step outside the blocks
 _ADAMW_BYTES = 10e9  # bytes per second that the optimiser reads and writes, 28 per weight
@@ -42,7 +37,9 @@ _PROBED_BLOCKS, _PROBED_TOKENS, _PROBE_SECONDS = 3, 600, 1.0
 @dataclass(frozen=True)
 class Cost:
     """The estimated cost of a run. trained: parameters that a step updates. seconds: for this
-    machine under its present load; expect an error of up to a factor of two.
+    machine under its present load; expect an error of up to a factor of two. memory_bytes: at the
+    peak. available_bytes: the memory that this process may take, with what it has; None where the
+    system does not report it.
     """
 
     parameters: int
@@ -51,41 +48,29 @@ class Cost:
     tokens_per_epoch: int
     seconds: float
     memory_bytes: float
+    available_bytes: float | None
 
 
 def estimate_cost(prepared: Prepared) -> Cost:
-    """Estimate a run's cost. The time is measured for about a second; the memory comes from the
-    shapes of the activations kept for the backward pass.
+    """Estimate a run's cost. The time is measured for about a second; the memory is counted from
+    shapes (encore.runs.memory).
     """
     with torch.random.fork_rng(devices=[]):
         return _estimate(prepared)
 
 
 def _estimate(prepared: Prepared) -> Cost:
-    recipe, config = prepared.recipe, prepared.source.config
-    encoder = load.build_encoder(config)
-    models = build_skeletons(prepared.parts, recipe, prepared.source)
-    # A frozen encoder runs once per row, and has no backward pass.
-    frozen = all(freezes_encoder(phase) for phase in prepared.plan)
-    if frozen:
-        freeze(models, prepared.plan[0])
-    parameters = unique_parameters(models)
-    n_all = sum(p.numel() for p in parameters.values())
-    updated = {name: p.numel() for name, p in parameters.items() if p.requires_grad}
-    tables = [table.weight for table in word_tables(models.values()) if table.weight.requires_grad]
-    n_words = sum(table.numel() for table in tables)
-    shape = encoder.shape
-    width, depth = shape.width, shape.n_layers
+    memory = RunMemory(prepared)
+    n_all, trained = memory.n_parameters
+    encoder = load.build_encoder(prepared.source.config)
     streams = prepared.streams.values()
-    n_distinct = len(np.unique(np.concatenate([stream.train.store.ids for stream in streams])))
-    trained = sum(updated.values()) - n_words + sum(n_distinct * table.shape[1] for table in tables)
-
     tokens = sum(int(stream.train.lengths.sum()) for stream in streams)
-    passes = sum(int(s.train.lengths.sum()) * (1 + _extra_passes(s)) for s in streams)
+    passes = sum(int(s.train.lengths.sum()) * (1 + extra_passes(s)) for s in streams)
     again = sum(
-        int(s.train.lengths.sum()) * (1 + _extra_passes(s))
+        int(s.train.lengths.sum()) * (1 + extra_passes(s))
         for s in streams
-        if recipe.plan.micro_batch and any(loss.couples_rows for _, loss in s.losses.values())
+        if prepared.recipe.plan.micro_batch
+        and any(loss.couples_rows for _, loss in s.losses.values())
     )
     dev_tokens = sum(
         int(rows.lengths.sum()) * (1 + rows.both_orders)
@@ -96,51 +81,29 @@ def _estimate(prepared: Prepared) -> Cost:
     steps = sum(
         count * phase.epochs for count, phase in zip(prepared.steps, prepared.plan, strict=True)
     )
-    batches = _batches(prepared)
-    both, forward = _seconds_per_token(prepared, encoder, *batches[0])
+    both, forward = _seconds_per_token(prepared, encoder, *_first_batch(prepared))
+    # A frozen encoder runs once per row, and has no backward pass.
     computed = (
         (tokens + dev_tokens) * forward
-        if frozen
+        if memory.is_frozen
         else epochs * (passes * both + (dev_tokens + again) * forward)
     )
     seconds = (
-        depth * computed + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS) + _PROGRAM_SECONDS
+        encoder.shape.n_layers * computed
+        + steps * (trained * 28 / _ADAMW_BYTES + _STEP_SECONDS)
+        + _PROGRAM_SECONDS
     )
-
-    most, most_pairs = (
-        max(int((store.lengths[rows] ** power).sum()) for store, rows in batches)
-        for power in (1, 2)
-    )
-    bytes_each = 2 if prepared.precision == "bf16" else 4
-    inner, heads = config.get("intermediate_size", 4 * width), shape.n_heads
-    # Bytes that one block keeps for the backward pass.
-    kept = most * (bytes_each * (8 * width + 2 * inner) + 2 * width) + most_pairs * heads * (
-        bytes_each + 1
-    )
-    memory = (
-        _PROGRAM_BYTES + 4 * n_all + 12 * trained + _KEPT_TWICE * (1 if frozen else depth) * kept
-    )
-    return Cost(n_all, trained, steps, tokens, seconds, memory)
+    need, free = memory.estimate(), free_bytes()
+    available = None if free is None else free + need.resident
+    return Cost(n_all, trained, steps, tokens, seconds, need.total, available)
 
 
-def _extra_passes(stream: Stream) -> int:
-    """The forward passes that the losses of a task add to each step."""
-    return sum(loss.extra_passes for _, loss in stream.losses.values())
-
-
-def _batches(prepared: Prepared) -> list[tuple[TokenStore, np.ndarray]]:
-    """The batches of an epoch, task by task, in a random order of the examples: the store, and the
-    rows of it.
-    """
-    plan, found = prepared.recipe.plan, []
-    for stream in prepared.streams.values():
-        size = plan.micro_batch or stream.batch_size or plan.batch_size
-        order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(stream.train))
-        found += [
-            (stream.train.store, stream.train.at(order[start : start + size]))
-            for start in range(0, len(order), size)
-        ]
-    return found
+def _first_batch(prepared: Prepared) -> tuple[TokenStore, np.ndarray]:
+    """The store and its rows of a batch of the first task, in a random order of its examples."""
+    stream, plan = next(iter(prepared.streams.values())), prepared.recipe.plan
+    size = plan.micro_batch or stream.batch_size or plan.batch_size
+    order = rng.generator(prepared.recipe.seed, "estimate").permutation(len(stream.train))
+    return stream.train.store, stream.train.at(order[:size])
 
 
 def _seconds_per_token(

@@ -30,6 +30,7 @@ from encore.recipe.write import anchored, to_yaml
 from encore.runs.checkpoint import CheckpointClock
 from encore.runs.environment import describe_environment
 from encore.runs.folder import RunResult, read_result
+from encore.runs.memory import require_memory
 from encore.runs.places import run_folder
 from encore.runs.prepare import build_models
 from encore.runs.prepared import Prepared
@@ -50,6 +51,7 @@ def execute(
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
     keep_model: bool = True,
+    force: bool = False,
 ) -> RunResult:
     """Train, evaluate and save; resume an interrupted run; or read the result of a complete one.
 
@@ -58,12 +60,15 @@ def execute(
     less than a twentieth of the time; with `checkpoint_steps` every so many steps and at the end of
     each epoch, however long it takes. keep_model: False leaves the weights out of the folder,
     without changing its figures; a complete run without weights is trained again if they are to be
-    kept. Raises TrainingError where training cannot continue (RunBusy where another process trains
-    this run), DataError where the folder holds a damaged run.
+    kept. force: train also where the run takes more memory than is free. Raises NotEnoughMemory
+    where it does, TrainingError where training cannot continue (RunBusy where another process
+    trains this run), DataError where the folder holds a damaged run.
     """
     folder = run_folder(runs, prepared.name)
     if _is_complete(folder, keep_model):
         return _complete(folder)
+    if not force:
+        require_memory(prepared)
     with _locked(folder):
         if _is_complete(folder, keep_model):  # another process finished it in between
             return _complete(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from encore.runs.gradients import explain_by_gradients
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.output import Prediction, columns_of, named_predictions
+from encore.runs.scoring_memory import require_memory_for_rows
 from encore.training.scoring import score_together
 from encore.training.streams import rows_to_score
 from encore.types import Note, Spec
@@ -36,12 +37,15 @@ __all__ = ["Model", "assemble_model", "load", "task_columns"]
 
 @dataclass(frozen=True)
 class Model:
-    """A run that is ready to predict. folder: the folder of the run."""
+    """A run that is ready to predict. folder: the folder of the run. force: predict rows also where
+    their attention takes more memory than is free.
+    """
 
     folder: Path
     tokenizer: TextTokenizer
     tasks: Mapping[str, LoadedTask]
     seed: int
+    force: bool = False
 
     def task(self, name: str | None = None) -> LoadedTask:
         """The named task, or the only one. Raises RecipeError."""
@@ -131,7 +135,7 @@ class Model:
     def scores_of(self, tasks: Sequence[str], dataset: Dataset) -> dict[str, np.ndarray]:
         """Task → (rows, n_scores) float32 raw scores. Shared parts of encoders are computed once
         for each text. Raises RecipeError where the tasks do not read the same texts in the same
-        way, DataError where scores are not finite.
+        way, DataError where scores are not finite or memory does not suffice.
         """
         chosen = [self.task(name) for name in tasks]
         self.check_together(tasks)
@@ -143,6 +147,8 @@ class Model:
             max_length=first.max_length,
             truncation=first.truncation,
         )
+        if not self.force:
+            require_memory_for_rows((one.model for one in chosen), rows.store, dataset)
         scores = score_together(
             {one.name: one.model for one in chosen},
             rows,
@@ -199,9 +205,9 @@ class Model:
         )
 
 
-def load(run: str | Path) -> Model:
-    """Load the model of a run folder, complete or not. Raises DataError where it has no model or
-    where its files were changed.
+def load(run: str | Path, *, force: bool = False) -> Model:
+    """Load the model of a run folder, complete or not. force: predict rows also where memory may
+    not suffice. Raises DataError where the folder has no model or where its files were changed.
     """
     folder = Path(run)
     where = folder / "model"
@@ -232,7 +238,7 @@ def load(run: str | Path) -> Model:
             for name in wrong
         )
     try:
-        return _built(folder, where)
+        return replace(_built(folder, where), force=force)
     except (
         KeyError,
         TypeError,

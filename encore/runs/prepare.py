@@ -14,7 +14,6 @@ from encore.encoder import load
 from encore.encoder.encoder import Shape
 from encore.errors import Complaints, Problem, RecipeError
 from encore.model.assembly import TaskSpec, assemble
-from encore.model.feature_cache import cache_bytes, check_memory
 from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.recipe.schema import Recipe
@@ -61,7 +60,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     recipe, decided = complete_plan(recipe, streams, shape.width)
     plan = phases_of(recipe)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
-    untrained = _check_frozen(recipe, plan, parts, source, streams)
+    untrained = _untrained_tasks(recipe, plan, parts, source)
     precision, threads = precision_of(recipe.precision), recipe.threads or cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     spec = run_spec(
@@ -158,30 +157,15 @@ def _count_cut(streams: Mapping[str, Stream]) -> dict[str, dict[str, tuple[int, 
     }
 
 
-def _check_frozen(
-    recipe: Recipe,
-    plan: list[Phase],
-    parts: Mapping[str, TaskSpec],
-    source: load.Source,
-    streams: Mapping[str, Stream],
+def _untrained_tasks(
+    recipe: Recipe, plan: list[Phase], parts: Mapping[str, TaskSpec], source: load.Source
 ) -> tuple[str, ...]:
-    """The tasks without a weight to train. Raises RecipeError where the features of a frozen
-    encoder do not fit in memory.
-    """
-    heads_only = [freezes_encoder(phase) for phase in plan]
-    if not any(heads_only):
+    """The tasks without a weight to train."""
+    if not all(map(freezes_encoder, plan)):
         return ()
     models = build_skeletons(parts, recipe, source)
-    needed = {}
-    for name, stream in streams.items():
-        poolings = [branch.pooling for branch in models[name].branches]
-        stores = [rows.store for rows in (stream.train, *stream.dev.values())]
-        needed[name] = cache_bytes(poolings, stores)
-    check_memory(needed)
-    if not all(heads_only):
-        return ()
     freeze(models, plan[0])
-    return tuple(name for name in streams if not _has_trainable_weights(models[name]))
+    return tuple(name for name, model in models.items() if not _has_trainable_weights(model))
 
 
 def _has_trainable_weights(model: TaskModel) -> bool:

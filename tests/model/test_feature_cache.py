@@ -18,7 +18,6 @@ from conftest import Tables
 from encore import catalogue
 from encore.data.batches import collate
 from encore.encoder.encoder import Frozen
-from encore.errors import RecipeError
 from encore.model import feature_cache
 from encore.model.parameters import unique_state
 from encore.model.task_model import Branch, TaskModel
@@ -339,23 +338,6 @@ def test_the_embeddings_of_a_branch_that_is_kept_are_none(tables: Tables) -> Non
     assert not torch.allclose(model(tokens, embedded=(trained_one + 1, None)).scores, out.scores)
 
 
-def test_what_does_not_fit_is_refused_with_its_size(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    n_tokens = sum(
-        len(rows.store.ids)
-        for stream in tables.prepared().streams.values()
-        for rows in (stream.train, *stream.dev.values())
-    )
-    monkeypatch.setattr(feature_cache, "_free_bytes", lambda: 4 * 24 * n_tokens)
-    assert tables.prepared(*FROZEN, "pooling=mean").plan[0].trainable == "heads"
-    with pytest.raises(
-        RecipeError,
-        match=r"cached features need 0\.0 GB \(train 0\.0 GB\)",
-    ):
-        tables.prepared(*FROZEN, "pooling=mha")
-
-
 def test_sizes() -> None:
     class Rows:
         unit, reduced_width = "rows", 8
@@ -367,8 +349,8 @@ def test_sizes() -> None:
         lengths, ids = np.array([3, 4]), np.arange(7)
 
     assert feature_cache.cache_bytes([Rows(), PerToken()], [Store()]) == 4 * (2 * 8 + 7 * 2)  # type: ignore[list-item]
-    free = feature_cache._free_bytes()
-    assert free is None or free > 0
+    cut = feature_cache.cache_bytes([PerToken()], [Store()], longest=3)  # type: ignore[list-item]
+    assert cut == 4 * 6 * 2
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from encore.cli.options import (
     DelimiterOption,
     EncodingOption,
     FileOptions,
+    ForceOption,
     JsonOption,
     MistakesOption,
     OnBadRowOption,
@@ -58,6 +59,7 @@ def evaluate_entry(
     sheet: SheetOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Print metrics with 95 % intervals, the confusion matrix, metrics per value of a column, and
@@ -76,5 +78,6 @@ def evaluate_entry(
             reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines, sheet),
             json_=json_,
             quiet=quiet,
+            force=force,
         )
     )

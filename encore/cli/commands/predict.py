@@ -11,6 +11,7 @@ from encore.cli.options import (
     DelimiterOption,
     EncodingOption,
     FileOptions,
+    ForceOption,
     JsonOption,
     OnBadRowOption,
     OutOption,
@@ -62,6 +63,7 @@ def predict_entry(
     sheet: SheetOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Predict labels and probabilities, one row for each row of the input, in its order. With
@@ -88,5 +90,6 @@ def predict_entry(
             reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines, sheet),
             json_=json_,
             quiet=quiet,
+            force=force,
         )
     )

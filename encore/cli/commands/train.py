@@ -16,6 +16,7 @@ from encore.cli.options import (
     EncodingOption,
     EpochsOption,
     FileOptions,
+    ForceOption,
     InstallCompletionOption,
     JsonOption,
     LabelOption,
@@ -26,6 +27,7 @@ from encore.cli.options import (
     QuietOption,
     RunsOption,
     SheetOption,
+    SettingsArgument,
     ShortForms,
     SkipLinesOption,
     TestOption,
@@ -44,13 +46,7 @@ def train_entry(
             help="A table (.csv .tsv .jsonl .parquet .xlsx), a recipe (.yaml), or a task (rte, …).",
         ),
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="Settings: plan.lr=3e-5 class_weights=balanced … (--dry-run prints all of them)",
-        ),
-    ] = None,
+    overrides: SettingsArgument = None,
     text: TextOption = None,
     text_pair: TextPairOption = None,
     label: LabelOption = None,
@@ -70,6 +66,7 @@ def train_entry(
     json_: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    force: ForceOption = False,
     debug: DebugOption = False,
     install_completion: InstallCompletionOption = False,
 ) -> None:
@@ -96,5 +93,6 @@ def train_entry(
             json_=json_,
             quiet=quiet,
             dry_run=dry_run,
+            force=force,
         )
     )
