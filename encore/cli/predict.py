@@ -132,6 +132,9 @@ def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
         return
     n_rows = prediction.stream.n_rows
     with writing(options.out), prediction.kept(options.out, resume=options.resume) as kept:
+        if kept.dropped:
+            line = f"scores that an earlier try left are dropped: {kept.dropped}"
+            announce([f"{options.out}: {line}"], quiet=options.quiet)
         if options.resume:
             how = f"resumes after row {kept.n_found:,}" if kept.n_found else "nothing to resume"
             announce([f"{options.out}: {how}"], quiet=options.quiet)

@@ -12,6 +12,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from encore import files
 from encore.data.table import display_path
-from encore.errors import TrainingError
+from encore.errors import Problem, RecipeError, TrainingError
 
 __all__ = ["KeptScores", "kept_scores"]
 
@@ -33,11 +34,13 @@ _HEAD = _COUNT.size + hashlib.sha256().digest_size
 class KeptScores:
     """The kept scores of one prediction, window by window: first those of an earlier try, in its
     order, then those that are added. n_scores: numbers per row. n_found: rows that an earlier try
-    left. n_rows: rows that are kept and were read or added.
+    left. n_rows: rows that are kept and were read or added. dropped: why scores that an earlier
+    try left are dropped; "" where there were none.
     """
 
-    def __init__(self, file: BinaryIO, key: bytes, n_scores: int) -> None:
+    def __init__(self, file: BinaryIO, key: bytes, n_scores: int, dropped: str) -> None:
         self._file, self._key, self._n_scores = file, key, n_scores
+        self.dropped = dropped
         self._at = len(_MAGIC) + len(key)
         self.n_found, self.n_rows = self._found(), 0
 
@@ -89,11 +92,12 @@ def kept_scores(out: Path, what: Any, n_scores: int, *, resume: bool) -> Iterato
     """Open the kept scores of the prediction that is written to `out`, and remove them at the end,
     unless an exception ends it after the first window. what: everything that determines the scores,
     as JSON; those of anything else, or all without `resume`, are dropped. Raises TrainingError
-    where another process writes to `out`, OSError.
+    where another process writes to `out`, RecipeError where a file of that name holds anything but
+    kept scores, OSError.
     """
     path = out.with_name(f".{out.name}.scores")
     head = _MAGIC + hashlib.sha256(files.canonical([what, n_scores])).digest()
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,14 +105,19 @@ def kept_scores(out: Path, what: Any, n_scores: int, *, resume: bool) -> Iterato
                 f"{display_path(out)}: another process is writing this file. Wait for it, or name "
                 f"another file."
             ) from None
-        for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):  # of a killed process
-            left.unlink(missing_ok=True)
-        if not resume or file.read(len(head)) != head:
+        for left in out.parent.glob(f".{glob.escape(out.name)}.????????.part"):
+            left.unlink(missing_ok=True)  # of a killed process
+        found = file.read(len(head))
+        dropped = ""
+        if found != head or not resume:
+            dropped = (
+                "there is no --resume" if found == head else "they are of other rows or settings"
+            )
             file.seek(0)
             file.truncate()
             file.write(head)
             file.flush()
-        kept = KeptScores(file, head[len(_MAGIC) :], n_scores)
+        kept = KeptScores(file, head[len(_MAGIC) :], n_scores, dropped if found else "")
         try:
             yield kept
         except BaseException:
@@ -116,3 +125,27 @@ def kept_scores(out: Path, what: Any, n_scores: int, *, resume: bool) -> Iterato
                 path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, made where there is none. Raises RecipeError where it holds anything but what
+    `kept_scores` writes.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    handle = os.open(path, flags, 0o600)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        file = open(handle, "r+b")  # noqa: SIM115 (the caller closes it)
+        begin = file.read(len(_MAGIC))
+        if begin == _MAGIC[: len(begin)]:
+            file.seek(0)
+            return file
+        file.close()
+    else:
+        os.close(handle)
+    raise RecipeError(
+        Problem(
+            where=display_path(path),
+            message="holds no scores of Encore, which keeps those of a prediction under this name.",
+            remedy="Rename it, or name another output (-o).",
+        )
+    )

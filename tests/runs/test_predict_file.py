@@ -165,6 +165,71 @@ def test_a_killed_prediction_resumes_to_the_same_bytes(
     resumed([8, 8, 8, 8, 8, 8, 2])
 
 
+def test_a_file_under_the_name_of_kept_scores_is_left_alone(
+    model: Model, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = here / ".out.csv.scores"
+    refused = (
+        ".out.csv.scores: holds no scores of Encore, which keeps those of a prediction under this "
+        "name. Rename it, or name another output (-o).\n"
+    )
+    for content in (b"my scores\n", b"encore scores 2\n"):
+        mine.write_bytes(content)
+        for more in ((), ("--resume",), ("--overwrite",)):
+            capsys.readouterr()
+            assert predict(model, "new.csv", "-o", "out.csv", *more) == 2
+            assert capsys.readouterr().err.endswith(refused)
+            assert mine.read_bytes() == content
+    mine.unlink()
+    os.mkfifo(mine)
+    assert predict(model, "new.csv", "-o", "out.csv") == 2  # and does not wait for its writer
+    assert mine.is_fifo()
+    mine.unlink()
+    other = here / ".out.csv.backup.part"  # not one of a killed process
+    other.write_text("mine")
+    assert predict(model, "new.csv", "-o", "out.csv") == 0
+    assert other.read_text() == "mine"
+
+
+def test_scores_that_are_dropped_are_named(
+    model: Model,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    windows_of(monkeypatch, 8)
+    usual, tries = Model.scores_of, list[int]()
+
+    def interrupted(self: Model, tasks: list[str], dataset: object) -> dict[str, np.ndarray]:
+        tries.append(1)
+        if len(tries) == 3:
+            raise KeyboardInterrupt
+        return usual(self, tasks, dataset)  # type: ignore[arg-type]
+
+    def stopped() -> None:
+        tries.clear()
+        monkeypatch.setattr(Model, "scores_of", interrupted)
+        assert predict(model, "new.csv", "-o", "out.csv") == 130
+        monkeypatch.setattr(Model, "scores_of", usual)
+        capsys.readouterr()
+
+    begin = "out.csv: scores that an earlier try left are dropped: "
+    stopped()
+    assert predict(model, "new.csv", "-o", "out.csv") == 0
+    assert f"{begin}there is no --resume\n" in capsys.readouterr().err
+    assert predict(model, "new.csv", "-o", "out.csv", "--overwrite") == 0
+    assert begin not in capsys.readouterr().err
+    Path("out.csv").unlink()
+    stopped()
+    Path("new.csv").write_bytes(Path("new.csv").read_bytes().replace(b"49,", b"50,"))
+    assert predict(model, "new.csv", "-o", "out.csv", "--resume") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:3] == [
+        f"{begin}they are of other rows or settings",
+        "out.csv: nothing to resume",
+    ]
+
+
 def test_resume_needs_a_file(model: Model, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(model, "new.csv", "--resume") == 2
     assert capsys.readouterr().err == (
