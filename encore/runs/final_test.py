@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -54,9 +55,11 @@ def open_final(
     model: Model, task: str | None, *, log: Callable[[str], None], keep: Sequence[str] = ()
 ) -> Dataset:
     """Open the run's test file. Each time, with the file's contents, is logged; if any run of the
-    same folder opened the same rows before, a note is added to them.
+    same folder opened the same rows before, a note is added to them. Raises TrainingError where a
+    link is in the run's folder, DataError.
     """
     chosen = model.task(task).name
+    files.require_plain(model.folder)  # a line is appended to a file in it
     recipe = load_recipe(model.folder / "recipe.yaml")
     data = load_task(chosen, data_settings(recipe, chosen))
 
@@ -162,7 +165,8 @@ def _records(openings: Path) -> list[dict[str, Any]]:
 
 
 def _append(file: Path, line: str) -> None:
-    with files.explained(file), file.open("a", encoding="utf-8") as out:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with files.explained(file), open(os.open(file, flags, 0o644), "a", encoding="utf-8") as out:
         out.write(f"{line}\n")
 
 
