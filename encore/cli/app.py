@@ -29,7 +29,7 @@ from encore.cli.commands.report import report_entry
 from encore.cli.commands.tidy import mv_entry, rm_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
-from encore.cli.output import announce
+from encore.cli.output import announce, say
 from encore.errors import EncoreError, TrainingError, first_line, format_given, shown_command
 
 __all__ = ["app", "main"]
@@ -65,7 +65,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"encore {version('encore-nlp')}")
+        say(f"encore {version('encore-nlp')}")
         raise typer.Exit
 
 
@@ -100,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if code == _INTERRUPTED:
         resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"])
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
-        print(file=sys.stderr)
-        announce([f"interrupted{again if resumable else ''}"])
+        announce(["", f"interrupted{again if resumable else ''}"])
     sys.exit(code)
 
 

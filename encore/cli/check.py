@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from encore.cli.dry_run import truncation_line
 from encore.cli.options import FileOptions
-from encore.cli.output import announce, console, print_json
+from encore.cli.output import announce, console, print_json, say
 from encore.data.table import display_path
 from encore.errors import RecipeError
 
@@ -67,10 +67,9 @@ def check_file(options: CheckOptions) -> None:
     announce(found.notes, quiet=options.quiet)
     for table in check_tables(found):
         show(table, console())
-    for line in check_lines(found):
-        print(line)
+    say(*check_lines(found))
     if out is not None:
-        print(f"page: {display_path(out)}")
+        say(f"page: {display_path(out)}")
 
 
 class _Reread(io.BytesIO):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from encore.errors import hide_credentials, printable
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["announce", "console", "print_json", "say"]
 
 
-def announce(lines: Iterable[object], *, quiet: bool = False) -> None:
-    """Print lines on standard error, without characters that would act on a terminal."""
+def announce(lines: Iterable[object], *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Print lines on standard error, or on `stream`, without characters that would act on a
+    terminal.
+    """
     for line in () if quiet else lines:
-        print(_shown(line), file=sys.stderr, flush=True)
+        print(_shown(line), file=stream or sys.stderr, flush=True)
 
 
 def say(*lines: object) -> None:

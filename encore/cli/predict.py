@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.cli.options import FileOptions
-from encore.cli.output import announce, console, print_json
+from encore.cli.output import announce, console, print_json, say
 from encore.data.write import check_target, write_rows, write_tables, writing
 from encore.errors import Complaints, DataError, RecipeError
 
@@ -225,7 +225,7 @@ def _print_explanations(
         if terminal.is_terminal:
             terminal.print(line)
         else:
-            print(line.plain)
+            say(line.plain)
     announce(tally.notes, quiet=options.quiet)
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from encore.cli.output import announce
 from encore.errors import printable
 from encore.tables.listing import Listing
 from encore.training.groups import PhaseStart
@@ -96,11 +97,10 @@ class Watch:
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        text = printable(text)
         if self.bar is not None:
-            self.bar.console.print(text, highlight=False, markup=False)
+            self.bar.console.print(printable(text), highlight=False, markup=False)
         else:
-            print(text, file=self.stream, flush=True)
+            announce([text], stream=self.stream)
         self.said_at = time.monotonic()
 
     def _rate(self) -> str:

@@ -95,7 +95,11 @@ def foreign_files(folder: Path, kind: FolderKind) -> list[str]:
     if kind == "export":
         listed = _listed(folder)
         known = listed if EXPORT_MARK in listed else set()
-        names = {str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir()}
+        names = {
+            str(file.relative_to(folder))
+            for file in folder.rglob("*")
+            if file.is_symlink() or not file.is_dir()
+        }
     else:
         known = set() if kind == "nothing" else {*_ALWAYS[kind], *_BESIDE[kind]}
         names = {entry.name for entry in folder.iterdir()}

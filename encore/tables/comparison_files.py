@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 from encore import catalogue
+from encore.data.spreadsheet import text_cell
 from encore.evaluation.claims import Contrast
 from encore.evaluation.comparison_record import ComparisonRecord, VariantResult
 from encore.tables.formatting import format_scaled
@@ -50,7 +51,8 @@ _COLUMNS = (
 
 def csv_of(record: ComparisonRecord) -> str:
     """One line per study, dev set, metric and variant; fractions, with every digit; an empty cell
-    is a figure that does not exist.
+    is a figure that does not exist. Texts that a spreadsheet would take for formulas get an
+    apostrophe.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
@@ -58,7 +60,7 @@ def csv_of(record: ComparisonRecord) -> str:
     for each in record.studies:
         for metric in each.metrics:
             for row in metric.variants:
-                writer.writerow(
+                cells = (
                     {
                         "study": each.title,
                         "set": each.dev_set,
@@ -68,6 +70,7 @@ def csv_of(record: ComparisonRecord) -> str:
                     | _figures(row)
                     | (_differences(row.contrast) if row.contrast else {})
                 )
+                writer.writerow({name: text_cell(value) for name, value in cells.items()})
     return out.getvalue()
 
 
