@@ -107,8 +107,8 @@ SIZES: dict[str, tuple[list[str], int, tuple[str, ...]]] = {
 def test_the_estimate_is_near_the_measured_peak(
     size: str, long_encoder: Path, tmp_path: Path
 ) -> None:
-    """What is counted from shapes is at most 2.2 times what a run takes, and a run never takes more
-    than that and the 350 MB for imports and compiled products.
+    """The bytes counted from shapes are at most 2.2 times what a run takes, and a run never takes
+    more than these and the 350 MB for imports and compiled products.
     """
     rows, n_classes, settings = SIZES[size]
     train, dev = written(tmp_path, rows, n_classes), tmp_path / "dev.csv"
