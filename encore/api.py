@@ -1,6 +1,4 @@
-"""The Python API of Encore: `fit`, `compare`, `tune`, `evaluate` and `load`, with the words of
-recipes and of the command line.
-"""
+"""The functions of `encore` in Python, with the words of recipes and of the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
-from encore.runs.memory import NotEnoughMemory
+from encore.runs.memory import offering
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
@@ -58,7 +56,6 @@ __all__ = [
 ]
 
 Read = TypeVar("Read")
-_MOST_DIGITS = 15  # of a number of rows
 
 
 def recipe_of(
@@ -220,7 +217,7 @@ def _axis(curve: str | None) -> dict[str, list[int]]:
         return {}
     key, _, values = curve.partition("=")
     words = [word.strip() for word in values.split(",")]
-    sizes = [int(word) for word in words if word.isdecimal() and len(word) <= _MOST_DIGITS]
+    sizes = [int(word) for word in words if word.isdecimal() and len(word) < 16]
     if (
         key not in ("train_rows", "data.train_rows")
         or len(sizes) < len(words)
@@ -292,17 +289,14 @@ def fit(
     written to `runs/data` first, also one that is given as `dev` or `test`; a dict of the tables
     train, validation and test is all three. overrides: `key=value`, as on the command line. watch:
     called with every StepReport and EvalReport. name: of the task, for a table in memory. force:
-    train also where the run takes more memory than is free. Raises RecipeError, DataError or
-    TrainingError.
+    train also where memory is short. Raises RecipeError, DataError or TrainingError.
     """
     what, settings = store_frames(what, data, Path(runs) / "data", name)
     if not isinstance(what, str | Path | Mapping | Recipe):
         raise RecipeError(f"fit: expected a file, a recipe or a table, got {type(what).__name__}.")
-    try:
-        prepared = prepared_from(what, overrides, **settings)
+    prepared = prepared_from(what, overrides, **settings)
+    with offering("To try all the same: force=True."):
         return execute(prepared, Path(runs), watch=watch, force=force)
-    except NotEnoughMemory as error:
-        raise error.offering("To try all the same: force=True.") from None
 
 
 def evaluate(

@@ -12,7 +12,7 @@ from encore.errors import hide_credentials, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["announce", "console", "print_json", "say"]
+__all__ = ["announce", "ask", "console", "print_json", "say"]
 
 
 def announce(lines: Iterable[object], *, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -21,6 +21,12 @@ def announce(lines: Iterable[object], *, quiet: bool = False, stream: TextIO | N
     """
     for line in () if quiet else lines:
         print(_shown(line), file=stream or sys.stderr, flush=True)
+
+
+def ask(question: str) -> str:
+    """Print a question on standard error, and read the line that is typed: "" if there is none."""
+    print(_shown(question), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
 
 
 def say(*lines: object) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from encore.cli.output import announce, print_json, say
+from encore.cli.output import announce, ask, print_json, say
 from encore.data.table import display_path
 from encore.errors import RecipeError
 from encore.experiments.tidy import checked_kinds, describe_use, move_run, remove_result
@@ -39,10 +38,9 @@ def remove_folders(folders: Sequence[Path], *, yes: bool, json_: bool) -> None:
 def _confirmed(n_folders: int) -> bool:
     """The answer that is typed. Raises RecipeError where there is none."""
     what = "this" if n_folders == 1 else f"all {n_folders}"
-    print(f"Remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    answer = ask(f"Remove {what}? [y/N] ")
     if not answer:
-        print(file=sys.stderr)
+        announce([""])
         raise RecipeError("encore rm: nobody answered. To remove without asking: --yes")
     return answer.strip().lower() in ("y", "yes")
 

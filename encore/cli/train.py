@@ -61,14 +61,14 @@ def train(options: TrainOptions) -> None:
         return
     from encore.cli.progress import Watch
     from encore.runs.execute import execute
-    from encore.runs.memory import NotEnoughMemory
+    from encore.runs.memory import offering
 
     progress = Watch(sys.stderr, **extent(prepared))
-    with contextlib.nullcontext() if options.quiet else progress as watch:
-        try:
-            result = execute(prepared, options.runs, watch=watch, force=options.force)
-        except NotEnoughMemory as error:
-            raise error.offering("To try all the same: --force.") from None
+    with (
+        contextlib.nullcontext() if options.quiet else progress as watch,
+        offering("To try all the same: --force."),
+    ):
+        result = execute(prepared, options.runs, watch=watch, force=options.force)
     if options.json_:
         print_json(result.summary())
         return

@@ -8,8 +8,9 @@ features of frozen encoders.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,6 +40,7 @@ __all__ = [
     "estimate_memory",
     "extra_passes",
     "most_at_once",
+    "offering",
     "require_memory",
 ]
 
@@ -353,11 +355,16 @@ def estimate_memory(prepared: Prepared) -> MemoryEstimate:
 class NotEnoughMemory(RecipeError):
     """A run takes more memory than is free."""
 
-    def offering(self, remedy: str) -> NotEnoughMemory:
-        """The same error with one more remedy, which the caller has."""
-        return NotEnoughMemory(
-            replace(problem, remedy=f"{problem.remedy} {remedy}") for problem in self.problems
-        )
+
+@contextlib.contextmanager
+def offering(remedy: str) -> Iterator[None]:
+    """Add a remedy, which the caller has, to a NotEnoughMemory that is raised inside."""
+    try:
+        yield
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(
+            replace(problem, remedy=f"{problem.remedy} {remedy}") for problem in error.problems
+        ) from None
 
 
 def require_memory(prepared: Prepared) -> None:
