@@ -1,4 +1,4 @@
-"""The weights of the words of a text: values, and the weights of poolings that have attention.
+"""The weights of the words of a text, and those of poolings that have attention.
 
 A word's weight is the sum over its pieces. By attention it is, where the pooling has several heads,
 their mean; each head's weights add up to 1 in each row, so these do too, with the weight of tokens

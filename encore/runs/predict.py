@@ -87,9 +87,9 @@ class Model:
 
     def explain(self, texts: Any, *, task: str | None = None) -> list[Explanation]:
         """The weight of each word of a text (or pair of texts) in its prediction: by attention
-        where the pooling has it, else by integrated gradients, which take about a hundred times as
-        long as `predict`. texts: as of `predict`. Raises RecipeError for an encoder without a token
-        that masks, DataError for anything but texts.
+        where the pooling has it, else by integrated gradients: 32 passes forward and back for each
+        row. texts: as of `predict`. Raises RecipeError for an encoder without a token that masks,
+        DataError for anything but texts.
         """
         chosen = self.task(task)
         dataset = self._read_given(texts, chosen)

@@ -195,3 +195,19 @@ def test_evaluation_batches_hold_every_row_and_their_bound(
 def test_evaluation_batches_by_hand() -> None:
     batches = evaluation_batches(np.array([10, 3, 50, 3, 10, 4]), tokens_per_batch=20)
     assert [batch.tolist() for batch in batches] == [[1, 3, 5], [0, 4], [2]]
+
+
+def test_rows_without_some_tokens_keep_one_at_least() -> None:
+    store = TokenStore(
+        ids=np.array([5, 6, 7, 8, 9], np.int32),
+        segments=np.array([0, 0, 1, 0, 0], np.uint8),
+        offsets=np.array([0, 3, 4, 5]),
+        cut=np.array([True, False, False]),
+        max_length=8,
+    )
+    left = store.without(np.array([3, 1]))
+    assert left.ids.tolist() == [5, 7, 8, 9]
+    assert left.segments.tolist() == [0, 1, 0, 0]
+    assert left.offsets.tolist() == [0, 2, 3, 4]
+    assert left.cut.tolist() == [True, False, False]
+    assert store.without(np.array([], np.int64)).ids.tolist() == store.ids.tolist()

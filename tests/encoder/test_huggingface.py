@@ -32,6 +32,7 @@ from encore.errors import DataError, RecipeError
 from encore.runs.cost import estimate_cost
 from encore.runs.execute import execute
 from encore.runs.folder import read_scores
+from encore.runs.gradients import explain_by_gradients
 from encore.types import Tokens
 
 transformers = pytest.importorskip(
@@ -578,6 +579,11 @@ def test_a_run_from_the_command_line(trained: Path, warm: Warm, tmp_path: Path) 
         "the saved model gives what the trained one gave"
     )
     assert [word.word for word in model.explain(texts)[0].texts[0].words][:2] == ["The", "zip"]
+    (one,) = explain_by_gradients(model.task(), model.tokenizer, model.read([texts[0]]))
+    assert one.attribution is not None
+    size = sum(map(abs, one.weights))
+    assert sum(one.weights) == pytest.approx(one.attribution.change, abs=1e-2 * size)
+    assert size > 0
 
 
 def test_the_same_run_again_has_the_same_bits(trained: Path, folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from encore.encoder import load
 from encore.errors import RecipeError
 from encore.evaluation.predictions import predictions, probabilities
 from encore.model.assembly import TaskSpec, assemble
+from encore.model.integrated_gradients import integrate
 from encore.runs import gradients
 from encore.runs.explanation_output import GradientTally, render_explanation, weight_columns
 from encore.runs.loaded_task import LoadedTask
@@ -104,7 +106,11 @@ HOW = {
 def test_words_add_up_to_the_change_of_the_score(
     how: dict[str, Any], tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However the rows are put together, and in blocks of any size."""
+    """However the rows are put together, and in blocks of any size. The head of `apart` has the
+    size of a difference, whose gradient jumps, so that more steps are needed.
+    """
+    if how.get("head") == "siamese_concat":
+        monkeypatch.setattr(gradients, "integrate", partial(integrate, n_steps=256))
     model = model_of(tiny_encoder, **how)
     given: list[Any] = list(zip(TEXTS, OTHERS, strict=True)) if "pair" in how else TEXTS
     start = [
@@ -119,7 +125,7 @@ def test_words_add_up_to_the_change_of_the_score(
         assert tuple(side.text for side in one.texts) == sides
         assert one.attribution.change == pytest.approx(change, abs=1e-4)
         size = sum(map(abs, one.weights))
-        assert sum(one.weights) + one.rest == pytest.approx(change, abs=2e-2 * size)
+        assert sum(one.weights) + one.rest == pytest.approx(change, abs=1e-2 * size)
         assert one.rest == pytest.approx(0, abs=1e-6)
         assert "".join(word.word for side in one.texts for word in side.words) == "".join(
             sides
