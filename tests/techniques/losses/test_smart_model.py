@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-from small_model import LABELS, batch_of, model_of
+from small_model import LABELS, WIDTH, batch_of, model_of
 from torch import Tensor
 
+from encore import catalogue
 from encore.encoder import dropout
+from encore.encoder.encoder import Frozen
 from encore.model.task_model import Branch, TaskModel
 from encore.techniques.losses._divergence import divergence, symmetric_divergence
 from encore.techniques.losses.bregman import Bregman
@@ -186,6 +188,31 @@ def test_the_inner_pass_of_any_encoder_is_float32(mode: Any, formats: list[torch
     term(Smart(LABELS["binary"], mode=mode), model, "binary")
     assert recorder.seen == formats
     assert recorder.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("mode", ["reference", "paper", "paper_l2"])
+def test_all_weights_get_a_gradient_and_the_noise_none(mode: Any) -> None:
+    """METHODS 5.1, test 4: the tables of the embeddings too. A key's bias moves no score."""
+    model = model_of("multiclass", rate=0.0)
+    loss = Smart(LABELS["multiclass"], mode=mode, sigma=1e-2, epsilon=1e-2)
+    term(loss, model, "multiclass")[0].backward()
+    still = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    }
+    assert not still
+
+
+def test_no_noise_goes_into_a_frozen_copy() -> None:
+    """Beside a trained encoder, as in `static`: its embeddings are no place to enter again."""
+    trained, frozen = model_of("binary").branches[0], model_of("binary").branches[0]
+    branches = [Branch(Frozen(frozen.encoder), frozen.pooling), trained]
+    head = catalogue.build("heads", "siamese_concat", 2 * WIDTH, 2)
+    model = TaskModel(branches, head, n_sides=2).train()
+    found, output = term(Smart(LABELS["binary"], sigma=1e-2), model, "binary")
+    assert [place is None for place in output.embedded] == [True, False]
+    assert float(found.detach()) > 0
 
 
 # ----------------------------------------------------------------------------- the proximal term
