@@ -5,6 +5,8 @@ The order is a function of (seed, task, epoch): nothing needs saving to resume.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 
@@ -72,23 +74,21 @@ def without_repeats(order: np.ndarray, texts: np.ndarray, size: int) -> np.ndarr
     one. Raises RecipeError where that does not help either.
     """
     of = [frozenset(each) for each in texts.tolist()]
-    waiting, batches = order.tolist(), list[list[int]]()
-    while waiting:
+    waiting, coming, batches = list[int](), iter(order.tolist()), list[list[int]]()
+    for _ in range(-(-len(order) // size)):
         batch, met, later = list[int](), set[int](), list[int]()
-        for at, row in enumerate(waiting):
-            if len(batch) == size:
-                later += waiting[at:]
-                break
+        for row in itertools.chain(waiting, coming):
             if met.isdisjoint(of[row]):
                 batch.append(row)
                 met |= of[row]
             else:
                 later.append(row)
-        while len(batch) < size and later:
-            row = later.pop(0)
-            batch.append(_exchanged(row, batch, batches, of))
+            if len(batch) == size:
+                break
+        waiting = later + waiting[len(batch) + len(later) :]
+        while len(batch) < size and waiting:
+            batch.append(_exchanged(waiting.pop(0), batch, batches, of))
         batches.append(batch)
-        waiting = later
     return np.asarray([row for batch in batches for row in batch], dtype=np.int64)
 
 
