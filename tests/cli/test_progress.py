@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from encore.cli import progress
 from encore.cli.progress import Watch
+from encore.training.groups import ParameterGroup, PhaseStart
 from encore.training.reports import EvalReport, StepReport
 
 
@@ -91,6 +93,37 @@ def test_a_dev_set_without_a_metric_is_not_named() -> None:
     assert (
         stream.getvalue() == "epoch 1/1  rows train loss 2.0000  |  reviews dev  accuracy 0.500\n"
     )
+
+
+HEAD = ParameterGroup("head", None, 2e-4, 0.01, 1, 1_920)
+TOP = ParameterGroup("block", 6, 1e-4, 0.0, 8, 4_992)
+
+
+def test_what_a_phase_trains_is_a_table_with_its_first_step() -> None:
+    stream = io.StringIO()
+    with Watch(stream, epochs=4, steps=160) as watch:
+        watch(replace(step(1), phase=PhaseStart(1, 2, 1, (HEAD,))))
+        watch(step(2))
+        watch(replace(step(41, epoch=2), phase=PhaseStart(2, 2, 3, (TOP, HEAD))))
+    assert stream.getvalue().splitlines() == [
+        "phase 1 of 2, 1 epoch, trains",
+        "depth  role    rate  decay  tensors  parameters",
+        "    –  head  0.0002   0.01        1       1,920",
+        "phase 2 of 2, 3 epochs, trains",
+        "depth  role     rate  decay  tensors  parameters",
+        "    6  block  0.0001      0        8       4,992",
+        "    –  head   0.0002   0.01        1       1,920",
+    ]
+
+
+@pytest.mark.parametrize(("groups", "shown"), [((HEAD,), False), ((TOP, HEAD), True)])
+def test_one_phase_with_one_rate_has_no_table(
+    groups: tuple[ParameterGroup, ...], shown: bool
+) -> None:
+    stream = io.StringIO()
+    with Watch(stream, epochs=1, steps=40) as watch:
+        watch(replace(step(1), phase=PhaseStart(1, 1, 1, groups)))
+    assert ("phase 1 of 1" in stream.getvalue()) is shown
 
 
 def test_a_terminal_gets_a_bar_which_leaves_the_lines_of_the_epochs(
