@@ -1,4 +1,4 @@
-"""Which tokens masked language modelling hides (METHODS 6)."""
+"""The tokens that masked language modelling hides (METHODS 6)."""
 
 from __future__ import annotations
 
