@@ -92,7 +92,6 @@ def _train(prepared: PreparedPretraining, options: PretrainOptions) -> PretrainR
 
 
 def _announcements(name: str, prepared: PreparedPretraining, runs: Path) -> list[str]:
-    from encore.runs.places import run_folder
 
     recipe = prepared.recipe
     lines = [f"variant {name}"] if name else []
