@@ -41,6 +41,7 @@ WALKED = ("README.md", *(f"docs/{page}.md" for page in LISTED))
 # Pages whose blocks another test runs.
 ELSEWHERE = {
     "docs/add-a-technique.md": "test_the_example_technique_passes_its_example_test",
+    "docs/first-hour.md": "tests/test_first_hour.py",
     "CONTRIBUTING.md": "test_contributing_shows_commands_that_run_elsewhere",
 }
 

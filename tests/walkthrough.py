@@ -81,6 +81,7 @@ def shortened(code: str, *, stand_in: bool) -> str:
     code = re.sub(r"(encore tune [^\n]*-n |\bn=)\d+", r"\g<1>2", code)
     code = re.sub(r"(?m)^encoder: minilm$", f"encoder: {STAND_IN}", code)
     code = re.sub(r"\bseeds([=:] ?)\[[\d, ]+\]", r"seeds\1[1]", code)
+    code = re.sub(r"(docs/first_hour\.py \S+)", r"\1 60", code)
     if code.startswith(INSTALLS):
         code = "".join(re.findall(r"\.venv/bin/encore .*", code)) or ":"
     return re.sub(r"(?m)^(python3 -m venv|pip install) .*$", ":", code)
@@ -147,8 +148,10 @@ def script(blocks: Sequence[Block], folder: Path) -> str:
     return "\n".join(parts)
 
 
-def walk(blocks: Sequence[Block], folder: Path) -> dict[str, str]:
-    """Run the blocks in `folder`, a `checkout`. Returns what each printed, by its name."""
+def walk(blocks: Sequence[Block], folder: Path, **variables: str) -> dict[str, str]:
+    """Run the blocks in `folder`, a `checkout`. Returns what each printed, by its name. variables:
+    of the environment, such as ENCORE_DATA.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -160,6 +163,7 @@ def walk(blocks: Sequence[Block], folder: Path) -> dict[str, str]:
     }
     for name in ("ENCORE_DATA", "ENCORE_DATA_REPO", "ENCORE_RUNS", "VIRTUAL_ENV"):
         environment.pop(name, None)
+    environment |= variables
     door, doorman = Path(environment["DOOR"]), str(ROOT / "tests" / "doorman.py")
     server = subprocess.Popen([sys.executable, doorman, str(door)], env=environment)
     try:
