@@ -21,6 +21,7 @@ __all__ = [
     "EncoderOption",
     "EncodingOption",
     "EpochsOption",
+    "ExplainOption",
     "FileOptions",
     "ForceOption",
     "InstallCompletionOption",
@@ -253,6 +254,14 @@ DryRunOption = Annotated[
         "--dry-run",
         help="Train nothing: print the recipe with every setting, the rows, and the estimated "
         "cost.",
+    ),
+]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Show the weight of each word: attention where the run's pooling has it, else "
+        "integrated gradients, and a test of them.",
     ),
 ]
 _MOST_DIGITS = 15  # of a whole number

@@ -10,6 +10,7 @@ from encore.cli.options import (
     DebugOption,
     DelimiterOption,
     EncodingOption,
+    ExplainOption,
     FileOptions,
     ForceOption,
     JsonOption,
@@ -47,14 +48,7 @@ def predict_entry(
     overwrite: OverwriteOption = False,
     raw: RawOption = False,
     resume: ResumeOption = False,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Show the weight of each word: attention where the run's pooling has it, else "
-            "integrated gradients, and a test of them.",
-        ),
-    ] = False,
+    explain: ExplainOption = False,
     task: TasksOption = None,
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
