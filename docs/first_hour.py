@@ -75,7 +75,7 @@ def write_reviews(folder: Path, n_rows: int) -> None:
 
 
 def write_questions(folder: Path, n_rows: int) -> None:
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in rows_of("qnli", 20 * n_rows):
         question = str(row["text_a"])
         for word, kind in _KINDS.items():
@@ -86,7 +86,7 @@ def write_questions(folder: Path, n_rows: int) -> None:
 
 
 def write_intents(folder: Path, n_rows: int) -> None:
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in rows_of("wiki_simple", 60 * n_rows):
         sentences = re.split(r"(?<=[.!?]) +", plain(row["text"]))
         kind = re.search(_SUBJECT, sentences[0])
