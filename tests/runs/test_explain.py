@@ -555,7 +555,7 @@ def test_json_and_files_hold_what_python_gives(
 def test_what_is_refused(run: Path, new: Path, warm: Warm, tmp_path: Path) -> None:
     for more, said in (
         (["-o", tmp_path / "out.csv"], "which are lists. Name a .jsonl or .parquet file."),
-        (["--with-input"], "--with-input needs a file beside it"),
+        (["--with-input"], "--with-input and --explain together need an output file"),
     ):
         outcome = warm.run(["predict", run, new, "--explain", *more])
         assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
