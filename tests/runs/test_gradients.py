@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Tables, Warm, write_csv
+from scipy.special import logsumexp
 
 import encore
 from encore import catalogue
@@ -24,10 +25,11 @@ from encore.data.token_store import split_pieces
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
 from encore.errors import RecipeError
-from encore.evaluation.predictions import predictions, probabilities
+from encore.evaluation.predictions import predictions
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.integrated_gradients import integrate
 from encore.runs import gradients
+from encore.runs.explain import Attribution, Explanation, Word, WordWeights
 from encore.runs.explanation_output import GradientTally, render_explanation, weight_columns
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.predict import Model
@@ -75,8 +77,8 @@ def explained_score(model: Model, given: list[Any], like: list[Any]) -> np.ndarr
                 for row, chosen, scores in zip(of, predictions(own, labels), own, strict=True)
             ]
         )
-    chance = probabilities(of, labels)[np.arange(len(of)), predictions(own, labels)]
-    return np.log(chance / (1 - chance))
+    which = np.arange(labels.n_scores) == predictions(own, labels)[:, None]
+    return of[which] - logsumexp(np.where(which, -np.inf, of), axis=1)
 
 
 def masked(model: Model, text: str) -> str:
@@ -123,7 +125,7 @@ def test_words_add_up_to_the_change_of_the_score(
         assert one.attribution is not None
         sides = row if isinstance(row, tuple) else (row,)
         assert tuple(side.text for side in one.texts) == sides
-        assert one.attribution.change == pytest.approx(change, abs=1e-4)
+        assert one.attribution.change == pytest.approx(change, rel=1e-5, abs=1e-4)
         size = sum(map(abs, one.weights))
         assert sum(one.weights) + one.rest == pytest.approx(change, abs=1e-2 * size)
         assert one.rest == pytest.approx(0, abs=1e-6)
@@ -295,18 +297,22 @@ def test_columns_where_there_are_no_rows() -> None:
     ]
 
 
-def test_signs_are_colours_and_shares(tiny_encoder: Path) -> None:
-    (one,) = model_of(tiny_encoder).explain(TEXTS[2:3])
-    shares = [one.share(weight) for weight in one.weights]
-    assert sum(map(abs, shares)) == pytest.approx(1, abs=1e-6)
-    assert min(shares) < 0 < max(shares)
+def test_signs_are_colours_and_shares() -> None:
+    words = (Word("for", 0, 3, 3.0), Word("against", 4, 11, -2.0), Word("a", 12, 13, 0.0))
+    one = Explanation(
+        (WordWeights("for against a", words),), 0.0, Attribution(("x",), 1.0, None, None)
+    )
+    assert [one.share(word.weight) for word in words] == pytest.approx([0.6, -0.4, 0])
+    average = 5 / 3
+    assert [one.strength(word.weight) for word in words] == pytest.approx(
+        [1, (2 - average) / (3 - average), -average / (3 - average)]
+    )
     drawn = render_explanation(one, title="")
     styles = {drawn.plain[span.start : span.end]: str(span.style) for span in drawn.spans}
-    strong = [word for word in one.texts[0].words if one.strength(word.weight) > 0]
-    assert one.strength(one.strongest(1)[0].weight) == 1
-    for word in strong:
-        assert ("rgb(255," in styles[word.word]) == (word.weight > 0)
-        assert (",255)" in styles[word.word]) == (word.weight < 0)
+    assert "rgb(255,70,90)" in styles["for"]
+    assert re.search(r"rgb\((\d+),\1,255\)", styles["against"])
+    assert "on" not in styles.get("a", "")
+    assert drawn.plain.splitlines()[-1] == "  for 60.0 %, against −40.0 %, a 0.0 %"
 
 
 def test_every_pooling_is_explained_in_one_way_or_the_other(tiny_encoder: Path) -> None:
