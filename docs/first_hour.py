@@ -94,7 +94,7 @@ def write_intents(folder: Path, n_rows: int) -> None:
             found[kind[1]].append((sentences[1], kind[1]))
     n_each = max(4, n_rows // 40)
     kinds = (kind for kind in found if len(found[kind]) >= n_each)
-    common = sorted(kinds, key=lambda kind: -len(found[kind]))[:60]
+    common = sorted(kinds, key=lambda kind: -len(found[kind]))[: min(60, n_rows // 10)]
     rows = _shuffled([row for kind in common for row in found[kind][:n_each]])
     _csv(folder / "intents.csv", ("utterance", "intent"), rows)
 
