@@ -71,7 +71,7 @@ def conflict_notes(train: Dataset, kind: TaskKind) -> list[Note]:
     if not n_texts:
         return []
     occur = "text occurs" if n_texts == 1 else "texts occur"
-    return [Note(f"{n_texts:,} {occur} in {display_path(train.path)} with different labels")]
+    return [Note(f"{n_texts:,} {occur} with different labels", about=Path(train.path).name)]
 
 
 def overlap_notes(train: Dataset, part: Dataset) -> list[Note]:

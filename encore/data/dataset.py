@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from encore.data.columns import Columns
 from encore.data.settings import Reading
-from encore.data.table import display_path
+from encore.data.table import recorded_path
 from encore.types import LabelSpace, Note
 
 __all__ = ["Dataset", "TaskData", "describe_task_data"]
@@ -113,14 +113,14 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
         "splits": {
             part.name: _described(part, data.labels) for part in (data.train, *data.dev.values())
         },
-        "test": None if data.test is None else display_path(data.test),
+        "test": None if data.test is None else recorded_path(data.test),
         "notes": list(map(str, data.notes)),
     }
 
 
 def _described(part: Dataset, labels: LabelSpace) -> dict[str, Any]:
     summary: dict[str, Any] = {
-        "path": display_path(part.path),
+        "path": recorded_path(part.path),
         "sha256": part.digest,
         "rows": len(part),
     }

@@ -25,6 +25,7 @@ __all__ = [
     "display_path",
     "join_limited",
     "plural",
+    "recorded_path",
     "reject",
     "reject_all",
     "skipped_note",
@@ -147,16 +148,26 @@ def display_path(path: str | Path) -> str:
     return str(path)
 
 
+def recorded_path(path: str | Path) -> str:
+    """The path as a run's files record it: the names of its folder and of itself, however it was
+    spelt and wherever the command was given.
+    """
+    return (
+        "standard input" if str(path) == "-" else "/".join(Path(os.path.abspath(path)).parts[-2:])
+    )
+
+
 def skipped_note(name: str, problems: Sequence[Problem], *, n_rows: int) -> Note:
     """The note on the rows that `on_bad_row: skip` left out, `n_rows` of them, and the first
-    reasons.
+    reasons. name: the path as a message prints it; the note has its last part.
     """
+    file = Path(name).name
     first = "; ".join(
-        str(replace(problem, remedy="", setting="", change="")).rstrip(".")
+        str(replace(problem, where=file, remedy="", setting="", change="")).rstrip(".")
         for problem in problems[:3]
     )
     more = f"; … and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    return Note(f"{plural(n_rows, 'bad row')} skipped ({first}{more})", about=name)
+    return Note(f"{plural(n_rows, 'bad row')} skipped ({first}{more})", about=file)
 
 
 def join_limited(names: Sequence[str], most: int = 8) -> str:

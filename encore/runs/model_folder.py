@@ -87,7 +87,9 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
         }
     whole = prepared.recipe
     encoder = {
-        "encoder": whole.encoder,
+        "encoder": os.path.basename(os.path.abspath(whole.encoder))
+        if Path(whole.encoder).is_dir()
+        else whole.encoder,
         "encoder_digest": prepared.source.digest,
         "precision": prepared.precision,
         "sharing": dict(whole.sharing),

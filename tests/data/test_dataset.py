@@ -127,7 +127,7 @@ def test_a_label_that_a_set_lacks_is_told_for_every_set() -> None:
 
 def test_texts_with_two_labels_are_counted() -> None:
     file = write("r.csv", [("one", "a"), ("one", "b"), ("two", "b"), ("two", "b"), ("three", "a")])
-    assert "1 text occurs in r.csv with different labels" in map(
+    assert "r.csv: 1 text occurs with different labels" in map(
         str, load_task("r", train=file, seed=42).notes
     )
     assert not any(
