@@ -319,4 +319,8 @@ def test_every_pooling_is_explained_in_one_way_or_the_other(tiny_encoder: Path) 
         (one,) = model_of(tiny_encoder, pooling=name).explain(TEXTS[:1])
         by_attention = catalogue.find("pooling", name).weights is not None
         assert (one.attribution is None) == by_attention
-        assert np.isfinite([*one.weights, one.rest]).all()
+        if one.attribution is None or name == "norm_cls":  # which chooses a layer: its score jumps
+            continue
+        # The gradient of a maximum jumps, the others' do not.
+        tolerance = (0.1 if "max" in name else 1e-4) * sum(map(abs, one.weights))
+        assert sum(one.weights) + one.rest == pytest.approx(one.attribution.change, abs=tolerance)
