@@ -29,6 +29,28 @@ if TYPE_CHECKING:
     from encore.runs.prepared import Prepared
 
 
+# Files that take longest, started first: with two workers the last file decides when all is done.
+_LONGEST = (
+    "test_readme.py",
+    "test_run_folders.py",
+    "test_known_answers.py",
+    "test_trajectory.py",
+    "test_first_hour.py",
+    "test_doubt.py",
+    "test_several_tasks.py",
+    "test_resume.py",
+    "test_app.py",
+    "test_trials.py",
+    "test_site.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, for `--no-loadscope-reorder`, and leave the others in order."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(_LONGEST)))
+
+
 def pytest_configure() -> None:
     """Restore the default handler of Ctrl-C. Tests that a script started in the background ignore
     it, and processes that they start would inherit that.

@@ -30,6 +30,7 @@ from walkthrough import (
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe.load import load_recipe
+from encore.recipe.pretraining import pretraining_recipes
 from encore.types import Pooling
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,6 +111,7 @@ def test_the_readme_is_for_somebody_who_skims() -> None:
     verbs = set(re.findall(r"^(?:\.venv/bin/|.*&& \.venv/bin/)?encore (\w+)", README, re.M))
     verbs |= set(re.findall(r"&& \.venv/bin/encore (\w+)", README))
     assert verbs == {
+        "check",
         "train",
         "predict",
         "evaluate",
@@ -269,6 +271,8 @@ def test_recipes_in_the_pages_are_recipes(walked: dict[str, str], place: Path) -
             assert len(load_study(path).cells) > 1
         elif "\nsearch:" in text:
             assert len(load_search(path).parameters) > 1
+        elif "texts:" in text:
+            assert pretraining_recipes(path)[""].texts
         else:
             assert load_recipe(path).plan.epochs == 1
 

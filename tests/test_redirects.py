@@ -62,7 +62,10 @@ def named_file(cache: Path) -> object:
 @pytest.mark.parametrize(
     ("ask", "begins"),
     [
-        (lambda _: locate("some/one"), "encoder 'some/one': not a folder here, and the hub did"),
+        (
+            lambda _: locate("some/one"),
+            "encoder 'some/one': not a folder here, and it could not be downloaded from the hub",
+        ),
         (named_file, "rte/train.parquet: from data set 'some/one': the transfer from"),
         (lambda _: _Hub("some/one", "token").files(), "some/one: {endpoint} refused the upload ("),
     ],

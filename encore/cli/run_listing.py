@@ -40,17 +40,17 @@ class ListedRun:
     result: RunResult | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """run, task, data, encoder, settings, state, and of a complete run epoch, metrics (task →
-        dev set → metric → value and interval of the model) and seconds.
+        """run, task, state; data, encoder and settings where the recipe can be read; of a complete
+        run epoch, metrics (task → dev set → metric → value and interval of the model) and seconds.
         """
         found: dict[str, Any] = {
             "run": str(self.folder),
             "task": self.folder.name.rpartition("-")[0],
-            "data": dict(self.data),
-            "encoder": self.encoder,
-            "settings": dict(self.settings),
             "state": self.state,
         }
+        if self.encoder:
+            settings = dict(self.settings)
+            found |= {"data": dict(self.data), "encoder": self.encoder, "settings": settings}
         if self.result is None:
             return found
         metrics = {

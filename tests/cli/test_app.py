@@ -852,7 +852,7 @@ def test_runs_are_listed_with_state_and_first_figure(run: Run, reviewed: Path) -
     assert header.split("  ")[0] == "run"
     listed = {line.split()[0]: line for line in lines}
     assert re.match(
-        rf"{reviewed} +reviews +complete +accuracy +[\d.]+ % \[[\d., ]+\] +\d+ s",
+        rf"{reviewed} +\S+reviews\.csv +\S+ +complete +accuracy +[\d.]+ % \[[\d., ]+\] +\d+ s",
         listed[str(reviewed)],
     )
     assert "stopped after step 3" in listed[str(stopped)]

@@ -348,7 +348,7 @@ def test_a_dev_file_that_is_wrong_is_named_even_where_train_cannot_be_read() -> 
 def test_the_same_file_twice_and_reserved_names() -> None:
     file = reviews()
     assert any(
-        "two of data.train and data.dev are the same file" in problem
+        "data.train and data.dev name one file twice" in problem
         for problem in complaints(train=file, dev=file)
     )
     reviews("b.csv", 10)

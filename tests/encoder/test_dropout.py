@@ -145,7 +145,7 @@ def test_bytes_are_uniform() -> None:
     """Chi-square over all 256 values of a million bytes: the threshold on a byte is only as good as
     the bytes.
     """
-    counts = np.bincount(_Stream(5, 9, BatchOffset()).bytes(17, 2**20), minlength=256)
+    counts = np.bincount(_Stream(5, (9,), BatchOffset()).bytes(17, 2**20), minlength=256)
     expected = 2**20 / 256
     assert ((counts - expected) ** 2 / expected).sum() < 255 + 5 * math.sqrt(2 * 255)
 
@@ -154,7 +154,7 @@ def test_sites_and_steps_share_no_bytes_even_shifted() -> None:
     """Of 4 × 4096 words of 64 random bits, no two are equal unless the streams overlap."""
     words = []
     for step in (1, 2):
-        stream = _Stream(5, step, BatchOffset())
+        stream = _Stream(5, (step,), BatchOffset())
         for _ in range(2):
             words.append(stream.bytes(0, 8 * 4096).view(np.uint64))
             stream.site += 1

@@ -418,7 +418,7 @@ def test_the_table_tells_of_the_race(raced: Whole) -> None:
         "race, screening seeds: round 1 on 1001, round 2 on 1001 1002; 10 runs instead "
         "of 10 if no two variants are equal" in raced.outcome.err
     )
-    assert "which saves nothing: leave the race out" in raced.outcome.err
+    assert "which saves nothing: drop the race" in raced.outcome.err
     assert re.search(
         r"^screening, round 1: \[1/4\] verdict, (cls|slow|max|both), seed 1001: dev accuracy",
         raced.outcome.err,

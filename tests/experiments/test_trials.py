@@ -780,7 +780,7 @@ def test_a_study_whose_own_file_is_no_database(tmp_path: Path) -> None:
     (told,) = caught.value.lines
     assert told.startswith(
         f"{tmp_path}/study.db: cannot be opened (file is not a database). Move it away and "
-        f"give the same command again"
+        f"run the same command again"
     )
     assert (tmp_path / "study.db").read_bytes() == b"no database" * 100
 

@@ -315,7 +315,7 @@ def test_a_single_run_of_such_a_recipe(tmp_path: Path) -> None:
     assert list(load_recipe(file, ["task=mrpc"]).tasks) == ["mrpc"]
     with pytest.raises(
         RecipeError,
-        match=r"'seeds' says what to compare, and this is a single run\. Write seed=3 for a "
+        match=r"'seeds' belongs to a comparison, and this is a single run\. Write seed=3 for a "
         r"single run\.",
     ):
         load_recipe(file, ["task=mrpc", "seeds=3"])

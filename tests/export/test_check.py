@@ -29,7 +29,7 @@ from encore.export.check import (
     outputs_in_fresh_process,
     reference_outputs,
 )
-from encore.export.tokenizer import _specials
+from encore.data.tokenizer_roles import special_roles
 from encore.export.write import WrittenExport, write_export
 from encore.runs.predict import load
 from encore.training.streams import tokenize_set
@@ -518,16 +518,16 @@ def test_special_tokens_are_those_that_the_tokenizer_itself_calls_so(tiny_encode
     """
     backend = TextTokenizer(tiny_encoder).backend
     backend.add_tokens([AddedToken("<mask>")])  # no special one
-    found = _specials(backend, {})
+    found = special_roles(backend, {})
     assert {
         found[role] for role in ("pad_token", "unk_token", "mask_token", "cls_token", "sep_token")
     } == {"[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"}
     assert (
         found["pad_token"]
-        == _specials(backend, {"pad_token_id": len(VOCABULARY)})["pad_token"]
+        == special_roles(backend, {"pad_token_id": len(VOCABULARY)})["pad_token"]
         == "[PAD]"
     )
-    assert _specials(backend, {"pad_token_id": 4})["pad_token"] == "[MASK]"
+    assert special_roles(backend, {"pad_token_id": 4})["pad_token"] == "[MASK]"
 
 
 def test_rows_of_all_lengths_are_compared(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -51,7 +51,15 @@ def test_a_wheel_carries_them(tmp_path: Path) -> None:
     ]["wheel"]["force-include"]
     package = tmp_path / "site" / "encore"
     (package / "recipe").mkdir(parents=True)
-    for name in ("__init__", "errors", "recipe/__init__", "recipe/builtin"):
+    (package / "data").mkdir()
+    for name in (
+        "__init__",
+        "errors",
+        "data/__init__",
+        "data/endings",
+        "recipe/__init__",
+        "recipe/builtin",
+    ):
         shutil.copy(ROOT / "encore" / f"{name}.py", package / f"{name}.py")
     for source, target in included.items():
         (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(
@@ -297,7 +305,7 @@ def test_the_command(warm: Warm, tmp_path: Path) -> None:
     assert out[0].split() == ["source", "recipe", "command", "runs", "status"]
     line = next(line for line in out if " maxpoolbert_k " in line)
     assert line.startswith("MaxPoolBERT, Table 6")
-    assert line.endswith("compare    54  1 of 2 runs complete with encoder=minilm")
+    assert line.endswith("compare     54  1 of 2 runs complete with encoder=minilm")
     told = json.loads(warm.run(["ls", "recipes", "--json", "--runs", tmp_path]).out)["recipes"]
     assert [entry["recipe"] for entry in told] == list(builtin.recipe_names())
     refused = warm.run(["ls", "recipe"])

@@ -771,6 +771,7 @@ def test_resolved_writes_out_every_default() -> None:
                     "delimiter": None,
                     "encoding": None,
                     "skip_lines": 0,
+                    "sheet": None,
                     "on_bad_row": "fail",
                     "normalise": None,
                     "seed": None,
