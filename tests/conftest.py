@@ -34,6 +34,7 @@ _LONGEST = (
     "test_readme.py",
     "test_run_folders.py",
     "test_known_answers.py",
+    "test_mypy.py",
     "test_trajectory.py",
     "test_first_hour.py",
     "test_doubt.py",

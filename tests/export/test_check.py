@@ -19,6 +19,7 @@ from encore import catalogue, files
 from encore.data.inputs import read_unlabelled
 from encore.data.settings import DataSettings
 from encore.data.tokenizer import TextTokenizer
+from encore.data.tokenizer_roles import special_roles
 from encore.encoder import load as encoders
 from encore.errors import DataError, EncoreError
 from encore.export import stock
@@ -29,7 +30,6 @@ from encore.export.check import (
     outputs_in_fresh_process,
     reference_outputs,
 )
-from encore.data.tokenizer_roles import special_roles
 from encore.export.write import WrittenExport, write_export
 from encore.runs.predict import load
 from encore.training.streams import tokenize_set
