@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -95,7 +94,7 @@ def describe_reading(table: Table, n_rows: int | None = None) -> Note:
     where the table holds a part of it.
     """
     rows = plural(len(table) if n_rows is None else n_rows, "row")
-    return Note(", ".join([rows, *table.how_read]), about=Path(table.name).name)
+    return Note(", ".join([rows, *table.how_read]), about=table.name)
 
 
 def missing_columns(

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from encore.data.columns import Columns
 from encore.data.settings import Reading
-from encore.data.table import recorded_path
+from encore.data.table import display_path, recorded_path
 from encore.types import LabelSpace, Note
 
 __all__ = ["Dataset", "TaskData", "describe_task_data"]
@@ -96,6 +96,10 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
     """The summary that `--dry-run` prints and a run keeps in data.json: per split its file, digest,
     rows and label counts. The test file is named, not opened.
     """
+    named = {
+        display_path(part.path): recorded_path(part.path)
+        for part in (data.train, *data.dev.values())
+    }
     return {
         "task": data.name,
         "kind": data.labels.kind,
@@ -114,7 +118,9 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
             part.name: _described(part, data.labels) for part in (data.train, *data.dev.values())
         },
         "test": None if data.test is None else recorded_path(data.test),
-        "notes": list(map(str, data.notes)),
+        "notes": [
+            str(replace(each, about=named.get(each.about, each.about))) for each in data.notes
+        ],
     }
 
 

@@ -181,9 +181,10 @@ def _split_off(
     n_copies = len(groups) - int(groups.max()) - 1
     repeat = "repeats a text and stays" if n_copies == 1 else "repeat a text and stay"
     copies = f"; {plural(n_copies, 'row')} {repeat} with it" if n_copies else ""
+    source = file if settings.train is None else Path(whole.path).name
     how = "by tenths of the value" if parts.columns.kind == "regression" else "stratified"
     note = Note(
-        f"{len(dev):,} of the {len(whole):,} rows of {file} "
+        f"{len(dev):,} of the {len(whole):,} rows of {source} "
         f"({len(dev) / len(whole):.0%}, {how}, seed {seed}{copies})",
         about="dev",
     )

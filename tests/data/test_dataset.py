@@ -398,7 +398,7 @@ def test_the_test_file_is_never_opened_by_load_task(monkeypatch: pytest.MonkeyPa
         "test file secret.csv is opened",
         f"test file secret.csv: 10 rows, sha256 {dataset.digest}",
     ]
-    assert describe_task_data(data)["test"] == "secret.csv"
+    assert describe_task_data(data)["test"] == f"{Path.cwd().name}/secret.csv"
 
 
 def test_a_test_file_that_is_missing_or_also_train_or_dev() -> None:
@@ -495,7 +495,7 @@ def test_the_description_is_json_and_tells_rows_and_labels() -> None:
     data = load_task("reviews", train=reviews(), seed=42)
     summary = json.loads(json.dumps(describe_task_data(data)))
     assert summary["splits"]["train"] == {
-        "path": "reviews.csv",
+        "path": f"{Path.cwd().name}/reviews.csv",
         "sha256": data.train.digest,
         "rows": 85,
         "label_counts": dict.fromkeys("12345", 17),
