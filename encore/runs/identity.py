@@ -12,7 +12,7 @@ from encore.recipe.technique import Technique
 
 __all__ = ["RESULTS_VERSION", "run_spec"]
 
-RESULTS_VERSION = 6  # raised by hand when the same recipe gives other bits
+RESULTS_VERSION = 7  # raised by hand when the same recipe gives other bits
 
 
 def run_spec(
