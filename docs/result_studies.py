@@ -177,7 +177,7 @@ def _search_figures(search: dict[str, Any]) -> list[str]:
     each = ", ".join(figure("accuracy", value) for value in row["values"])
     return [
         paper["head"],
-        f"{results['trials']['complete']} of {results['trials']['asked']}",
+        f"{results['trials']['complete']} of {results['trials']['requested']}",
         figure("accuracy", results["best"]["value"]),
         f"{100 * row['mean']:.1f} ± {100 * row['sd']:.1f} % ({each})",
         figure("accuracy", paper["accuracy"]),

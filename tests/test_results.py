@@ -56,7 +56,7 @@ def test_the_searches_stand_beside_the_paper() -> None:
         "notes": ["dev: cut"],
     }
     results = {
-        "trials": {"asked": 12, "complete": 11},
+        "trials": {"requested": 12, "complete": 11},
         "best": {"value": 0.65, "params": {"plan.lr": 1.25e-5, "plan.epochs": 5, "max_length": 64}},
         "importances": {"values": {"plan.lr": 0.75, "max_length": 0.25}, "why": None},
         "fresh": {"studies": [study]},

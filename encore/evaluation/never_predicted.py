@@ -11,7 +11,7 @@ from encore.types import LabelSpace
 __all__ = ["never_predicted"]
 
 _MOST_NAMED = 5
-_TRAIN_MORE = "train for longer or faster (plan.epochs, plan.lr)"
+_TRAIN_MORE = "train longer or at a higher rate (plan.epochs, plan.lr)"
 
 
 def never_predicted(

@@ -23,7 +23,7 @@ class TrialCounts:
     def to_json(self) -> dict[str, Any]:
         """Its entry in results.json."""
         return {
-            "asked": self.requested,
+            "requested": self.requested,
             "complete": self.complete,
             "pruned": self.pruned,
             "failed": self.failed,
@@ -32,7 +32,7 @@ class TrialCounts:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TrialCounts:
         """The inverse of `to_json`."""
-        return cls(stored["asked"], stored["complete"], stored["pruned"], stored["failed"])
+        return cls(stored["requested"], stored["complete"], stored["pruned"], stored["failed"])
 
 
 @dataclass(frozen=True)

@@ -314,7 +314,7 @@ def _equal_variants(plan: PreparedComparison) -> list[str]:
         runs.setdefault(each.cell.variant, []).append(each.run.name if each.run else None)
     names = list(runs)
     return [
-        f"{b} is the same as {a}: what it changes is what the recipe says anyway."
+        f"{b} is the same as {a}: its changes equal settings that the recipe already has."
         for at, b in enumerate(names)
         for a in names[:at]
         if runs[a] == runs[b] and any(runs[a])

@@ -9,7 +9,7 @@ from encore.types import LabelSpace
 BINARY = LabelSpace("binary", ("ham", "spam"))
 FOUR = LabelSpace("multiclass", ("a", "b", "c", "d"))
 TAGS = LabelSpace("multilabel", ("x", "y"))
-MORE = "train for longer or faster (plan.epochs, plan.lr)"
+MORE = "train longer or at a higher rate (plan.epochs, plan.lr)"
 WEIGH = f"try class_weights=balanced, or {MORE}"
 
 

@@ -285,7 +285,7 @@ def test_a_record_is_read_back_as_it_was() -> None:
     record = record_by_hand()
     stored = json.loads(json.dumps(record.to_json()))
     assert SearchRecord.from_json(stored) == record
-    assert stored["trials"] == {"asked": 9, "complete": 6, "pruned": 2, "failed": 0}
+    assert stored["trials"] == {"requested": 9, "complete": 6, "pruned": 2, "failed": 0}
     assert stored["fresh"]["studies"][1]["metrics"][0]["variants"][0]["values"] == [0.5]
 
 
@@ -469,7 +469,7 @@ def test_trials_are_ordinary_runs_and_the_best_has_the_highest_value(whole: Whol
         max(values),
         [max(values)],
     )
-    assert whole.results["trials"] == {"asked": 5, "complete": 5, "pruned": 0, "failed": 0}
+    assert whole.results["trials"] == {"requested": 5, "complete": 5, "pruned": 0, "failed": 0}
 
 
 def test_the_best_is_trained_again_on_fresh_seeds_and_that_is_told(whole: Whole) -> None:

@@ -91,6 +91,6 @@ def test_evaluating_notes_that_there_is_one_answer(
     assert len(set(verdicts)) > 1
     again = encore.evaluate(run, {"text": [texts[row] for row in rows], "verdict": verdicts})
     assert again.notes == (
-        f"the model predicts '{only}' for every row: try class_weights=balanced, or train for "
-        f"longer or faster (plan.epochs, plan.lr).",
+        f"the model predicts '{only}' for every row: try class_weights=balanced, or train longer "
+        f"or at a higher rate (plan.epochs, plan.lr).",
     )
