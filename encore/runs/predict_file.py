@@ -24,6 +24,7 @@ from encore.data.token_store import NoToken
 from encore.data.windows import windows
 from encore.data.write import table_of
 from encore.errors import DataError
+from encore.model.free_memory import return_free_pages
 from encore.runs.explanation_output import GradientTally, method_note, weight_columns
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.kept_scores import KeptScores, kept_scores
@@ -127,6 +128,7 @@ class FilePrediction:
                 if kept is not None:
                     kept.add(scores)
             yield table_of(self._columns(dataset, scores))
+            return_free_pages()
 
     @property
     def _nothing(self) -> np.ndarray:

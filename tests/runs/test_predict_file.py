@@ -339,3 +339,13 @@ def test_typed_texts_replace_an_output_and_are_not_resumed(
     assert capsys.readouterr().err == (
         "encore predict: --resume is for a FILE; leave it out with --text.\n"
     )
+
+
+def test_each_window_gives_back_the_memory_that_it_no_longer_uses(
+    model: Model, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_file, "_MOST_ROWS", 20)
+    given_back: list[None] = []
+    monkeypatch.setattr(predict_file, "return_free_pages", lambda: given_back.append(None))
+    assert predict(model, "new.csv", "-o", "out.csv") == 0
+    assert len(given_back) == 3  # 50 rows
