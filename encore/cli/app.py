@@ -56,7 +56,7 @@ for _name, _entry, _summary in (
     ("push", push_entry, "Export a run and upload it to the Hugging Face hub."),
     ("ls", ls_entry, "List runs, named tasks, recipes or techniques."),
     ("mv", mv_entry, "Rename a run, or move it elsewhere."),
-    ("rm", rm_entry, "Remove runs, comparisons, searches or exports."),
+    ("rm", rm_entry, "Remove runs, comparisons, searches, pre-trainings or exports."),
 ):
     app.command(_name, short_help=_summary)(_entry)
 

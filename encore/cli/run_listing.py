@@ -1,4 +1,6 @@
-"""The runs in a folder: what they were trained on, what was set, their state and first figure."""
+"""The runs and pre-trainings in a folder: what they were trained on, what was set, their state and
+first figure.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ from encore.data.table import display_path
 from encore.errors import EncoreError
 from encore.evaluation.estimates import Estimate
 from encore.recipe.load import load_recipe
+from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import PROSE, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.recipe.write import changed
 from encore.runs.folder import RunResult
 from encore.runs.kind import folder_kind
 from encore.runs.places import is_being_trained
+from encore.runs.pretrain_folder import PretrainFigures
 from encore.tables.formatting import format_estimate, format_setting
 from encore.tables.listing import Listing
 
@@ -63,6 +67,62 @@ class ListedRun:
         seconds = self.result.seconds
         return found | {"epoch": self.result.epoch, "metrics": metrics, "seconds": seconds}
 
+    @property
+    def seconds(self) -> float | None:
+        """None of a run that is not complete."""
+        return None if self.result is None else self.result.seconds
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The first metric of the first task that has one, and its value on the first dev set;
+        empty where no dev set was measured.
+        """
+        if self.result is None:
+            return "", ""
+        for task, sets in _of_model(self.result).items():
+            for name, estimate in next(iter(sets.values()), {}).items():
+                metric = catalogue.find("metrics", name)
+                several = len(self.result.metrics) > 1
+                title = f"{task} {metric.title}" if several else metric.title
+                return title, format_estimate(estimate, metric.form)
+        return "", ""
+
+
+@dataclass(frozen=True)
+class ListedPretraining:
+    """A pre-training as it is listed. data: its texts, tasks or files; encoder: the one that it
+    began with, "" from scratch; figures, seconds: of a complete one.
+    """
+
+    folder: Path
+    state: str
+    data: Mapping[str, str]
+    encoder: str
+    settings: Mapping[str, Any]
+    figures: PretrainFigures | None = None
+    seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """pretraining, state, texts, encoder (None from scratch), settings; of a complete one the
+        contents of results.json and seconds.
+        """
+        found: dict[str, Any] = {
+            "pretraining": str(self.folder),
+            "state": self.state,
+            "texts": list(self.data.values()),
+            "encoder": self.encoder or None,
+            "settings": dict(self.settings),
+        }
+        if self.figures is None:
+            return found
+        return found | {"figures": self.figures.to_json(), "seconds": self.seconds}
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The loss on the held-out rows after the last step; empty where there are none."""
+        last = self.figures.kept[-1].held_out if self.figures and self.figures.kept else None
+        return ("held-out loss", f"{last.loss:.3f}") if last else ("", "")
+
 
 def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]:
     """Task → dev set → metric → the model's figure."""
@@ -72,27 +132,23 @@ def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]
     }
 
 
-def runs(folder: Path) -> list[ListedRun]:
-    """The runs in a folder, the newest last."""
-    entries = list(folder.iterdir()) if folder.is_dir() else []
-    found = [entry for entry in entries if folder_kind(entry) == "run"]
-    begun = {entry: entry / "resolved.json" for entry in found}
+def runs(folder: Path) -> list[ListedRun | ListedPretraining]:
+    """The runs and pre-trainings in a folder, the newest last."""
+    begun = []
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        kind = folder_kind(entry)
+        first = entry / ("resolved.json" if kind == "run" else "pretraining.json")
+        if kind in ("run", "pretraining") and first.is_file():
+            begun.append((first.stat().st_mtime, entry.name, entry, kind))
     return [
-        _run(entry)
-        for entry in sorted(
-            (entry for entry, file in begun.items() if file.is_file()),
-            key=lambda entry: (begun[entry].stat().st_mtime, entry.name),
-        )
+        _run(entry) if kind == "run" else _pretraining(entry) for *_, entry, kind in sorted(begun)
     ]
 
 
 def _run(folder: Path) -> ListedRun:
     about = _recipe_of(folder)
     if not (folder / files.MANIFEST).exists():
-        steps = folder / "steps.jsonl"
-        n_steps = steps.read_bytes().count(b"\n") if steps.is_file() else 0
-        at_work = is_being_trained(folder)
-        return ListedRun(folder, "training" if at_work else f"stopped after step {n_steps}", *about)
+        return ListedRun(folder, _unfinished(folder), *about)
     try:
         cost = files.read_json(folder / "cost.json")
         stored = files.read_json(folder / "results.json")
@@ -101,6 +157,31 @@ def _run(folder: Path) -> ListedRun:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ListedRun(folder, "damaged", *about)
     return ListedRun(folder, "complete", *about, result)
+
+
+def _pretraining(folder: Path) -> ListedPretraining:
+    try:
+        (recipe,) = pretraining_recipes(folder / "recipe.yaml").values()
+        texts = {str(at): one.task or one.file or "" for at, one in enumerate(recipe.texts)}
+        about = texts, recipe.encoder or "", _plain_settings(changed(recipe))
+    except (EncoreError, OSError, ValueError):
+        about = {}, "", {}
+    if not (folder / files.MANIFEST).exists():
+        return ListedPretraining(folder, _unfinished(folder), *about)
+    try:
+        seconds = files.read_json(folder / "cost.json")["seconds"]
+        figures = PretrainFigures.from_json(files.read_json(folder / "results.json"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ListedPretraining(folder, "damaged", *about)
+    return ListedPretraining(folder, "complete", *about, figures, seconds)
+
+
+def _unfinished(folder: Path) -> str:
+    if is_being_trained(folder):
+        return "training"
+    steps = folder / "steps.jsonl"
+    n_steps = steps.read_bytes().count(b"\n") if steps.is_file() else 0
+    return f"stopped after step {n_steps}"
 
 
 def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
@@ -119,8 +200,13 @@ def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
         for key in ("train", "dev", "test"):
             task.get("data", {}).pop(key, None)
     settings |= next(iter(tasks.values())) if len(tasks) == 1 else {"tasks": tasks}
-    shown = {key: entry for key, entry in settings.items() if key not in (*PROSE, "encoder")}
-    return trained_on, recipe.encoder, dict(_dotted(shown))
+    return trained_on, recipe.encoder, _plain_settings(settings)
+
+
+def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name → value, without what the listing shows elsewhere."""
+    elsewhere = (*PROSE, "encoder", "texts", "fine_tune")
+    return dict(_dotted({key: each for key, each in settings.items() if key not in elsewhere}))
 
 
 def _dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -151,18 +237,16 @@ def _usual_names() -> dict[str, str]:
     return {key: each.name for key, each in defaults.items() if isinstance(each, Technique)}
 
 
-def runs_table(found: Sequence[ListedRun]) -> Listing:
-    """One line per run, with its first metric on its first dev set, of the first task that has
-    one.
-    """
+def runs_table(found: Sequence[ListedRun | ListedPretraining]) -> Listing:
+    """One line per run or pre-training, with its first figure."""
     rows = [
         (
             str(run.folder),
             ", ".join(map(_short_path, run.data.values())),
-            _short_path(run.encoder),
+            _short_path(run.encoder) or ("from scratch" if _from_scratch(run) else ""),
             run.state,
-            *(("", "") if run.result is None else _first_figure(run.result)),
-            "" if run.result is None else f"{run.result.seconds:,.0f} s",
+            *run.figure,
+            "" if run.seconds is None else f"{run.seconds:,.0f} s",
             " ".join(f"{key}={format_setting(value)}" for key, value in run.settings.items()),
         )
         for run in found
@@ -171,14 +255,8 @@ def runs_table(found: Sequence[ListedRun]) -> Listing:
     return Listing("", columns, tuple(rows), (), frozenset({5, 6}))
 
 
-def _first_figure(result: RunResult) -> tuple[str, str]:
-    """Its name and itself; empty where no dev set was measured."""
-    for task, sets in _of_model(result).items():
-        for name, estimate in next(iter(sets.values()), {}).items():
-            metric = catalogue.find("metrics", name)
-            title = f"{task} {metric.title}" if len(result.metrics) > 1 else metric.title
-            return title, format_estimate(estimate, metric.form)
-    return "", ""
+def _from_scratch(run: ListedRun | ListedPretraining) -> bool:
+    return isinstance(run, ListedPretraining) and "size.layers" in run.settings
 
 
 def _short_path(path: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 import encore
 from encore import files
+from encore.cli.run_listing import runs, runs_table
 from encore.data.masking import Masking
 from encore.encoder import load
 from encore.errors import DataError, RecipeError
@@ -269,6 +270,34 @@ def test_a_folder_is_moved_found_again_and_removed(
     assert checked_kinds([moved]) == {moved: "pretraining"}
     remove_result(moved)
     assert not moved.exists()
+
+
+def test_ls_lists_pre_trainings_with_texts_state_and_loss(
+    folder: Path, whole: PretrainResult, tmp_path: Path
+) -> None:
+    shutil.copytree(whole.folder, tmp_path / whole.folder.name)
+    with pytest.raises(Stop):
+        train(recipe_of(folder, seed=7), tmp_path, until=5)
+    damaged = shutil.copytree(whole.folder, tmp_path / f"damaged-{whole.folder.name[-10:]}")
+    (damaged / "results.json").write_text("{}", encoding="utf-8")
+    found = {each.folder.name: each for each in runs(tmp_path)}
+    assert sorted(each.state for each in found.values()) == [
+        "complete",
+        "damaged",
+        "stopped after step 3",  # the checkpoint
+    ]
+    complete = found[whole.folder.name].to_json()
+    assert complete["texts"] == [str(folder / f"part{number}.txt") for number in range(N_FILES)]
+    assert complete["encoder"] is None
+    assert complete["settings"]["size.width"] == 16
+    assert complete["figures"] == whole.figures.to_json()
+    table = runs_table([found[whole.folder.name]])
+    assert table.rows[0][2:6] == (
+        "from scratch",
+        "complete",
+        "held-out loss",
+        f"{whole.figures.kept[-1].held_out.loss:.3f}",
+    )
 
 
 def test_every_kept_encoder_is_a_variant_of_the_comparison(

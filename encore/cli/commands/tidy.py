@@ -15,14 +15,16 @@ __all__ = ["mv_entry", "rm_entry"]
 def rm_entry(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Runs, comparisons, searches or exports."),
+        typer.Argument(
+            metavar="RUN...", help="Runs, comparisons, searches, pre-trainings or exports."
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Remove runs, comparisons, searches or exports for good. A folder that Encore did not write,
-    or that holds other files too, is left as it is.
+    """Remove runs, comparisons, searches, pre-trainings or exports for good. A folder that Encore
+    did not write, or that holds other files too, is left as it is.
     """
     from encore.cli.tidy import remove_folders
 
