@@ -89,6 +89,31 @@ def test_what_cannot_be_checked_gets_one_line(capsys: pytest.CaptureFixture[str]
     assert run("none.csv") == 3
 
 
+@pytest.mark.parametrize("kind", ["numbers", "tags"])
+def test_numbers_and_several_labels_are_doubted_too(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each kind of cell follows from the words of its text, except in line 32."""
+    cells = {
+        "numbers": ["0.125", "1.5", "2.75", "4.25"],
+        "tags": ["a", "a;b", "b", ""],
+    }[kind]
+    lines = [f"the {WORDS[n % 4]} lamp is {WORDS[n % 4]} {n},{cells[n % 4]}" for n in range(80)]
+    lines[30] = lines[30].rpartition(",")[0] + f",{cells[0]}"
+    Path("kind.csv").write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    kinds = {"numbers": "regression", "tags": "multilabel"}
+    assert run("kind.csv", f"data.kind={kinds[kind]}", "--folds", "4", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["labels"] == ({} if kind == "numbers" else {"a": 41, "b": 39})
+    assert found["contradictory"] == []
+    worst = found["doubted"][0]
+    assert (worst["line"], worst["label"]) == ("32", "0.125" if kind == "numbers" else "a")
+    if kind == "numbers":
+        assert float(worst["likelier"]) > 1.5
+    else:
+        assert worst["likelier"] == "b"
+
+
 def test_doubt_is_the_distance_from_the_label() -> None:
     scores = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]))
     given = np.array([1, 0])

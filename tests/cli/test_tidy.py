@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,3 +218,51 @@ def test_nothing_is_moved_over_or_into_a_result(run: Run, kept: Path) -> None:
     assert sorted(entry.name for entry in Path("runs").iterdir()) == sorted(
         [kept.name, compared.name, "other-0123456789"]
     )
+
+
+def test_a_run_is_moved_to_another_file_system(
+    run: Run, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Path(tempfile.mkdtemp(dir="/dev/shm")) if Path("/dev/shm").is_dir() else None
+    if elsewhere is None or elsewhere.stat().st_dev == kept.stat().st_dev:
+        pytest.skip("needs /dev/shm on a file system of its own")
+    try:
+        written = files_of(kept)
+        code, _, err = run("mv", kept, elsewhere)
+        assert (code, err) == (0, "")
+        assert not kept.exists()
+        assert files_of(elsewhere / kept.name) == written
+        assert list(elsewhere.iterdir()) == [elsewhere / kept.name]
+        # A copy that fails leaves the run where it was, and nothing of it elsewhere.
+        run("mv", elsewhere / kept.name, "runs")
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(shutil, "copytree", full)
+        code, _, err = run("mv", kept, elsewhere)
+        assert code != 0
+        assert "No space left on device" in err
+        assert files_of(kept) == written
+        assert list(elsewhere.iterdir()) == []
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_the_working_directory_is_not_removed(
+    run: Run, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = kept.absolute()
+    monkeypatch.chdir(there)
+    code, _, err = run("rm", there, "--yes")
+    assert code != 0
+    assert "this is the current working directory. Leave it first." in err
+    assert there.exists()

@@ -229,6 +229,39 @@ def test_what_newcomers_type_is_understood(typed: str, meant: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"dev": 5},
+            "data.dev: expected a file, or several named ones such as {matched: a.csv, "
+            "mismatched: b.csv}, got 5.",
+        ),
+        ({"dev": {"a": 5}}, "data.dev.a: expected a file, got 5."),
+        (
+            {"dev": {"train": "a.csv"}},
+            "data.dev.train: a dev set cannot be called 'train'. Give it another name.",
+        ),
+        ({"labels": ["a"]}, "data.labels: expected at least two labels, got 1."),
+        (
+            {"labels": ["a", ["b"]]},
+            "data.labels: expected the name of a label, got the list [b]. Put it in quotes if "
+            "that is its name.",
+        ),
+        ({"labels": ["a", "a"]}, "data.labels: the label 'a' is listed twice. Keep one."),
+        (
+            {"label_separator": "ab"},
+            "data.label_separator: expected one character, such as ';' or ',', got 'ab'.",
+        ),
+    ],
+)
+def test_a_wrong_data_setting_is_told_with_what_is_expected(
+    given: dict[str, Any], message: str
+) -> None:
+    data = {"train": "a.csv", **given}
+    assert message in problems_of(lambda: recipe_from({"task": "x", "data": data}))
+
+
 # ------------------------------------------------------------------------------ what a recipe means
 
 

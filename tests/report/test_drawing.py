@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pytest
+
+from encore import catalogue
+from encore.evaluation.seed_means import mean_interval
 from encore.report.drawing import cleaned, described, inline, undescribed
+from encore.report.figures import sizes
 
 PLAIN = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
 <svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg">
@@ -56,3 +61,19 @@ def test_a_description_can_be_added_and_taken_off() -> None:
     assert '<title id="title">"A" &amp; b</title>' in found
     assert 'role="img"' in found
     assert undescribed(found) == plain
+
+
+def test_scores_by_training_size_are_drawn_with_intervals_from_three_seeds_on() -> None:
+    groups = {
+        "mean": {100: [0.5, 0.6, 0.7], 400: [0.8, 0.8, 0.9]},
+        "cls": {100: [0.4, 0.5], 400: [0.6, 0.7]},
+    }
+    figure = sizes("sizes", catalogue.find("metrics", "accuracy"), groups, where="dev")
+    assert figure.alt == "mean 60.0 at 100, 83.3 at 400; cls 45.0 at 100, 65.0 at 400."
+    rows = {row[:2]: row[2:] for row in figure.rows}
+    interval = mean_interval([0.5, 0.6, 0.7], (0, 1))
+    assert interval is not None
+    assert rows["mean", 100] == (3, pytest.approx(0.6), interval.low, interval.high)
+    assert rows["cls", 400] == (2, pytest.approx(0.65), None, None)
+    words = [each.text for each in ElementTree.fromstring(figure.svg).iter() if each.text]
+    assert {"100", "400", "training rows", "mean", "cls"} <= {word.strip() for word in words}

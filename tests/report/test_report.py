@@ -1105,6 +1105,64 @@ def test_without_its_runs_a_comparison_still_has_its_verdicts(
     assert "no such run" in page.one("main").text
 
 
+SIZES = """\
+encoder: {encoder}
+precision: fp32
+max_length: 32
+task: words
+data: {{train: {folder}/train.csv, dev: {folder}/dev.csv, text: text, label: word}}
+pooling: mean
+plan: {{epochs: 2, lr: 1e-2, batch_size: 13}}
+seeds: [1, 2, 3]
+variants:
+  norm: {{pooling: {{name: norm_cls, k: 2}}}}
+  deep: {{pooling: {{name: max_cls, k: 5}}}}
+"""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_comparison_by_training_size_of_many_classes(
+    warm: Warm, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    for name, n_rows, seed in (("train", 120, 1), ("dev", 64, 2)):
+        texts = sentences(n_rows, seed)[0]
+        words = [f"word {row % 32:02d}" for row in range(n_rows)]
+        write_csv(tmp_path / f"{name}.csv", {"text": texts, "word": words})
+    recipe = tmp_path / "sizes.yaml"
+    recipe.write_text(SIZES.format(encoder=tiny_encoder, folder=tmp_path), encoding="utf-8")
+    runs = tmp_path / "runs"
+    done = warm.run(
+        ["compare", recipe, "--curve", "train_rows=40,80", "--keep-models", "--runs", runs, "-q"]
+    )
+    assert done.code == 0, done.err
+    (folder,) = runs.glob("compare-*")
+    page = parsed(write_report(folder).html.read_text(encoding="utf-8"))
+    assert_static(page)
+    stored = files.read_json(folder / "results.json")["studies"]
+    for metric in ("accuracy", "macro_f1"):
+        found = csv_of(page, f"sizes-words-dev-{metric.replace('_', '-')}")
+        expected = {
+            (row["variant"], str(study["point"]["data.train_rows"])): row["values"]
+            for study in stored
+            for measured in study["metrics"]
+            if measured["metric"] == metric
+            for row in measured["variants"]
+            if row["values"]
+        }
+        assert {
+            (row["variant"], row["train_rows"]): row["seeds"] for row in found
+        } == dict.fromkeys(expected, "3")
+        for row in found:
+            values = expected[row["variant"], row["train_rows"]]
+            assert float(row["mean"]) == pytest.approx(np.mean(values), rel=1e-3)
+            assert 0 <= float(row["low"]) <= float(row["mean"]) <= float(row["high"]) <= 1
+    main = page.one("main").text
+    assert "not applicable" in main
+    assert "Confusion matrix, norm, all seeds" in main  # a table: 32 classes are no picture
+    layers = [figure for figure in page.all("figure") if "layers" in figure.attributes["id"]]
+    assert len(layers) == 2  # one for each size
+
+
 def test_an_unfinished_comparison_is_refused(compared: Compared, tmp_path: Path) -> None:
     folder = spoilt(
         compared, tmp_path, lambda cells, results: cells["cells"][0].update(state="waiting")

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer, models
 
 import encore
 from encore import files
+from encore.cli import app
 from encore.cli.run_listing import runs, runs_table
+from encore.data import named
 from encore.data.masking import Masking
 from encore.encoder import load
 from encore.errors import DataError, RecipeError
@@ -25,7 +34,7 @@ from encore.recipe.pretraining import PretrainRecipe, pretraining_recipes
 from encore.runs.kind import folder_kind
 from encore.runs.pretrain import run_pretraining
 from encore.runs.pretrain_folder import PretrainResult, read_pretraining
-from encore.runs.pretraining import prepare_pretraining
+from encore.runs.pretraining import masking_of, prepare_pretraining
 from encore.training.pretraining import Keep
 from encore.training.reports import StepReport
 
@@ -363,6 +372,13 @@ MISTAKES = {
     "missing size": ({"size": {"layers": 1, "width": 8}}, r"size.*heads is missing"),
     "curve": ({"plan": {"curve": "linea"}}, r"plan.curve: no curve called 'linea'"),
     "keep": ({"keep": [99]}, r"keep: expected steps up to 17, the last one, got 99"),
+    "a checkpoint's positions": (
+        {"size": None, "vocabulary": 8192, "encoder": "minilm", "max_length": 1000},
+        r"max_length: expected at most 512, the positions of 'minilm', got 1000",
+    ),
+    "no list": ({"keep": "all"}, r"keep: expected steps such as \[0, 1000, 2000\], got 'all'"),
+    "no text": ({"texts": [5]}, r"texts.*: expected a named task, a file, or \{file: …"),
+    "no columns": ({"texts": [{"file": "a.csv", "rows": 3}]}, r"texts.*: expected a named task"),
     "held out": ({"dev_rows": 5000}, r"dev_rows: expected fewer than the \d+ rows of the texts"),
 }
 
@@ -373,6 +389,95 @@ def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path, mistake: str)
     with pytest.raises((RecipeError, DataError), match=message) as raised:
         train(recipe_of(folder, **given), tmp_path)
     assert all("\n" not in line for line in raised.value.lines)
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_whole_words_need_a_tokenizer_that_tells_them_apart(folder: Path, kind: str) -> None:
+    words = ["▁ab", "c", "[MASK]", "[PAD]", "[UNK]"]
+    model = (
+        models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=[])
+        if kind == "BPE"
+        else models.Unigram([(word, -1.0) for word in words])
+    )
+    backend = Tokenizer(model)
+    backend.add_special_tokens(["[MASK]", "[PAD]"])
+    tokenizer = SimpleNamespace(backend=backend, templates={}, file=Path("tokenizer.json"))
+    recipe = recipe_of(folder, masking="words")
+    if kind == "BPE":
+        with pytest.raises(RecipeError, match=r"masking: whole words are not known of .* BPE"):
+            masking_of(recipe, tokenizer)
+        return
+    continues = masking_of(recipe, tokenizer).symbols.continues
+    assert continues[: len(words)].tolist() == [False, True, True, True, True]
+    without = SimpleNamespace(
+        backend=Tokenizer(models.BPE()), templates={}, file=Path("tokenizer.json")
+    )
+    with pytest.raises(DataError, match=r"tokenizer.json: the tokenizer has no \[MASK\]"):
+        masking_of(recipe, without)
+
+
+def test_the_command_with_a_vocabulary_of_another_encoder(
+    folder: Path,
+    whole: PretrainResult,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--dry-run writes nothing, --json prints one object, and a second command finds it
+    complete.
+    """
+
+    def command(*words: str) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as end:
+            app.main(["pretrain", str(recipe), "--runs", str(tmp_path / "runs"), *words])
+        assert end.value.code == 0
+        return capsys.readouterr()
+
+    given = mapping(folder, vocabulary=str(whole.encoder), next_sentence=True)
+    given["plan"] = {"steps": 4, "batch_size": 8}
+    recipe = tmp_path / "texts.yaml"
+    recipe.write_text(json.dumps(given | {"keep": [2]}), encoding="utf-8")
+    shown, _ = command("--dry-run")
+    assert "next_sentence: true" in shown.splitlines()
+    spec = json.loads(command("--dry-run", "--json")[0])
+    assert not (tmp_path / "runs").exists()
+    out, err = command("--json")
+    found = json.loads(out)
+    assert found["folder"] == spec["folder"]
+    assert sorted(found["kept"]) == ["2", "4"]
+    assert found["figures"]["vocabulary"] == 80
+    assert "the vocabulary of" in err
+    assert "and telling whether a text follows another" in err
+    assert re.search(r"step 2: kept .* next text \d\.\d{3}", err)
+    assert "complete already" in command()[0]
+
+
+def test_python_trains_on_the_texts_of_a_named_task(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (folder / "part0.txt").read_text(encoding="utf-8").splitlines()
+    place = tmp_path / "data" / "rte"
+    place.mkdir(parents=True)
+    table = {"text_a": lines, "text_b": lines[::-1], "label": ["entailment"] * len(lines)}
+    pq.write_table(pa.table(table), place / "train.parquet")
+    digest = hashlib.sha256((place / "train.parquet").read_bytes()).hexdigest()
+    known = named.read_named_tasks()
+    rte = replace(known["rte"], files={"train": ("rte/train.parquet", digest)})
+    monkeypatch.setattr(named, "read_named_tasks", lambda: {**known, "rte": rte})
+    monkeypatch.setenv("ENCORE_DATA", str(tmp_path / "data"))
+    plan = {"steps": 2, "batch_size": 4}
+    given = mapping(folder, texts=["rte"], plan=plan, keep=[], dev_rows=0)
+    found = encore.pretrain(given, runs=tmp_path / "runs", seed=3)
+    (tmp_path / "reversed.txt").write_text("\n".join(lines[::-1]), encoding="utf-8")
+    both = [str(folder / "part0.txt"), str(tmp_path / "reversed.txt")]
+    of_files = encore.pretrain(given | {"texts": both}, runs=tmp_path / "runs", seed=3)
+    assert found.figures.rows == of_files.figures.rows > 2 * len(lines)
+    assert found.figures.tokens == of_files.figures.tokens
+    assert files.read_json(found.folder / "pretraining.json")["seed"] == 3
+    several = given | {"variants": {"a": {}, "b": {"seed": 4}}}
+    with pytest.raises(RecipeError, match=r"several variants \(a, b\)\. Name one: only=…"):
+        encore.pretrain(several, runs=tmp_path / "runs")
+    again = encore.pretrain(several, runs=tmp_path / "runs", only="b")
+    assert files.read_json(again.folder / "pretraining.json")["seed"] == 4
 
 
 def test_paths_of_the_comparison_start_from_the_recipe(folder: Path) -> None:
