@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker, and not all cores for each
@@ -22,8 +23,11 @@ import numpy as np
 import pytest
 
 from encore import files
+from encore.evaluation import baselines
+from encore.evaluation.baselines import Tfidf
 from encore.recipe.load import recipe_for_file
 from encore.recipe.schema import Recipe
+from encore.runs import writer
 
 if TYPE_CHECKING:
     from encore.runs.prepared import Prepared
@@ -58,6 +62,26 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fit_each_baseline_once() -> Iterator[None]:
+    """Fit TF-IDF once for the same rows and seed: hundreds of runs share a few tables, and on a
+    tiny encoder the baseline takes longer than all else. Tests of the baseline call it directly.
+    """
+    fitted: dict[tuple[Any, ...], Tfidf] = {}
+
+    def fit(texts: Any, pairs: Any, targets: np.ndarray, labels: Any, *, seed: int) -> Tfidf:
+        sides = tuple(None if side is None else tuple(side.to_pylist()) for side in (texts, pairs))
+        key = (*sides, np.asarray(targets).tobytes(), labels, seed)
+        if key not in fitted:
+            fitted[key] = baselines.fit_tfidf(texts, pairs, targets, labels, seed=seed)
+        return fitted[key]
+
+    once = SimpleNamespace(fit_tfidf=fit, majority=baselines.majority)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "baselines", once)
+        yield
 
 
 WIDTH, N_LAYERS, N_HEADS, INNER, N_POSITIONS = 24, 2, 3, 40, 48
