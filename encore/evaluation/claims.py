@@ -114,7 +114,11 @@ class Contrast:
         if here is None or anew is None or not self.delta:
             return "no evidence"
         if here.verdict == anew.verdict == "no evidence":
-            return f"no evidence (needs {_needed(here)}; for new examples {_needed(anew)})"
+            needed, for_new = _needed(here), _needed(anew)
+            also = (
+                ", for new examples too" if for_new == needed else f"; for new examples {for_new}"
+            )
+            return f"no evidence (needs {needed}{also})"
         if anew.verdict == "no evidence":
             return (
                 f"{here.verdict} on this dev set, no evidence for new examples (needs "
