@@ -25,7 +25,7 @@ def test_planted_labels_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"{FILE} is in neither ENCORE_DATA nor ../shared/data")
     monkeypatch.syspath_prepend(str(ROOT))
     bench = importlib.import_module("benchmarks.planted_labels")
-    found = dict(bench.precisions(file, seed=3, n_rows=1_500))
+    found = dict(bench.precisions(file, seed=3, n_rows=1_200))
     assert found["encore"] > 0.3
     assert found["encore, data.ordered=true"] > 0.3
     peer = found.get("cleanlab, self_confidence", found["encore"])
