@@ -40,10 +40,13 @@ class Block(Protocol):
     """A layer of an encoder, a module: (tokens, width) → (tokens, width).
 
     first: the same for each row's first token alone, (tokens, width) → (rows, width), where that is
-    cheaper than all of `forward`; None where there is no such way.
+    cheaper than all of `forward`; None where there is no such way. residuals: the names of its
+    modules that end its sublayers (encore.encoder.layers.Residual), attention's before the
+    feed-forward's.
     """
 
     n_heads: int
+    residuals: tuple[str, str]
     first: Callable[[Tensor, Tokens], Tensor] | None = None
 
     def __call__(self, x: Tensor, tokens: Tokens) -> Tensor: ...

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encore.encoder.dropout import Unit, keep_mask
+from encore.encoder.dropout import Unit, dropout, keep_mask
 
-__all__ = ["ACTIVATIONS", "LayerNorm", "Linear", "ResidualNorm"]
+__all__ = ["ACTIVATIONS", "LayerNorm", "Linear", "Residual", "ResidualNorm"]
 
 ACTIVATIONS = {  # under the names that config.json uses
     "gelu": F.gelu,
@@ -28,8 +28,11 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return F.linear(x, *self.matrix(x.dtype))
+
+    def matrix(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """The weight (outputs, inputs) and the bias (outputs,) or None, in this dtype."""
+        return self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -70,7 +73,17 @@ class _HalfNorm(torch.autograd.Function):
         return None if grad_x is None else grad_x.to(x.dtype), *others, None
 
 
-class ResidualNorm(LayerNorm):
+class Residual(Protocol):
+    """The end of a sublayer: the residual x and the sublayer's output y → what goes on, all (lines,
+    width). It is `closed(x + dropped(y))`, and may compute that in one go. unit: what a line is.
+    """
+
+    def __call__(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor: ...
+    def dropped(self, y: Tensor, unit: Unit) -> Tensor: ...
+    def closed(self, total: Tensor) -> Tensor: ...
+
+
+class ResidualNorm(LayerNorm, Residual):
     """LayerNorm(x + dropout(y)) in one node, keeping one sum and a byte mask instead of four
     tensors.
     """
@@ -80,11 +93,16 @@ class ResidualNorm(LayerNorm):
         self.dropout = dropout
 
     def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:  # type: ignore[override]
-        """`unit`: what a line of `x` and `y` is."""
         if not self.training or self.dropout == 0:
             return super().forward(x + y)
         (mask,), scale = keep_mask([tuple(y.shape)], self.dropout, unit, y.shape[1])
         return super().forward(_AddDropped.apply(x, y, mask.to(y.device), scale))
+
+    def dropped(self, y: Tensor, unit: Unit) -> Tensor:
+        return dropout(y, self.dropout if self.training else 0.0, unit)
+
+    def closed(self, total: Tensor) -> Tensor:
+        return super().forward(total)
 
 
 class _AddDropped(torch.autograd.Function):

@@ -483,8 +483,8 @@ def test_modernberts_attention_dropout_works_on_the_weights_and_on_what_comes_ou
             modernbert, {**OLD, "attention_dropout": 0.3}, pair("modernbert, defaults").theirs
         ).train()
         for block in encoder.blocks:
-            assert block.attention_dropout == block.out_dropout.p == 0.3
-            block.attention_dropout, block.out_dropout.p = on_weights, on_output
+            assert block.attention_dropout == block.attention_residual.p == 0.3
+            block.attention_dropout, block.attention_residual.p = on_weights, on_output
         with drawing(3, 1):
             states.append(encoder(tokens).states[-1])
     for i in range(4):

@@ -68,6 +68,8 @@ class BertBlock(nn.Module, Block):
     `mixed_dropout`: behind self-attention, if it is another.
     """
 
+    residuals = ("attention_norm", "output_norm")
+
     def __init__(self, config: Mapping[str, Any], *, mixed_dropout: float | None = None) -> None:
         super().__init__()
         width, inner, eps = (
@@ -107,10 +109,10 @@ class BertBlock(nn.Module, Block):
         instead of once per token. The keys' bias shifts all scores of a row alike, so it does
         nothing.
         """
-        query, key, value = self.qkv.weight.to(x.dtype).view(
-            3, self.n_heads, -1, x.shape[1]
-        )  # each (heads, head width, width)
-        query_bias, _, value_bias = self.qkv.bias.view(3, 1, self.n_heads, -1).to(x.dtype)
+        weight, bias = self.qkv.matrix(x.dtype)
+        assert bias is not None
+        query, key, value = weight.view(3, self.n_heads, -1, x.shape[1])  # each (heads, head width,
+        query_bias, _, value_bias = bias.view(3, 1, self.n_heads, -1)  # width), (1, heads, …)
         firsts = ragged.first(x, tokens)
         queries = torch.einsum("rw,hdw->rhd", firsts, query) + query_bias
         absorbed = torch.einsum("rhd,hdw->rhw", queries * queries.shape[2] ** -0.5, key)

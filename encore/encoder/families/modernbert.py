@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from encore.encoder.attention import attend
-from encore.encoder.dropout import Dropout
+from encore.encoder.dropout import Dropout, Unit, dropout
 from encore.encoder.encoder import Block, Encoder
-from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear
+from encore.encoder.layers import ACTIVATIONS, LayerNorm, Linear, Residual
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError
 from encore.types import Tokens
@@ -47,6 +47,8 @@ class ModernBertBlock(nn.Module, Block):
     `theta`: the base of the rotary wavelengths.
     """
 
+    residuals = ("attention_residual", "output_residual")
+
     def __init__(
         self, config: Mapping[str, Any], *, first: bool, window: int | None, theta: float
     ) -> None:
@@ -58,11 +60,12 @@ class ModernBertBlock(nn.Module, Block):
         self.attention_norm = nn.Identity() if first else _norm(config)
         self.qkv = Linear(width, 3 * width, bias=config["attention_bias"])
         self.out = Linear(width, width, bias=config["attention_bias"])
-        self.out_dropout = Dropout(config["attention_dropout"], "tokens")
+        self.attention_residual = _PlainResidual(config["attention_dropout"])
         self.mlp_norm = _norm(config)
         self.up = Linear(width, 2 * inner, bias=config["mlp_bias"])
         self.mlp_dropout = Dropout(config["mlp_dropout"], "tokens")
         self.down = Linear(inner, width, bias=config["mlp_bias"])
+        self.output_residual = _PlainResidual(0.0)
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
         angles = _angles(tokens, x.shape[0], self.theta, x.shape[1] // self.n_heads)
@@ -74,9 +77,26 @@ class ModernBertBlock(nn.Module, Block):
             window=self.window,
             dropout=self.attention_dropout if self.training else 0.0,
         )
-        x = x + self.out_dropout(self.out(mixed))
+        x = self.attention_residual(x, self.out(mixed))
         value, gate = self.up(self.mlp_norm(x)).chunk(2, dim=1)
-        return x + self.down(self.mlp_dropout(self.activation(value) * gate))
+        return self.output_residual(x, self.down(self.mlp_dropout(self.activation(value) * gate)))
+
+
+class _PlainResidual(nn.Module, Residual):
+    """x + dropout(y): the norms of these blocks come before their sublayers."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor, y: Tensor, unit: Unit = "tokens") -> Tensor:
+        return x + self.dropped(y, unit)
+
+    def dropped(self, y: Tensor, unit: Unit) -> Tensor:
+        return dropout(y, self.p if self.training else 0.0, unit)
+
+    def closed(self, total: Tensor) -> Tensor:
+        return total
 
 
 def _norm(config: Mapping[str, Any]) -> LayerNorm:
