@@ -28,6 +28,7 @@ KINDS = {
     "heads": "vector → scores",
     "losses": "(model, batch, output) → (sum, weight)",
     "pairs": "two texts → the rows of a batch",
+    "adapters": "an encoder → the same, frozen, with new layers inside",
     "sharing": "what the tasks of a recipe have in common",
     "mixing": "→ whose turn it is, step by step",
     "combine": "the gradients of several tasks → one",

@@ -64,9 +64,9 @@ class EncoreConfig(PreTrainedConfig):
 
     encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
     with their settings; sharing is there if it put several encoders side by side. reading: how the
-    model makes its rows of two texts, if the tokenizer cannot (`PairReader`). Labels are where
-    transformers has them: `id2label`, `problem_type`. Raises DataError where a setting has another
-    type or is out of its range.
+    model makes its rows of two texts, if the tokenizer cannot (`PairReader`). adapter: the new
+    layers in the encoder, if it has any. Labels are where transformers has them: `id2label`,
+    `problem_type`. Raises DataError where a setting has another type or is out of its range.
     """
 
     model_type = "encore"
@@ -78,6 +78,7 @@ class EncoreConfig(PreTrainedConfig):
         head: Mapping[str, Any] | None = None,
         sharing: Mapping[str, Any] | None = None,
         reading: Mapping[str, Any] | None = None,
+        adapter: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         _check(encoder_config, reading)
@@ -90,6 +91,7 @@ class EncoreConfig(PreTrainedConfig):
             dict(sharing or {"name": "one"}),
             None if reading is None else dict(reading),
         )
+        self.adapter = None if adapter is None else dict(adapter)
         super().__init__(**settings)
 
 
@@ -109,7 +111,9 @@ class EncoreForSequenceClassification(PreTrainedModel):
         with torch.device(
             "cpu"
         ):  # from_pretrained would have it on the meta device, without what is no parameter
-            self.network = assemble_model(config.encoder_config, _part(config), config.sharing)
+            self.network = assemble_model(
+                config.encoder_config, _part(config), config.sharing, config.adapter
+            )
         requested = getattr(config, "dtype", None)
         for encoder in encoders_of(self.network):
             encoder.dtype = (
@@ -187,7 +191,14 @@ def _check_header(folder: Path, weights: Path) -> None:
         return
     skeleton = encoders.build_skeleton(config.encoder_config)
     with encoders.on_meta_device():
-        network = assemble({"": _part(config)}, config.sharing, skeleton, skeleton.shape, seed=0)
+        network = assemble(
+            {"": _part(config)},
+            config.sharing,
+            skeleton,
+            skeleton.shape,
+            seed=0,
+            adapter=config.adapter,
+        )
     require_fit(network[""], found, weights)
 
 

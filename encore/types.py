@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form", "Head",
-    "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "OptimiserSettings", "Output",
-    "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TaskKind", "TaskSize",
-    "Tokens",
+    "Adapter", "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form",
+    "Head", "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "OptimiserSettings",
+    "Output", "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TaskKind",
+    "TaskSize", "Tokens",
 ]
 # fmt: on
 
@@ -41,8 +41,7 @@ BranchT = TypeVar("BranchT")  # encore.model.task_model.Branch
 @dataclass(frozen=True)
 class LabelSpace:
     """The labels that a task predicts. names: the labels' own words in the order of the score
-    columns, empty for regression; of a binary task the second is the positive class. An unlabelled
-    task predicts nothing.
+    columns, empty for regression and without labels; a binary task's second is the positive class.
     """
 
     kind: TaskKind
@@ -125,9 +124,7 @@ class Encoded:
     tokens: Tokens
 
     def read(self, layers: tuple[int, ...]) -> list[Tensor]:
-        """The states of a pooling's `layers`, in its order. Raises LookupError where one of them
-        was not kept.
-        """
+        """The states of a pooling's `layers`, in its order. Raises LookupError for one not kept."""
         found = [self.states[layer] for layer in layers]
         if any(state is None for state in found):
             raise LookupError(f"layers {layers} of {len(self.states)}: not all of them were kept")
@@ -136,11 +133,10 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Output:
-    """A task model's output for a batch.
-
-    scores: (rows, n_scores) float32, logits or values. embeddings: (rows, head width) for each
-    side. A loss may enter again at `embedded`, (tokens, width) for each branch, None where the
-    encoder did not run; or at `vectors`, (rows, width), the input of the head.
+    """A task model's output for a batch. scores: (rows, n_scores) float32, logits or values.
+    embeddings: (rows, head width) for each side. A loss may enter again at `embedded`, (tokens,
+    width) for each branch, None where the encoder did not run; or at `vectors`, (rows, width), the
+    input of the head.
     """
 
     scores: Tensor
@@ -158,9 +154,8 @@ class LossTerm(NamedTuple):
 
 @dataclass(frozen=True)
 class Defaults:
-    """The defaults of settings that more than one signature has: the field's protocol for
-    fine-tuning (Devlin et al. 2019; METHODS §2), the share of the train file that becomes the dev
-    set, and the sampler of searches. A changed default raises RESULTS_VERSION.
+    """The defaults of settings that more than one signature has. Those of plans are the protocol of
+    Devlin et al. 2019 (METHODS §2). A changed default raises RESULTS_VERSION.
     """
 
     epochs: int = 4
@@ -192,9 +187,8 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of training. curve: 1 if None. trainable: a selector (encore.model.selection), such
-    as all, heads or `heads+pooler+top:2`. curve_spans: what the curve counts. selects: its epochs
-    may be kept as the best.
+    """A stage of training. curve: 1 if None. trainable: a selector (encore.model.selection): all,
+    heads, `heads+top:2`. curve_spans: what the curve counts. selects: its epochs may be kept.
     """
 
     tasks: tuple[str, ...]
@@ -336,6 +330,14 @@ class Pairing(Protocol):
         """The TokenStore of all examples, all first sides (or orders) before all second ones."""
 
 
+class Adapter(Protocol):
+    """An encoder → one with new layers inside that aliases the rest, which never trains."""
+
+    merges: bool = False  # what it learns can be added to the encoder's own weights
+
+    def __call__(self, encoder: Any) -> Any: ...
+
+
 class Sharing(Protocol[BranchT]):
     """Each task's own pooling on the one encoder → each task's branches, in which shared parts are
     the same objects. owners: task → the first with an equal pooling.
@@ -350,9 +352,8 @@ class Sharing(Protocol[BranchT]):
 
 
 class Mixing(Protocol):
-    """The batches of an epoch, one or more to a step. A function of its arguments alone, so that
-    nothing of it needs saving. Orders are numbered over the whole run; each goes once through all
-    rows of its task. `epoch` counts from 0.
+    """The batches of an epoch, one or more to a step: a function of its arguments, with nothing to
+    save. Orders are numbered over the run; each goes once through a task's rows. `epoch`: from 0.
     """
 
     tasks_per_step: Literal["one", "all"] = "one"

@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+_LOW_FOR_ADAPTERS = 5e-5  # rates of full fine-tuning, and below
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The arguments of `encore train`. data: column and file options, None where not given."""
@@ -128,6 +131,8 @@ def announcements(prepared: Prepared) -> list[str]:
     threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
     if several:
         lines.append(_together(prepared))
+    if prepared.recipe.adapter is not None:
+        lines += _adapter_lines(prepared, models)
     return [
         *lines,
         *prepared.decided,
@@ -145,10 +150,30 @@ def _export_line(prepared: Prepared, task: str, model: TaskModel) -> str:
         prepared.source.config,
         part.pooling,
         part.head,
+        adapter="" if prepared.recipe.adapter is None else prepared.recipe.adapter.name,
         n_encoders=len(model.branches),
         in_one_row=single or (model.n_sides == 1 and pair.get("eval_order", "given") == "given"),
     )
     return f"exports to plain transformers: {f'no, {why}' if why else 'yes'}"
+
+
+def _adapter_lines(prepared: Prepared, models: Mapping[str, TaskModel]) -> list[str]:
+    """The adapter, how many of the models' parameters train, and a rate that is too low for it."""
+    from encore.model.parameters import unique_parameters
+
+    assert prepared.recipe.adapter is not None
+    name, lr = prepared.recipe.adapter.name, prepared.recipe.plan.lr
+    every = unique_parameters(models).values()
+    n_all = sum(each.numel() for each in every)
+    n_trained = sum(each.numel() for each in every if each.requires_grad)
+    share = f"{100 * n_trained / n_all:.2g} %"
+    lines = [f"adapter {name}: {n_trained:,} of {n_all:,} parameters train ({share})"]
+    if lr is not None and lr <= _LOW_FOR_ADAPTERS:
+        lines.append(
+            f"plan.lr={lr:g} is low for an adapter, which hardly learns at it: usual are 1e-4 to "
+            f"1e-3"
+        )
+    return lines
 
 
 def _together(prepared: Prepared) -> str:

@@ -73,7 +73,8 @@ class Encoder(nn.Module):
 
     `embed` has a `width`, `n_positions`, `n_segments` and a word table `word`.
     `final_norm`: for pre-norm families, applied to every exposed state but the embedding output.
-    `dtype`: what the matrix products are taken in.
+    `dtype`: what the matrix products are taken in. `own`: of an encoder with adapters the names of
+    its new parameters; all others belong to another encoder and never train. None: all may train.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
         self.dtype = torch.float32
+        self.own: frozenset[str] | None = None
 
     @property
     def n_layers(self) -> int:

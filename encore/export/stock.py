@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from encore import catalogue
 from encore.encoder.published import published_weights
 
 __all__ = [
@@ -63,15 +64,19 @@ def obstacle(
     pooling: Mapping[str, Any],
     head: Mapping[str, Any],
     *,
+    adapter: str,
     n_encoders: int,
     in_one_row: bool,
 ) -> str:
     """The reason why no class of transformers computes what a model of these parts does, and the
     setting that would change it, if one does; "" if one computes it.
 
-    config: the encoder's. in_one_row: each example is one row, read once.
+    config: the encoder's. adapter: the name of its adapter, or "". in_one_row: each example is one
+    row, read once.
     """
     family = config["model_type"]
+    if adapter and not catalogue.find("adapters", adapter).merges:
+        return f"its encoder has new layers inside, adapter={adapter}"
     if n_encoders > 1:
         return f"it has {n_encoders} encoders side by side"
     if family not in HEADS:

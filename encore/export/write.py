@@ -17,11 +17,14 @@ from torch import Tensor
 from encore import catalogue, files
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
+from encore.encoder.adapted import merged
+from encore.encoder.encoder import Encoder
 from encore.errors import RecipeError
 from encore.export import sentence, stock
 from encore.export.base_model import base_of
 from encore.export.card import CardDetails, card
 from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
+from encore.model.task_model import Branch, TaskModel
 from encore.recipe.load import load_recipe
 from encore.runs.folder import read_result
 from encore.runs.loaded_task import LoadedTask
@@ -57,6 +60,11 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
             f"{lead} reads two texts together, so it has no vector of a text. Use --to hf, or "
             f"train with pair: siamese."
         )
+    if _has_layers(_adapter(run)):
+        raise RecipeError(
+            f"{lead} has an adapter, that is new layers in its encoder, and no class there has "
+            f"them. Use --to hf, or train with adapter: lora."
+        )
     sentence.modes_of(_assembly(run, task.name)["pooling"])
     _last(run, task)
     return True
@@ -82,9 +90,11 @@ def write_export(
     """
     run = model.folder
     config, assembly = files.read_json(run / "model" / "config.json"), _assembly(run, task.name)
-    weights = {key: value.contiguous() for key, value in task.model.state_dict().items()}
+    adapter = _adapter(run)
+    learned = _merged(task.model) if _merges(adapter) else task.model
+    weights = {key: value.contiguous() for key, value in learned.state_dict().items()}
     if to == "hf":
-        own_class = _needs_own_class(task, config, assembly)
+        own_class = _needs_own_class(task, config, assembly, adapter.get("name", ""))
         if own_class:
             assembly |= _own_settings(model, task)
         made_of, inputs = (_own if own_class else _stock)(
@@ -102,12 +112,13 @@ def write_export(
     return WrittenExport(folder, to, made_of, own_class, limits)
 
 
-def _needs_own_class(task: LoadedTask, config: Settings, assembly: Settings) -> bool:
+def _needs_own_class(task: LoadedTask, config: Settings, assembly: Settings, adapter: str) -> bool:
     """True if no class of transformers computes the same."""
     obstacle = stock.obstacle(
         config,
         assembly["pooling"],
         assembly["head"],
+        adapter=adapter,
         n_encoders=len(task.model.branches),
         in_one_row=not left_to_model(task, "hf"),
     )
@@ -118,8 +129,10 @@ def _own_settings(model: Model, task: LoadedTask) -> dict[str, Any]:
     """The settings that only Encore's own class has."""
     several = len(task.model.branches) > 1
     sharing = files.read_json(model.folder / "model" / "model.json")["sharing"]
+    adapter = _adapter(model.folder)
     return {
         "sharing": sharing if several else None,
+        "adapter": adapter if _has_layers(adapter) else None,
         "reading": _reading(task, model.tokenizer) if left_to_model(task, "hf") else None,
     }
 
@@ -209,7 +222,7 @@ def _own(
     from encore.hf import EncoreConfig, EncoreForSequenceClassification
 
     encoder = {"model_type": config["model_type"], **stock.architecture_settings(config)}
-    own = (assembly[part] for part in ("pooling", "head", "sharing", "reading"))
+    own = (assembly[part] for part in ("pooling", "head", "sharing", "reading", "adapter"))
     there = EncoreConfig(encoder, *own, pad_token_id=config.get("pad_token_id"), **labels)
     _save(
         folder,
@@ -301,6 +314,32 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
             f"the figures were measured with matrix products in bf16, this model computes in "
             f"float32: {what} differ by up to {rounding:.1g}"
         )
+
+
+def _adapter(run: Path) -> dict[str, Any]:
+    """The adapter of a run as its recipe names it; empty without one."""
+    return files.read_json(run / "model" / "model.json").get("adapter") or {}
+
+
+def _merges(adapter: Settings) -> bool:
+    """True for an adapter that can be added to the encoder's weights."""
+    return bool(adapter) and bool(catalogue.find("adapters", adapter["name"]).merges)
+
+
+def _has_layers(adapter: Settings) -> bool:
+    """True for an adapter that stays beside the encoder's weights."""
+    return bool(adapter) and not _merges(adapter)
+
+
+def _merged(model: TaskModel) -> TaskModel:
+    """The same model without an adapter: what it learned is in the encoder's weights."""
+    branches = [
+        Branch(merged(branch.encoder), branch.pooling)
+        if isinstance(branch.encoder, Encoder)
+        else branch
+        for branch in model.branches
+    ]
+    return TaskModel(branches, model.head, n_sides=model.n_sides)
 
 
 def _assembly(run: Path, task: str) -> dict[str, Any]:

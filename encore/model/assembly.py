@@ -53,16 +53,24 @@ def assemble(
     shape: Shape,
     *,
     seed: int,
+    adapter: Spec | None = None,
     locate: Locate = _dotted,
 ) -> dict[str, TaskModel]:
-    """Build the tasks' models. New weights are drawn by (seed, task). Raises RecipeError with every
-    conflict between the parts, each at the place that `locate` finds for it.
+    """Build the tasks' models. adapter: new layers for the encoder, which then never trains. New
+    weights are drawn by (seed, task). Raises RecipeError with every conflict between the parts,
+    each at the place that `locate` finds for it.
     """
     complaints = Complaints()
+    if adapter is not None:
+        with seeded_initialisers(seed, "initialisation", "adapter"), located(locate, ("adapter",)):
+            encoder = catalogue.build("adapters", adapter)(encoder)
     own: dict[str, Branch] = {}
     for task, part in parts.items():
         with complaints.collecting():
             own[task] = _branch(task, part, encoder, shape, seed, locate)
+            if adapter is not None:  # the checkpoint's pooler is a part of the encoder
+                for parameter in own[task].pooling.pretrained():
+                    parameter.requires_grad_(False)
     complaints.raise_any()
     shared = {task: [branch] for task, branch in own.items()}
     with complaints.collecting(), located(locate, ("sharing",)):

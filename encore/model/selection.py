@@ -23,6 +23,7 @@ __all__ = [
     "ParameterInfo",
     "Role",
     "Selector",
+    "base_names",
     "encoder_infos",
     "freezes_encoder",
     "needs_layers",
@@ -30,9 +31,9 @@ __all__ = [
     "rate_factor",
 ]
 
-Role = Literal["tables", "embeddings", "block", "norm", "pooler", "pooling", "head"]
+Role = Literal["tables", "embeddings", "block", "norm", "adapter", "pooler", "pooling", "head"]
 _TABLES = ("word", "position")  # what METHODS 3.2 calls embeddings where it freezes them
-_PART = re.compile(r"all|heads|pooler|embeddings|top:\d+")
+_PART = re.compile(r"all|heads|pooler|embeddings|adapters|top:\d+")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class ParameterInfo:
     """A parameter's place in the model.
 
     role: word and position tables, the rest of the embedding layer, a block, the norm behind the
-    blocks, the checkpoint's pooler, what else poolings train, a head. depth: of a block, from 1; 0
-    for embeddings. above: the number of blocks above it. A borrowed encoder has neither.
+    blocks, an adapter (all that trains in an encoder that has one), the checkpoint's pooler, what
+    else poolings train, a head. depth: of a block, from 1; 0 for embeddings. above: the number of
+    blocks above it. A borrowed encoder has neither.
     """
 
     role: Role
@@ -52,8 +54,8 @@ class ParameterInfo:
 @dataclass(frozen=True)
 class Selector:
     """The parameters that a phase trains: a union of all, heads (poolings and heads), pooler (the
-    checkpoint's), embeddings and top:k (the k highest blocks and the norm behind them, and the
-    embeddings where k exceeds the number of blocks), joined by +.
+    checkpoint's), embeddings, adapters and top:k (the k highest blocks, or their adapters, and the
+    norm behind them, and the embeddings where k exceeds the number of blocks), joined by +.
     """
 
     parts: tuple[str, ...]
@@ -66,7 +68,7 @@ class Selector:
             if not _PART.fullmatch(part):
                 raise RecipeError(
                     f"trainable: '{part}' is no part of a model. Write all, heads, pooler, "
-                    f"embeddings, top:k, or several of them with +."
+                    f"embeddings, adapters, top:k, or several of them with +."
                 )
         return cls(parts)
 
@@ -81,7 +83,7 @@ class Selector:
     @property
     def in_encoder(self) -> bool:
         """True if weights of the encoder train; its pooler is not one of them."""
-        return "all" in self.parts or "embeddings" in self.parts or self.k > 0
+        return self.k > 0 or not {"all", "embeddings", "adapters"}.isdisjoint(self.parts)
 
     def selects(self, info: ParameterInfo) -> bool:
         """True if the parameter trains."""
@@ -93,6 +95,7 @@ class Selector:
             "embeddings": reached or "embeddings" in self.parts,
             "block": reached,
             "norm": self.k > 0,
+            "adapter": reached or "adapters" in self.parts,
             "pooler": "pooler" in self.parts,
             "pooling": "heads" in self.parts,
             "head": "heads" in self.parts,
@@ -133,7 +136,8 @@ def rate_factor(info: ParameterInfo, phase: Phase) -> float:
     The pooler, and embeddings unless `decay_embeddings`, keep the phase's rate.
     """
     rates, factor = phase.rates, 1.0
-    if info.above is not None and (info.role == "block" or rates.decay_embeddings):
+    in_layers = info.role in ("block", "adapter")
+    if info.above is not None and (in_layers or rates.decay_embeddings):
         factor *= rates.layer_decay**info.above
     if info.role in ("pooling", "head"):
         factor *= rates.head_multiplier
@@ -144,7 +148,7 @@ def rate_factor(info: ParameterInfo, phase: Phase) -> float:
 
 def _branch_infos(branch: Branch) -> Iterator[tuple[nn.Parameter, ParameterInfo]]:
     pretrained = {id(parameter) for parameter in branch.pooling.pretrained()}
-    frozen = isinstance(branch.encoder, Frozen)
+    frozen = isinstance(branch.encoder, Frozen) or _is_adapted(branch.encoder)
     if not isinstance(branch.encoder, Frozen):
         yield from encoder_infos(branch.encoder)
     for parameter in cast(nn.Module, branch.pooling).parameters():
@@ -155,10 +159,28 @@ def _branch_infos(branch: Branch) -> Iterator[tuple[nn.Parameter, ParameterInfo]
             yield parameter, ParameterInfo("pooling")
 
 
+def base_names(models: Mapping[str, TaskModel]) -> set[str]:
+    """The names in the models' `state_dict`s, `TASK.NAME`, of what adapters leave as it is: it
+    belongs to the encoder that they were put into.
+    """
+    return {
+        f"{task}.branches.{place}.encoder.{name}"
+        for task, model in models.items()
+        for place, branch in enumerate(model.branches)
+        if isinstance(encoder := branch.encoder, Encoder) and encoder.own is not None
+        for name in encoder.state_dict()
+        if name not in encoder.own
+    }
+
+
+def _is_adapted(encoder: Encoder | HuggingFaceEncoder) -> bool:
+    return isinstance(encoder, Encoder) and encoder.own is not None
+
+
 def encoder_infos(
     encoder: Encoder | HuggingFaceEncoder,
 ) -> Iterator[tuple[nn.Parameter, ParameterInfo]]:
-    """The parameters of an encoder, and what each is."""
+    """The parameters of an encoder that may train, and what each is."""
     if isinstance(encoder, HuggingFaceEncoder):
         for parameter in encoder.embed.parameters():
             yield parameter, ParameterInfo("tables")
@@ -166,6 +188,12 @@ def encoder_infos(
             yield parameter, ParameterInfo("block")
         return
     n_blocks = len(encoder.blocks)
+    if encoder.own is not None:
+        parameters = dict(encoder.named_parameters())
+        for name in sorted(encoder.own):
+            depth = int(name.split(".")[1]) + 1
+            yield parameters[name], ParameterInfo("adapter", depth, n_blocks - depth)
+        return
     for name, parameter in encoder.embed.named_parameters():
         role: Role = "tables" if name.split(".")[0] in _TABLES else "embeddings"
         yield parameter, ParameterInfo(role, 0, n_blocks)

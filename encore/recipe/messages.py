@@ -52,6 +52,7 @@ SYNONYMS = {
     "plan.warmup_frac": (
         "warm_up warmup warmup_fraction warmup_proportion warmup_ratio warmup_steps"
     ),
+    "adapter": "adapters adapter_config peft peft_config",
     "sharing": "architecture share",
     "pair": "pair_mode pairing",
     "same_as": "head_of share_head",

@@ -44,6 +44,7 @@ PROSE = ("source", "claim", "expect")  # keys about a run that change none of it
 # Keys of comparisons and searches: encore.experiments reads them.
 STUDY = ("variants", "each", "seeds", "reference", "race", "search", "trials", "seeds_per_trial")
 TECHNIQUE_KINDS = {  # settings that are techniques → their kind
+    "adapter": "adapters",
     "sharing": "sharing",
     "pooling": "pooling",
     "head": "heads",
@@ -222,6 +223,7 @@ class Recipe(RecipeSection):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # None: all cores
+    adapter: Annotated[Technique | None, _chosen("adapter")] = None  # None: the encoder trains
     sharing: Annotated[Technique, _chosen("sharing", "one")] = Technique("one")
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)

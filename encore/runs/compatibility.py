@@ -201,7 +201,13 @@ def build_skeletons(
     try:
         with load.on_meta_device():
             return assemble(
-                parts, recipe.sharing, encoder, shape, seed=recipe.seed, locate=recipe.problem
+                parts,
+                recipe.sharing,
+                encoder,
+                shape,
+                seed=recipe.seed,
+                adapter=recipe.adapter,
+                locate=recipe.problem,
             )
     except RecipeError as error:
         raise NotApplicable(error.problems) from None

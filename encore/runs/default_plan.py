@@ -3,7 +3,7 @@
 The rule was found by the runs in docs/results.md ("The default plan"):
 
 - The rate falls with the square of the encoder's width: 5e-5 at 768, which is BERT's (Devlin et al.
-  2019), is 2e-4 at MiniLM's 384.
+  2019), is 2e-4 at MiniLM's 384. An adapter takes 1e-3 (Houlsby et al. 2019: 1e-4 to 1e-3).
 - The epochs are four, or as many as make 100 steps, but at most 20: with 300 rows, four epochs are
   forty steps, after which a model is still worse than TF-IDF. Where there are many classes and few
   rows of each, they are as many as make three steps for each class, but at most 8.
@@ -25,6 +25,7 @@ __all__ = ["complete_plan", "default_epochs", "default_lr"]
 
 _BERT_WIDTH = 768
 _MOST_LR = 4e-4
+_ADAPTER_LR = 1e-3
 _FEWEST_STEPS, _MOST_EPOCHS = 100, 20
 _STEPS_PER_CLASS, _MOST_EPOCHS_FOR_CLASSES = 3, 8
 
@@ -64,7 +65,8 @@ def complete_plan(
     chosen = [key for key in ("epochs", "lr") if getattr(plan, key) is None]
     if not chosen:
         return recipe, ()
-    lr = default_lr(width) if plan.lr is None else plan.lr
+    usual = default_lr(width) if recipe.adapter is None else _ADAPTER_LR
+    lr = usual if plan.lr is None else plan.lr
     mixing = catalogue.build("mixing", plan.mixing)
     steps = max(steps_in(phase, streams, mixing, recipe.seed) for phase in phases_of(recipe))
     n_classes = max(
@@ -75,12 +77,13 @@ def complete_plan(
     complete = recipe.model_copy(
         update={"plan": plan.model_copy(update={"epochs": epochs, "lr": lr})}
     )
-    return complete, (_line(chosen, epochs, steps, lr, width),)
+    what = f"an encoder of width {width}" if recipe.adapter is None else "an adapter"
+    return complete, (_line(chosen, epochs, steps, lr, what),)
 
 
-def _line(chosen: list[str], epochs: int, steps: int, lr: float, width: int) -> str:
+def _line(chosen: list[str], epochs: int, steps: int, lr: float, what: str) -> str:
     n = f"{epochs} epoch{'s' if epochs > 1 else ''} of {steps:,} step{'s' if steps > 1 else ''}"
-    parts = {"epochs": n, "lr": f"peak rate {lr:g} for an encoder of width {width}"}
+    parts = {"epochs": n, "lr": f"peak rate {lr:g} for {what}"}
     others = {"epochs": "plan.epochs=N", "lr": "plan.lr=X"}
     return (
         f"chosen: {', '.join(parts[key] for key in chosen)} "

@@ -308,8 +308,11 @@ class _EncoderSize:
         ]
         return cls(
             width=shape.width,
-            # Each product keeps its input, and what follows it keeps its output.
-            lines=sum(each.in_features + each.out_features for each in products),
+            # A product whose weight trains keeps its input, and what follows keeps its output.
+            lines=sum(
+                each.in_features * each.weight.requires_grad + each.out_features
+                for each in products
+            ),
             masks=2 * shape.width * depth,
             n_scores=shape.n_heads * attending,
             weights=sum(each.weight.numel() for each in products),

@@ -2,16 +2,18 @@
 
 weights.safetensors holds all tasks, with shared parts once; where each task is kept at its own
 best epoch there is a weights-TASK.safetensors for each instead. model.json says how to build the
-models, config.json is the encoder's. Everything `encore.load` needs is in this folder.
+models, config.json is the encoder's. Everything `encore.load` needs is in this folder, but for the
+encoder of a run with an adapter: model.json has its name and digest.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from encore.encoder.weights import fill, read_tensors
 from encore.errors import DataError
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.parameters import first_names, unique_state
+from encore.model.selection import base_names
 from encore.model.task_model import TaskModel
 from encore.runs.compatibility import head_of
 from encore.runs.contents import MODEL_FILES, WEIGHTS, weights_of_task
@@ -49,11 +52,11 @@ def save_model(
         for task, model in models.items():
             own = being_written / weights_of_task(task)
             if apart and task in chosen:
-                safetensors.torch.save_file(_on_host(unique_state({task: model})), own)
+                safetensors.torch.save_file(_learned({task: model}), own)
             elif apart:
                 shutil.copyfile(folder / own.name, own)
         if not apart:
-            safetensors.torch.save_file(_on_host(unique_state(models)), being_written / WEIGHTS)
+            safetensors.torch.save_file(_learned(models), being_written / WEIGHTS)
         prepared.tokenizer.save(being_written)
         (being_written / _CONFIG).write_text(
             json.dumps(dict(prepared.source.config), indent=2) + "\n", encoding="utf-8"
@@ -65,8 +68,14 @@ def save_model(
     os.rename(aside, folder)
 
 
-def _on_host(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.contiguous().cpu() for name, tensor in state.items()}
+def _learned(models: Mapping[str, TaskModel]) -> dict[str, torch.Tensor]:
+    """The weights of these models without those of an encoder that adapters were put into."""
+    fixed = base_names(models)
+    return {
+        name: tensor.contiguous().cpu()
+        for name, tensor in unique_state(models).items()
+        if name not in fixed
+    }
 
 
 def _assembly(prepared: Prepared) -> dict[str, Any]:
@@ -94,6 +103,12 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
         "precision": prepared.precision,
         "sharing": dict(whole.sharing),
     }
+    if whole.adapter is not None:
+        folder = whole.path(whole.encoder)
+        encoder |= {
+            "adapter": dict(whole.adapter),
+            "encoder": str(folder) if folder.is_dir() else whole.encoder,
+        }
     return {**encoder, "seed": whole.seed, "tasks": tasks}
 
 
@@ -114,15 +129,24 @@ def read_models(
     folder: Path, assembly: Mapping[str, Any], parts: Mapping[str, TaskSpec]
 ) -> dict[str, TaskModel]:
     """Task → its model with the saved weights. Raises DataError where a tensor is missing or left
-    over, RecipeError where this version cannot build a part.
+    over, or where the encoder that adapters belong to is not to be found; RecipeError where this
+    version cannot build a part.
     """
-    config = files.read_json(folder / _CONFIG)
+    config, adapter = files.read_json(folder / _CONFIG), assembly.get("adapter")
     precision = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
+    base = None if adapter is None else _base(folder, assembly, config)
 
     def built() -> dict[str, TaskModel]:
-        encoder = encoders.build_encoder(config)
+        encoder = encoders.build_encoder(config) if base is None else base
         encoder.dtype = precision
-        return assemble(parts, assembly["sharing"], encoder, encoder.shape, seed=assembly["seed"])
+        return assemble(
+            parts,
+            assembly["sharing"],
+            encoder,
+            encoder.shape,
+            seed=assembly["seed"],
+            adapter=adapter,
+        )
 
     if (folder / WEIGHTS).exists():
         models = built()
@@ -136,11 +160,33 @@ def read_models(
     return models
 
 
+def _base(folder: Path, assembly: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+    """The encoder that the adapters of a run were trained in. Raises DataError where it is not to
+    be found, or is another one.
+    """
+    where = display_path(folder / _ASSEMBLY)
+    name, digest = operator.itemgetter("encoder", "encoder_digest")(assembly)
+    remedy = "Put that encoder there: a run with an adapter keeps what it learned and no more."
+    try:
+        source = encoders.locate(name)
+    except DataError as error:
+        message = f"{where}: its adapters belong to the encoder '{name}', which cannot be read"
+        raise DataError(f"{message} ({error.lines[0].rstrip('.')}). {remedy}") from None
+    if source.digest != digest:
+        raise DataError(
+            f"{where}: its adapters belong to another encoder than '{name}' (sha256 "
+            f"{digest[:12]}…, got {source.digest[:12]}…). {remedy}"
+        )
+    return encoders.load_encoder(replace(source, config=config)).encoder
+
+
 def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
     """Copy weights in; the file has those of a shared part once. Raises DataError where any are
     missing or left over.
     """
     weights, names = read_tensors(file), first_names(models)
+    fixed = base_names(models)
+    weights |= {name: each for name, each in unique_state(models).items() if name in fixed}
     left = sorted(set(weights) - set(names.values()))
     if left:
         raise DataError(

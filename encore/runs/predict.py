@@ -287,12 +287,17 @@ def _built(folder: Path, where: Path) -> Model:
     return Model(folder, TextTokenizer(where, vouched=True), tasks, assembly["seed"])
 
 
-def assemble_model(config: Mapping[str, Any], part: TaskSpec, sharing: Spec = "one") -> TaskModel:
+def assemble_model(
+    config: Mapping[str, Any],
+    part: TaskSpec,
+    sharing: Spec = "one",
+    adapter: Spec | None = None,
+) -> TaskModel:
     """Build the model of one task by itself, without trained weights. config: the encoder's.
     sharing: that of its run, if that gives a task several encoders side by side.
     """
     encoder = encoders.build_encoder(config)
-    return assemble({"": part}, sharing, encoder, encoder.shape, seed=0)[""]
+    return assemble({"": part}, sharing, encoder, encoder.shape, seed=0, adapter=adapter)[""]
 
 
 def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[LoadedTask]) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def build_models(prepared: Prepared) -> dict[str, TaskModel]:
         pretrained.encoder,
         pretrained.shape,
         seed=prepared.recipe.seed,
+        adapter=prepared.recipe.adapter,
     )
     return {name: model.to(prepared.device) for name, model in models.items()}
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from encore.model.parameters import unique_parameters, word_tables
-from encore.model.selection import ParameterInfo, Selector, parameter_infos
+from encore.model.selection import ParameterInfo, Selector, base_names, parameter_infos
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
 from encore.training.epoch_scores import EpochScores
@@ -71,7 +71,7 @@ class FitState:
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, once: the models' and the losses' own."""
-        return unique_parameters(
+        every = unique_parameters(
             {
                 **self.models,
                 **{
@@ -81,6 +81,8 @@ class FitState:
                 },
             }
         )
+        fixed = base_names(self.models)
+        return {name: each for name, each in every.items() if name not in fixed}
 
     @property
     def buffers(self) -> dict[str, Tensor]:

@@ -44,6 +44,8 @@ print(json.dumps(classify(json.loads(sys.argv[2]))))
             "pooling=cls head=linear would",
         ),
         ({"in_one_row": False}, "pair=cross would"),
+        ({"adapter": "lora"}, ""),
+        ({"adapter": "houlsby"}, "its encoder has new layers inside, adapter=houlsby"),
         ({"n_encoders": 2}, "it has 2 encoders side by side"),
         ({"config": "modernbert"}, "the class for modernbert computes no pooling of Encore's"),
     ],
@@ -51,6 +53,7 @@ print(json.dumps(classify(json.loads(sys.argv[2]))))
 def test_what_stands_in_the_way(settings: Mapping[str, Any], why: str) -> None:
     usual = {"pooling": {"name": "pooler"}, "head": {"name": "linear"}}
     given = {"config": "bert", "n_encoders": 1, "in_one_row": True, **usual, **settings}
+    given = {"adapter": "", **given}
     assert stock.obstacle(**{**given, "config": {"model_type": given["config"]}}) == why
 
 

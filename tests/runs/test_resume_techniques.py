@@ -127,6 +127,7 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
     }
     if of_run["plans"] == "lp_ft":
         plan["probe_epochs"] = 1
+    adapter = (*names("adapters"), None, None)[number % (len(names("adapters")) + 2)]
     if of_run["mixing"] == "sum":
         plan["combine"] = names("combine")[0]
     return {
@@ -141,6 +142,7 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
             "text": "text",
         },
         "sharing": of_run["sharing"],
+        **({} if adapter is None else {"adapter": adapter}),
         "tasks": own,
         "plan": plan,
     }
@@ -235,6 +237,7 @@ def test_every_technique_is_in_a_run(folder: Path, tiny_encoder: Path) -> None:
     met: dict[str, set[str]] = {kind: set() for kind in catalogue.kinds()}
     for one in recipes:
         met["sharing"].add(one["sharing"])
+        met["adapters"].add(one.get("adapter"))
         met["plans"].add(one["plan"]["name"])
         met["mixing"].add(one["plan"]["mixing"])
         met["curves"].add(one["plan"]["curve"])

@@ -19,6 +19,7 @@ from encore import catalogue
 from encore.encoder import dropout
 from encore.encoder.encoder import Shape
 from encore.types import (
+    Adapter,
     Batch,
     Combine,
     Curve,
@@ -42,6 +43,7 @@ PROTOCOLS: dict[str, Any] = {
     "heads": Head,
     "losses": Loss,
     "pairs": Pairing,
+    "adapters": Adapter,
     "sharing": Sharing,
     "mixing": Mixing,
     "combine": Combine,

@@ -9,10 +9,10 @@ Cost: `own_layers` layers for every task after the first.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Literal, cast
 
+from encore.encoder.adapted import copied
 from encore.encoder.encoder import Encoder
 from encore.errors import RecipeError
 from encore.model.task_model import Branch
@@ -40,19 +40,8 @@ class BranchedEncoder(Sharing[Branch]):
             )
         found = {}
         for number, (task, own) in enumerate(branches.items()):
-            copied = number > 0 and self.own_layers > 0
-            above = _copy_from(encoder, n_layers - self.own_layers) if copied else encoder
+            apart = number > 0 and self.own_layers > 0
+            above = copied(encoder, above=n_layers - self.own_layers) if apart else encoder
             pooling = branches[owners[task]].pooling if self.pooler == "shared" else own.pooling
             found[task] = [Branch(above, pooling)]
         return found
-
-
-def _copy_from(encoder: Encoder, at: int) -> Encoder:
-    """The encoder's own blocks [0, at), and copies of the rest and of the norm behind it."""
-    found = Encoder(
-        encoder.embed,
-        [*encoder.blocks[:at], *copy.deepcopy(encoder.blocks[at:])],
-        final_norm=copy.deepcopy(encoder.final_norm),
-    )
-    found.dtype = encoder.dtype
-    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from encore.encoder.adapted import copied
 from encore.model.task_model import Branch
 from encore.types import Sharing
 
@@ -28,6 +29,6 @@ class SharedAndOwnEncoders(Sharing[Branch]):
             for task in dict.fromkeys(owners.values())
         }
         return {
-            task: [shared[owners[task]], Branch(copy.deepcopy(own.encoder), own.pooling)]
+            task: [shared[owners[task]], Branch(copied(own.encoder), own.pooling)]
             for task, own in branches.items()
         }

@@ -7,9 +7,9 @@ Cost: an encoder per task.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
+from encore.encoder.adapted import copied
 from encore.model.task_model import Branch
 from encore.types import Sharing
 
@@ -25,6 +25,6 @@ class SeparateEncoders(Sharing[Branch]):
         self, branches: Mapping[str, Branch], owners: Mapping[str, str]
     ) -> dict[str, list[Branch]]:
         return {
-            task: [Branch(copy.deepcopy(own.encoder) if number else own.encoder, own.pooling)]
+            task: [Branch(copied(own.encoder) if number else own.encoder, own.pooling)]
             for number, (task, own) in enumerate(branches.items())
         }

@@ -18,7 +18,8 @@ from typing import cast
 from torch import nn
 
 from encore import catalogue
-from encore.encoder.encoder import Frozen
+from encore.encoder.adapted import without_adapters
+from encore.encoder.encoder import Encoder, Frozen
 from encore.errors import RecipeError
 from encore.model.task_model import Branch
 from encore.types import Pooling, Sharing, Spec
@@ -48,7 +49,9 @@ class StaticEncoder(Sharing[Branch]):
             raise RecipeError(
                 f"task '{task}' reads its texts with {what}. {instead}" for task in learning
             )
-        frozen = Frozen(copy.deepcopy(next(iter(branches.values())).encoder))
+        encoder = next(iter(branches.values())).encoder
+        plain = without_adapters(encoder) if isinstance(encoder, Encoder) else encoder
+        frozen = Frozen(copy.deepcopy(plain))
         still = {
             task: Branch(frozen, _frozen_copy(branches[task].pooling))
             for task in dict.fromkeys(owners.values())
