@@ -56,7 +56,8 @@ _USUAL = ("mean", 4, 5e-5)
 def _rule(run: dict[str, Any]) -> tuple[str, int, float]:
     """The pooling, epochs and rate that Encore chooses for the rows of a run."""
     steps = math.ceil((77 * 12 if (run["task"], run["n"]) == ("wiki", 1000) else run["n"]) / 32)
-    return "mean", default_epochs(steps, run["classes"] or 0), default_lr(384)
+    epochs = default_epochs(steps, n_classes := run["classes"] or 0)
+    return "mean", epochs, default_lr(384, steps * epochs, n_classes)
 
 
 def _side(run: dict[str, Any], one: tuple[str, int, float], other: tuple[str, int, float]) -> int:

@@ -29,8 +29,28 @@ def recipe(tmp_path: Path, encoder: Path, rows: int, **plan: Any) -> dict[str, A
 
 def test_the_rate_falls_with_the_width_and_has_an_upper_limit() -> None:
     widths = (24, 128, 256, 312, 384, 512, 768, 1024)
-    rates = [default_lr(width) for width in widths]
+    rates = [default_lr(width, steps=100) for width in widths]
     assert rates == [4e-4, 4e-4, 4e-4, 3e-4, 2e-4, 1.1e-4, 5e-5, 2.8e-5]
+
+
+@pytest.mark.parametrize(
+    ("width", "steps", "n_classes", "expected"),
+    [
+        (384, 126, 2, 2e-4),
+        (384, 250, 5, 1.4e-4),
+        (384, 500, 5, 1e-4),
+        (384, 500, 20, 2e-4),  # 25 steps for each class
+        (384, 2_000, 20, 1e-4),
+        (384, 100_000, 2, 5e-5),  # a quarter
+        (768, 500, 2, 2.5e-5),
+        (768, 5_000, 2, 2e-5),
+        (1536, 5_000, 2, 1.3e-5),  # below 2e-5 already
+    ],
+)
+def test_the_rate_falls_with_the_steps(
+    width: int, steps: int, n_classes: int, expected: float
+) -> None:
+    assert default_lr(width, steps, n_classes) == expected
 
 
 @pytest.mark.parametrize(
