@@ -90,6 +90,7 @@ def dry_run_object(prepared: Prepared, cost: Cost, folder: Path) -> dict[str, An
     """The same for programs."""
     return {
         "run": str(folder),
+        "starts_from": [first.name for first in prepared.firsts],
         "recipe": filled_in(prepared),
         "rows": {
             task: {name: len(part) for name, part in {"train": data.train, **data.dev}.items()}

@@ -200,7 +200,7 @@ def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
         for key in ("train", "dev", "test"):
             task.get("data", {}).pop(key, None)
     settings |= next(iter(tasks.values())) if len(tasks) == 1 else {"tasks": tasks}
-    return trained_on, recipe.encoder, _plain_settings(settings)
+    return trained_on, str(recipe.encoder), _plain_settings(settings)
 
 
 def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from encore.cli.options import FileOptions, check_runs_folder
 from encore.cli.output import announce, console, print_json, say
 from encore.data.table import display_path
 from encore.errors import Complaints
-from encore.runs.places import run_folder
+from encore.runs.places import is_kept, run_folder
 from encore.tables.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "TrainOptions",
     "announcements",
     "extent",
+    "first_lines",
     "last_line",
     "result_tables",
     "run_line",
@@ -58,10 +59,28 @@ def train(options: TrainOptions) -> None:
     """Train, or resume, or find the run complete, and print the results. Raises EncoreError."""
     prepared = _prepare(options)
     folder = run_folder(options.runs, prepared.name)
-    announce([*announcements(prepared), run_line(folder)], quiet=options.quiet)
+    lines = [*announcements(prepared), *first_lines(prepared, options.runs), run_line(folder)]
+    announce(lines, quiet=options.quiet)
     if options.dry_run:
         _print_dry_run(prepared, folder, json_=options.json_)
         return
+    missing = [one for one in prepared.firsts if not is_kept(run_folder(options.runs, one.name))]
+    for number, one in enumerate([*missing, prepared], start=1):
+        if missing:
+            announce([f"{number} of {len(missing) + 1}: {one.name}"], quiet=options.quiet)
+        result = _execute(one, options)
+    if options.json_:
+        print_json(result.summary())
+        return
+    from encore.tables.listing import show
+
+    for table in result_tables(result, prepared):
+        show(table, console())
+    say(last_line(result, prepared))
+
+
+def _execute(prepared: Prepared, options: TrainOptions) -> RunResult:
+    """Train the run with a progress line."""
     from encore.cli.progress import Watch
     from encore.runs.execute import execute
     from encore.runs.memory import offering
@@ -71,15 +90,7 @@ def train(options: TrainOptions) -> None:
         contextlib.nullcontext() if options.quiet else progress as watch,
         offering("To try all the same: --force."),
     ):
-        result = execute(prepared, options.runs, watch=watch, force=options.force)
-    if options.json_:
-        print_json(result.summary())
-        return
-    from encore.tables.listing import show
-
-    for table in result_tables(result, prepared):
-        show(table, console())
-    say(last_line(result, prepared))
+        return execute(prepared, options.runs, watch=watch, force=options.force)
 
 
 def _prepare(options: TrainOptions) -> Prepared:
@@ -187,6 +198,16 @@ def _together(prepared: Prepared) -> str:
     if not silent:
         return words
     return f"{words}; {', '.join(silent)}: no metric, so ignored when the best epoch is chosen"
+
+
+def first_lines(prepared: Prepared, runs: Path) -> list[str]:
+    """A line for each run that is to be complete before this one."""
+    lines = []
+    for first in prepared.firsts:
+        tasks, steps = "+".join(first.data), extent(first)["steps"]
+        state = "complete" if is_kept(run_folder(runs, first.name)) else f"{steps:,} steps first"
+        lines.append(f"starts from the run {first.name} on {tasks}: {state}")
+    return lines
 
 
 def run_line(folder: Path) -> str:

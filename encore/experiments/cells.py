@@ -19,17 +19,17 @@ from encore.experiments.executors.serial import SerialExecutor
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.variants import Cell
 from encore.runs.contents import damaged_files
-from encore.runs.execute import Watcher, execute
-from encore.runs.folder import MODEL, RunResult
+from encore.runs.execute import execute, execute_when_free
+from encore.runs.folder import MODEL
 from encore.runs.hardware import cores
 from encore.runs.memory import most_at_once
+from encore.runs.model_folder import drop_model
+from encore.runs.places import is_kept
 from encore.runs.prepared import Prepared
-from encore.runs.writer import RunBusy
 from encore.tables.formatting import format_duration
 
 __all__ = [
     "CellRunner",
-    "execute_when_free",
     "executor_for",
     "import_for_runs",
     "processes_that_fit",
@@ -86,8 +86,9 @@ class CellRunner:
     """The runs of a comparison while they are computed.
 
     wanted: runs requested until now; computed: those that were not complete; failed: run name →
-    what went wrong; eliminated: (study, variant) → the round of the race that it left in;
-    screened: whether the race is over. report: takes a line about every run that ends.
+    what went wrong; eliminated: (study, variant) → the round of the race that it left in; firsts:
+    runs that others start from; screened: whether the race is over. report: takes a line about
+    every run that ends.
     """
 
     plan: PreparedComparison
@@ -100,6 +101,7 @@ class CellRunner:
     computed: list[str] = field(default_factory=list)
     failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     eliminated: dict[tuple[str, str], int] = field(default_factory=dict)
+    firsts: set[str] = field(default_factory=set)
     screened: bool = False
 
     @property
@@ -112,9 +114,12 @@ class CellRunner:
         return self.eliminated.get((cell.study, cell.variant))
 
     def label(self, name: str) -> str:
-        """A run by the first cell that it belongs to."""
-        cell = next(each.cell for each in self.cells if each.run and each.run.name == name)
-        return f"{cell.study}, {cell.variant}, seed {cell.seed}"
+        """A run by the first cell that it belongs to, or that starts from it."""
+        ready = [(each.cell, each.run) for each in self.cells if each.run is not None]
+        own = [cell for cell, run in ready if run.name == name]
+        others = [cell for cell, run in ready if name in (one.name for one in run.firsts)]
+        cell, before = (*own, *others)[0], "" if own else "what comes before "
+        return f"{before}{cell.study}, {cell.variant}, seed {cell.seed}"
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -129,7 +134,15 @@ class CellRunner:
         """Compute those of the runs that are not complete; cells.json is up to date throughout.
         stage: the beginning of each reported line.
         """
-        todo = self._incomplete(wanted)
+        ordered: dict[str, Prepared] = {}
+        firsts: set[str] = set()
+        for run in wanted.values():
+            missing = () if (self.runs / run.name / files.MANIFEST).exists() else run.firsts
+            firsts.update(one.name for one in missing)
+            for one in (*missing, run):
+                ordered.setdefault(one.name, one)
+        self.firsts |= firsts
+        todo = self._incomplete(ordered, firsts)
         self.computed += todo
         left, names, started = set(todo), list(todo), time.monotonic()
 
@@ -151,9 +164,18 @@ class CellRunner:
         if not todo:
             return
         jobs = [
-            Job(name, execute_when_free, (one, self.runs), {"keep_model": self.keep_models})
+            Job(
+                name,
+                execute_when_free,
+                (one, self.runs),
+                {"keep_model": self.keep_models or name in firsts},
+            )
             for name, one in todo.items()
         ]
+        after = {
+            number: [names.index(first.name) for first in one.firsts if first.name in todo]
+            for number, one in enumerate(todo.values())
+        }
         in_process = any(one.device != "cpu" for one in todo.values())
         if not in_process:
             import_for_runs()
@@ -164,18 +186,22 @@ class CellRunner:
                 todo.values(), len(jobs), processes, threads, self.report
             )
         executor_for(len(jobs), processes, threads, self.folder / "log", in_process=in_process).run(
-            jobs, on_end
+            jobs, on_end, after
         )
 
-    def _incomplete(self, wanted: Mapping[str, Prepared]) -> dict[str, Prepared]:
-        """The runs that are to be computed; damaged ones fail, and each counts as wanted."""
+    def _incomplete(
+        self, wanted: Mapping[str, Prepared], firsts: Collection[str]
+    ) -> dict[str, Prepared]:
+        """The runs that are to be computed; damaged ones fail, and each counts as wanted. firsts:
+        those that others start from, which need weights.
+        """
         todo: dict[str, Prepared] = {}
         for name, one in wanted.items():
             if name in self.wanted:  # by another study, or by an earlier round
                 continue
             self.wanted[name] = one
             folder = self.runs / name
-            if not (folder / files.MANIFEST).exists():
+            if not (folder / files.MANIFEST).exists() or (name in firsts and not is_kept(folder)):
                 todo[name] = one
             elif wrong := damaged_files(folder, "run"):
                 self.failed[name] = tuple(
@@ -187,6 +213,12 @@ class CellRunner:
                 # Complete, but killed before it had removed its checkpoint, which it does now.
                 execute(one, self.runs, keep_model=False)
         return todo
+
+    def drop_weights(self) -> None:
+        """Remove the weights of those runs that were computed here for others to start from."""
+        if not self.keep_models and not self.failed:
+            for name in self.firsts.intersection(self.computed):
+                drop_model(self.runs / name)
 
     def write_states(self, left: Collection[str]) -> None:
         """Write cells.json. left: the runs that are still to be computed."""
@@ -210,19 +242,6 @@ class CellRunner:
             return of_cell(f"left the race in round {number}")
         # Of a screening without opponents nothing is run.
         return of_cell("not needed" if screening and self.screened else "waiting")
-
-
-def execute_when_free(
-    prepared: Prepared, runs: Path, *, keep_model: bool, watch: Watcher | None = None
-) -> RunResult:
-    """`execute`, which waits where another process trains this very run: another command's, or
-    that of a killed one which is about to release it.
-    """
-    while True:
-        try:
-            return execute(prepared, runs, watch=watch, keep_model=keep_model)
-        except RunBusy:
-            time.sleep(0.5)
 
 
 def _outcome(run: Path, end: End) -> str:

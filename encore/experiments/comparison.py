@@ -98,6 +98,7 @@ def run_comparison(
     wanted = [each for each in plan.cells if runner.eliminated_in(each.cell) is None]
     runner.compute(distinct_runs(study.seeds, wanted))
     record = measure_comparison(runner, races)
+    runner.drop_weights()
     seconds = time.monotonic() - started
     saved = saved_by_race(runner) if study.race else None
     _write(runner, record, seconds, saved)

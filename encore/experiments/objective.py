@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encore.experiments.cells import execute_when_free
 from encore.experiments.search_preparation import PreparedSearch
 from encore.experiments.trial import TrialReport, TrialScore
 from encore.runs.cache import Cache
+from encore.runs.execute import execute_when_free
 from encore.runs.folder import MODEL, RunResult
 from encore.runs.prepare import prepare
 from encore.runs.prepared import Prepared

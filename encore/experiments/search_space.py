@@ -31,11 +31,11 @@ from typing import Any
 from encore.errors import Problem, format_given
 from encore.experiments.search_parameters import KINDS, Parameter, read_parameters
 from encore.experiments.study_keys import N_SEEDS, keys_and_changes, listed_seeds
-from encore.experiments.variants import with_seed
 from encore.recipe.load import build_recipe, file_text, recipe_error
 from encore.recipe.located_yaml import read_yaml
 from encore.recipe.overrides import Change
 from encore.recipe.schema import Recipe
+from encore.recipe.seeds import with_seed
 from encore.recipe.values import Value, from_python, to_plain
 
 __all__ = ["MOST_TRIALS", "N_TRIALS", "Search", "load_search", "search_from"]
@@ -82,7 +82,8 @@ class Search:
         recipe, rest = self._composed(given, problems)
         if recipe is None:
             raise recipe_error(problems, rest)
-        return with_seed(recipe, self.seed if seed is None else seed)
+        chosen = self.seed if seed is None else seed
+        return with_seed(recipe, chosen, threads=recipe.threads or 1)
 
     def _takes_whole_numbers_only(self, one: Parameter) -> bool:
         """True where a range of any numbers is given for a setting that accepts 3, but not 3.0."""

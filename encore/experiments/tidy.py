@@ -172,13 +172,28 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _users(run: Path) -> list[str]:
-    """The names of the comparisons and searches beside a run that name it as theirs."""
-    beside = sorted(run.resolve().parent.iterdir())
-    return [
-        each.name
-        for each in beside
-        if folder_kind(each) in ("comparison", "search") and run.resolve().name in _runs_of(each)
-    ]
+    """The names of the comparisons and searches beside a run that name it as theirs, and of the
+    runs that start from it.
+    """
+    beside, name = sorted(run.resolve().parent.iterdir()), run.resolve().name
+    return [each.name for each in beside if _uses(each, name)]
+
+
+def _uses(folder: Path, name: str) -> bool:
+    kind = folder_kind(folder)
+    if kind in ("comparison", "search"):
+        return name in _runs_of(folder)
+    return kind == "run" and _starts_from(folder, name)
+
+
+def _starts_from(folder: Path, name: str) -> bool:
+    """True for a run whose encoder another run made. A run that was renamed keeps its digits."""
+    try:
+        encoder = str(files.read_json(folder / "resolved.json").get("encoder"))
+    except (OSError, ValueError, AttributeError):
+        return False
+    digits = _DIGITS.search(name)
+    return encoder.startswith("run ") and digits is not None and f"{digits[0]}, task" in encoder
 
 
 def _runs_of(folder: Path) -> set[str]:

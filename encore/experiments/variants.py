@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from encore.errors import Problem, RecipeError, format_given
+from encore.experiments.linked_variants import linked
 from encore.experiments.study_keys import (
     Race,
     flow_list,
@@ -41,9 +42,10 @@ from encore.recipe.load import build_recipe, file_text, recipe_error
 from encore.recipe.located_yaml import read_yaml, write_yaml
 from encore.recipe.overrides import Change
 from encore.recipe.schema import Recipe
+from encore.recipe.seeds import with_seed
 from encore.recipe.values import Value, from_python, to_plain
 
-__all__ = ["Cell", "Study", "load_study", "study_from", "with_seed"]
+__all__ = ["Cell", "Study", "load_study", "study_from"]
 
 _MOST_CELLS = 5_000
 
@@ -185,6 +187,7 @@ def _study(
     variants = keep_variants(variants, reference, only, problems)
     changed = {name: [*changes, *own] for name, own in variants.items()}
     recipes, rest = source.recipes(points, changed)
+    recipes = linked(recipes, problems)
     some = next(iter(recipes.values()), rest)
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
@@ -200,7 +203,13 @@ def _study(
 
     def cells(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
         return tuple(
-            Cell(labels[number], variant, seed, with_seed(recipe, seed), tasks[number])
+            Cell(
+                labels[number],
+                variant,
+                seed,
+                with_seed(recipe, seed, threads=recipe.threads or 1),
+                tasks[number],
+            )
             for number in range(len(points))
             for variant in names
             for recipe in [recipes[number, variant]]
@@ -251,22 +260,3 @@ def _without_several_seeds(changes: Sequence[Change], problems: list[Problem]) -
         else:
             kept.append((steps, value))
     return kept
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe with this seed on one thread. Rows that are drawn (a dev set split off, a set cut)
-    are drawn by the recipe's own seed for all, so that every run trains on the same rows and is
-    measured on the same rows.
-    """
-    tasks = {}
-    for name, task in recipe.tasks.items():
-        data = task.data
-        split = data.train is not None and data.dev is None and data.kind != "unlabelled"
-        drawn = split or data.train_rows is not None or data.dev_rows is not None
-        fixed = drawn and data.seed is None and seed != recipe.seed
-        tasks[name] = (
-            task.model_copy(update={"data": data.model_copy(update={"seed": recipe.seed})})
-            if fixed
-            else task
-        )
-    return recipe.model_copy(update={"seed": seed, "threads": recipe.threads or 1, "tasks": tasks})

@@ -29,7 +29,7 @@ class BaseModel:
 
 def base_of(recipe: Recipe) -> BaseModel:
     """The encoder of a recipe, by local files: its folder, or the hub's cache."""
-    encoder = recipe.encoder
+    encoder = recipe.pretrained
     folder = recipe.path(encoder)
     if encoder == MINILM:
         repository: str | None = "sentence-transformers/all-MiniLM-L6-v2"

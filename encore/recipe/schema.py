@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.data_recipe import Count, DataRecipe, RecipeSection, Text
 from encore.recipe.fields import Flaws, refuse
+from encore.recipe.reference import RunReference, parse_encoder
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
 from encore.recipe.values import Locations
 from encore.types import DEFAULTS, OptimiserSettings
@@ -217,7 +218,7 @@ class Recipe(RecipeSection):
     expect: dict[str, float] = Field(
         default_factory=dict
     )  # "sst5.accuracy" → what the source reports
-    encoder: Text = "minilm"
+    encoder: Annotated[str | RunReference, PlainValidator(parse_encoder)] = "minilm"
     hidden_dropout: Fraction | None = None  # None: the checkpoint's
     attention_dropout: Fraction | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -276,6 +277,23 @@ class Recipe(RecipeSection):
         copied = self.model_copy()
         copied._places = Locations()
         return copied
+
+    @property
+    def pretrained(self) -> str:
+        """The name of the pretrained encoder: of a run that starts from another run, that run's."""
+        encoder = self.encoder
+        while isinstance(encoder, RunReference):
+            first = encoder.run
+            if isinstance(first, str):
+                return str(encoder)
+            found = first.get("encoder", "minilm") if isinstance(first, Mapping) else first.encoder
+            encoder = parse_encoder(found)
+        return encoder
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder as messages name it."""
+        return f"'{self.encoder}'" if isinstance(self.encoder, str) else str(self.encoder)
 
     def path(self, given: str) -> Path:
         """A path of this recipe as the operating system understands it."""

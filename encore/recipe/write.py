@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
 from encore import catalogue
 from encore.recipe.located_yaml import write_yaml
+from encore.recipe.reference import RunReference
 from encore.recipe.schema import PLAN_KEYS, TECHNIQUE_KINDS, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique, Term
 
@@ -53,6 +55,8 @@ def _resolved(value: Any, kind: str = "") -> Any:
         return {"name": loss.pop("name"), "weight": value.weight, **loss}
     if isinstance(value, Technique):
         return catalogue.specify(kind, value).to_json()
+    if isinstance(value, RunReference):
+        return value.to_json(_resolved(value.run))
     if isinstance(value, Mapping):
         return {key: _resolved(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -130,6 +134,8 @@ def _differing(value: Any) -> Any:
         return {**(dict(value.loss) if value.loss else {}), "weight": value.weight}
     if isinstance(value, Technique):
         return dict(value) if value.settings else value.name
+    if isinstance(value, RunReference):
+        return value.to_json(_differing(value.run))
     if isinstance(value, Mapping):
         return {key: _differing(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -161,7 +167,13 @@ def anchored(recipe: Recipe) -> Recipe:
             "test": absolute(data.test) if data.test else None,
         }
         tasks[name] = task.model_copy(update={"data": data.model_copy(update=paths)})
-    encoder = (
-        str(recipe.path(recipe.encoder)) if recipe.path(recipe.encoder).is_dir() else recipe.encoder
-    )
-    return recipe.model_copy(update={"tasks": tasks, "encoder": encoder})
+    return recipe.model_copy(update={"tasks": tasks, "encoder": _anchored_encoder(recipe)})
+
+
+def _anchored_encoder(recipe: Recipe) -> str | RunReference:
+    encoder = recipe.encoder
+    if isinstance(encoder, RunReference):
+        if isinstance(encoder.run, Recipe):
+            return encoder.to(anchored(encoder.run))
+        return replace(encoder, run=str(recipe.path(str(encoder.run))))
+    return str(recipe.path(encoder)) if recipe.path(encoder).is_dir() else encoder

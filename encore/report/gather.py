@@ -215,14 +215,15 @@ def parameters(found: GatheredRun) -> int | None:
     where neither is to be had.
     """
     weights = found.folder / "model" / "weights.safetensors"
-    if weights.is_file():
+    # With an adapter, the file holds what was learned and no more.
+    if weights.is_file() and (found.recipe is None or found.recipe.adapter is None):
         with safe_open(weights, "np") as file:
             return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
     if found.recipe is None:
         return None
     try:
         with offline():
-            source = encoders.locate(found.recipe.encoder, base=found.recipe.base)
+            source = encoders.locate(found.recipe.pretrained, base=found.recipe.base)
         poolings = {task: settings["pooling"] for task, settings in found.identity["tasks"].items()}
         models = build_skeletons(
             parts_of(found.recipe, found.labels, poolings), found.recipe, source

@@ -41,11 +41,8 @@ def encoder_name(run: gather.GatheredRun) -> str:
     """The encoder of a run, without the folder that it is in."""
     if run.recipe is None:
         return f"of digest {run.identity['encoder'][:12]}"
-    return (
-        Path(run.recipe.encoder).name
-        if Path(run.recipe.encoder).is_absolute()
-        else run.recipe.encoder
-    )
+    name = str(run.recipe.encoder)
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def run_cost(run: gather.GatheredRun) -> Facts:

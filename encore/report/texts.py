@@ -133,13 +133,13 @@ class Sources:
                 tokenizer = TextTokenizer(
                     model
                     if model.is_dir()
-                    else encoders.locate(recipe.encoder, base=recipe.base).folder
+                    else encoders.locate(recipe.pretrained, base=recipe.base).folder
                 )
         except EncoreError:
             tokenizer = None
         if tokenizer is None or tokenizer.digest != found.identity["tokeniser"]:
             self._note(
-                f"{task}: no score by length: the tokenizer of encoder '{recipe.encoder}' is "
+                f"{task}: no score by length: the tokenizer of encoder {recipe.encoder_name} is "
                 f"not here, or another one."
             )
             return None

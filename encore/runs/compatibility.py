@@ -218,7 +218,7 @@ def shape_of(recipe: Recipe, source: load.Source) -> Shape:
     try:
         return load.build_encoder(source.config).shape
     except DataError as error:
-        encoder = f"encoder '{recipe.encoder}'"
+        encoder = f"encoder {recipe.encoder_name}"
         raise DataError(
             replace(problem, where=f"{encoder}: {problem.where}" if problem.where else encoder)
             for problem in error.problems
@@ -238,12 +238,12 @@ def check_shapes(recipe: Recipe, source: load.Source, shape: Shape) -> None:
             fixed = "frozen: true" if pooling.frozen else static and pooling.pretrained() and static
             if fixed and not source.has_pooler:
                 raise RecipeError(
-                    f"encoder '{recipe.encoder}' has no pretrained pooler, and {fixed} would "
+                    f"encoder {recipe.encoder_name} has no pretrained pooler, and {fixed} would "
                     f"keep a random one as it is. Take another pooling (cls, mean, …)."
                 )
         if longest is not None and task.max_length > longest:
             too_long = (
-                f"encoder '{recipe.encoder}' has {longest} positions, got "
+                f"encoder {recipe.encoder_name} has {longest} positions, got "
                 f"{task.max_length}. Set max_length={longest} or less."
             )
             complaints.errors.append(
@@ -323,7 +323,7 @@ def check_layers(recipe: Recipe, source: load.Source) -> None:
     ):
         setting = ("plan", "layer_decay" if recipe.plan.layer_decay != 1 else "name")
         problem = Problem(
-            message=f"the encoder '{recipe.encoder}' comes from transformers, and its layers "
+            message=f"the encoder {recipe.encoder_name} comes from transformers, and its layers "
             f"cannot have rates or phases of their own.",
             remedy="Remove it, or choose an encoder that Encore builds itself: "
             f"{', '.join(load.families())}.",

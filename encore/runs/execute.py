@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ from encore.runs.checkpoint import CheckpointClock
 from encore.runs.environment import describe_environment
 from encore.runs.folder import RunResult, read_result
 from encore.runs.memory import require_memory
-from encore.runs.places import run_folder
+from encore.runs.places import is_kept, run_folder
 from encore.runs.prepare import build_models
 from encore.runs.prepared import Prepared
 from encore.runs.writer import Pruned, RunBusy, RunWriter
@@ -39,7 +40,7 @@ from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState, own_losses
 
-__all__ = ["Watcher", "execute"]
+__all__ = ["Watcher", "execute", "execute_when_free"]
 Watcher = Callable[[StepReport | EvalReport], None]
 
 
@@ -60,13 +61,18 @@ def execute(
     less than a twentieth of the time; with `checkpoint_steps` every so many steps and at the end of
     each epoch, however long it takes. keep_model: False leaves the weights out of the folder,
     without changing its figures; a complete run without weights is trained again if they are to be
-    kept. force: train also where the run takes more memory than is free. Raises NotEnoughMemory
-    where it does, TrainingError where training cannot continue (RunBusy where another process
-    trains this run), DataError where the folder holds a damaged run.
+    kept. A run that this one starts from, and that is not complete, is trained first. force: train
+    also where the run takes more memory than is free. Raises NotEnoughMemory where it does,
+    TrainingError where training cannot continue (RunBusy where another process trains this run),
+    DataError where the folder holds a damaged run.
     """
     folder = run_folder(runs, prepared.name)
     if _is_complete(folder, keep_model):
         return _complete(folder)
+    if prepared.start is not None and prepared.start.run is not None:
+        execute_when_free(
+            prepared.start.run, runs, checkpoint_seconds=checkpoint_seconds, force=force
+        )
     if not force:
         require_memory(prepared)
     with _locked(folder):
@@ -88,8 +94,19 @@ def execute(
             torch.set_num_threads(before)
 
 
+def execute_when_free(prepared: Prepared, runs: Path, **how: Any) -> RunResult:
+    """`execute`, which waits where another process trains this very run: another command's, or
+    that of a killed one which is about to release it. how: its options.
+    """
+    while True:
+        try:
+            return execute(prepared, runs, **how)
+        except RunBusy:
+            time.sleep(0.5)
+
+
 def _is_complete(folder: Path, keep_model: bool) -> bool:
-    return (folder / files.MANIFEST).exists() and ((folder / "model").is_dir() or not keep_model)
+    return is_kept(folder) if keep_model else (folder / files.MANIFEST).exists()
 
 
 def _train(
@@ -109,7 +126,7 @@ def _train(
         folder / "data.json",
         {task: describe_task_data(data) for task, data in prepared.data.items()},
     )
-    models = build_models(prepared)
+    models = build_models(prepared, folder.parent)
     state = FitState(models, own_losses(prepared.streams))
     state.narrow(prepared.streams)
     # A model in the folder shows that the run was begun to keep its weights.

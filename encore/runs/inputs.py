@@ -31,6 +31,8 @@ from encore.runs.compatibility import (
     pooling_of,
     shape_of,
 )
+from encore.runs.prepared import Start
+from encore.runs.references import located_encoder
 from encore.training.streams import class_weights, sampling_weights
 
 __all__ = ["Inputs", "read_inputs"]
@@ -45,12 +47,16 @@ class Inputs:
     shape: Shape | None = None
 
 
-def read_inputs(recipe: Recipe, cache: Cache, complaints: Complaints, unfit: Complaints) -> Inputs:
+def read_inputs(
+    recipe: Recipe, cache: Cache, complaints: Complaints, unfit: Complaints, start: Start | None
+) -> Inputs:
     """Read and check. complaints: takes the mistakes; unfit: takes the parts that do not go
-    together.
+    together. start: the run that the encoder comes from.
     """
     inputs = Inputs()
-    _read_encoder(recipe, cache, inputs, complaints, unfit)
+    with complaints.collecting():
+        found = located_encoder(recipe, cache, start)
+        _read_encoder(recipe, found, cache, inputs, unfit)
     with complaints.collecting(), located(recipe.problem, ("plan", "mixing")):
         catalogue.build("mixing", recipe.plan.mixing)
     for name in recipe.tasks:
@@ -63,21 +69,16 @@ def read_inputs(recipe: Recipe, cache: Cache, complaints: Complaints, unfit: Com
 
 
 def _read_encoder(
-    recipe: Recipe, cache: Cache, inputs: Inputs, complaints: Complaints, unfit: Complaints
+    recipe: Recipe, found: load.Source, cache: Cache, inputs: Inputs, unfit: Complaints
 ) -> None:
-    with complaints.collecting():
-        found = cache.get_or_make(
-            ("encoder", recipe.base, recipe.encoder),
-            lambda: load.locate(recipe.encoder, base=recipe.base),
-        )
-        source = inputs.source = _with_dropout(recipe, found)
-        shape = inputs.shape = cache.get_or_make(
-            ("shape", source.folder), lambda: shape_of(recipe, source)
-        )
-        with unfit.collecting():
-            check_shapes(recipe, source, shape)
-        with unfit.collecting():
-            check_layers(recipe, source)
+    source = inputs.source = _with_dropout(recipe, found)
+    shape = inputs.shape = cache.get_or_make(
+        ("shape", source.folder), lambda: shape_of(recipe, source)
+    )
+    with unfit.collecting():
+        check_shapes(recipe, source, shape)
+    with unfit.collecting():
+        check_layers(recipe, source)
 
 
 def _with_dropout(recipe: Recipe, source: load.Source) -> load.Source:
@@ -92,7 +93,7 @@ def _with_dropout(recipe: Recipe, source: load.Source) -> load.Source:
     try:
         return replace(source, config=with_dropout(source.config, rates)) if rates else source
     except KeyError as error:
-        message = f"Encore cannot set this rate in the encoder '{recipe.encoder}'."
+        message = f"Encore cannot set this rate in the encoder {recipe.encoder_name}."
         remedy = "Remove it, or choose an encoder of another family."
         problem = Problem(message=message, remedy=remedy)
         raise RecipeError(recipe.problem((error.args[0],), problem)) from None

@@ -24,17 +24,18 @@ from encore import files
 from encore.data.table import display_path
 from encore.encoder import load as encoders
 from encore.encoder.weights import fill, read_tensors
-from encore.errors import DataError
+from encore.errors import DataError, TrainingError
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.parameters import first_names, unique_state
 from encore.model.selection import base_names
-from encore.model.task_model import TaskModel
+from encore.model.task_model import TaskModel, encoder_of
 from encore.runs.compatibility import head_of
 from encore.runs.contents import MODEL_FILES, WEIGHTS, weights_of_task
+from encore.runs.places import run_folder
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
-__all__ = ["read_models", "read_parts", "save_model"]
+__all__ = ["drop_model", "read_models", "read_parts", "save_model"]
 
 _CONFIG, _ASSEMBLY, _ = MODEL_FILES
 
@@ -68,6 +69,19 @@ def save_model(
     os.rename(aside, folder)
 
 
+def drop_model(run: Path) -> None:
+    """Remove the weights of a complete run. Killed in between, the run counts as incomplete, and
+    the same command trains it again.
+    """
+    with files.locked(run, TrainingError(f"{run}: another process is training this run.")):
+        kept = [
+            run / name for name in files.read_json(run / files.MANIFEST) if name[:6] != "model/"
+        ]
+        (run / files.MANIFEST).unlink()
+        files.remove(run / "model")
+        files.write_manifest(run, kept)
+
+
 def _learned(models: Mapping[str, TaskModel]) -> dict[str, torch.Tensor]:
     """The weights of these models without those of an encoder that adapters were put into."""
     fixed = base_names(models)
@@ -95,20 +109,22 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
             "truncation": recipe.truncation,
         }
     whole = prepared.recipe
+    named = str(whole.encoder)
     encoder = {
-        "encoder": os.path.basename(os.path.abspath(whole.encoder))
-        if Path(whole.encoder).is_dir()
-        else whole.encoder,
+        "encoder": os.path.basename(os.path.abspath(named)) if Path(named).is_dir() else named,
         "encoder_digest": prepared.source.digest,
         "precision": prepared.precision,
         "sharing": dict(whole.sharing),
     }
     if whole.adapter is not None:
-        folder = whole.path(whole.encoder)
+        folder = whole.path(named)
         encoder |= {
             "adapter": dict(whole.adapter),
-            "encoder": str(folder) if folder.is_dir() else whole.encoder,
+            "encoder": str(folder) if folder.is_dir() else named,
         }
+        if (start := prepared.start) is not None:
+            own = None if start.folder is None else str(start.folder.absolute())
+            encoder |= {"encoder_run": {"name": start.name, "task": start.task, "folder": own}}
     return {**encoder, "seed": whole.seed, "tasks": tasks}
 
 
@@ -165,6 +181,8 @@ def _base(folder: Path, assembly: Mapping[str, Any], config: Mapping[str, Any]) 
     be found, or is another one.
     """
     where = display_path(folder / _ASSEMBLY)
+    if (first := assembly.get("encoder_run")) is not None:
+        return _of_first_run(folder, where, first)
     name, digest = operator.itemgetter("encoder", "encoder_digest")(assembly)
     remedy = "Put that encoder there: a run with an adapter keeps what it learned and no more."
     try:
@@ -178,6 +196,21 @@ def _base(folder: Path, assembly: Mapping[str, Any], config: Mapping[str, Any]) 
             f"{digest[:12]}…, got {source.digest[:12]}…). {remedy}"
         )
     return encoders.load_encoder(replace(source, config=config)).encoder
+
+
+def _of_first_run(folder: Path, where: str, first: Mapping[str, Any]) -> Any:
+    """The encoder that a run trained, which lies beside this one, or in the folder that it was
+    named by.
+    """
+    name, task, place = operator.itemgetter("name", "task", "folder")(first)
+    run = run_folder(folder.parents[1], name) if place is None else Path(place)
+    inside = run / "model"
+    if not inside.is_dir():
+        raise DataError(
+            f"{where}: its adapters belong to the encoder of the run {display_path(run)}, which "
+            f"is not there, or keeps no weights. Put it there, or train it again."
+        )
+    return encoder_of(read_models(inside, *read_parts(inside))[task].branches[0])
 
 
 def _fill(models: Mapping[str, TaskModel], file: Path) -> None:

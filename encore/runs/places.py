@@ -13,7 +13,7 @@ from encore import files
 from encore.errors import DataError, Problem
 from encore.runs.kind import FolderKind, folder_kind
 
-__all__ = ["check_output", "enclosing_result", "is_being_trained", "run_folder"]
+__all__ = ["check_output", "enclosing_result", "is_being_trained", "is_kept", "run_folder"]
 
 
 def enclosing_result(path: Path) -> tuple[Path, FolderKind] | None:
@@ -36,6 +36,11 @@ def run_folder(runs: Path, name: str, kind: FolderKind = "run") -> Path:
         return folder
     renamed = sorted(runs.glob(f"*-{name.rpartition('-')[2]}")) if runs.is_dir() else []
     return next((each for each in renamed if _kind(each) == kind), folder)
+
+
+def is_kept(run: Path) -> bool:
+    """True for a complete run with its weights."""
+    return (run / files.MANIFEST).exists() and (run / "model").is_dir()
 
 
 def is_being_trained(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -31,7 +32,8 @@ from encore.runs.default_plan import complete_plan
 from encore.runs.hardware import cores, precision_of
 from encore.runs.identity import run_spec
 from encore.runs.inputs import read_inputs
-from encore.runs.prepared import Prepared
+from encore.runs.prepared import Prepared, Start
+from encore.runs.references import find_start, trained_encoder
 from encore.runs.task_streams import CachedTokenizer, build_stream
 from encore.training.state import freeze
 from encore.training.streams import Stream
@@ -47,7 +49,8 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     problems that were found; NotApplicable where all of them are that its parts do not go together.
     """
     cache = cache or Cache()
-    data, source, shape = _valid_inputs(recipe, cache)
+    recipe, start = find_start(recipe, cache, prepare)
+    data, source, shape = _valid_inputs(recipe, cache, start)
     tokenizer = cache.get_or_make(
         ("tokenizer", source.folder),
         lambda: TextTokenizer(source.folder, vouched=source.vouched),
@@ -85,6 +88,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         pairs=pairs,
         cut=_count_cut(streams),
         spec=spec,
+        start=start,
         decided=decided,
         untrained=untrained,
     )
@@ -94,16 +98,21 @@ def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[Problem,
     """The conflicts of a recipe with its files and its encoder, also of a recipe whose wrong
     settings were removed. Nothing is tokenized.
     """
-    complaints = Complaints()
-    read_inputs(recipe, cache or Cache(), complaints, complaints)
+    complaints, cache = Complaints(), cache or Cache()
+    with complaints.collecting():
+        recipe, start = find_start(recipe, cache, prepare)
+        read_inputs(recipe, cache, complaints, complaints, start)
     return complaints.problems
 
 
-def build_models(prepared: Prepared) -> dict[str, TaskModel]:
+def build_models(prepared: Prepared, runs: Path | None = None) -> dict[str, TaskModel]:
     """Load the encoder and build the tasks' models around it. New weights are drawn from the
-    recipe's seed.
+    recipe's seed. runs: where the run lies that the encoder comes from.
     """
     pretrained = load.load_encoder(prepared.source)
+    if (start := prepared.start) is not None:
+        folder = start.model_folder(runs or Path())
+        pretrained = trained_encoder(pretrained, folder, start.task)
     pretrained.encoder.dtype = torch.bfloat16 if prepared.precision == "bf16" else torch.float32
     models = assemble(
         prepared.parts,
@@ -116,10 +125,12 @@ def build_models(prepared: Prepared) -> dict[str, TaskModel]:
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 
-def _valid_inputs(recipe: Recipe, cache: Cache) -> tuple[dict[str, TaskData], load.Source, Shape]:
+def _valid_inputs(
+    recipe: Recipe, cache: Cache, start: Start | None
+) -> tuple[dict[str, TaskData], load.Source, Shape]:
     """The rows, the encoder and its shape. Raises like `prepare`."""
     complaints, unfit = Complaints(), Complaints()
-    inputs = read_inputs(recipe, cache, complaints, unfit)
+    inputs = read_inputs(recipe, cache, complaints, unfit, start)
     with complaints.collecting():
         check_selection(recipe, inputs.data)
     only_unfit = all(isinstance(error, RecipeError) for error in unfit.errors)

@@ -1,9 +1,12 @@
-"""A prepared run: rows, tokens, settings and the name of the run."""
+"""A prepared run: rows, tokens, settings and the name of the run; and the run that it starts
+from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +15,14 @@ from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
+from encore.errors import DataError, Problem
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import Branch
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe
 from encore.runs.compatibility import parts_of
+from encore.runs.contents import damaged_files
+from encore.runs.places import run_folder
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import TrainSettings, steps_in
 from encore.training.streams import Stream
@@ -25,7 +31,7 @@ from encore.types import Mixing, Note, Sharing
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "Start"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Prepared:
     pairs: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     spec: RunSpec
+    start: Start | None = None  # the run that its encoder comes from
     decided: tuple[str, ...] = ()  # settings chosen for these rows, to be shown to the user
     untrained: tuple[str, ...] = ()
 
@@ -54,6 +61,12 @@ class Prepared:
     def name(self) -> str:
         """The name of the run's folder."""
         return self.spec.name
+
+    @property
+    def firsts(self) -> tuple[Prepared, ...]:
+        """The runs that are to be complete before this one, in their order."""
+        first = None if self.start is None else self.start.run
+        return () if first is None else (*first.firsts, first)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -149,3 +162,42 @@ class Prepared:
     def task_loss(self, task: str) -> str:
         """The loss of a term that names none: the default of the task's kind."""
         return LOSS_OF_KIND[self.data[task].labels.kind]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run whose trained encoder another one starts from, and the task in it. Its identity is
+    that of the run, and no digest of a file: so a run can be prepared and named before the one that
+    it starts from was trained.
+
+    run: prepared, to be trained where it is not complete; None for a folder. folder: of a run that
+    is there; None for one that lies, or will lie, beside the run that starts from it.
+    """
+
+    name: str
+    task: str
+    at: str
+    run: Prepared | None = None
+    folder: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """The encoder in the specification of a run that starts from it."""
+        return f"run {self.name}, task {self.task}, epoch {self.at}"
+
+    def model_folder(self, runs: Path) -> Path:
+        """The folder of its weights. Raises DataError where they are missing or damaged."""
+        run = self.folder or run_folder(runs, self.name)
+        folder = run / "model"
+        wrong = (
+            [folder / name for name in damaged_files(folder, "model")] if folder.exists() else []
+        )
+        if wrong or not folder.is_dir():
+            message = (
+                f"{wrong[0]}: missing, or not as the run wrote it."
+                if wrong
+                else f"{run}: keeps no weights, as runs of a comparison do."
+            )
+            remedy = f"Train it again: encore train {run / 'recipe.yaml'} --runs {run.parent}"
+            raise DataError(Problem(message=message, remedy=remedy))
+        return folder

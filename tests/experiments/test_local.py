@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -173,7 +173,13 @@ def test_another_executor_gets_jobs_as_data(
     plan, jobs, lines = prepare_comparison(study_from(given)), list[Job](), list[str]()
 
     class Elsewhere:
-        def run(self, given: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+        def run(
+            self,
+            given: Sequence[Job],
+            on_end: Callable[[int, End], None],
+            after: Mapping[int, Collection[int]],
+        ) -> None:
+            assert not any(after.values())
             for number, job in enumerate(given):
                 jobs.append(job)
                 on_end(number, End(1.0, (f"machine {number} is gone",)))

@@ -11,13 +11,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
-from encore.experiments.executors.jobs import End, Job, problems_of_job
+from encore.experiments.executors.jobs import (
+    NOT_STARTED,
+    NOTHING,
+    End,
+    Job,
+    Order,
+    problems_of_job,
+)
 
 __all__ = ["LocalExecutor"]
 
@@ -55,17 +62,34 @@ class LocalExecutor:
     logs: Path
     threads: int = 1
 
-    def run(self, jobs: Sequence[Job], on_end: Callable[[int, End], None]) -> None:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        on_end: Callable[[int, End], None],
+        after: Mapping[int, Collection[int]] = NOTHING,
+    ) -> None:
         """Run all jobs; a process that is killed is started once more."""
+        order = Order(len(jobs), after)
+
+        def ended(number: int, end: End) -> None:
+            on_end(number, end)
+            for lost in order.end(number, end):
+                on_end(lost, NOT_STARTED)
+
         # The other end closes when this process is gone, whatever ended it.
         alive, held = os.pipe()
-        slots, waiting = list(range(self.n)), [(number, job, 1) for number, job in enumerate(jobs)]
+        slots, again = list(range(self.n)), list[tuple[int, int]]()  # (number, its next try)
         running: dict[Connection, _Running] = {}
         try:
-            while waiting or running:
-                while waiting and slots:
-                    number, job, tries = waiting.pop(0)
-                    slot = slots.pop(0)
+            while again or order.waiting or running:
+                while slots:
+                    if again:
+                        number, tries = again.pop(0)
+                    elif (taken := order.take()) is not None:
+                        number, tries = taken, 1
+                    else:
+                        break
+                    job, slot = jobs[number], slots.pop(0)
                     # Ctrl-C waits until the process is registered: Python loses an exception that
                     # is raised while libraries run their hooks after a fork.
                     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -84,12 +108,12 @@ class LocalExecutor:
                     slots.insert(0, one.slot)
                     seconds = time.monotonic() - one.since
                     if problems is not None:
-                        on_end(one.number, End(seconds, problems))
+                        ended(one.number, End(seconds, problems))
                     elif one.tries < _TRIES:
-                        waiting.insert(0, (one.number, one.job, one.tries + 1))
+                        again.append((one.number, one.tries + 1))
                     else:
                         why = f"{_ending(one.process)}, {_TRIES} times. {_REMEDY}"
-                        on_end(one.number, End(seconds, (why,)))
+                        ended(one.number, End(seconds, (why,)))
         finally:
             for receiver, one in running.items():
                 one.process.kill()

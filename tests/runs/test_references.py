@@ -1,0 +1,264 @@
+"""Runs that start from runs: names before anything is trained, each run once, and what is refused
+before anything starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from conftest import Tables
+
+import encore
+from encore import files
+from encore.errors import EncoreError, RecipeError
+from encore.experiments.comparison import run_comparison
+from encore.experiments.preparation import prepare_comparison
+from encore.experiments.tidy import describe_use
+from encore.experiments.variants import study_from
+from encore.recipe.load import load_recipe, recipe_from
+from encore.runs.execute import execute
+from encore.runs.prepare import build_models, prepare
+from encore.runs.prepared import Prepared
+
+
+@pytest.fixture
+def first(tables: Tables, tiny_encoder: Path) -> dict[str, Any]:
+    return recipe_of(tables, tiny_encoder, "verdict")
+
+
+def recipe_of(tables: Tables, encoder: Any, label: str, **more: Any) -> dict[str, Any]:
+    kind = {"kind": "regression"} if label == "score" else {}
+    return {
+        "encoder": str(encoder) if isinstance(encoder, Path) else encoder,
+        "threads": 1,
+        "precision": "fp32",
+        "max_length": 32,
+        "pooling": "pooler",
+        "data": {"train": str(tables.train), "dev": str(tables.dev), "text": "text"},
+        "tasks": {label: {"data": {"label": label, **kind}}},
+        "plan": {"epochs": 2, "lr": 1e-2, "batch_size": 9},
+        **more,
+    }
+
+
+def prepared(tables: Tables, reference: Any, **more: Any) -> Prepared:
+    return prepare(recipe_from(recipe_of(tables, reference, "score", **more)))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(run / "model" / "weights.safetensors")
+
+
+def test_it_has_its_name_before_the_first_exists_and_starts_where_that_ended(
+    tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    one = prepared(tables, {"run": first})
+    assert one.start is not None
+    assert [each.name for each in one.firsts] == [one.start.name] == [prepare_name(first)]
+    execute(one, tmp_path)
+    again = prepared(tables, {"run": first})
+    assert again.name == one.name
+    trained = weights(tmp_path / one.start.name)
+    models = build_models(again, tmp_path)
+    state = models["score"].state_dict()
+    encoder = {name for name in state if ".encoder." in name or ".pooling." in name}
+    assert encoder == {n.partition(".")[2] for n in trained if ".head." not in n}
+    assert all(torch.equal(state[name], trained[f"verdict.{name}"]) for name in encoder)
+    pretrained = build_models(prepared(tables, Path(first["encoder"])))["score"].state_dict()
+    assert any(not torch.equal(state[name], pretrained[name]) for name in encoder)
+    assert execute(again, tmp_path).already_complete
+
+
+def prepare_name(recipe: dict[str, Any], **change: Any) -> str:
+    return prepare(recipe_from({**recipe, **change})).name
+
+
+def test_the_first_is_another_run_with_another_seed_epoch_or_rate(
+    tables: Tables, first: dict[str, Any]
+) -> None:
+    plain = prepared(tables, {"run": first})
+    assert plain.recipe.seed == 42
+    other = prepared(tables, {"run": first, "seed": 1})
+    assert other.firsts[0].name == prepare_name(first, seed=1) != plain.firsts[0].name
+    assert other.name != plain.name
+    with_it = prepared(tables, {"run": first}, seed=1)
+    assert with_it.firsts[0].name == prepare_name(first, seed=1), "a chain has one seed"
+    best = prepared(tables, {"run": first, "at": "best"})
+    assert best.firsts[0].recipe.plan.keep == "best"
+    assert best.name != plain.name
+    faster = {**first, "plan": {**first["plan"], "lr": 2e-2}}
+    assert prepared(tables, {"run": faster}).name != plain.name
+    assert prepared(tables, {"run": {**first, "claim": "prose"}}).name == plain.name
+
+
+def test_a_file_a_folder_and_a_mapping_mean_the_same_run(
+    tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(first), encoding="utf-8")
+    by_mapping = prepared(tables, {"run": first})
+    by_file = prepared(tables, {"run": str(tmp_path / "first.yaml")})
+    assert by_file.name == by_mapping.name
+    run = encore.fit(first, runs=tmp_path / "runs").folder
+    by_folder = prepared(tables, {"run": str(run)})
+    assert by_folder.name == by_mapping.name
+    assert by_folder.firsts == ()
+    elsewhere = execute(by_folder, tmp_path / "others")
+    beside = execute(by_file, tmp_path / "runs")
+    assert weights(elsewhere.folder).keys() == weights(beside.folder).keys()
+    one, other = weights(elsewhere.folder), weights(beside.folder)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_recipe_in_the_folder_is_the_whole_chain(
+    tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(first), encoding="utf-8")
+    run = execute(prepared(tables, {"run": str(tmp_path / "first.yaml")}), tmp_path / "runs").folder
+    (tmp_path / "first.yaml").unlink()
+    again = prepare(load_recipe(run / "recipe.yaml"))
+    assert again.name == run.name
+    assert execute(again, tmp_path / "runs").already_complete
+
+
+def test_three_stages_and_the_adapter_of_a_trained_encoder(
+    tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    second = recipe_of(tables, {"run": first}, "score")
+    third = recipe_of(tables, {"run": second}, "verdict", adapter="houlsby")
+    one = prepare(recipe_from(third))
+    assert len(one.firsts) == 2
+    run = execute(one, tmp_path).folder
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(
+        [*(each.name for each in one.firsts), one.name]
+    )
+    texts = ["the lamp is great", "awful"]
+    expected = encore.load(run).predict_proba(texts)
+    assert (encore.load(run).predict_proba(texts) == expected).all()
+    shutil.rmtree(tmp_path / one.firsts[-1].name)
+    with pytest.raises(EncoreError, match=r"belong to the encoder of the run .*is not there"):
+        encore.load(run)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"run": "nothing.yaml"}, r"nothing.yaml: no such file"),
+        ({"run": "nothing"}, r"no recipe, run or variant called 'nothing'"),
+        ({"run": "", "task": 1}, r"encoder.run: expected a recipe or the folder of a run"),
+        ({"run": "FIRST", "taks": "verdict"}, r"no such setting. Did you mean 'task'"),
+        ({"run": "FIRST", "task": "verdit"}, r"no task called 'verdit'. Did you mean 'verdict'"),
+        ({"run": "FIRST", "at": "middle"}, r"expected best or last, got 'middle'"),
+        ({"run": "FIRST", "seed": -1}, r"expected a number from 0, got -1"),
+        ({"run": "ADAPTED"}, r"that run trained an adapter, and its encoder is as it was"),
+        ({"run": "FOLDER", "at": "best"}, r"keeps its weights of the last epoch, not of the best"),
+        ({"run": "FOLDER", "seed": 3}, r"that run has the seed 42"),
+        ({"run": "EMPTY"}, r"is no complete run"),
+        ({"run": "WITHOUT"}, r"keeps no weights.*Train it again: encore train"),
+    ],
+)
+def test_what_is_refused_before_anything_starts(
+    reference: dict[str, Any],
+    message: str,
+    tables: Tables,
+    first: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    given = dict(reference)
+    if given["run"] == "FIRST":
+        given["run"] = first
+    elif given["run"] == "ADAPTED":
+        given["run"] = {**first, "adapter": "lora"}
+    elif given["run"] in ("FOLDER", "WITHOUT"):
+        keep = given["run"] == "FOLDER"
+        run = execute(prepare(recipe_from(first)), tmp_path, keep_model=keep).folder
+        given["run"] = str(run)
+    elif given["run"] == "EMPTY":
+        given["run"] = str(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(EncoreError, match=message):
+        prepared(tables, given)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_circle_of_files_is_refused(tables: Tables, tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        recipe = recipe_of(tables, {"run": f"{other}.yaml"}, "verdict")
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"start from each other: .*b.yaml → .*a.yaml → .*b.yaml"):
+        prepare(load_recipe(tmp_path / "a.yaml"))
+
+
+def study(tables: Tables, encoder: Path, **more: Any) -> dict[str, Any]:
+    base = recipe_of(tables, encoder, "verdict")
+    verdict = base.pop("tasks")["verdict"]
+    score = {"data": {"label": "score", "kind": "regression"}}
+    return {
+        **base,
+        "each": {"tasks": [{"verdict": verdict}, {"score": score}]},
+        "variants": {
+            "after_verdict": {"encoder": {"run": "baseline", "task": "verdict"}},
+            "after_score": {"encoder": {"run": "baseline", "task": "score"}},
+        },
+        "seeds": [1, 2],
+        **more,
+    }
+
+
+def test_variants_start_from_variants_of_other_studies_each_computed_once(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    plan = prepare_comparison(study_from(study(tables, tiny_encoder)))
+    assert len(plan.cells) == 2 * 3 * 2
+    firsts = {one.name for each in plan.cells if each.run for one in each.run.firsts}
+    baselines = {each.run.name for each in plan.cells if each.run and not each.run.firsts}
+    assert firsts == baselines
+    assert len(firsts) == 4
+    lines: list[str] = []
+    found = run_comparison(plan, tmp_path / "two", processes=2, tell=lines.append)
+    assert not found.failed
+    assert sorted(line.partition("]")[0] for line in lines) == sorted(
+        f"[{number}/12" for number in range(1, 13)
+    )
+    assert not list((tmp_path / "two").glob("*/model")), "weights are kept while they are needed"
+    again: list[str] = []
+    assert run_comparison(plan, tmp_path / "two", tell=again.append).n_reused == 12
+    assert again == []
+    one = run_comparison(plan, tmp_path / "one", processes=1)
+    assert (one.folder / "results.json").read_bytes() == (
+        found.folder / "results.json"
+    ).read_bytes()
+    first = tmp_path / "two" / sorted(firsts)[0]
+    assert "needed by compare-" in describe_use(first, "run")
+    assert not files.wrong_files(first, ())
+
+
+def test_where_the_first_fails_those_behind_it_are_not_started(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    plan = prepare_comparison(study_from(study(tables, tiny_encoder, seeds=[1])))
+    (broken,) = {
+        one.name
+        for each in plan.cells
+        if each.run
+        for one in each.run.firsts
+        if "verdict" in one.data
+    }
+    tmp_path.joinpath(broken).write_text("a file where its folder belongs")
+    found = run_comparison(plan, tmp_path, processes=1)
+    behind = [line for line in found.failed if "the run that it starts from failed" in line]
+    assert len(found.failed) == 3
+    assert len(behind) == 2
+    assert all("after_verdict" in line for line in behind)
+
+
+def test_variants_in_a_circle_are_refused(tables: Tables, tiny_encoder: Path) -> None:
+    given = recipe_of(tables, tiny_encoder, "verdict")
+    given["variants"] = {"a": {"encoder": {"run": "b"}}, "b": {"encoder": {"run": "a"}}}
+    with pytest.raises(RecipeError, match=r"start from each other: a → b → a"):
+        study_from(given)
