@@ -75,9 +75,8 @@ class Note:
 @dataclass(frozen=True)
 class Tokens:
     """The real tokens of some rows, end to end. ids, segments, positions: (tokens,) int64. offsets:
-    (rows + 1,) int64, on the device of ids; lengths: the same on the host, so that nothing waits
-    for the device. reduced: for each branch its pooling's cached `reduce`
-    (encore.model.feature_cache), None where the encoder must run.
+    (rows + 1,) int64, on the device of ids; lengths: the same on the host. reduced: for each branch
+    its pooling's cached `reduce` (encore.model.feature_cache), None where the encoder must run.
     """
 
     ids: Tensor
@@ -334,6 +333,7 @@ class Adapter(Protocol):
     """An encoder → one with new layers inside that aliases the rest, which never trains."""
 
     merges: bool = False  # what it learns can be added to the encoder's own weights
+    term: tuple[str, float] | None = None  # a loss that every task has beside its own; its weight
 
     def __call__(self, encoder: Any) -> Any: ...
 

@@ -323,7 +323,7 @@ def _adapter(run: Path) -> dict[str, Any]:
 
 def _merges(adapter: Settings) -> bool:
     """True for an adapter that can be added to the encoder's weights."""
-    return bool(adapter) and bool(catalogue.find("adapters", adapter["name"]).merges)
+    return bool(adapter) and bool(catalogue.find("adapters", str(adapter.get("name"))).merges)
 
 
 def _has_layers(adapter: Settings) -> bool:

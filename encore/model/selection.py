@@ -191,8 +191,9 @@ def encoder_infos(
     if encoder.own is not None:
         parameters = dict(encoder.named_parameters())
         for name in sorted(encoder.own):
-            depth = int(name.split(".")[1]) + 1
-            yield parameters[name], ParameterInfo("adapter", depth, n_blocks - depth)
+            if parameters[name].requires_grad:  # adapters that are fused stay as they are
+                depth = int(name.split(".")[1]) + 1
+                yield parameters[name], ParameterInfo("adapter", depth, n_blocks - depth)
         return
     for name, parameter in encoder.embed.named_parameters():
         role: Role = "tables" if name.split(".")[0] in _TABLES else "embeddings"

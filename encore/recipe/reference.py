@@ -13,7 +13,7 @@ from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe.fields import Flaws, refuse
 from encore.recipe.messages import suggest
 
-__all__ = ["RunReference", "parse_encoder"]
+__all__ = ["RunReference", "parse_encoder", "parse_reference"]
 
 _KEYS = ("run", "task", "seed", "at")
 _KEPT = ("best", "last")
@@ -73,6 +73,15 @@ class RunReference:
         """The mapping of a recipe, with `run` as plain data."""
         given = {"task": self.task, "seed": self.seed, "at": self.at}
         return {"run": run, **{key: each for key, each in given.items() if each is not None}}
+
+
+def parse_reference(value: Any) -> str | RunReference | None:
+    """A reference, or a run by its name alone. Raises Flaws."""
+    if value is None or isinstance(value, RunReference) or (isinstance(value, str) and value):
+        return value
+    if isinstance(value, Mapping):
+        return RunReference.parse(value)
+    refuse(expected="a run, or {run: …, task: …}", got=format_given(value))
 
 
 def parse_encoder(value: Any) -> str | RunReference:

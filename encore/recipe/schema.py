@@ -23,7 +23,7 @@ from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.data_recipe import Count, DataRecipe, RecipeSection, Text
 from encore.recipe.fields import Flaws, refuse
-from encore.recipe.reference import RunReference, parse_encoder
+from encore.recipe.reference import RunReference, parse_encoder, parse_reference
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
 from encore.recipe.values import Locations
 from encore.types import DEFAULTS, OptimiserSettings
@@ -73,6 +73,8 @@ class TaskRecipe(RecipeSection):
     data: DataRecipe = DataRecipe()
     pooling: Annotated[Technique | None, _chosen("pooling")] = None  # None: the encoder's
     head: Annotated[Technique, _chosen("head", "linear")] = Technique("linear")
+    # the run whose head this one begins as
+    head_from: Annotated[str | RunReference | None, PlainValidator(parse_reference)] = None
     losses: Annotated[dict[str, Term], PlainValidator(parse_loss_terms)] = Field(
         default_factory=lambda: {"task": Term()}
     )

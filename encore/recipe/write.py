@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +13,7 @@ from encore.recipe.reference import RunReference
 from encore.recipe.schema import PLAN_KEYS, TECHNIQUE_KINDS, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique, Term
 
-__all__ = ["anchored", "changed", "resolved", "to_yaml"]
+__all__ = ["anchored", "changed", "plain_reference", "resolved", "to_yaml"]
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -166,14 +165,32 @@ def anchored(recipe: Recipe) -> Recipe:
             "dev": dev,
             "test": absolute(data.test) if data.test else None,
         }
-        tasks[name] = task.model_copy(update={"data": data.model_copy(update=paths)})
+        tasks[name] = task.model_copy(
+            update={
+                "data": data.model_copy(update=paths),
+                "head_from": _anchored(recipe, task.head_from),
+            }
+        )
     return recipe.model_copy(update={"tasks": tasks, "encoder": _anchored_encoder(recipe)})
+
+
+def plain_reference(reference: RunReference) -> dict[str, Any]:
+    """A reference as plain data; with the whole of a recipe that was read, its paths absolute."""
+    run = reference.run
+    return reference.to_json(resolved(anchored(run)) if isinstance(run, Recipe) else run)
+
+
+def _anchored(recipe: Recipe, reference: Any) -> Any:
+    """A reference for a recipe in another folder; anything else as it is."""
+    if not isinstance(reference, RunReference):
+        return reference
+    if isinstance(reference.run, Recipe):
+        return reference.to(anchored(reference.run))
+    return reference.to(str(recipe.path(str(reference.run))))
 
 
 def _anchored_encoder(recipe: Recipe) -> str | RunReference:
     encoder = recipe.encoder
     if isinstance(encoder, RunReference):
-        if isinstance(encoder.run, Recipe):
-            return encoder.to(anchored(encoder.run))
-        return replace(encoder, run=str(recipe.path(str(encoder.run))))
+        return _anchored(recipe, encoder)
     return str(recipe.path(encoder)) if recipe.path(encoder).is_dir() else encoder

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from encore import catalogue
+from encore import catalogue, files
 from encore.data.dataset import TaskData
 from encore.encoder import load
 from encore.encoder.encoder import Shape
@@ -18,10 +19,22 @@ from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
-from encore.types import Head, LabelSpace, Loss, Pairing, Phase, Plan, Pooling, Sharing
+from encore.types import (
+    Adapter,
+    Head,
+    LabelSpace,
+    Loss,
+    Pairing,
+    Phase,
+    Plan,
+    Pooling,
+    Sharing,
+    Spec,
+)
 
 __all__ = [
     "NotApplicable",
+    "adapter_of",
     "build_skeletons",
     "check_layers",
     "check_losses",
@@ -54,6 +67,24 @@ def pair_of(recipe: Recipe, name: str) -> dict[str, Any]:
         return dict(task.pair)
     head: type[Head] = catalogue.find("heads", head_of(recipe, name).name)
     return {"name": PAIRING_OF_SIDES[head.n_sides]}
+
+
+def adapter_of(recipe: Recipe) -> Spec | None:
+    """The adapter of a recipe whose references were read: with the adapters themselves in place of
+    the runs that trained them.
+    """
+    adapter = recipe.adapter
+    if adapter is None or not (named := adapter.settings.get("of")):
+        return adapter
+    of = [_adapter_of_run(each.get("run")) for each in named]
+    return {"name": adapter.name, **adapter.settings, "of": of}
+
+
+def _adapter_of_run(run: Any) -> Any:
+    """The adapter of a run, by its recipe as plain data or by its folder."""
+    if isinstance(run, Mapping):
+        return run.get("adapter")
+    return files.read_json(Path(run) / "model" / "model.json").get("adapter")
 
 
 def head_of(recipe: Recipe, name: str) -> Technique:
@@ -206,7 +237,7 @@ def build_skeletons(
                 encoder,
                 shape,
                 seed=recipe.seed,
-                adapter=recipe.adapter,
+                adapter=adapter_of(recipe),
                 locate=recipe.problem,
             )
     except RecipeError as error:
@@ -277,6 +308,11 @@ def losses_of(recipe: Recipe, task: str, labels: LabelSpace) -> dict[str, tuple[
         with located(recipe.problem, steps):
             loss: Loss = catalogue.build("losses", spec, labels)
         terms[name] = (term.weight, loss)
+    if (adapter := adapter_of(recipe)) is not None:
+        added: Adapter = catalogue.build("adapters", adapter)
+        if added.term is not None and added.term[0] not in terms:
+            name, weight = added.term
+            terms[name] = (weight, catalogue.build("losses", name, labels))
     main = [name for name, (_, loss) in terms.items() if labels.kind in loss.kinds]
     for name, (_, loss) in terms.items():
         if name not in main and not (main and labels.kind in loss.joins):

@@ -69,10 +69,8 @@ def execute(
     folder = run_folder(runs, prepared.name)
     if _is_complete(folder, keep_model):
         return _complete(folder)
-    if prepared.start is not None and prepared.start.run is not None:
-        execute_when_free(
-            prepared.start.run, runs, checkpoint_seconds=checkpoint_seconds, force=force
-        )
+    for first in prepared.firsts:
+        execute_when_free(first, runs, checkpoint_seconds=checkpoint_seconds, force=force)
     if not force:
         require_memory(prepared)
     with _locked(folder):

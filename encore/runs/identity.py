@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from encore.data.dataset import TaskData
@@ -23,14 +24,16 @@ def run_spec(
     encoder: str,
     tokenizer: str,
     device: str,
+    starts: Mapping[tuple[str, int], str] = MappingProxyType({}),
 ) -> RunSpec:
     """The specification of a run. Files count by their content and not by their path; the
     recipe's prose does not count.
 
-    recipe: with the precision and threads that are used. encoder, tokenizer: their digests.
+    recipe: with the precision and threads that are used. encoder, tokenizer: their digests. starts:
+    the identities of the parts that other runs made.
     """
     tasks, rows = {}, {}
-    for name, task in recipe.tasks.items():
+    for number, (name, task) in enumerate(recipe.tasks.items()):
         read = data[name]
         how = read.normalise if read.normalise != "none" else None
         without_paths = {"train": None, "dev": None, "test": None, "normalise": how}
@@ -38,10 +41,15 @@ def run_spec(
         filled_in = {
             "data": task.data.model_copy(update=without_paths),
             "pooling": Technique(poolings[name]["name"], pooling),
+            "head_from": starts.get(("head", number)),
         }
         tasks[name] = task.model_copy(update=filled_in)
         dev = tuple((split, part.digest) for split, part in read.dev.items())
         rows[name] = TaskRows(read.train.digest, dev, tuple(read.labels.names))
     prose = {key: Recipe.model_fields[key].get_default(call_default_factory=True) for key in PROSE}
     settings = recipe.model_copy(update={**prose, "encoder": encoder, "tasks": tasks})
+    of = [identity for (part, _), identity in starts.items() if part == "adapter"]
+    if of and settings.adapter is not None:
+        fused = Technique(settings.adapter.name, {**settings.adapter.settings, "of": of})
+        settings = settings.model_copy(update={"adapter": fused})
     return RunSpec(settings, rows, tokenizer, device, RESULTS_VERSION)

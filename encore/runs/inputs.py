@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,14 +48,14 @@ class Inputs:
 
 
 def read_inputs(
-    recipe: Recipe, cache: Cache, complaints: Complaints, unfit: Complaints, start: Start | None
+    recipe: Recipe, cache: Cache, complaints: Complaints, unfit: Complaints, starts: Sequence[Start]
 ) -> Inputs:
     """Read and check. complaints: takes the mistakes; unfit: takes the parts that do not go
-    together. start: the run that the encoder comes from.
+    together. starts: the parts that other runs made.
     """
     inputs = Inputs()
     with complaints.collecting():
-        found = located_encoder(recipe, cache, start)
+        found = located_encoder(recipe, cache, starts)
         _read_encoder(recipe, found, cache, inputs, unfit)
     with complaints.collecting(), located(recipe.problem, ("plan", "mixing")):
         catalogue.build("mixing", recipe.plan.mixing)

@@ -20,7 +20,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from encore import files
+from encore import catalogue, files
 from encore.data.table import display_path
 from encore.encoder import load as encoders
 from encore.encoder.weights import fill, read_tensors
@@ -29,7 +29,7 @@ from encore.model.assembly import TaskSpec, assemble
 from encore.model.parameters import first_names, unique_state
 from encore.model.selection import base_names
 from encore.model.task_model import TaskModel, encoder_of
-from encore.runs.compatibility import head_of
+from encore.runs.compatibility import adapter_of, head_of
 from encore.runs.contents import MODEL_FILES, WEIGHTS, weights_of_task
 from encore.runs.places import run_folder
 from encore.runs.prepared import Prepared
@@ -116,10 +116,10 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
         "precision": prepared.precision,
         "sharing": dict(whole.sharing),
     }
-    if whole.adapter is not None:
+    if (adapter := adapter_of(whole)) is not None:
         folder = whole.path(named)
         encoder |= {
-            "adapter": dict(whole.adapter),
+            "adapter": catalogue.specify("adapters", adapter).to_json(),
             "encoder": str(folder) if folder.is_dir() else named,
         }
         if (start := prepared.start) is not None:

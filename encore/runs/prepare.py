@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,7 @@ from encore.recipe.schema import Recipe
 from encore.runs.cache import Cache
 from encore.runs.compatibility import (
     NotApplicable,
+    adapter_of,
     build_skeletons,
     check_selection,
     pair_of,
@@ -33,7 +34,12 @@ from encore.runs.hardware import cores, precision_of
 from encore.runs.identity import run_spec
 from encore.runs.inputs import read_inputs
 from encore.runs.prepared import Prepared, Start
-from encore.runs.references import find_start, trained_encoder
+from encore.runs.references import (
+    begin_with,
+    check_encoders,
+    find_starts,
+    trained_encoder,
+)
 from encore.runs.task_streams import CachedTokenizer, build_stream
 from encore.training.state import freeze
 from encore.training.streams import Stream
@@ -49,8 +55,9 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     problems that were found; NotApplicable where all of them are that its parts do not go together.
     """
     cache = cache or Cache()
-    recipe, start = find_start(recipe, cache, prepare)
-    data, source, shape = _valid_inputs(recipe, cache, start)
+    recipe, starts = find_starts(recipe, cache, prepare)
+    data, source, shape = _valid_inputs(recipe, cache, starts)
+    check_encoders(recipe, starts, source)
     tokenizer = cache.get_or_make(
         ("tokenizer", source.folder),
         lambda: TextTokenizer(source.folder, vouched=source.vouched),
@@ -73,6 +80,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         encoder=source.digest,
         tokenizer=tokenizer.digest,
         device=device,
+        starts={(one.part, one.index): one.identity for one in starts},
     )
     return Prepared(
         recipe=recipe,
@@ -88,7 +96,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         pairs=pairs,
         cut=_count_cut(streams),
         spec=spec,
-        start=start,
+        starts=starts,
         decided=decided,
         untrained=untrained,
     )
@@ -100,8 +108,8 @@ def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[Problem,
     """
     complaints, cache = Complaints(), cache or Cache()
     with complaints.collecting():
-        recipe, start = find_start(recipe, cache, prepare)
-        read_inputs(recipe, cache, complaints, complaints, start)
+        recipe, starts = find_starts(recipe, cache, prepare)
+        read_inputs(recipe, cache, complaints, complaints, starts)
     return complaints.problems
 
 
@@ -120,17 +128,18 @@ def build_models(prepared: Prepared, runs: Path | None = None) -> dict[str, Task
         pretrained.encoder,
         pretrained.shape,
         seed=prepared.recipe.seed,
-        adapter=prepared.recipe.adapter,
+        adapter=adapter_of(prepared.recipe),
     )
+    begin_with(models, prepared.starts, runs or Path())
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 
 def _valid_inputs(
-    recipe: Recipe, cache: Cache, start: Start | None
+    recipe: Recipe, cache: Cache, starts: Sequence[Start]
 ) -> tuple[dict[str, TaskData], load.Source, Shape]:
     """The rows, the encoder and its shape. Raises like `prepare`."""
     complaints, unfit = Complaints(), Complaints()
-    inputs = read_inputs(recipe, cache, complaints, unfit, start)
+    inputs = read_inputs(recipe, cache, complaints, unfit, starts)
     with complaints.collecting():
         check_selection(recipe, inputs.data)
     only_unfit = all(isinstance(error, RecipeError) for error in unfit.errors)

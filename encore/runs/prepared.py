@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from encore import catalogue
 from encore.data.dataset import TaskData
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
-from encore.errors import DataError, Problem
+from encore.errors import DataError, Problem, RecipeError
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import Branch
 from encore.recipe.run_spec import RunSpec
-from encore.recipe.schema import Recipe
-from encore.runs.compatibility import parts_of
+from encore.recipe.schema import Recipe, TaskRecipe
+from encore.recipe.technique import Technique
+from encore.runs.compatibility import head_of, parts_of
 from encore.runs.contents import damaged_files
 from encore.runs.places import run_folder
 from encore.techniques.losses._default import LOSS_OF_KIND
@@ -31,7 +32,9 @@ from encore.types import Mixing, Note, Sharing
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["Prepared", "Start"]
+__all__ = ["Part", "Prepared", "Start"]
+
+Part = Literal["encoder", "adapter", "head"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Prepared:
     pairs: Mapping[str, Mapping[str, Any]]
     cut: Mapping[str, Mapping[str, tuple[int, int]]]
     spec: RunSpec
-    start: Start | None = None  # the run that its encoder comes from
+    starts: tuple[Start, ...] = ()  # parts that other runs made
     decided: tuple[str, ...] = ()  # settings chosen for these rows, to be shown to the user
     untrained: tuple[str, ...] = ()
 
@@ -65,8 +68,14 @@ class Prepared:
     @property
     def firsts(self) -> tuple[Prepared, ...]:
         """The runs that are to be complete before this one, in their order."""
-        first = None if self.start is None else self.start.run
-        return () if first is None else (*first.firsts, first)
+        runs = [one.run for one in self.starts if one.run is not None]
+        found = {one.name: one for run in runs for one in (*run.firsts, run)}
+        return tuple(found.values())
+
+    @property
+    def start(self) -> Start | None:
+        """The run that trained its encoder."""
+        return next((one for one in self.starts if one.part == "encoder"), None)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -166,24 +175,39 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Start:
-    """The run whose trained encoder another one starts from, and the task in it. Its identity is
-    that of the run, and no digest of a file: so a run can be prepared and named before the one that
-    it starts from was trained.
+    """A part that another run made. Its identity is that of the run, and no digest of a file: so a
+    run can be prepared and named before those that it starts from were trained.
 
-    run: prepared, to be trained where it is not complete; None for a folder. folder: of a run that
-    is there; None for one that lies, or will lie, beside the run that starts from it.
+    part, index: what is taken, and where it goes: the encoder, the adapter of this number, the
+    head of the task of this number. name, task, at: the run, the task in it, the epoch. encoder:
+    the digest of the run's. run: prepared, to be trained where it is not complete; None for a
+    folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
+    starts from it.
     """
 
+    part: Part
+    index: int
     name: str
     task: str
     at: str
+    encoder: str
+    recipe: Recipe
     run: Prepared | None = None
     folder: Path | None = None
 
     @property
     def identity(self) -> str:
-        """The encoder in the specification of a run that starts from it."""
+        """The part in the specification of a run that starts from it."""
         return f"run {self.name}, task {self.task}, epoch {self.at}"
+
+    def head(self, recipe: Recipe, task: str) -> Technique:
+        """The head of the task that is meant. Raises RecipeError where `recipe` names another."""
+        own, theirs = recipe.tasks[task].head, head_of(self.recipe, self.task)
+        usual = TaskRecipe.model_fields["head"].default
+        if own not in (usual, theirs):
+            message = f"the head of '{self.task}' in that run is '{theirs.name}'. Remove head."
+            raise RecipeError(recipe.problem(("tasks", task, "head"), message))
+        return theirs
 
     def model_folder(self, runs: Path) -> Path:
         """The folder of its weights. Raises DataError where they are missing or damaged."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,129 +13,194 @@ from torch import nn
 from encore import files
 from encore.data.table import display_path
 from encore.encoder import load
+from encore.encoder.adapted import AdaptedResidual
 from encore.encoder.load import Pretrained, Source
 from encore.errors import Problem, RecipeError, did_you_mean
+from encore.model.assembly import located
 from encore.model.task_model import TaskModel, encoder_of
 from encore.recipe import builtin
+from encore.recipe.fields import Flaws
 from encore.recipe.load import load_recipe, recipe_from
-from encore.recipe.reference import RunReference
+from encore.recipe.reference import RunReference, parse_reference
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
+from encore.recipe.technique import Technique
+from encore.recipe.write import plain_reference
 from encore.runs.cache import Cache
 from encore.runs.contents import damaged_files
 from encore.runs.model_folder import read_models, read_parts
-from encore.runs.prepared import Prepared, Start
+from encore.runs.prepared import Part, Prepared, Start
 
-__all__ = ["find_start", "located_encoder", "trained_encoder"]
+__all__ = ["begin_with", "check_encoders", "find_starts", "located_encoder", "trained_encoder"]
 
-_STEPS = ("encoder",)
+_Prepare = Callable[[Recipe, Cache], Prepared]
+_Steps = tuple[str, ...]
 
 
-def find_start(
-    recipe: Recipe, cache: Cache, prepare: Callable[[Recipe, Cache], Prepared]
-) -> tuple[Recipe, Start | None]:
-    """The recipe with its reference read, and the run that it starts from; None where its encoder
-    is no run's. Raises RecipeError or DataError.
+def find_starts(
+    recipe: Recipe, cache: Cache, prepare: _Prepare
+) -> tuple[Recipe, tuple[Start, ...]]:
+    """The recipe with its references read, and the runs that it starts from: one that trained its
+    encoder, those whose adapters it fuses, those whose heads its tasks begin with. Raises
+    RecipeError or DataError.
     """
-    reference = recipe.encoder
-    if not isinstance(reference, RunReference):
-        return recipe, None
-    found = _referred(recipe, reference)
-    if isinstance(found, Path):
-        return recipe, _of_folder(recipe, reference, found)
-    key = ("start", found.base, repr(found))
-    if isinstance(reference.run, str):
-        with cache.entering(str(recipe.path(reference.run)), partial(_circle, recipe)):
+    starts: list[Start] = []
+
+    def read(reference: RunReference, steps: _Steps, part: Part, index: int = 0) -> Any:
+        """The reference with its recipe in place of a name; the run is one of the starts."""
+        found = _Reader(recipe, reference, steps, part, index).read(cache, prepare)
+        starts.append(found)
+        return reference.to(str(found.folder) if found.run is None else found.recipe)
+
+    changes: dict[str, Any] = {}
+    if isinstance(recipe.encoder, RunReference):
+        changes |= {"encoder": read(recipe.encoder, ("encoder",), "encoder")}
+    if recipe.adapter is not None and (named := recipe.adapter.settings.get("of")):
+        steps = ("adapter", "of")
+        with located(recipe.problem, steps):
+            references = [_reference(each) for each in named]
+        of = [
+            plain_reference(read(each, steps, "adapter", index))
+            for index, each in enumerate(references)
+        ]
+        settings = {**recipe.adapter.settings, "of": of}
+        changes |= {"adapter": Technique(recipe.adapter.name, settings)}
+    tasks = {}
+    for name, task in recipe.tasks.items():
+        if task.head_from is not None:
+            given = task.head_from
+            own = RunReference(given) if isinstance(given, str) else given
+            reference = read(
+                own, ("tasks", name, "head_from"), "head", list(recipe.tasks).index(name)
+            )
+            tasks[name] = task.model_copy(
+                update={"head_from": reference, "head": starts[-1].head(recipe, name)}
+            )
+    if tasks:
+        changes |= {"tasks": {**recipe.tasks, **tasks}}
+    return recipe.model_copy(update=changes) if changes else recipe, tuple(starts)
+
+
+def _reference(value: Any) -> RunReference:
+    """A reference in the settings of a technique. Raises RecipeError."""
+    try:
+        found = parse_reference(value)
+    except Flaws as error:
+        raise RecipeError(problem for _, problem in error.flaws) from None
+    if found is None:
+        raise RecipeError("expected a run, or {run: …, task: …}, got nothing.")
+    return RunReference(found) if isinstance(found, str) else found
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Finds the run that a reference means. steps: to its place in the recipe."""
+
+    recipe: Recipe
+    reference: RunReference
+    steps: _Steps
+    part: Part
+    index: int
+
+    def read(self, cache: Cache, prepare: _Prepare) -> Start:
+        found = self._referred()
+        if isinstance(found, Path):
+            return self._of_folder(found)
+        key = ("start", found.base, repr(found))
+        if isinstance(self.reference.run, str):
+            with cache.entering(str(self.recipe.path(self.reference.run)), self._circle):
+                run = cache.get_or_make(key, lambda: prepare(found, cache))
+        else:
             run = cache.get_or_make(key, lambda: prepare(found, cache))
-    else:
-        run = cache.get_or_make(key, lambda: prepare(found, cache))
-    task = _task_of(recipe, reference, tuple(run.recipe.tasks))
-    if run.recipe.adapter is not None:
-        raise RecipeError(recipe.problem(_STEPS, _ADAPTED))
-    start = Start(run.name, task, run.recipe.plan.keep, run)
-    return recipe.model_copy(update={"encoder": reference.to(run.recipe)}), start
+        task = self._task(tuple(run.recipe.tasks))
+        self._check_adapter(run.recipe)
+        keep = run.recipe.plan.keep
+        return Start(
+            self.part, self.index, run.name, task, keep, run.source.digest, run.recipe, run
+        )
+
+    def _referred(self) -> Recipe | Path:
+        """The recipe that is meant, with the seed and the threads of the run that refers to it; or
+        the folder of a run.
+        """
+        given: Any = self.reference.run
+        if isinstance(given, str):
+            folder = self.recipe.path(given)
+            if folder.is_dir():
+                return folder.absolute()
+            given = self._named(given)
+        found = given if isinstance(given, Recipe) else recipe_from(given, base=self.recipe.base)
+        seed = self.recipe.seed if self.reference.seed is None else self.reference.seed
+        found = with_seed(found, seed, threads=found.threads or self.recipe.threads)
+        if self.reference.at is not None:
+            plan = found.plan.model_copy(update={"keep": self.reference.at})
+            found = found.model_copy(update={"plan": plan})
+        return found
+
+    def _named(self, given: str) -> Recipe:
+        if builtin.is_file(given):
+            return load_recipe(self.recipe.path(given))
+        if given in builtin.recipe_names():
+            return load_recipe(builtin.recipe_path(given))
+        remedy = "Name a .yaml file, the folder of a run, or a variant of this comparison."
+        raise self._wrong(f"no recipe, run or variant called '{given}'.", remedy)
+
+    def _wrong(self, message: str, remedy: str = "") -> RecipeError:
+        return RecipeError(self.recipe.problem(self.steps, Problem(message=message, remedy=remedy)))
+
+    def _circle(self, chain: tuple[str, ...]) -> RecipeError:
+        names = " → ".join(map(display_path, chain))
+        return self._wrong(f"these runs start from each other: {names}.")
+
+    def _of_folder(self, folder: Path) -> Start:
+        """The start of a run that is there."""
+        given = self.reference.run
+        if not (folder / "resolved.json").is_file() or not (folder / files.MANIFEST).is_file():
+            remedy = "Name the folder of a complete run, or a recipe."
+            if (folder / "pretraining.json").is_file():
+                remedy = f"A pre-training's encoder is a folder: encoder: {given}/encoder"
+            raise self._wrong(f"'{given}' is no complete run.", remedy)
+        if damaged := damaged_files(folder, "run"):
+            raise self._wrong(f"{folder / damaged[0]} is missing, or not as the run wrote it.")
+        spec = RunSpec.from_json(files.read_json(folder / "resolved.json"))
+        keep, seed, at = spec.recipe.plan.keep, spec.recipe.seed, self.reference.at
+        if at not in (None, keep):
+            raise self._wrong(f"that run keeps its weights of the {keep} epoch, not of the {at}.")
+        if self.reference.seed not in (None, seed):
+            raise self._wrong(f"that run has the seed {seed}.", "Name a recipe, or leave it out.")
+        recipe = load_recipe(folder / "recipe.yaml")
+        task = self._task(tuple(spec.recipe.tasks))
+        self._check_adapter(recipe)
+        digest = str(spec.recipe.encoder)
+        start = Start(self.part, self.index, spec.name, task, keep, digest, recipe, folder=folder)
+        start.model_folder(folder.parent)
+        return start
+
+    def _task(self, tasks: tuple[str, ...]) -> str:
+        wanted = self.reference.task
+        if wanted is None:
+            return tasks[0]
+        if wanted not in tasks:
+            raise self._wrong(
+                f"that run has no task called '{wanted}'.", did_you_mean(wanted, tasks)
+            )
+        return wanted
+
+    def _check_adapter(self, first: Recipe) -> None:
+        if self.part == "encoder" and first.adapter is not None:
+            raise self._wrong(
+                "that run trained an adapter, and its encoder is as it was before.",
+                "Name that encoder, or a run without an adapter.",
+            )
+        if self.part == "adapter" and first.adapter is None:
+            raise self._wrong(
+                f"the run on {'+'.join(first.tasks)} trained no adapter.",
+                "Add `adapter: houlsby` to its recipe.",
+            )
 
 
-_ADAPTED = (
-    "that run trained an adapter, and its encoder is as it was before. Name that encoder, or a "
-    "run without an adapter."
-)
-
-
-def _referred(recipe: Recipe, reference: RunReference) -> Recipe | Path:
-    """The recipe that a reference means, with the seed and the threads of the run that refers to
-    it; or the folder of a run.
-    """
-    given = reference.run
-    if isinstance(given, str):
-        folder = recipe.path(given)
-        if folder.is_dir():
-            return folder
-        given = _named(recipe, given)
-    found = given if isinstance(given, Recipe) else recipe_from(given, base=recipe.base)
-    seed = recipe.seed if reference.seed is None else reference.seed
-    found = with_seed(found, seed, threads=found.threads or recipe.threads)
-    if reference.at is not None:
-        plan = found.plan.model_copy(update={"keep": reference.at})
-        found = found.model_copy(update={"plan": plan})
-    return found
-
-
-def _named(recipe: Recipe, given: str) -> Recipe:
-    file = recipe.path(given)
-    if builtin.is_file(given):
-        return load_recipe(file)
-    if given in builtin.recipe_names():
-        return load_recipe(builtin.recipe_path(given))
-    message = f"no recipe, run or variant called '{given}'."
-    remedy = "Name a .yaml file, the folder of a run, or a variant of this comparison."
-    raise RecipeError(recipe.problem(_STEPS, Problem(message=message, remedy=remedy)))
-
-
-def _circle(recipe: Recipe, chain: tuple[str, ...]) -> RecipeError:
-    message = f"these runs start from each other: {' → '.join(map(display_path, chain))}."
-    return RecipeError(recipe.problem(_STEPS, message))
-
-
-def _of_folder(recipe: Recipe, reference: RunReference, folder: Path) -> Start:
-    """The start of a run that is there."""
-
-    def wrong(message: str, remedy: str = "") -> RecipeError:
-        return RecipeError(recipe.problem(_STEPS, Problem(message=message, remedy=remedy)))
-
-    if not (folder / "resolved.json").is_file() or not (folder / files.MANIFEST).is_file():
-        remedy = "Name the folder of a complete run, or a recipe."
-        if (folder / "pretraining.json").is_file():
-            remedy = f"A pre-training's encoder is a folder: encoder: {reference.run}/encoder"
-        raise wrong(f"'{reference.run}' is no complete run.", remedy)
-    if damaged := damaged_files(folder, "run"):
-        raise wrong(f"{folder / damaged[0]} is missing, or not as the run wrote it.")
-    spec = RunSpec.from_json(files.read_json(folder / "resolved.json"))
-    if spec.recipe.adapter is not None:
-        raise wrong(_ADAPTED)
-    keep = spec.recipe.plan.keep
-    if reference.at not in (None, keep):
-        raise wrong(f"that run keeps its weights of the {keep} epoch, not of the {reference.at}.")
-    if reference.seed not in (None, spec.recipe.seed):
-        raise wrong(f"that run has the seed {spec.recipe.seed}.", "Name a recipe, or leave it out.")
-    task = _task_of(recipe, reference, tuple(spec.recipe.tasks))
-    start = Start(spec.name, task, keep, folder=folder)
-    start.model_folder(folder.parent)
-    return start
-
-
-def _task_of(recipe: Recipe, reference: RunReference, tasks: tuple[str, ...]) -> str:
-    if reference.task is None:
-        return tasks[0]
-    if reference.task not in tasks:
-        message = f"that run has no task called '{reference.task}'."
-        problem = Problem(message=message, remedy=did_you_mean(reference.task, tasks))
-        raise RecipeError(recipe.problem(_STEPS, problem))
-    return reference.task
-
-
-def located_encoder(recipe: Recipe, cache: Cache, start: Start | None) -> Source:
+def located_encoder(recipe: Recipe, cache: Cache, starts: Sequence[Start]) -> Source:
     """The encoder of a recipe; of one that starts from a run the files of the encoder that the run
     started from, with the identity of the run. Raises DataError.
     """
@@ -144,22 +209,35 @@ def located_encoder(recipe: Recipe, cache: Cache, start: Start | None) -> Source
         return cache.get_or_make(
             ("encoder", recipe.base, encoder), lambda: load.locate(encoder, base=recipe.base)
         )
-    assert start is not None
-    if start.run is not None:
-        first, before = start.run.recipe, start.run.start
-    else:
-        assert start.folder is not None
-        first, before = load_recipe(start.folder / "recipe.yaml"), None
-        if not isinstance(first.encoder, str):
-            raise RecipeError(
-                recipe.problem(
-                    _STEPS,
-                    f"the run {start.folder} started from another run itself: name its recipe, "
-                    f"{start.folder / 'recipe.yaml'}.",
-                )
-            )
-    base = located_encoder(first, cache, before)
+    (start,) = (one for one in starts if one.part == "encoder")
+    before = () if start.run is None else start.run.starts
+    if start.run is None and not isinstance(start.recipe.encoder, str):
+        problem = Problem(
+            message=f"the run {start.folder} started from another run itself.",
+            remedy=f"Name its recipe: {start.folder}/recipe.yaml",
+        )
+        raise RecipeError(recipe.problem(("encoder",), problem))
+    base = located_encoder(start.recipe, cache, before)
     return replace(base, name=str(encoder), digest=start.identity)
+
+
+def check_encoders(recipe: Recipe, starts: Sequence[Start], source: Source) -> None:
+    """Raises RecipeError where adapters were trained in another encoder than this run has."""
+    wrong = [
+        recipe.problem(
+            ("adapter", "of"),
+            Problem(
+                message=f"the adapter of '{one.task}' belongs to another encoder, "
+                f"{one.recipe.encoder_name}.",
+                remedy="Adapters are fused in the encoder that they were trained in: write the "
+                "same encoder.",
+            ),
+        )
+        for one in starts
+        if one.part == "adapter" and one.encoder != source.digest
+    ]
+    if wrong:
+        raise RecipeError(wrong)
 
 
 def trained_encoder(base: Pretrained, folder: Path, task: str) -> Pretrained:
@@ -178,3 +256,32 @@ def trained_encoder(base: Pretrained, folder: Path, task: str) -> Pretrained:
         dense.weight.copy_(pooler[0])
         dense.bias.copy_(pooler[1])
     return replace(base, shape=replace(base.shape, pooler=dense))
+
+
+def begin_with(models: Mapping[str, TaskModel], starts: Sequence[Start], runs: Path) -> None:
+    """Fill in the adapters and the heads of the runs that a run starts from. runs: where they lie
+    that have no folder of their own.
+    """
+    for start in starts:
+        if start.part == "encoder":
+            continue
+        folder = start.model_folder(runs)
+        trained = read_models(folder, *read_parts(folder))[start.task]
+        if start.part == "head":
+            mine = list(models.values())[start.index].head
+            cast(nn.Module, mine).load_state_dict(cast(nn.Module, trained.head).state_dict())
+            continue
+        theirs = _adapters(encoder_of(trained.branches[0]))
+        for model in models.values():
+            for branch in model.branches:
+                for name, fused in _adapters(encoder_of(branch)).items():
+                    fused.load_adapter(start.index, theirs.get(name))
+
+
+def _adapters(encoder: Any) -> dict[str, Any]:
+    """The adapters in an encoder by their places."""
+    return {
+        name: module.adapter
+        for name, module in encoder.named_modules()
+        if isinstance(module, AdaptedResidual)
+    }

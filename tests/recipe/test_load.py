@@ -812,6 +812,7 @@ def test_resolved_writes_out_every_default() -> None:
                 },
                 "pooling": None,
                 "head": {"name": "linear", "dropout": 0.1, "one_logit": False},
+                "head_from": None,
                 "losses": {"task": {"name": None, "weight": 1.0}},
                 "metrics": None,
                 "max_length": 128,
