@@ -1,4 +1,5 @@
-"""Variants that start from other variants of the same comparison: `encoder: {run: VARIANT}`.
+"""Variants that start from other variants of the same comparison: `encoder: {run: VARIANT}`; the
+same for adapters and heads.
 
 `{run: baseline, task: sst5}` is the variant baseline of the study that trains sst5, where the
 comparison has several, else of the same study.
@@ -6,10 +7,11 @@ comparison has several, else of the same study.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from encore.errors import Problem
 from encore.recipe.reference import RunReference
+from encore.recipe.references import Place, with_references
 from encore.recipe.schema import Recipe
 
 __all__ = ["Key", "linked"]
@@ -21,37 +23,34 @@ def linked(recipes: Mapping[Key, Recipe], problems: list[Problem]) -> dict[Key, 
     """The recipes, with those of the variants that they start from in place of their names.
     problems: takes the circles.
     """
-    variants, found = {variant for _, variant in recipes}, dict[Key, Recipe]()
+    found = dict[Key, Recipe]()
 
     def link(key: Key, chain: tuple[Key, ...]) -> Recipe:
-        recipe = recipes[key]
-        if key in found:
-            return found[key]
-        reference = recipe.encoder
-        first = _first(key, reference, recipes, variants)
-        if first is None or not isinstance(reference, RunReference):
-            found[key] = recipe
-        elif first in (*chain, key):
-            names = [variant for _, variant in (*chain, key, first)]
-            message = f"these variants start from each other: {' → '.join(names)}."
-            problems.append(recipe.problem(("encoder",), message))
-            found[key] = recipe
-        else:
-            start = reference.to(link(first, (*chain, key)))
-            found[key] = recipe.model_copy(update={"encoder": start})
+        if key not in found:
+            recipe = recipes[key]
+
+            def change(reference: RunReference, place: Place) -> RunReference:
+                first = _first(key, reference, recipes)
+                if first is None:
+                    return reference
+                if first in (*chain, key):
+                    names = " → ".join(variant for _, variant in (*chain, key, first))
+                    message = f"these variants start from each other: {names}."
+                    problems.append(recipe.problem(place.steps, message))
+                    return reference
+                return reference.to(link(first, (*chain, key)))
+
+            found[key] = with_references(recipe, change)
         return found[key]
 
     return {key: link(key, ()) for key in recipes}
 
 
-def _first(
-    key: Key, reference: object, recipes: Mapping[Key, Recipe], variants: Collection[str]
-) -> Key | None:
+def _first(key: Key, reference: RunReference, recipes: Mapping[Key, Recipe]) -> Key | None:
     """The variant that a reference names; None where it names something else."""
-    if not isinstance(reference, RunReference) or reference.run not in variants:
+    number, name, task = key[0], reference.run, reference.task
+    if not isinstance(name, str) or not any(name == variant for _, variant in recipes):
         return None
-    number, name = key[0], str(reference.run)
-    task = reference.task
     if task is None or ((number, name) in recipes and task in recipes[number, name].tasks):
         return number, name
     elsewhere = [each for each in recipes if each[1] == name and task in recipes[each].tasks]

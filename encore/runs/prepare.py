@@ -80,7 +80,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         encoder=source.digest,
         tokenizer=tokenizer.digest,
         device=device,
-        starts={(one.part, one.index): one.identity for one in starts},
+        starts={(one.place.part, one.place.index): one.identity for one in starts},
     )
     return Prepared(
         recipe=recipe,

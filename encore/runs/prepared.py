@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from encore.encoder import load
 from encore.errors import DataError, Problem, RecipeError
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import Branch
+from encore.recipe.references import Place
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
@@ -32,9 +33,7 @@ from encore.types import Mixing, Note, Sharing
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["Part", "Prepared", "Start"]
-
-Part = Literal["encoder", "adapter", "head"]
+__all__ = ["Prepared", "Start"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Prepared:
     @property
     def start(self) -> Start | None:
         """The run that trained its encoder."""
-        return next((one for one in self.starts if one.part == "encoder"), None)
+        return next((one for one in self.starts if one.place.part == "encoder"), None)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -178,15 +177,13 @@ class Start:
     """A part that another run made. Its identity is that of the run, and no digest of a file: so a
     run can be prepared and named before those that it starts from were trained.
 
-    part, index: what is taken, and where it goes: the encoder, the adapter of this number, the
-    head of the task of this number. name, task, at: the run, the task in it, the epoch. encoder:
+    place: the part, and where it goes. name, task, at: the run, the task in it, the epoch. encoder:
     the digest of the run's. run: prepared, to be trained where it is not complete; None for a
     folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
     starts from it.
     """
 
-    part: Part
-    index: int
+    place: Place
     name: str
     task: str
     at: str

@@ -16,26 +16,22 @@ from encore.encoder import load
 from encore.encoder.adapted import AdaptedResidual
 from encore.encoder.load import Pretrained, Source
 from encore.errors import Problem, RecipeError, did_you_mean
-from encore.model.assembly import located
 from encore.model.task_model import TaskModel, encoder_of
 from encore.recipe import builtin
-from encore.recipe.fields import Flaws
 from encore.recipe.load import load_recipe, recipe_from
-from encore.recipe.reference import RunReference, parse_reference
+from encore.recipe.reference import RunReference
+from encore.recipe.references import Place, with_references
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
-from encore.recipe.technique import Technique
-from encore.recipe.write import plain_reference
 from encore.runs.cache import Cache
 from encore.runs.contents import damaged_files
 from encore.runs.model_folder import read_models, read_parts
-from encore.runs.prepared import Part, Prepared, Start
+from encore.runs.prepared import Prepared, Start
 
 __all__ = ["begin_with", "check_encoders", "find_starts", "located_encoder", "trained_encoder"]
 
 _Prepare = Callable[[Recipe, Cache], Prepared]
-_Steps = tuple[str, ...]
 
 
 def find_starts(
@@ -47,61 +43,28 @@ def find_starts(
     """
     starts: list[Start] = []
 
-    def read(reference: RunReference, steps: _Steps, part: Part, index: int = 0) -> Any:
+    def read(reference: RunReference, place: Place) -> RunReference:
         """The reference with its recipe in place of a name; the run is one of the starts."""
-        found = _Reader(recipe, reference, steps, part, index).read(cache, prepare)
+        found = _Reader(recipe, reference, place).read(cache, prepare)
         starts.append(found)
         return reference.to(str(found.folder) if found.run is None else found.recipe)
 
-    changes: dict[str, Any] = {}
-    if isinstance(recipe.encoder, RunReference):
-        changes |= {"encoder": read(recipe.encoder, ("encoder",), "encoder")}
-    if recipe.adapter is not None and (named := recipe.adapter.settings.get("of")):
-        steps = ("adapter", "of")
-        with located(recipe.problem, steps):
-            references = [_reference(each) for each in named]
-        of = [
-            plain_reference(read(each, steps, "adapter", index))
-            for index, each in enumerate(references)
-        ]
-        settings = {**recipe.adapter.settings, "of": of}
-        changes |= {"adapter": Technique(recipe.adapter.name, settings)}
-    tasks = {}
-    for name, task in recipe.tasks.items():
-        if task.head_from is not None:
-            given = task.head_from
-            own = RunReference(given) if isinstance(given, str) else given
-            reference = read(
-                own, ("tasks", name, "head_from"), "head", list(recipe.tasks).index(name)
-            )
-            tasks[name] = task.model_copy(
-                update={"head_from": reference, "head": starts[-1].head(recipe, name)}
-            )
-    if tasks:
-        changes |= {"tasks": {**recipe.tasks, **tasks}}
-    return recipe.model_copy(update=changes) if changes else recipe, tuple(starts)
-
-
-def _reference(value: Any) -> RunReference:
-    """A reference in the settings of a technique. Raises RecipeError."""
-    try:
-        found = parse_reference(value)
-    except Flaws as error:
-        raise RecipeError(problem for _, problem in error.flaws) from None
-    if found is None:
-        raise RecipeError("expected a run, or {run: …, task: …}, got nothing.")
-    return RunReference(found) if isinstance(found, str) else found
+    found, names = with_references(recipe, read), list(recipe.tasks)
+    tasks = dict(found.tasks)
+    for start in starts:
+        if start.place.part == "head":
+            name = names[start.place.index]
+            tasks |= {name: tasks[name].model_copy(update={"head": start.head(recipe, name)})}
+    return found.model_copy(update={"tasks": tasks}) if starts else recipe, tuple(starts)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Finds the run that a reference means. steps: to its place in the recipe."""
+    """Finds the run that a reference means."""
 
     recipe: Recipe
     reference: RunReference
-    steps: _Steps
-    part: Part
-    index: int
+    place: Place
 
     def read(self, cache: Cache, prepare: _Prepare) -> Start:
         found = self._referred()
@@ -115,10 +78,8 @@ class _Reader:
             run = cache.get_or_make(key, lambda: prepare(found, cache))
         task = self._task(tuple(run.recipe.tasks))
         self._check_adapter(run.recipe)
-        keep = run.recipe.plan.keep
-        return Start(
-            self.part, self.index, run.name, task, keep, run.source.digest, run.recipe, run
-        )
+        keep, digest = run.recipe.plan.keep, run.source.digest
+        return Start(self.place, run.name, task, keep, digest, run.recipe, run)
 
     def _referred(self) -> Recipe | Path:
         """The recipe that is meant, with the seed and the threads of the run that refers to it; or
@@ -147,7 +108,9 @@ class _Reader:
         raise self._wrong(f"no recipe, run or variant called '{given}'.", remedy)
 
     def _wrong(self, message: str, remedy: str = "") -> RecipeError:
-        return RecipeError(self.recipe.problem(self.steps, Problem(message=message, remedy=remedy)))
+        return RecipeError(
+            self.recipe.problem(self.place.steps, Problem(message=message, remedy=remedy))
+        )
 
     def _circle(self, chain: tuple[str, ...]) -> RecipeError:
         names = " → ".join(map(display_path, chain))
@@ -173,7 +136,7 @@ class _Reader:
         task = self._task(tuple(spec.recipe.tasks))
         self._check_adapter(recipe)
         digest = str(spec.recipe.encoder)
-        start = Start(self.part, self.index, spec.name, task, keep, digest, recipe, folder=folder)
+        start = Start(self.place, spec.name, task, keep, digest, recipe, folder=folder)
         start.model_folder(folder.parent)
         return start
 
@@ -188,12 +151,12 @@ class _Reader:
         return wanted
 
     def _check_adapter(self, first: Recipe) -> None:
-        if self.part == "encoder" and first.adapter is not None:
+        if self.place.part == "encoder" and first.adapter is not None:
             raise self._wrong(
                 "that run trained an adapter, and its encoder is as it was before.",
                 "Name that encoder, or a run without an adapter.",
             )
-        if self.part == "adapter" and first.adapter is None:
+        if self.place.part == "adapter" and first.adapter is None:
             raise self._wrong(
                 f"the run on {'+'.join(first.tasks)} trained no adapter.",
                 "Add `adapter: houlsby` to its recipe.",
@@ -209,7 +172,7 @@ def located_encoder(recipe: Recipe, cache: Cache, starts: Sequence[Start]) -> So
         return cache.get_or_make(
             ("encoder", recipe.base, encoder), lambda: load.locate(encoder, base=recipe.base)
         )
-    (start,) = (one for one in starts if one.part == "encoder")
+    (start,) = (one for one in starts if one.place.part == "encoder")
     before = () if start.run is None else start.run.starts
     if start.run is None and not isinstance(start.recipe.encoder, str):
         problem = Problem(
@@ -234,7 +197,7 @@ def check_encoders(recipe: Recipe, starts: Sequence[Start], source: Source) -> N
             ),
         )
         for one in starts
-        if one.part == "adapter" and one.encoder != source.digest
+        if one.place.part == "adapter" and one.encoder != source.digest
     ]
     if wrong:
         raise RecipeError(wrong)
@@ -263,19 +226,19 @@ def begin_with(models: Mapping[str, TaskModel], starts: Sequence[Start], runs: P
     that have no folder of their own.
     """
     for start in starts:
-        if start.part == "encoder":
+        if start.place.part == "encoder":
             continue
         folder = start.model_folder(runs)
         trained = read_models(folder, *read_parts(folder))[start.task]
-        if start.part == "head":
-            mine = list(models.values())[start.index].head
+        if start.place.part == "head":
+            mine = list(models.values())[start.place.index].head
             cast(nn.Module, mine).load_state_dict(cast(nn.Module, trained.head).state_dict())
             continue
         theirs = _adapters(encoder_of(trained.branches[0]))
         for model in models.values():
             for branch in model.branches:
                 for name, fused in _adapters(encoder_of(branch)).items():
-                    fused.load_adapter(start.index, theirs.get(name))
+                    fused.load_adapter(start.place.index, theirs.get(name))
 
 
 def _adapters(encoder: Any) -> dict[str, Any]:

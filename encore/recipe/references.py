@@ -1,0 +1,68 @@
+"""The references of a recipe to runs, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from encore.errors import Problem, RecipeError, format_given
+from encore.recipe.reference import RunReference
+from encore.recipe.schema import Recipe
+from encore.recipe.technique import Technique
+from encore.recipe.write import plain_reference
+
+__all__ = ["Part", "Place", "with_references"]
+
+Part = Literal["encoder", "adapter", "head"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a reference: the encoder, the adapter of this number, the head of the task of
+    this number. steps: the keys that lead to it.
+    """
+
+    part: Part
+    index: int
+    steps: tuple[str, ...]
+
+
+def with_references(
+    recipe: Recipe, change: Callable[[RunReference, Place], RunReference]
+) -> Recipe:
+    """The recipe with every reference as `change` has it, in a fixed order: the encoder, adapters,
+    heads. Raises RecipeError for what is no reference.
+    """
+    changes: dict[str, Any] = {}
+    if isinstance(recipe.encoder, RunReference):
+        changes |= {"encoder": change(recipe.encoder, Place("encoder", 0, ("encoder",)))}
+    if recipe.adapter is not None and (named := recipe.adapter.settings.get("of")):
+        of = [
+            plain_reference(change(_reference(recipe, each), Place("adapter", index, _FUSED)))
+            for index, each in enumerate(named)
+        ]
+        settings = {**recipe.adapter.settings, "of": of}
+        changes |= {"adapter": Technique(recipe.adapter.name, settings)}
+    tasks = {}
+    for index, (name, task) in enumerate(recipe.tasks.items()):
+        if (given := task.head_from) is not None:
+            reference = RunReference(given) if isinstance(given, str) else given
+            place = Place("head", index, ("tasks", name, "head_from"))
+            tasks[name] = task.model_copy(update={"head_from": change(reference, place)})
+    if tasks:
+        changes |= {"tasks": {**recipe.tasks, **tasks}}
+    return recipe.model_copy(update=changes) if changes else recipe
+
+
+_FUSED = ("adapter", "of")
+
+
+def _reference(recipe: Recipe, value: Any) -> RunReference:
+    """A reference in the settings of an adapter. Raises RecipeError."""
+    if isinstance(value, str) and value:
+        return RunReference(value)
+    if isinstance(value, dict) and value.get("run"):
+        return RunReference.parse(value)
+    problem = Problem(expected="a run, or {run: …, task: …}", got=format_given(value))
+    raise RecipeError(recipe.problem(_FUSED, problem))
