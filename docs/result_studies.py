@@ -311,7 +311,7 @@ def comparison(found: dict[str, Any]) -> str:
     now = _recipe(results["name"]) or found
     text = (
         f"## {results['name']}\n\n{now['source']}. "
-        f"{now['claim'][0].upper()}{now['claim'][1:]}. `{found['command']}`\n"
+        f"{_as_sentence(now['claim'])}. `{found['command']}`\n"
     )
     if results["name"] in ABOUT:
         text += f"\n{ABOUT[results['name']]}\n"
@@ -331,6 +331,11 @@ def _recipe(name: str) -> dict[str, Any] | None:
     """A recipe that comes with Encore, as it is now."""
     file = RECIPES / f"{name}.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _as_sentence(claim: str) -> str:
+    """With a capital at the beginning, unless that is a symbol: λ stays λ."""
+    return claim[0].upper() + claim[1:] if claim[0].isascii() else claim
 
 
 def smoke(found: dict[str, Any]) -> str:

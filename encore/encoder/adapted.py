@@ -195,6 +195,8 @@ def _changed(
     found = copy.deepcopy(block, {id(child): child for child in own})
     for name, module in modules.items():
         found.add_module(name, module)
+    if any(isinstance(module, LoraLinear) and module.p > 0 for module in modules.values()):
+        found.first = None  # type: ignore[assignment]  # its short way has no inputs to drop
     if fresh_norms:
         for parent in list(found.modules()):
             for name, child in list(parent.named_children()):

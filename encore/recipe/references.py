@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from encore.errors import Problem, RecipeError, format_given
+from encore.recipe.fields import Flaws
 from encore.recipe.reference import RunReference
 from encore.recipe.schema import Recipe
 from encore.recipe.technique import Technique
@@ -62,7 +63,10 @@ def _reference(recipe: Recipe, value: Any) -> RunReference:
     """A reference in the settings of an adapter. Raises RecipeError."""
     if isinstance(value, str) and value:
         return RunReference(value)
+    problems = [Problem(expected="a run, or {run: …, task: …}", got=format_given(value))]
     if isinstance(value, dict) and value.get("run"):
-        return RunReference.parse(value)
-    problem = Problem(expected="a run, or {run: …, task: …}", got=format_given(value))
-    raise RecipeError(recipe.problem(_FUSED, problem))
+        try:
+            return RunReference.parse(value)
+        except Flaws as error:
+            problems = [replace(one, setting=".".join(map(str, at))) for at, one in error.flaws]
+    raise RecipeError(recipe.problem(_FUSED, one) for one in problems)

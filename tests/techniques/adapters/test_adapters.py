@@ -14,7 +14,7 @@ from small_encoders import CONFIGS, LABELS, batch_of, encoder_of, last, stirred,
 from torch import Tensor, nn
 
 from encore import catalogue
-from encore.encoder import load
+from encore.encoder import dropout, load
 from encore.encoder.adapted import LoraLinear, Wrapper, copied, merged, without_adapters
 from encore.encoder.encoder import Encoder
 from encore.errors import RecipeError
@@ -179,6 +179,22 @@ def test_the_first_tokens_alone_are_the_same(family: str, name: str) -> None:
     batch = tokens()
     with torch.no_grad():
         whole, firsts = last(found, batch), last(found, batch, first_only=True)
+    assert torch.allclose(firsts, whole[batch.offsets[:-1]], atol=1e-5)
+
+
+def test_dropout_of_lora_is_drawn_for_first_tokens_too() -> None:
+    """The short way to first tokens has no inputs to drop, so it is not taken."""
+    spec: Spec = {"name": "lora", "dropout": 0.5}
+    _, found = adapted("bert", spec)
+    stirred(found).train()
+    for module in found.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    batch = tokens()
+    with torch.no_grad(), dropout.drawing(1, 1):
+        firsts = last(found, batch, first_only=True)
+    with torch.no_grad(), dropout.drawing(1, 1):
+        whole = last(found, batch)
     assert torch.allclose(firsts, whole[batch.offsets[:-1]], atol=1e-5)
 
 

@@ -310,6 +310,11 @@ def test_what_is_refused_before_anything_starts(
     given = {**recipe, "adapter": {"name": "fusion", "of": [first, {"run": plain}]}}
     with pytest.raises(RecipeError, match=r"the run on score trained no adapter. Add"):
         prepare(recipe_from(given))
+    misspelt = {**recipe, "adapter": {"name": "fusion", "of": [{**first, "taks": "verdict"}]}}
+    with pytest.raises(RecipeError, match=r"adapter.of.taks: no such setting. Did you mean 'task'"):
+        prepare(recipe_from(misspelt))
+    with pytest.raises(RecipeError, match=r"expected a run, or {run: …, task: …}, got 3"):
+        prepare(recipe_from({**recipe, "adapter": {"name": "fusion", "of": [3]}}))
     with pytest.raises(RecipeError, match=r"belongs to another encoder"):
         prepare(recipe_from({**recipe, "encoder": "minilm"}))
     with pytest.raises(EncoreError, match=r"expected the runs whose adapters are fused, got none"):
