@@ -37,6 +37,7 @@ from encore.runs.prepared import Prepared, Start
 from encore.runs.references import (
     begin_with,
     check_encoders,
+    check_heads,
     find_starts,
     trained_encoder,
 )
@@ -70,6 +71,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     recipe, decided = complete_plan(recipe, streams, shape.width)
     plan = phases_of(recipe)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
+    check_heads(recipe, starts, parts, source)
     untrained = _untrained_tasks(recipe, plan, parts, source)
     precision, threads = precision_of(recipe.precision), recipe.threads or cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from encore import files
 from encore.data.table import display_path
 from encore.encoder import load
 from encore.encoder.adapted import AdaptedResidual
 from encore.encoder.load import Pretrained, Source
-from encore.errors import Problem, RecipeError, did_you_mean
+from encore.errors import Complaints, Problem, RecipeError, did_you_mean
+from encore.model.assembly import TaskSpec
 from encore.model.task_model import TaskModel, encoder_of
 from encore.recipe import builtin
 from encore.recipe.load import load_recipe, recipe_from
@@ -25,11 +26,20 @@ from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
 from encore.runs.cache import Cache
+from encore.runs.compatibility import build_skeletons
 from encore.runs.contents import damaged_files
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.prepared import Prepared, Start
+from encore.types import Head
 
-__all__ = ["begin_with", "check_encoders", "find_starts", "located_encoder", "trained_encoder"]
+__all__ = [
+    "begin_with",
+    "check_encoders",
+    "check_heads",
+    "find_starts",
+    "located_encoder",
+    "trained_encoder",
+]
 
 _Prepare = Callable[[Recipe, Cache], Prepared]
 
@@ -203,6 +213,48 @@ def check_encoders(recipe: Recipe, starts: Sequence[Start], source: Source) -> N
         raise RecipeError(wrong)
 
 
+def check_heads(
+    recipe: Recipe, starts: Sequence[Start], parts: Mapping[str, TaskSpec], source: Source
+) -> None:
+    """Raises RecipeError where a task cannot begin with the head of another run: other labels, or
+    vectors of another size. parts: of this run's models. source: its encoder.
+    """
+    heads = [one for one in starts if one.place.part == "head"]
+    models = build_skeletons(parts, recipe, source) if heads else {}
+    complaints = Complaints()
+    for start in heads:
+        task = list(recipe.tasks)[start.place.index]
+        labels, shapes = _head_of(start)
+        mine = {name: each.shape for name, each in _state(models[task].head).items()}
+        if labels != parts[task].labels.names or shapes != mine:
+            message = f"the head of '{start.task}' in that run does not fit this task: it has "
+            own = ", ".join(parts[task].labels.names) or "none"
+            message += f"the labels {', '.join(labels) or 'none'}, and this task {own}."
+            if labels == parts[task].labels.names:
+                message = f"the head of '{start.task}' in that run reads vectors of another size."
+            problem = Problem(message=message, remedy="Remove head_from: the head is new then.")
+            complaints.errors.append(RecipeError(recipe.problem(start.place.steps, problem)))
+    complaints.raise_any()
+
+
+def _head_of(start: Start) -> tuple[tuple[str, ...], dict[str, torch.Size]]:
+    """The labels of a run's task, and the shapes of its head's weights."""
+    if start.run is not None:
+        run = start.run
+        head = build_skeletons(run.parts, run.recipe, run.source)[start.task].head
+        shapes = {name: each.shape for name, each in _state(head).items()}
+        return run.parts[start.task].labels.names, shapes
+    folder = start.model_folder(Path())
+    assembly, parts = read_parts(folder)
+    head = read_models(folder, assembly, parts)[start.task].head
+    shapes = {name: each.shape for name, each in _state(head).items()}
+    return parts[start.task].labels.names, shapes
+
+
+def _state(head: Head) -> dict[str, Tensor]:
+    return cast(nn.Module, head).state_dict()
+
+
 def trained_encoder(base: Pretrained, folder: Path, task: str) -> Pretrained:
     """The encoder, and the pooler where the run's pooling has one, that a run trained. base: the
     encoder that the run started from. folder: of its model.
@@ -232,7 +284,7 @@ def begin_with(models: Mapping[str, TaskModel], starts: Sequence[Start], runs: P
         trained = read_models(folder, *read_parts(folder))[start.task]
         if start.place.part == "head":
             mine = list(models.values())[start.place.index].head
-            cast(nn.Module, mine).load_state_dict(cast(nn.Module, trained.head).state_dict())
+            cast(nn.Module, mine).load_state_dict(_state(trained.head))
             continue
         theirs = _adapters(encoder_of(trained.branches[0]))
         for model in models.values():

@@ -323,6 +323,13 @@ def test_what_is_refused_before_anything_starts(
     wrong["tasks"]["verdict"]["head_from"] = first
     with pytest.raises(RecipeError, match=r"the head of 'verdict' in that run is 'linear'"):
         prepare(recipe_from(wrong))
+    task = {"data": {"label": "verdict"}, "head_from": {"run": plain}}
+    with pytest.raises(RecipeError, match=r"labels none, and this task bad, fair, good"):
+        prepare(recipe_from({**recipe, "tasks": {"verdict": task}}))
+    wide = recipe_of(tables, tiny_encoder, "verdict", pooling="mean_max")
+    task = {"data": {"label": "verdict"}, "head_from": {"run": wide}}
+    with pytest.raises(RecipeError, match=r"reads vectors of another size"):
+        prepare(recipe_from({**recipe, "tasks": {"verdict": task}}))
     assert not list(tmp_path.iterdir())
 
 
