@@ -110,12 +110,14 @@ def adapt(
     *,
     top: int | None = None,
     train_norms: bool = False,
+    cache_below: bool = False,
 ) -> Encoder:
     """An encoder whose `top` highest blocks (None: all) have new modules, and which aliases the
     rest of `encoder`, all of it frozen.
 
     wrap: a block → the names of its modules and what takes their places. train_norms: the blocks
-    with new modules also train LayerNorms, copies of the encoder's. Raises RecipeError for an
+    with new modules also train LayerNorms, copies of the encoder's. cache_below: the blocks below
+    these always run in eval mode, so that their output may be cached. Raises RecipeError for an
     encoder that hides its blocks, or has fewer than `top`.
     """
     if not isinstance(encoder, Encoder):
@@ -138,7 +140,7 @@ def adapt(
     )
     found.dtype = encoder.dtype
     new = {name for name, each in found.named_parameters() if id(each) not in before}
-    found.own = frozenset(new)
+    found.own, found.n_fixed = frozenset(new), lowest if cache_below else 0
     return found
 
 

@@ -75,6 +75,8 @@ class Encoder(nn.Module):
     `final_norm`: for pre-norm families, applied to every exposed state but the embedding output.
     `dtype`: what the matrix products are taken in. `own`: of an encoder with adapters the names of
     its new parameters; all others belong to another encoder and never train. None: all may train.
+    `n_fixed`: the number of its lowest blocks that never train and always run in eval mode, as the
+    embeddings then do: what they make of a text is the same each time.
     """
 
     def __init__(
@@ -86,6 +88,14 @@ class Encoder(nn.Module):
         self.final_norm = final_norm
         self.dtype = torch.float32
         self.own: frozenset[str] | None = None
+        self.n_fixed = 0
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        if self.n_fixed:
+            for module in (self.embed, *self.blocks[: self.n_fixed]):
+                module.train(False)
+        return self
 
     @property
     def n_layers(self) -> int:
@@ -121,12 +131,14 @@ class Encoder(nn.Module):
         layers: Iterable[int] | None = None,
         first_only: bool = False,
         memo: MutableMapping[Any, Tensor] | None = None,
+        start: int = 0,
     ) -> Encoded:
         """Everything after the embeddings. `embedded`: (tokens, width).
 
         `first_only`: the states hold each row's first token and no other, and the highest block
         computes no more than these need. `memo`: where encoders that have their lowest blocks in
-        common find what these have made of this very batch, and leave it.
+        common find what these have made of this very batch, and leave it. `start`: `embedded` is
+        the state of this layer, and no lower one is asked for.
         """
         depth = len(self.blocks)
         wanted = (
@@ -134,12 +146,14 @@ class Encoder(nn.Module):
         )
         highest, n_tokens = max(wanted), embedded.shape[0]
         x = filled(embedded)
-        states: list[Tensor | None] = [
-            (ragged.first(x, tokens) if first_only else embedded) if 0 in wanted else None
-        ]
-        below: tuple[int, ...] = (id(self.embed),)
-        blocks = cast("list[Block]", list(self.blocks[:highest]))
-        for number, block in enumerate(blocks, start=1):
+        states: list[Tensor | None] = [None] * (start + 1)
+        if start in wanted:
+            exposed = ragged.first(x, tokens) if first_only else embedded
+            norm = None if start == 0 else self.final_norm
+            states[start] = exposed if norm is None else norm(exposed)
+        below: tuple[int, ...] = (id(self.embed), *(id(block) for block in self.blocks[:start]))
+        blocks = cast("list[Block]", list(self.blocks[start:highest]))
+        for number, block in enumerate(blocks, start=start + 1):
             shortened = block.first if first_only and number == highest else None
             run, below = shortened or block, (*below, id(block))
             if memo is None:

@@ -14,7 +14,7 @@ from encore.encoder.encoder import Encoder, Frozen, computing_in
 from encore.encoder.huggingface import HuggingFaceEncoder
 from encore.types import Encoded, Head, Output, Pooling, Tokens
 
-__all__ = ["Branch", "Memo", "TaskModel", "encoder_of", "encoders_of"]
+__all__ = ["Branch", "Memo", "TaskModel", "encoder_of", "encoders_of", "fixed_key"]
 
 # Intermediate results of one batch by the part that computed them: tasks that share the part
 # compute them once.
@@ -46,16 +46,23 @@ class Branch(nn.Module):
         self, tokens: Tokens, embedded: Tensor | None = None, memo: Memo | None = None
     ) -> tuple[Encoded, Tensor]:
         """The input of the pooling, and the embeddings (tokens, width) behind it."""
+        how: dict[str, Any] = {
+            "layers": self.pooling.layers,
+            "first_only": self.pooling.first_only,
+            "memo": memo,
+        }
+        cached = tokens.cache.get(fixed_key(self.encoder)) if embedded is None else None
         if embedded is None:
             embedded = self.encoder.embedded(tokens)
-        encoded = self.encoder.run(
-            embedded,
-            tokens,
-            layers=self.pooling.layers,
-            first_only=self.pooling.first_only,
-            memo=memo,
-        )
-        return encoded, embedded
+        if cached is None:
+            return self.encoder.run(embedded, tokens, **how), embedded
+        start = cast(Encoder, self.encoder).n_fixed
+        return cast(Encoder, self.encoder).run(cached, tokens, start=start, **how), embedded
+
+
+def fixed_key(encoder: object) -> tuple[str, int]:
+    """The place in `Tokens.cache` of what an encoder's fixed blocks have made of a batch."""
+    return "fixed", id(encoder)
 
 
 class TaskModel(nn.Module):

@@ -22,7 +22,7 @@ from encore import rng
 from encore.encoder.attention import padded_lengths
 from encore.encoder.encoder import Encoder, Frozen
 from encore.errors import Problem, RecipeError
-from encore.model.feature_cache import cache_bytes, fits_in_memory, frozen_branches
+from encore.model.feature_cache import cache_bytes, fits_in_memory, frozen_branches, state_bytes
 from encore.model.free_memory import free_bytes, resident_bytes
 from encore.model.parameters import unique_parameters, word_tables
 from encore.model.selection import freezes_encoder
@@ -272,12 +272,10 @@ class RunMemory:
         found = 0
         for task, model in self.models.items():
             which = frozen_branches(model, all_of_them=heads_only)
-            poolings = [
-                branch.pooling
-                for branch, cached in zip(model.branches, which, strict=True)
-                if cached
-            ]
+            branches = zip(model.branches, which, strict=True)
+            poolings = [branch.pooling for branch, cached in branches if cached]
             found += cache_bytes(poolings, stores[task], longest=longest)
+            found += 0 if heads_only else state_bytes(model, stores[task], longest=longest)
         return float(found)
 
 

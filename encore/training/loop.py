@@ -19,7 +19,13 @@ import torch
 from encore import catalogue
 from encore.evaluation.metric import MetricWarning
 from encore.evaluation.predictions import row_losses
-from encore.model.feature_cache import FeatureCache, cache_features, fits_in_memory, frozen_branches
+from encore.model.feature_cache import (
+    FeatureCache,
+    cache_features,
+    fits_in_memory,
+    frozen_branches,
+    partly_fixed,
+)
 from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.training import optimiser, phases, step
@@ -348,7 +354,7 @@ def _feature_caches(
         (task, name): cache_features(models[task], store, which[task])
         for task, stores in sets.items()
         for name, store in stores.items()
-        if any(which[task])
+        if any(which[task]) or partly_fixed(models[task])
     }
 
 

@@ -45,6 +45,7 @@ def adapted_at(
     activation: str,
     top: int | None,
     train_norms: bool,
+    cache_below: bool,
 ) -> Encoder:
     """The encoder with a bottleneck at these ends of sublayers: 0 is attention's, 1 the
     feed-forward's.
@@ -61,4 +62,4 @@ def adapted_at(
             for name in names
         }
 
-    return adapt(encoder, wrap, top=top, train_norms=train_norms)
+    return adapt(encoder, wrap, top=top, train_norms=train_norms, cache_below=cache_below)

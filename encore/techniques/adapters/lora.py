@@ -29,7 +29,7 @@ Target = Literal["query", "key", "value", "out", "up", "down"]
 
 class LoraAdapter(Adapter):
     """rank: of the product. alpha: it is scaled by alpha / rank. targets: the projections. top: the
-    highest layers only.
+    highest layers only. cache_below: the layers below run without dropout, once for each text.
     """
 
     merges = True
@@ -42,12 +42,13 @@ class LoraAdapter(Adapter):
         dropout: DropoutRate = 0.0,
         targets: tuple[Target, ...] = ("query", "value"),
         top: Annotated[int, Field(ge=1)] | None = None,
+        cache_below: bool = False,
     ) -> None:
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
-        self.targets, self.top = targets, top
+        self.targets, self.top, self.cache_below = targets, top, cache_below
 
     def __call__(self, encoder: Encoder) -> Encoder:
-        return adapt(encoder, self._wrap, top=self.top)
+        return adapt(encoder, self._wrap, top=self.top, cache_below=self.cache_below)
 
     def _wrap(self, block: Block) -> Mapping[str, nn.Module]:
         found: dict[str, nn.Module] = {}

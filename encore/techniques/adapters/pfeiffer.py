@@ -21,7 +21,9 @@ __all__ = ["PfeifferAdapter"]
 
 
 class PfeifferAdapter(Adapter):
-    """size: of the bottleneck. top: the highest layers only."""
+    """size: of the bottleneck. top: the highest layers only. cache_below: the layers below run
+    without dropout, once for each text.
+    """
 
     def __init__(
         self,
@@ -30,9 +32,10 @@ class PfeifferAdapter(Adapter):
         activation: Literal["gelu", "relu", "silu"] = "gelu",
         top: Annotated[int, Field(ge=1)] | None = None,
         train_norms: bool = False,
+        cache_below: bool = False,
     ) -> None:
         self.size, self.activation = size, activation
-        self.top, self.train_norms = top, train_norms
+        self.top, self.train_norms, self.cache_below = top, train_norms, cache_below
 
     def __call__(self, encoder: Encoder) -> Encoder:
         return adapted_at(
@@ -42,4 +45,5 @@ class PfeifferAdapter(Adapter):
             activation=self.activation,
             top=self.top,
             train_norms=self.train_norms,
+            cache_below=self.cache_below,
         )
