@@ -277,14 +277,14 @@ ABOUT = {
     "layer_decay_minilm": (
         "The recipe was committed before the first of its runs; its baseline is that of "
         "smart_minilm, the same ten runs. The paper's table 4 has 51.7 with one rate and 52.4 "
-        "with layer decay .95 (means of runs on the dev set; maxima 52.6 and 53.2; bert-base- "
-        "uncased, the course's AdamW without weight decay), and calls that consistent with Sun "
-        "et al. 2019. But the same configuration as its 51.7 has 52.6 in its table 2: a spread "
-        "of .9 between two tables, where the gain is .7. Its tables 1 (dropout) and 3 (weight "
-        "decay) differ by less: 51.4 to 51.7 and 51.6 to 52.6. This test of the claim is "
+        "with layer decay .95 (means of runs on the dev set; maxima 52.6 and 53.2; "
+        "bert-base-uncased, the course's AdamW without weight decay), and calls that consistent "
+        "with Sun et al. 2019. But the same configuration as its 51.7 has 52.6 in its table 2: a "
+        "spread of .9 between two tables, where the gain is .7. Its tables 1 (dropout) and 3 "
+        "(weight decay) differ by less: 51.4 to 51.7 and 51.6 to 52.6. This test of the claim is "
         "limited: MiniLM has six layers, so its lowest has .77 of the top layer's rate where "
         "BERT-base's has .57; and there are 1,500 rows, and four epochs at 2e-4, what Encore "
-        "chooses for MiniLM."
+        "chose for MiniLM at that time."
     ),
     "mnr_minilm": (
         "The recipe was committed before the first of its runs; before that, its rows were cut "
