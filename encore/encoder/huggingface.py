@@ -25,6 +25,7 @@ from encore.data.table import display_path
 from encore.encoder import ragged
 from encore.encoder.dropout import next_seed
 from encore.encoder.encoder import Shape
+from encore.encoder.weights import refuse_misfits
 from encore.encoder.word_table import WordTable
 from encore.errors import DataError, RecipeError, on_one_line
 from encore.types import Encoded, Tokens
@@ -310,10 +311,7 @@ def pretrained(
         f"tensor for '{key}' has shape {tuple(has)}, the configuration says {tuple(wants)}."
         for key, has, wants in sorted(info["mismatched_keys"])
     ]
-    if problems:
-        raise DataError(
-            f"{display_path(folder / 'model.safetensors')}: {problem}" for problem in problems
-        )
+    refuse_misfits(problems, folder / "model.safetensors")
     dense = getattr(getattr(model, "pooler", None), "dense", None)
     trained = isinstance(dense, nn.Linear) and not any(key.startswith("pooler.") for key in missing)
     return HuggingFaceEncoder(model, config["model_type"]), dense if trained else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -16,7 +16,14 @@ from encore.data.bounded import require_regular
 from encore.data.table import display_path
 from encore.errors import DataError, Problem, format_given, on_one_line
 
-__all__ = ["fill", "read_header", "read_tensors", "require_finite", "require_fit"]
+__all__ = [
+    "fill",
+    "read_header",
+    "read_tensors",
+    "refuse_misfits",
+    "require_finite",
+    "require_fit",
+]
 
 _MOST_HEADER = 16 << 20  # bytes, of names and shapes: about 150,000 tensors
 _MOST_DIMENSIONS = 8
@@ -61,11 +68,19 @@ def require_fit(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -
         for key, value in own.items()
         if key in weights and weights[key].shape != value.shape
     ]
-    if len(problems) > _MOST_LINES:
-        n_more = len(problems) - _MOST_LINES + 1
-        problems[_MOST_LINES - 1 :] = [f"{n_more:,} more tensors do not fit."]
-    if problems:
-        raise DataError(f"{display_path(where)}: {problem}" for problem in problems)
+    refuse_misfits(problems, where)
+
+
+def refuse_misfits(problems: Sequence[str], where: Path) -> None:
+    """Raise DataError with these problems of a file's tensors, if there are any: the first ones,
+    and how many more.
+    """
+    shown = list(problems)
+    if len(shown) > _MOST_LINES:
+        n_more = len(shown) - _MOST_LINES + 1
+        shown[_MOST_LINES - 1 :] = [f"{n_more:,} more tensors do not fit."]
+    if shown:
+        raise DataError(f"{display_path(where)}: {problem}" for problem in shown)
 
 
 def require_finite(weights: Mapping[str, Tensor], where: Path) -> None:

@@ -131,6 +131,18 @@ def test_sound_folders_are_used(sound: dict[str, Path]) -> None:
     )
 
 
+def test_many_tensors_that_do_not_fit_are_cut_short(sound: dict[str, Path], tmp_path: Path) -> None:
+    """Seeds that 2,000 tries found: all layers but one are gone, and each tensor had a line."""
+    for seed in (135, 1318):
+        target = tmp_path / str(seed)
+        shutil.copytree(sound[FAMILIES[seed % len(FAMILIES)]], target)
+        assert damage(target, Random(seed)).endswith("layers")
+        end = tried(target)
+        assert end.how == "refused"
+        assert len(end.lines) == 8
+        assert end.lines[-1].endswith("more tensors do not fit.")
+
+
 def test_damaged_folders_are_used_or_refused(
     sound: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
