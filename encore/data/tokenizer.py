@@ -24,7 +24,7 @@ from encore import files
 from encore.data.bounded import read_bounded
 from encore.data.tokenizer_files import from_vocabulary, set_normaliser, tokenizer_settings
 from encore.data.tokenizer_guard import MOST_TOKENIZER, is_plain, require_harmless
-from encore.errors import DataError, on_one_line
+from encore.errors import DataError, format_given, on_one_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -190,7 +190,7 @@ def _template(backend: Tokenizer, pair: bool, file: Path) -> Template:
         raise DataError(
             f"{file}: its post_processor does not keep "
             f"{'the two texts' if pair else 'the text'} in one piece and in order, got "
-            f"{whole.tokens}."
+            f"{format_given(list(whole.tokens))}."
         )
     for what, numbers, limit in (
         ("token ids", whole.ids, 1 << 31),

@@ -61,7 +61,11 @@ def require_fit(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -
         if not value.is_floating_point()
     ]
     problems += [f"tensor for '{key}' is missing." for key in own if key not in weights]
-    problems += [f"tensor '{key}' has no place in this model." for key in weights if key not in own]
+    problems += [
+        f"tensor {format_given(key)} has no place in this model."
+        for key in weights
+        if key not in own
+    ]
     problems += [
         f"tensor for '{key}' has shape {tuple(weights[key].shape)}, the configuration says "
         f"{tuple(value.shape)}."
@@ -144,7 +148,7 @@ def refusing(path: Path) -> Iterator[None]:
     """Raise DataError for what safetensors cannot read inside."""
     try:
         yield
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, MemoryError) as error:
         raise DataError(
             f"{display_path(path)}: cannot be read as safetensors ({on_one_line(error)[:200]}). "
             f"{_AGAIN}"
