@@ -31,6 +31,9 @@ def test_an_encoders_problem_keeps_its_fields(
 
     monkeypatch.setattr(load, "build_encoder", build_encoder)
     with pytest.raises(DataError) as error:
-        shape_of(cast(Any, SimpleNamespace(encoder="small")), cast(Any, SimpleNamespace(config={})))
+        shape_of(
+            cast(Any, SimpleNamespace(encoder_name="'small'")),
+            cast(Any, SimpleNamespace(config={})),
+        )
     (found,) = error.value.problems
     assert (found.where, found.setting, str(found)) == (where, problem.setting, line)

@@ -19,7 +19,12 @@ from encore.model.task_model import TaskModel
 from encore.training.step import StepInput, TaskStepResult, take_step
 from encore.types import LABELLED, Batch, Loss, Output, TaskKind, Tokens
 
-MAIN = {"binary": "cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
+MAIN = {
+    "binary": "cross_entropy",
+    "multiclass": "cross_entropy",
+    "regression": "mse",
+    "unlabelled": "simcse",
+}
 CASES = [
     (name, kind)
     for name in catalogue.names("losses")

@@ -42,7 +42,8 @@ LABELS: dict[TaskKind, LabelSpace] = {
     "regression": LabelSpace("regression"),
     "unlabelled": LabelSpace("unlabelled"),
 }
-ELSEWHERE = {"smart", "weighted_mnr"}  # tried by hand, here or in test_smart.py
+# Tried by hand, here, in test_smart.py or in adapters/test_fusion.py.
+ELSEWHERE = {"smart", "weighted_mnr", "fusion_values"}
 CASES = [
     (name, kind)
     for name in NAMES
