@@ -14,8 +14,16 @@ from encore.encoder import load
 from encore.encoder.encoder import Encoder
 from encore.types import Batch, LabelSpace, Tokens
 
-__all__ = ["CONFIGS", "LABELS", "batch_of", "encoder_of", "last", "stirred", "tokens"]
+__all__ = ["BERT_BASE", "CONFIGS", "LABELS", "batch_of", "encoder_of", "last", "stirred", "tokens"]
 
+BERT_BASE: dict[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": 30_522,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
 SMALL = {
     "vocab_size": 61,
     "hidden_size": 12,

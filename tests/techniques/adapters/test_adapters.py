@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from small_encoders import CONFIGS, LABELS, batch_of, encoder_of, last, stirred, tokens
+from small_encoders import BERT_BASE, CONFIGS, LABELS, batch_of, encoder_of, last, stirred, tokens
 from torch import Tensor, nn
 
 from encore import catalogue
@@ -27,14 +27,6 @@ from encore.training import step
 from encore.training.state import FitState, freeze
 from encore.types import Phase, Spec
 
-BERT_BASE: dict[str, Any] = {
-    "model_type": "bert",
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-}
 SPECS: dict[str, Spec] = {
     "houlsby": "houlsby",
     "houlsby_norms": {"name": "houlsby", "size": 5, "top": 2, "train_norms": True},

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import Tables
-from small_encoders import LABELS, batch_of, encoder_of, last, stirred, tokens
+from small_encoders import BERT_BASE, LABELS, batch_of, encoder_of, last, stirred, tokens
 from torch import Tensor, nn
 
 import encore
@@ -32,15 +32,6 @@ from encore.training.reports import StepReport
 from encore.training.state import FitState, freeze
 from encore.training.step import StepInput, take_step
 from encore.types import LossTerm, Output, Spec
-
-BERT_BASE: dict[str, Any] = {
-    "model_type": "bert",
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-}
 
 
 class Fixed(nn.Module):
