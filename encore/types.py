@@ -294,13 +294,13 @@ class Loss(Protocol):
     n_sides: int = 1  # texts of an example that it needs read apart
     couples_rows: bool = False  # compares rows of a batch; micro-batches are then read twice
     extra_passes: int = 0  # forward and backward passes through the model that it adds
+    rereads: Literal["", "embeddings", "scores"] = ""  # compared, so dropout has to differ
 
     def weight(self, batch: Batch) -> Tensor:
         """The term's weight, known before the model runs."""
         return batch.weights.sum()
 
     def __call__(self, model: Callable[..., Output], batch: Batch, output: Output) -> LossTerm: ...
-
     def diagnose(self, model: Any, batch: Batch, output: Output) -> Mapping[str, float]:
         """Figures about itself, for the log: asked for in one of 50 steps, drawing as before."""
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from encore.encoder.load import family
 
-__all__ = ["with_dropout"]
+__all__ = ["drops", "with_dropout"]
 
 _BERT = {
     "hidden_dropout": ("hidden_dropout_prob",),
@@ -34,3 +34,14 @@ def with_dropout(config: Mapping[str, Any], rates: Mapping[str, float]) -> dict[
     module = family(config.get("model_type"))
     keys = {} if module is None else _KEYS[module.__name__.rpartition(".")[2]]
     return {**config, **{key: rate for setting, rate in rates.items() for key in keys[setting]}}
+
+
+def drops(config: Mapping[str, Any]) -> bool:
+    """True if an encoder of this configuration has dropout, or if it is of a family whose rates
+    Encore does not know.
+    """
+    module = family(config.get("model_type"))
+    if module is None:
+        return True
+    keys = _KEYS[module.__name__.rpartition(".")[2]].values()
+    return any(config.get(key, 0) > 0 for names in keys for key in names)

@@ -12,6 +12,8 @@ from torch import nn
 from encore.data.dataset import TaskData
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load
+from encore.encoder.dropout import Dropout
+from encore.encoder.dropout_rates import drops
 from encore.encoder.encoder import Shape
 from encore.errors import Complaints, Problem, RecipeError
 from encore.model.assembly import TaskSpec, assemble
@@ -73,6 +75,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
     check_heads(recipe, starts, parts, source)
     untrained = _untrained_tasks(recipe, plan, parts, source)
+    undropped = _terms_without_dropout(recipe, streams, parts, source)
     precision, threads = precision_of(recipe.precision), recipe.threads or cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     spec = run_spec(
@@ -101,6 +104,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         starts=starts,
         decided=decided,
         untrained=untrained,
+        without_dropout=undropped,
     )
 
 
@@ -189,6 +193,37 @@ def _untrained_tasks(
     models = build_skeletons(parts, recipe, source)
     freeze(models, plan[0])
     return tuple(name for name, model in models.items() if not _has_trainable_weights(model))
+
+
+def _terms_without_dropout(
+    recipe: Recipe,
+    streams: Mapping[str, Stream],
+    parts: Mapping[str, TaskSpec],
+    source: load.Source,
+) -> dict[str, list[str]]:
+    """Task → its losses that compare two readings of a text that no dropout tells apart."""
+    asking = {
+        task: {name: loss.rereads for name, (_, loss) in stream.losses.items() if loss.rereads}
+        for task, stream in streams.items()
+    }
+    if not any(asking.values()) or drops(source.config):
+        return {}
+    found, models = {}, build_skeletons(parts, recipe, source)
+    for task, terms in asking.items():
+        read = _readings_with_dropout(models[task])
+        if alike := [name for name, what in terms.items() if what not in read]:
+            found[task] = alike
+    return found
+
+
+def _readings_with_dropout(model: TaskModel) -> set[str]:
+    """The outputs that differ between two readings though the encoder has no dropout."""
+    if not any(isinstance(part, Dropout) and part.p > 0 for part in model.modules()):
+        return set()
+    width = sum(branch.pooling.width for branch in model.branches)
+    vectors = torch.empty(1, width, device="meta")
+    passed_on = model.head.embed(vectors) is vectors  # the head's dropout comes after it
+    return {"scores"} if passed_on else {"scores", "embeddings"}
 
 
 def _has_trainable_weights(model: TaskModel) -> bool:

@@ -4,8 +4,8 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ __all__ = ["Prepared", "Start"]
 @dataclass(frozen=True)
 class Prepared:
     """A run that can start. cut: task → split → (rows cut, rows) by the maximum length. untrained:
-    tasks without a weight to train.
+    tasks without a weight to train. without_dropout: task → losses that need some.
     """
 
     recipe: Recipe
@@ -58,6 +58,7 @@ class Prepared:
     starts: tuple[Start, ...] = ()  # parts that other runs made
     decided: tuple[str, ...] = ()  # settings chosen for these rows, to be shown to the user
     untrained: tuple[str, ...] = ()
+    without_dropout: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -93,7 +94,16 @@ class Prepared:
             )
             for task in self.untrained
         )
-        return (*caveats, *self._cut_rows(), *untrained, *self._trained_on_elsewhere())
+        found = (*caveats, *self._cut_rows(), *untrained, *self._undropped())
+        return (*found, *self._trained_on_elsewhere())
+
+    def _undropped(self) -> Iterator[Note]:
+        for task, names in self.without_dropout.items():
+            yield Note(
+                f"{', '.join(names)}: both readings of a text are the same, since no dropout lies "
+                "before what is compared; set hidden_dropout, or the head's dropout",
+                task=task,
+            )
 
     def _cut_rows(self) -> Iterator[Note]:
         for task, splits in self.cut.items():

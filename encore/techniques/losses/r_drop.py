@@ -22,6 +22,7 @@ class RDrop(Loss):
     kinds = ()
     joins = LABELLED
     extra_passes = 1
+    rereads = "scores"
 
     def __init__(self, labels: LabelSpace) -> None:
         self.kind = labels.kind

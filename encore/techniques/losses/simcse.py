@@ -28,6 +28,7 @@ __all__ = ["Simcse"]
 class Simcse(Loss):
     couples_rows = True
     extra_passes = 1
+    rereads = "embeddings"
     kinds = (*LABELLED, "unlabelled")
 
     def __init__(

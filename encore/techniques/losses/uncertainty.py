@@ -47,6 +47,7 @@ class Uncertainty(nn.Module, Loss):
             raise RecipeError(f"of: '{chosen}' does not fit {fitting}.")
         self.couples_rows, self.n_sides = self.inner.couples_rows, self.inner.n_sides
         self.extra_passes = self.inner.extra_passes
+        self.rereads = self.inner.rereads
         self.factor = 0.5 if labels.kind == "regression" else 1.0
         self.log_variance = nn.Parameter(torch.zeros(1))
 
