@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from encore.evaluation.claims import Contrast
+from encore.evaluation.sequence_record import SequenceResult
 
 __all__ = [
     "AverageResult",
@@ -362,6 +363,7 @@ class ComparisonRecord:
     averages: tuple[AverageResult, ...]
     notes: tuple[str, ...]
     race: RaceSummary | None = None
+    sequences: tuple[SequenceResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as results.json has it."""
@@ -374,6 +376,8 @@ class ComparisonRecord:
             "averages": [one.to_json() for one in self.averages],
             "notes": list(self.notes),
         }
+        in_turn = [one.to_json() for one in self.sequences]
+        found |= {"sequences": in_turn} if in_turn else {}
         return found | ({"race": self.race.to_json()} if self.race else {})
 
     @classmethod
@@ -388,4 +392,5 @@ class ComparisonRecord:
             tuple(map(AverageResult.from_json, stored["averages"])),
             tuple(stored["notes"]),
             RaceSummary.from_json(stored["race"]) if "race" in stored else None,
+            tuple(SequenceResult.from_json(**one) for one in stored.get("sequences", ())),
         )

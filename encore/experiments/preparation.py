@@ -134,6 +134,8 @@ def _prepared(cell: Cell, cache: Cache) -> PreparedCell:
     """The run of a cell, or why it cannot be run: the reason names no folder, since results.json
     holds it and must not depend on where the recipe lies.
     """
+    if cell.idle:
+        return PreparedCell(cell, None, cell.idle)
     try:
         return PreparedCell(cell, prepare(cell.recipe, cache))
     except NotApplicable:

@@ -23,6 +23,7 @@ from encore.evaluation.comparison_record import (
 from encore.evaluation.seed_runs import Arm, SeedRuns
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.experiments.sequences import measure_sequences
 from encore.experiments.task_averages import task_averages
 from encore.recipe.expectations import AVERAGES
 from encore.runs.folder import MODEL, RunResult, read_result, read_scores
@@ -71,6 +72,7 @@ def measure_comparison(
         task_averages(studies, study.variants, expected),
         (*study.notes, *_equal_variants(plan)),
         summary,
+        measure_sequences(runner, studies),
     )
 
 

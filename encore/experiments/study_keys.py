@@ -160,7 +160,8 @@ def changes_of(
     value: Value, outer: tuple[str, ...] = (), tasks: Collection[str] | None = None
 ) -> Iterator[Change]:
     """The changes that a mapping from settings to values makes, written with dots or nested.
-    tasks: those that are known, None if that is not known; any other is one change as a whole.
+    tasks: those that are known, None if that is not known; any other is one change as a whole, and
+    where each study has tasks of its own, (), all of them are.
     """
     for key, entry in value.data.items():
         steps = (*outer, *key.split("."))
@@ -168,7 +169,8 @@ def changes_of(
             steps[0] == "tasks" and (len(steps) < 3 or steps[2:] == ("data",))
         )
         added = steps[0] == "tasks" and len(steps) == 2 and steps[1] not in (tasks or steps)
-        if section and not added and isinstance(entry.data, dict) and entry.data:
+        replaced = steps == ("tasks",) and tasks == ()
+        if section and not (added or replaced) and isinstance(entry.data, dict) and entry.data:
             yield from changes_of(entry, steps, tasks)
         else:
             yield steps, entry

@@ -53,7 +53,8 @@ _MOST_CELLS = 5_000
 @dataclass(frozen=True)
 class Cell:
     """One run of a comparison. point: the study's own settings, {"task": "rte"}; {} where there is
-    one study only. tasks: those that all variants of the study train, which are compared.
+    one study only. tasks: those that all variants of the study train, which are compared. idle: why
+    it is not run; "" for one that is.
     """
 
     point: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Cell:
     seed: int
     recipe: Recipe
     tasks: tuple[str, ...]
+    idle: str = ""
 
     @property
     def study(self) -> str:
@@ -186,19 +188,15 @@ def _study(
     reference = read_reference(keys.get("reference"), variants, problems)
     variants = keep_variants(variants, reference, only, problems)
     changed = {name: [*changes, *own] for name, own in variants.items()}
-    recipes, rest = source.recipes(points, changed)
-    recipes = linked(recipes, problems)
+    found, rest = source.recipes(points, changed)
+    labels = [{".".join(steps): to_plain(value) for steps, value in point} for point in points]
+    recipes, idle = linked(found, labels, problems)
     some = next(iter(recipes.values()), rest)
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
     if problems or not recipes:
         raise recipe_error(problems, rest)
-    if len(recipes) * len(seeds) > _MOST_CELLS:
-        raise RecipeError(
-            f"{source.name}: {len(points):,} studies x {len(variants):,} variants x "
-            f"{len(seeds):,} seeds are more than {_MOST_CELLS:,} runs."
-        )
-    labels = [{".".join(steps): to_plain(value) for steps, value in point} for point in points]
+    _require_few(source.name, len(points), len(variants), len(seeds))
     tasks = [_common_tasks(recipes, number, variants) for number in range(len(points))]
 
     def cells(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
@@ -209,6 +207,7 @@ def _study(
                 seed,
                 with_seed(recipe, seed, threads=recipe.threads or 1),
                 tasks[number],
+                idle.get((number, variant), ""),
             )
             for number in range(len(points))
             for variant in names
@@ -232,6 +231,14 @@ def _study(
     )
 
 
+def _require_few(name: str, n_studies: int, n_variants: int, n_seeds: int) -> None:
+    if n_studies * n_variants * n_seeds > _MOST_CELLS:
+        raise RecipeError(
+            f"{name}: {n_studies:,} studies x {n_variants:,} variants x {n_seeds:,} seeds are more "
+            f"than {_MOST_CELLS:,} runs."
+        )
+
+
 def _common_tasks(
     recipes: Mapping[tuple[int, str], Recipe], number: int, variants: Collection[str]
 ) -> tuple[str, ...]:
@@ -241,8 +248,13 @@ def _common_tasks(
 
 
 def _tasks_of(document: Value) -> tuple[str, ...] | None:
-    """The names under `tasks`, None where the recipe does not have that key."""
-    tasks = document.data.get("tasks") if isinstance(document.data, dict) else None
+    """The names under `tasks`, None where the recipe does not have that key; none where each study
+    has tasks of its own, in whose place a variant may put others.
+    """
+    keys = document.data if isinstance(document.data, dict) else {}
+    tasks, each = keys.get("tasks"), keys.get("each")
+    if tasks is None and each is not None and isinstance(each.data, dict) and "tasks" in each.data:
+        return ()
     return tuple(tasks.data) if tasks is not None and isinstance(tasks.data, dict) else None
 
 

@@ -15,7 +15,7 @@ from encore.recipe.messages import suggest
 
 __all__ = ["RunReference", "parse_encoder", "parse_reference"]
 
-_KEYS = ("run", "task", "seed", "at")
+_KEYS = ("run", "task", "seed", "at", "forgetting")
 _KEPT = ("best", "last")
 
 
@@ -25,13 +25,15 @@ class RunReference:
 
     run: as a recipe has it a file, a name, a folder, a mapping or a variant of the same comparison;
     a `Recipe` once it was read. task: of several, None for the first. seed: None for that of the
-    run that refers to it. at: the epoch, None for the one that the run keeps.
+    run that refers to it. at: the epoch, None for the one that the run keeps. forgetting: True to
+    measure what the encoder knows of that run's task afterwards.
     """
 
     run: Any
     task: str | None = None
     seed: int | None = None
     at: Literal["best", "last"] | None = None
+    forgetting: bool = False
 
     def __str__(self) -> str:
         if isinstance(self.run, str):
@@ -61,9 +63,14 @@ class RunReference:
         if at is not None and at not in _KEPT:
             expected = "best or last"
             flaws.append((("at",), Problem(expected=expected, got=format_given(at))))
+        if not isinstance(forgetting := value.get("forgetting", False), bool):
+            expected = "true or false"
+            flaws.append(
+                (("forgetting",), Problem(expected=expected, got=format_given(forgetting)))
+            )
         if flaws:
             raise Flaws(flaws)
-        return cls(run, task, seed, cast(Any, at))
+        return cls(run, task, seed, cast(Any, at), forgetting)
 
     def to(self, recipe: Any) -> RunReference:
         """The same reference to a recipe that was read."""
@@ -72,6 +79,7 @@ class RunReference:
     def to_json(self, run: Any) -> dict[str, Any]:
         """The mapping of a recipe, with `run` as plain data."""
         given = {"task": self.task, "seed": self.seed, "at": self.at}
+        given |= {"forgetting": True} if self.forgetting else {}
         return {"run": run, **{key: each for key, each in given.items() if each is not None}}
 
 

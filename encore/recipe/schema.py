@@ -139,6 +139,7 @@ class PlanRecipe(RecipeSection):
     clip_norm: Annotated[float, Field(gt=0)] | None = DEFAULTS.clip_norm
     keep: Literal["last", "best", "best_per_task"] = "last"
     early_stopping: Count | None = None  # epochs without a better dev figure before it stops
+    score_train: bool = False  # the training rows once more after each epoch, in eval mode
     mixing: Annotated[Technique, _chosen("mixing", "even")] = Technique("even")
     combine: Annotated[Technique | None, _chosen("combine")] = None  # None: added
     optimiser: Literal["torch", "minbert"] = "torch"

@@ -80,6 +80,7 @@ def comparison_page(
     record = comparison.record
     parts = [_study_section(one, record, sources, n_mistakes) for one in _sets(comparison)]
     sized = tuple(_size_figures(record))
+    in_turn = tuple(figures.sequence_matrices(record.sequences))
     runs = list(comparison.runs.values())
     notes = dict.fromkeys(
         [
@@ -97,6 +98,7 @@ def comparison_page(
         Section("Results", tuple(_verdicts(record))),
         Section("Tables", tuple(_tables(record))),
         *([Section("Score by number of training rows", sized)] if sized else []),
+        *([Section("Training on one task after another", in_turn)] if in_turn else []),
         *parts,
         Section("Runs", tuple(cell_blocks(comparison))),
         *(of_runs if runs else []),

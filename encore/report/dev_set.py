@@ -123,7 +123,12 @@ def learning_curves(
         curves = {group: epoch_curves(runs, task, split, name) for group, runs in groups.items()}
         title = f"learning {where}" if number == 0 else f"loss {where}"
         yield figures.learning(
-            slug(title), catalogue.find("metrics", name), curves, where=where, kept=kept
+            slug(title),
+            catalogue.find("metrics", name),
+            curves,
+            where=where,
+            kept=kept,
+            eval_mode=all(run.scores_train for runs in groups.values() for run in runs),
         )
 
 

@@ -66,6 +66,11 @@ class GatheredRun:
         """The folder's name."""
         return self.folder.resolve().name
 
+    @property
+    def scores_train(self) -> bool:
+        """True where the metrics on its training rows are of eval mode."""
+        return bool(self.identity.get("plan", {}).get("score_train", False))
+
     def gives_probabilities(self, task: str) -> bool:
         """True where the scores of the task's head are logits, or where its head is not known."""
         if self.recipe is None:

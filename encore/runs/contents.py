@@ -23,6 +23,7 @@ __all__ = [
     "Contents",
     "damaged_files",
     "foreign_files",
+    "forgetting_file",
     "prediction_file",
     "weights_of_task",
 ]
@@ -56,7 +57,15 @@ _REPORT = ("report.html", "report_figures")
 # What commands write there beside the files that the manifest lists.
 _BESIDE = {
     "run": (
-        *("environment.json", "cost.json", "lock", "checkpoint", "predictions", "model"),
+        *(
+            "environment.json",
+            "cost.json",
+            "lock",
+            "checkpoint",
+            "predictions",
+            "forgetting",
+            "model",
+        ),
         *("test_opened.log", "test_results.json", *_REPORT),
     ),
     "comparison": (RACE, "cost.json", "log", *_REPORT),
@@ -76,6 +85,11 @@ def weights_of_task(task: str) -> str:
 def prediction_file(task: str, split: str, epoch: int) -> str:
     """The name of the predictions on a dev set after an epoch, relative to the run's folder."""
     return f"predictions/{task}/{split}-{epoch}.parquet"
+
+
+def forgetting_file(task: str, split: str, epoch: int) -> str:
+    """The name of the scores of a task that an earlier run trained, relative to the folder."""
+    return f"forgetting/{task}/{split}-{epoch}.parquet"
 
 
 def damaged_files(folder: Path, contents: Contents) -> list[str]:
@@ -123,9 +137,10 @@ def _listed(folder: Path) -> set[str]:
 def _of_run(folder: Path) -> Collection[str]:
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     predictions = {
-        prediction_file(task, split, record["epoch"])
+        name(task, split, record["epoch"])
         for record in map(json.loads, lines)
-        for task, sets in record["dev"].items()
+        for key, name in (("dev", prediction_file), ("forgetting", forgetting_file))
+        for task, sets in record.get(key, {}).items()
         for split in sets
     }
     model = folder / "model"

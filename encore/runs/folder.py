@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from encore import files
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
-from encore.runs.contents import damaged_files, prediction_file
+from encore.runs.contents import damaged_files, forgetting_file, prediction_file
 from encore.runs.kind import folder_kind
 from encore.types import Note
 
@@ -28,6 +28,7 @@ __all__ = [
     "epoch_of_task",
     "explain_no_run",
     "notes_json",
+    "read_forgetting",
     "read_predictions",
     "read_result",
     "read_scores",
@@ -285,9 +286,18 @@ class DevPredictions:
     rows: np.ndarray
 
 
+def read_forgetting(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
+    """(rows, n_scores) float32: the raw scores of a task that an earlier run trained."""
+    return _read_predictions(folder / forgetting_file(task, split, epoch)).scores
+
+
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
     """The predictions that a run stored after one epoch."""
-    table = pq.read_table(folder / prediction_file(task, split, epoch))
+    return _read_predictions(folder / prediction_file(task, split, epoch))
+
+
+def _read_predictions(path: Path) -> DevPredictions:
+    table = pq.read_table(path)
     return DevPredictions(
         _numbers(table["scores"]).astype(np.float32, copy=False),
         _numbers(table["label"]),

@@ -162,6 +162,7 @@ class Prepared:
             mixing=self.mixing,
             micro_batch=plan.micro_batch,
             patience=plan.early_stopping,
+            score_train=plan.score_train,
             combine=None if plan.combine is None else catalogue.build("combine", plan.combine),
         )
 
@@ -190,7 +191,7 @@ class Start:
     place: the part, and where it goes. name, task, at: the run, the task in it, the epoch. encoder:
     the digest of the run's. run: prepared, to be trained where it is not complete; None for a
     folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
-    starts from it.
+    starts from it. forgetting: its task is measured again with the encoder as it becomes.
     """
 
     place: Place
@@ -201,11 +202,13 @@ class Start:
     recipe: Recipe
     run: Prepared | None = None
     folder: Path | None = None
+    forgetting: bool = False
 
     @property
     def identity(self) -> str:
         """The part in the specification of a run that starts from it."""
-        return f"run {self.name}, task {self.task}, epoch {self.at}"
+        measured = ", forgetting" if self.forgetting else ""
+        return f"run {self.name}, task {self.task}, epoch {self.at}{measured}"
 
     def head(self, recipe: Recipe, task: str) -> Technique:
         """The head of the task that is meant. Raises RecipeError where `recipe` names another."""

@@ -89,7 +89,10 @@ class _Reader:
         task = self._task(tuple(run.recipe.tasks))
         self._check_adapter(run.recipe)
         keep, digest = run.recipe.plan.keep, run.source.digest
-        return Start(self.place, run.name, task, keep, digest, run.recipe, run)
+        forgetting = self.reference.forgetting
+        if forgetting and self.place.part != "encoder":
+            raise self._wrong("forgetting is measured of an encoder that is trained further.")
+        return Start(self.place, run.name, task, keep, digest, run.recipe, run, None, forgetting)
 
     def _referred(self) -> Recipe | Path:
         """The recipe that is meant, with the seed and the threads of the run that refers to it; or
@@ -137,6 +140,9 @@ class _Reader:
         if damaged := damaged_files(folder, "run"):
             raise self._wrong(f"{folder / damaged[0]} is missing, or not as the run wrote it.")
         spec = RunSpec.from_json(files.read_json(folder / "resolved.json"))
+        if self.reference.forgetting:
+            remedy = f"Name its recipe: {given}/recipe.yaml"
+            raise self._wrong("forgetting needs the rows of that run.", remedy)
         keep, seed, at = spec.recipe.plan.keep, spec.recipe.seed, self.reference.at
         if at not in (None, keep):
             raise self._wrong(f"that run keeps its weights of the {keep} epoch, not of the {at}.")

@@ -22,9 +22,15 @@ from encore.evaluation import baselines
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.never_predicted import never_predicted
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
-from encore.runs.contents import RUN_FILES, damaged_files, prediction_file
+from encore.runs.contents import (
+    RUN_FILES,
+    damaged_files,
+    forgetting_file,
+    prediction_file,
+)
 from encore.runs.environment import peak_memory
 from encore.runs.folder import MODEL, RunResult, epoch_of_task, read_result, read_scores
+from encore.runs.forgetting import score_earlier
 from encore.runs.hardware import instruction_set, require_same_instructions
 from encore.runs.model_folder import save_model
 from encore.runs.prepared import Prepared
@@ -107,19 +113,33 @@ class RunWriter:
         for task, sets in report.scores.items():
             for split, scores in sets.items():
                 name = prediction_file(task, split, report.epoch)
-                where = self.folder / name
-                with files.explained(where):
-                    where.parent.mkdir(parents=True, exist_ok=True)
-                table = _table(prepared.streams[task].dev[split], scores)
-                files.write(where, partial(_write_table, table, at_once=_rows_at_once(scores)))
-                self.written.add_predictions(name)
-        self.epochs.append(_epoch_record(report))
-        self._write_epochs()
+                self._write_scores(name, prepared.streams[task].dev[split], scores)
         chosen = _chosen(report, prepared, keep)
+        earlier = self._measure_earlier(prepared, report.epoch) if chosen else {}
+        self.epochs.append(_epoch_record(report) | ({"forgetting": earlier} if earlier else {}))
+        self._write_epochs()
         if chosen:
             self.kept_epoch = report.epoch
             if self.keep_model:
                 save_model(self.folder / "model", prepared, self.state.models, chosen)
+
+    def _write_scores(self, name: str, rows: Rows, scores: np.ndarray) -> None:
+        where = self.folder / name
+        with files.explained(where):
+            where.parent.mkdir(parents=True, exist_ok=True)
+        table = _table(rows, scores)
+        files.write(where, partial(_write_table, table, at_once=_rows_at_once(scores)))
+        self.written.add_predictions(name)
+
+    def _measure_earlier(self, prepared: Prepared, epoch: int) -> dict[str, Any]:
+        """Task → dev set → metric → value, of the tasks that the encoder was trained on before."""
+        found = {}
+        for one in score_earlier(prepared, self.state.models, self.folder.parent):
+            for split, scores in one.scores.items():
+                rows = one.run.streams[one.task].dev[split]
+                self._write_scores(forgetting_file(one.task, split, epoch), rows, scores)
+            found[one.task] = one.metrics
+        return found
 
     def checkpoint(self) -> None:
         """Write the steps so far, then a checkpoint; it is whole or it is not there."""

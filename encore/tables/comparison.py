@@ -20,6 +20,7 @@ from encore.tables.formatting import (
     format_value,
 )
 from encore.tables.listing import Listing
+from encore.tables.sequences import sequence_tables
 from encore.tables.size_curves import size_tables
 from encore.tables.verdicts import (
     beside_source,
@@ -47,6 +48,7 @@ def comparison_tables(record: ComparisonRecord) -> list[Listing]:
     ]
     found += [_not_applicable(each) for each in record.studies if not each.metrics]
     found += size_tables(record)
+    found += sequence_tables(record.sequences)
     if record.averages:
         rows = [row for average in record.averages for row in _average_rows(average)]
         columns = ("average", "variant", "mean", "source")

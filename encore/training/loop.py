@@ -49,7 +49,7 @@ class TrainSettings:
     mixing: whose turn it is. micro_batch: rows computed at once, None for whole batches (the result
     does not depend on it but for rounding). patience: epochs without a better dev score after which
     a phase ends, None for never. combine: how the gradients of a step of several tasks become one,
-    None for their sum.
+    None for their sum. score_train: the metrics on training rows are of eval mode, after the epoch.
     """
 
     seed: int
@@ -57,6 +57,7 @@ class TrainSettings:
     micro_batch: int | None = None
     patience: int | None = None
     combine: Combine | None = None
+    score_train: bool = False
 
 
 def train_loop(
@@ -246,7 +247,7 @@ class _PhaseTraining:
         dev_seconds = time.monotonic() - begun
         dev = {
             task: {
-                name: _metrics(self.streams[task], found, self.streams[task].dev[name].targets)
+                name: measure(self.streams[task], found, self.streams[task].dev[name].targets)
                 for name, found in sets.items()
             }
             for task, sets in scores.items()
@@ -289,8 +290,9 @@ class _PhaseTraining:
         return found
 
     def _train_metrics(self, state: FitState) -> dict[str, dict[str, float]]:
-        """Task → "loss" and each metric on the rows of this epoch, as they were trained on. A task
-        that is drawn by chance may have had no turn.
+        """Task → "loss" and each metric on the rows of this epoch, as they were trained on, or with
+        `score_train` on all training rows in eval mode. A task that is drawn by chance may have had
+        no turn.
         """
         orders = RowOrders(self.streams, self.phase, self.settings.seed)
         met: dict[str, list[np.ndarray]] = {task: [] for task in self.phase.tasks}
@@ -298,10 +300,17 @@ class _PhaseTraining:
             met[draw.task].append(orders.rows(draw)[0])
         found = {}
         for task, (loss, weight) in state.sums.items():
-            if weight:
-                targets = self.streams[task].train.targets[np.concatenate(met[task])]
-                values = _metrics(self.streams[task], state.seen[task].added, targets)
-                found[task] = {"loss": loss / weight, **values}
+            if not weight:
+                continue
+            stream = self.streams[task]
+            if self.settings.score_train:
+                features = self.caches.get((task, TRAIN))
+                scores = score_rows(self.models[task], stream.train, stream.labels, features)
+                targets = stream.train.targets
+            else:
+                scores = state.seen[task].added
+                targets = stream.train.targets[np.concatenate(met[task])]
+            found[task] = {"loss": loss / weight, **measure(stream, scores, targets)}
         return found
 
 
@@ -317,7 +326,8 @@ def _diagnosed(steps: Sequence[Sequence[BatchIndex]], number: int) -> set[str]:
     return {draw.task for draw in steps[number]} - earlier
 
 
-def _metrics(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+def measure(stream: Stream, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Each metric of a task, (rows, n_scores) scores against targets."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", MetricWarning

@@ -37,7 +37,8 @@ class StepReport:
 class EvalReport:
     """The end of an epoch.
 
-    train: task → "loss" and each metric, on the rows as they were trained on, with dropout.
+    train: task → "loss" and each metric, on the rows as they were trained on, with dropout; with
+    `score_train` the metrics are of eval mode, after the epoch.
     dev: task → dev set → metric → value. scores: task → dev set → (rows, n_scores) float32, raw.
     selected: the dev score by which `keep: best` and early stopping decide; higher is better.
     is_last: the plan has ended, or early stopping ends it. best: the tasks for which this epoch is

@@ -123,6 +123,39 @@ def test_a_variant_adds_a_task_which_is_trained_and_not_compared() -> None:
     assert recipe.tasks["sts"].metrics == ("pearson",)
 
 
+def test_a_variant_replaces_the_tasks_of_each_study_and_is_the_same_run_in_all() -> None:
+    tasks = {"sst5": {"max_length": 32}, "sts": {}}
+    study = study_from(
+        {
+            "each": {"tasks": [{"sts": {}}, {"sst5": {}}]},
+            "variants": {"together": {"tasks": tasks, "plan.mixing": "sum"}},
+            "seeds": [1],
+        }
+    )
+    assert [list(cell.recipe.tasks) for cell in study.cells] == [
+        ["sts"],
+        ["sst5", "sts"],
+        ["sst5"],
+        ["sst5", "sts"],
+    ]
+    assert [cell.tasks for cell in study.cells] == [("sts",), ("sts",), ("sst5",), ("sst5",)]
+    one, other = (cell.recipe for cell in study.cells if cell.variant == "together")
+    assert one == other
+    assert one.tasks["sst5"].max_length == 32
+
+
+def test_a_reference_is_to_the_study_of_the_same_other_settings() -> None:
+    rates = {"plan.lr": [1e-3, 1e-5], "tasks": [{"sts": {}}, {"sst5": {}}]}
+    after = {"encoder": {"run": "baseline", "task": "sts"}}
+    study = study_from({"each": rates, "variants": {"after": after}, "seeds": [1]})
+    found = [
+        (cell.recipe.plan.lr, cell.recipe.encoder.run.plan.lr)
+        for cell in study.cells
+        if cell.variant == "after" and not cell.idle
+    ]
+    assert found == [(1e-3, 1e-3), (1e-5, 1e-5)]
+
+
 def test_a_task_that_is_changed_and_not_there_is_still_a_mistake() -> None:
     for changes in ({"tasks.stss.max_length": 5}, {"tasks": {"stss": {"max_length": 5}}}):
         with pytest.raises(RecipeError, match=r"no task called 'stss'.*Did you mean 'sts"):

@@ -64,6 +64,11 @@ EXTENT = {
     "gen_b1": (1, 3, 3),
     "gen_b2": (1, 3, 3),
     "gen_b3": (1, 10, 3),
+    "adapterfusion_table1": (4, 11, 3),
+    "adapterfusion_epochs": (4, 2, 3),
+    "adapterfusion_rates": (8, 2, 3),
+    "fusion_minilm": (4, 2, 5),
+    "forgetting_minilm": (3, 4, 3),
 }
 
 

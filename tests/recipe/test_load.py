@@ -660,7 +660,7 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
         "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: "
         "batch_size, clip_norm, combine, curve, decay_embeddings, early_stopping, embedding_lr, "
         "epochs, head_multiplier, keep, layer_decay, lr, micro_batch, mixing, name, optimiser, "
-        "probe_epochs, probe_lr, warmup_frac, weight_decay.",
+        "probe_epochs, probe_lr, score_train, warmup_frac, weight_decay.",
     )
 
 
@@ -836,6 +836,7 @@ def test_resolved_writes_out_every_default() -> None:
             "clip_norm": 1.0,
             "keep": "last",
             "early_stopping": None,
+            "score_train": False,
             "mixing": {"name": "even", "compat": None},
             "combine": None,
             "optimiser": "torch",

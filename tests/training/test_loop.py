@@ -48,6 +48,22 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def test_training_rows_are_scored_again_in_eval_mode(tables: Tables, tmp_path: Path) -> None:
+    """METHODS, table I: train and dev by epoch. The dev set here is the training set."""
+    copy = shutil.copyfile(tables.train, tmp_path / "copy.csv")
+    prepared = tables.prepared("plan.score_train=true", "hidden_dropout=0.3", dev=str(copy))
+    report = epochs(
+        list(train_loop(build_models(prepared), prepared.plan, prepared.streams, prepared.settings))
+    )[0]
+    train, dev = dict(report.train["train"]), report.dev["train"]["dev"]
+    assert train.pop("loss") > 0
+    assert train == dev
+    usual = epochs(reports(prepared))[0]
+    assert usual.dev["train"] == report.dev["train"]
+    assert usual.train["train"]["loss"] == report.train["train"]["loss"]
+    assert usual.train["train"] != report.train["train"]
+
+
 def reports(
     prepared: Prepared, *, micro_batch: int | None = None, patience: int | None = None
 ) -> list[Report]:

@@ -6,6 +6,7 @@ from encore.report.figures.errors import confusion_matrix, distances, scatter
 from encore.report.figures.figure import Figure
 from encore.report.figures.learning import LearningCurvePoint, learning
 from encore.report.figures.scores import LengthBin, estimates, lengths
+from encore.report.figures.sequences import sequence_matrices
 
 __all__ = [
     "LearningCurvePoint",
@@ -20,5 +21,6 @@ __all__ = [
     "reliability_diagram",
     "scatter",
     "seeds",
+    "sequence_matrices",
     "sizes",
 ]

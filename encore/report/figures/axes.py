@@ -20,6 +20,7 @@ __all__ = [
     "metric_label",
     "metric_scale",
     "prefix_of",
+    "shade",
     "top_legend",
     "whole_number_ticks",
 ]
@@ -67,6 +68,15 @@ def axes_with_lines(canvas: Canvas, names: Sequence[str]) -> Axes:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_color(LINE)
     return axes
+
+
+def shade(axes: Axes, column: int, line: int, alpha: float, *, colour: int = 0) -> None:
+    """Fill one cell of a matrix. alpha: by which a figure in it stays legible up to about .55."""
+    from matplotlib.patches import Rectangle
+
+    corner = (column - 0.48, line - 0.48)
+    facecolor = colour_of(colour)
+    axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=facecolor, alpha=alpha, linewidth=0))
 
 
 def whole_number_ticks(values: Sequence[int]) -> Any:

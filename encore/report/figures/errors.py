@@ -10,12 +10,11 @@ import numpy as np
 
 from encore.report import drawing
 from encore.report.drawing import SERIES, SOFT
-from encore.report.figures.axes import colour_of, prefix_of, top_legend
+from encore.report.figures.axes import colour_of, prefix_of, shade, top_legend
 from encore.report.figures.figure import Figure
 from encore.tables.formatting import shorten
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 __all__ = ["confusion_matrix", "distances", "scatter"]
@@ -81,7 +80,7 @@ def _draw_confusion(
     for true, predicted in np.ndindex(matrix.shape):
         # One hue, by opacity, and never so dense that the figure in it is hard to read on a light
         # or a dark page.
-        _shade(axes, predicted, true, 0.04 + 0.51 * float(shares[true, predicted]))
+        shade(axes, predicted, true, 0.04 + 0.51 * float(shares[true, predicted]))
         axes.text(
             predicted,
             true,
@@ -102,13 +101,6 @@ def _draw_confusion(
     axes.tick_params(length=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
-
-
-def _shade(axes: Axes, column: int, line: int, alpha: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner = (column - 0.48, line - 0.48)
-    axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=SERIES[0], alpha=alpha, linewidth=0))
 
 
 # ----------------------------------------------------------------------- errors of ordered classes

@@ -53,9 +53,10 @@ def learning(
     *,
     where: str,
     kept: int | None = None,
+    eval_mode: bool = False,
 ) -> Figure:
     """Score by epoch on the training rows and on the dev rows, one panel for each variant. kept:
-    the epoch whose figures count.
+    the epoch whose figures count. eval_mode: the training rows were scored without dropout.
     """
     summary = "; ".join(
         f"{prefix_of(variant, curves)}{_ends(metric, 'train', [one.train for one in found])}, "
@@ -69,7 +70,7 @@ def learning(
         name,
         f"{metric.title} by epoch, {where}",
         f"{summary}.",
-        _caption(curves, kept),
+        _caption(curves, kept, eval_mode=eval_mode),
         _COLUMNS,
         tuple(
             (variant, one.epoch, one.n_seeds, *(one.train or _MISSING), *(one.dev or _MISSING))
@@ -92,12 +93,15 @@ def _ends(metric: Metric, what: str, scores: Sequence[tuple[float, float, float]
     return f"{what} {' → '.join(dict.fromkeys([means[0], means[-1]]))}"
 
 
-def _caption(curves: Mapping[str, Sequence[LearningCurvePoint]], kept: int | None) -> str:
+def _caption(
+    curves: Mapping[str, Sequence[LearningCurvePoint]], kept: int | None, *, eval_mode: bool
+) -> str:
     several_seeds = any(one.n_seeds > 1 for found in curves.values() for one in found)
+    on_train = "in eval mode" if eval_mode else "those of the training steps, with dropout"
     caption = (
         "Line: mean over seeds. Band: lowest to highest seed."
         if several_seeds
-        else "Scores on training rows are those of the training steps, with dropout."
+        else f"Scores on training rows are {on_train}."
     )
     return caption + ("" if kept is None else f" Dotted: epoch {kept}, whose scores are reported.")
 
