@@ -16,6 +16,8 @@ from encore.errors import EncoreError
 from encore.evaluation.estimates import Estimate
 from encore.recipe.load import load_recipe
 from encore.recipe.pretraining import pretraining_recipes
+from encore.recipe.reference import RunReference
+from encore.recipe.references import Place, with_references
 from encore.recipe.schema import PROSE, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.recipe.write import changed
@@ -190,7 +192,7 @@ def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
     """
     try:
         recipe = load_recipe(folder / "recipe.yaml")
-        settings = changed(recipe)
+        settings = changed(with_references(recipe, _in_short))
     except (EncoreError, OSError, ValueError):
         return {}, "", {}
     trained_on = {name: task.data.train or name for name, task in recipe.tasks.items()}
@@ -201,6 +203,11 @@ def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
             task.get("data", {}).pop(key, None)
     settings |= next(iter(tasks.values())) if len(tasks) == 1 else {"tasks": tasks}
     return trained_on, str(recipe.encoder), _plain_settings(settings)
+
+
+def _in_short(reference: RunReference, place: Place) -> RunReference:
+    """The reference without the whole recipe of its run."""
+    return reference.to(str(reference).removeprefix("of "))
 
 
 def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,15 @@ import torch
 
 from encore import catalogue
 from encore.data.batches import collate, evaluation_batches
+from encore.model.mixtures import fused_places, mixtures
 from encore.model.task_model import encoder_of
+from encore.report.adapter_figure import AdapterShares
 from encore.report.gather import GatheredRun
 from encore.report.texts import Texts
 from encore.runs.explain import Explanation
 from encore.runs.predict import load
 
-__all__ = ["chosen_layers", "explanations"]
+__all__ = ["adapter_shares", "chosen_layers", "explanations"]
 
 
 def explanations(
@@ -29,6 +31,32 @@ def explanations(
     if texts.pairs is not None:
         given = list(zip(given, (texts.pairs[row] for row in rows), strict=True))
     return load(found.folder).explain(given, task=task)
+
+
+def adapter_shares(found: GatheredRun, task: str, texts: Texts) -> AdapterShares | None:
+    """The mean shares of fused adapters over the tokens of a dev set; None where no adapters are
+    fused, or where the run keeps no model.
+    """
+    if texts.tokens is None or not (found.folder / "model").is_dir():
+        return None
+    model = load(found.folder).task(task).model
+    places = list(fused_places(model))
+    if not places:
+        return None
+    sums = {place: torch.zeros(len(place.adapters), dtype=torch.float64) for place in places}
+    device = next(model.parameters()).device
+    for rows in evaluation_batches(texts.tokens.lengths):
+        for place, shares in mixtures(model, collate(texts.tokens, rows, device)).items():
+            sums[place] += shares.double().sum(dim=0).cpu()
+    names = found.adapter_names
+    shown = {
+        str(place): {
+            names[number]: float(share)
+            for number, share in zip(place.adapters, total / total.sum(), strict=True)
+        }
+        for place, total in sums.items()
+    }
+    return AdapterShares(names, shown)
 
 
 def chosen_layers(found: GatheredRun, task: str, texts: Texts) -> dict[int, int]:

@@ -10,6 +10,7 @@ from encore.data.table import plural
 from encore.evaluation.estimates import Estimate, by_slice, confusion
 from encore.evaluation.metric import Metric
 from encore.report import figures, gather
+from encore.report.adapter_figure import adapter_figure
 from encore.report.dev_set import (
     learning_curves,
     length_bins,
@@ -20,7 +21,7 @@ from encore.report.dev_set import (
 from encore.report.figures import LengthBin
 from encore.report.layer_figure import layer_figure
 from encore.report.mistakes import largest_errors
-from encore.report.model_views import chosen_layers
+from encore.report.model_views import adapter_shares, chosen_layers
 from encore.report.page import Code, Notes, Page, Section, VerdictLine, Verdicts, slug
 from encore.report.provenance import (
     data_table,
@@ -225,6 +226,8 @@ def _of_one_set(
         blocks.append(length_figure(where, metric, {"": bins}, texts, several_seeds=False))
     if texts is not None and (counts := chosen_layers(run, task, texts)):
         blocks.append(layer_figure(slug(f"layers {where}"), {"": counts}, where=where))
+    if texts is not None and (shares := adapter_shares(run, task, texts)) is not None:
+        blocks.append(adapter_figure(slug(f"adapters {where}"), shares, where=where))
     if labels.kind != "regression":
         matrix = confusion(answers.scores, answers.targets, labels)
         blocks.append(per_class_table(matrix, labels, title="Precision and recall by class"))

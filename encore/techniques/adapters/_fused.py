@@ -40,6 +40,10 @@ class FusedAdapters(nn.Module):
         weights = self.weights(h, changes).to(h.dtype)
         return h + (weights.unsqueeze(1) @ self.value(changes)).squeeze(1)
 
+    def mixture(self, h: Tensor) -> Tensor:
+        """(tokens, adapters) float32: the share of each adapter."""
+        return self.weights(h, self.changes(h))
+
     def changes(self, h: Tensor) -> Tensor:
         """(tokens, adapters, width): what each adapter would add to h."""
         return torch.stack([cast(Any, each).change(h) for each in self.adapters], dim=1)
