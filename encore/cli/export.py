@@ -41,10 +41,10 @@ def export_command(run: Path, target: Path, options: ExportOptions, *, json_: bo
         return
     for line in _lines(done):
         say(line)
-    say(
-        f"exported: {target} ({size(sum(done.files.values()))}, {done.made_of}); next: its "
-        f"README.md shows how to load it"
-    )
+    shown = f"recipes begin with it: adapter_from: {target}"
+    if done.to != "adapter":
+        shown = "its README.md shows how to load it"
+    say(f"exported: {target} ({size(sum(done.files.values()))}, {done.made_of}); next: {shown}")
 
 
 def push_command(
@@ -101,11 +101,11 @@ def _object(done: Exported) -> dict[str, Any]:
 
 
 def _lines(done: Exported) -> list[str]:
-    what = "outputs" if done.to == "hf" else "vectors"
+    what = {"scores": "outputs", "vectors": "vectors", "states": "states"}[done.how]
     rows = f"{done.rows} row{'' if done.rows == 1 else 's'} of {done.where}"
+    where = "as it is read again" if done.to == "adapter" else "in a fresh process"
     lines = [
-        f"checked in a fresh process: {what} for {rows} differ from Encore's by at most "
-        f"{done.difference:.1g}"
+        f"checked {where}: {what} for {rows} differ from Encore's by at most {done.difference:.1g}"
     ]
     if done.own_class:
         lines.append(

@@ -15,6 +15,7 @@ import yaml
 from encore import catalogue, files
 from encore.export.base_model import BaseModel
 from encore.export.markdown import markdown_code, markdown_text
+from encore.export.peft import CLASSIFIER, peft_example
 from encore.export.sentence import SIMILARITY
 from encore.export.tokenizer import left_to_model
 from encore.runs.folder import MODEL, RunResult
@@ -62,6 +63,11 @@ class CardDetails:
     def title(self) -> str:
         return self.name.rpartition("/")[2]
 
+    @property
+    def classifies(self) -> bool:
+        """True if the folder gives the labels' scores, and not vectors."""
+        return self.to == "hf" or self.made_of == CLASSIFIER
+
 
 def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
     """The card of a task's model: Markdown with front matter."""
@@ -89,7 +95,7 @@ def card(result: RunResult, task: LoadedTask, base: BaseModel, details: CardDeta
         f"## Results\n\n{_table(sets)}\n\nEvaluated by Encore after training, on rows that this "
         f"task was not trained on. In brackets: the 95 % bootstrap "
         "interval over these rows. The other columns are plain baselines on the same rows.",
-        f"## How to use it\n\n{_use(task, details)}",
+        f"## How to use it\n\n{_use(task, base, details)}",
         f"## Training\n\n{_training(result, task, data, recipe, base, scrub)}",
         "## Limits\n\n" + "\n".join(f"* {line.rstrip('.')}." for line in limits),
         f"## Licence\n\n{_licence_words(base)}",
@@ -117,7 +123,15 @@ def _front(
     details: CardDetails,
 ) -> dict[str, Any]:
     """The metadata that the hub reads."""
-    hf = details.to == "hf"
+    library, tag, tags = {
+        "hf": ("transformers", "text-classification", []),
+        "sentence-transformers": (
+            "sentence-transformers",
+            "sentence-similarity",
+            ["sentence-transformers", "feature-extraction"],
+        ),
+        "peft": ("peft", "text-classification", ["lora"]),
+    }[details.to]
     results: list[dict[str, Any]] = []
     for each in sets:
         metrics = [
@@ -145,9 +159,9 @@ def _front(
     return {
         **base.licence,
         **({"base_model": base.repository} if base.repository else {}),
-        "library_name": "transformers" if hf else "sentence-transformers",
-        "pipeline_tag": "text-classification" if hf else "sentence-similarity",
-        "tags": ["encore", *([] if hf else ["sentence-transformers", "feature-extraction"])],
+        "library_name": library,
+        "pipeline_tag": tag if details.classifies or details.to != "peft" else "feature-extraction",
+        "tags": ["encore", *tags],
         **(
             {"metrics": sorted({metric["type"] for each in results for metric in each["metrics"]})}
             if results
@@ -167,6 +181,10 @@ def _about(task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
             f" and {len(labels.names) - 20} more" if len(labels.names) > 20 else ""
         )
         does = f"assigns each {what} {choice} {len(labels.names)} labels: {shown}"
+    if details.to == "peft":
+        rest = "" if details.classifies else " Its pooling and its head are not in this folder."
+        lead = f"LoRA for {_linked(base)}, trained with Encore"
+        return f"{lead}: a model that {does}.{rest} Class: `{details.made_of}`."
     if details.to == "hf":
         return f"{_linked(base)}, fine-tuned with Encore. It {does}. Class: `{details.made_of}`."
     what = f"The vectors of {_linked(base)}, fine-tuned with Encore for a model that {does}"
@@ -204,7 +222,7 @@ def _bold(text: str, who: str) -> str:
     return f"**{text}**" if who == MODEL else text
 
 
-def _use(task: LoadedTask, details: CardDetails) -> str:
+def _use(task: LoadedTask, base: BaseModel, details: CardDetails) -> str:
     """Code that runs as it is, if the name is a folder here or a repository on the hub."""
     name, to, own_class = details.name, details.to, details.own_class
     first, second = (json.dumps(text) for text in _SENTENCE)
@@ -221,7 +239,12 @@ def _use(task: LoadedTask, details: CardDetails) -> str:
                 "print(vectors.shape, model.similarity(vectors, vectors))",
             ]
         )
-    example = f'{{"text": {first}, "text_pair": {second}}}' if task.columns.text_pair else first
+    pair = task.columns.text_pair and details.classifies
+    example = f'{{"text": {first}, "text_pair": {second}}}' if pair else first
+    if to == "peft":
+        encoder = json.dumps(base.repository or base.name)
+        code = peft_example(json.dumps(name), encoder, details.made_of, example)
+        return f"{_block(code)}\n\nNeeds transformers and peft."
     cut = "" if left_to_model(task, to) else ", truncation=True"
     load = [
         f'classify = pipeline("text-classification", model={json.dumps(name)}, top_k=None{cut})',

@@ -4,6 +4,7 @@ outputs have to be the same.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -20,20 +21,24 @@ import numpy as np
 import torch
 
 import encore
+from encore import catalogue
 from encore.data.batches import collate
 from encore.data.dataset import Dataset
 from encore.data.inputs import read_unlabelled
 from encore.data.load import load_task
 from encore.data.token_store import TokenStore
 from encore.data.tokenizer import TextTokenizer
-from encore.encoder.encoder import computing_in
+from encore.encoder.adapted import without_adapters
+from encore.encoder.encoder import Encoder, computing_in
 from encore.errors import DataError, EncoreError
 from encore.evaluation.predictions import probabilities
+from encore.export.adapters import adapted_encoder, label_names
 from encore.export.tokenizer import cannot_cut, left_to_model
-from encore.export.write import WrittenExport, label_names
+from encore.export.write import Outputs, WrittenExport
 from encore.model.task_model import encoders_of
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
+from encore.runs.adapter_folder import described_adapter, fill_adapter
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.predict import Model
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
@@ -44,6 +49,7 @@ __all__ = [
     "check_job",
     "compare_outputs",
     "outputs_in_fresh_process",
+    "read_again",
     "reference_outputs",
     "version_of",
 ]
@@ -71,11 +77,14 @@ class ReferenceOutputs:
 
 
 def reference_outputs(
-    model: Model, task: LoadedTask, to: str, *, on: str | None = None
+    model: Model, task: LoadedTask, how: Outputs, *, on: str | None = None
 ) -> ReferenceOutputs:
-    """Encore's own outputs for rows of all lengths. Raises DataError if there are no rows."""
+    """Encore's own outputs for rows of all lengths. how: which. Raises DataError if there are no
+    rows.
+    """
     raw, where = _rows(model, task, on)
-    if to != "hf" and task.columns.text_pair:  # each text by itself
+    to = "hf" if how == "scores" else how
+    if how != "scores" and task.columns.text_pair:  # each text by itself
         raw, task = (
             list(dict.fromkeys(text for pair in raw for text in pair)),
             replace(task, columns=replace(task.columns, text_pair=None)),
@@ -111,8 +120,8 @@ def reference_outputs(
             task,
             read_unlabelled(taken, task.columns, normalise=task.normalise),
         )
-        if to == "hf"
-        else partial(_vectors, task, store)
+        if how == "scores"
+        else partial(_vectors if how == "vectors" else _state_means, task, store)
     )
     rounded = values()
     with computing_in(torch.float32, encoders_of(task.model)):
@@ -122,7 +131,7 @@ def reference_outputs(
         where,
         store,
         exact,
-        label_names(task) if to == "hf" else (),
+        label_names(task) if how == "scores" else (),
         float(np.abs(rounded - exact).max()),
     )
 
@@ -174,6 +183,8 @@ def check_job(written: WrittenExport, rows: ReferenceOutputs) -> dict[str, Any]:
     return {
         "folder": str(written.folder.resolve()),
         "to": written.to,
+        "how": written.how,
+        "base": written.base,
         "own_class": written.own_class,
         "texts": rows.raw[0],
         "pairs": rows.raw[1],
@@ -310,6 +321,35 @@ def _vectors(task: LoadedTask, store: TokenStore) -> np.ndarray:
     return vectors.double().numpy()
 
 
+def _state_means(task: LoadedTask, store: TokenStore) -> np.ndarray:
+    """(rows, width) float64: the mean of a row's last states in the encoder with the adapter."""
+    return state_means(adapted_encoder(task), store)
+
+
+def state_means(encoder: Encoder, store: TokenStore) -> np.ndarray:
+    """(rows, width) float64: the mean of each row's last states."""
+    tokens = collate(store, np.arange(len(store)))
+    with torch.inference_mode():
+        states = encoder.run(encoder.embedded(tokens), tokens, layers=(-1,)).states[-1]
+        assert states is not None
+        means = [each.float().mean(0) for each in states.split(tokens.lengths)]
+    return torch.stack(means).double().numpy()
+
+
+def read_again(written: WrittenExport, task: LoadedTask, rows: ReferenceOutputs) -> dict[str, Any]:
+    """The outputs of a folder of an adapter, put into the task's encoder as it was before."""
+    trained = adapted_encoder(task)
+    plain = without_adapters(trained)
+    found = described_adapter(written.folder)
+    fresh: Encoder = catalogue.build("adapters", found.spec)(plain).eval()
+    fill_adapter(fresh, found.weights(None), written.folder)
+    ids, offsets = rows.store.ids, rows.store.offsets
+    with computing_in(torch.float32, [fresh]):
+        values = state_means(fresh, rows.store).tolist()
+    own = [ids[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())]
+    return {"ids": own, "values": values}
+
+
 def version_of(name: str) -> str | None:
     """The installed version of a package; None where it is not installed."""
     try:
@@ -321,6 +361,6 @@ def version_of(name: str) -> str | None:
 def _versions() -> str:
     return ", ".join(
         f"{name.replace('_', '-')} {version}"
-        for name in ("transformers", "sentence_transformers")
+        for name in ("transformers", "sentence_transformers", "peft")
         if (version := version_of(name))
     )

@@ -16,10 +16,11 @@ from encore.export.check import (
     ReferenceOutputs,
     compare_outputs,
     outputs_in_fresh_process,
+    read_again,
     reference_outputs,
     version_of,
 )
-from encore.export.write import expressible, write_export
+from encore.export.write import Outputs, expressible, outputs_of, write_export
 from encore.runs.contents import EXPORT_MARK, foreign_files
 from encore.runs.folder import read_result
 from encore.runs.loaded_task import LoadedTask
@@ -32,17 +33,20 @@ __all__ = ["Exported", "KINDS", "OLDEST", "export_run", "ready"]
 KINDS = {
     "hf": "transformers",
     "sentence-transformers": "sentence_transformers",
+    "peft": "peft",
+    "adapter": "",
 }  # what --to may say → what has to be installed
 OLDEST = {
     "transformers": "5.0",
     "sentence_transformers": "5.3",
+    "peft": "0.18",
 }  # the first is that of the extra `hf`
 
 
 @dataclass(frozen=True)
 class Exported:
     """A finished export. difference: the largest between Encore's numbers and those of the folder,
-    over `rows` rows.
+    over `rows` rows. how: the numbers.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class Exported:
     where: str
     difference: float
     notes: tuple[str, ...]
+    how: Outputs = "scores"
 
     @property
     def files(self) -> dict[str, int]:
@@ -90,7 +95,10 @@ def export_run(
         written = write_export(
             model, chosen, to, being_written, name=name or target.name, rounding=answered.rounding
         )
-        (found,) = outputs_in_fresh_process([(written, answered)])
+        if to == "adapter":
+            found = read_again(written, chosen, answered)
+        else:
+            (found,) = outputs_in_fresh_process([(written, answered)])
         difference = compare_outputs(target, answered, found)
     return Exported(
         target,
@@ -101,6 +109,7 @@ def export_run(
         answered.where,
         difference,
         written.limits,
+        written.how,
     )
 
 
@@ -130,7 +139,7 @@ def ready(
             model = load(run)
             chosen = model.task(task)
             expressible(run, chosen, to)
-            reference = reference_outputs(model, chosen, to, on=on)
+            reference = reference_outputs(model, chosen, outputs_of(run, chosen, to), on=on)
     complaints.raise_any()
     return model, chosen, reference
 
@@ -139,7 +148,8 @@ def _installed(to: str) -> None:
     if to not in KINDS:
         raise RecipeError(f"--to: no format called '{to}'. {did_you_mean(to, list(KINDS))}")
     problems = []
-    for name in dict.fromkeys(("transformers", KINDS[to])):
+    needed = ("transformers", KINDS[to]) if KINDS[to] else ()
+    for name in dict.fromkeys(needed):
         version, wanted = version_of(name), OLDEST[name]
         if version is None or [int(part) for part in version.split(".")[:2]] < [
             int(part) for part in wanted.split(".")

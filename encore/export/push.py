@@ -55,6 +55,10 @@ def push_run(
     with complaints.collecting():
         _check_name(repository)
     with complaints.collecting():
+        if to in ("peft", "adapter"):
+            remedy = f"Export it, and upload the folder: hf upload {repository} FOLDER"
+            raise RecipeError(f"--to {to}: push takes hf and sentence-transformers. {remedy}")
+    with complaints.collecting():
         hub = None if dry_run else _Hub(repository, _token())
     with complaints.collecting():
         if hub is not None and not complaints.errors:

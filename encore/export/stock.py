@@ -25,6 +25,7 @@ __all__ = [
     "POOLINGS",
     "architecture_settings",
     "as_pooler",
+    "head_weights",
     "obstacle",
     "stock_weights",
 ]
@@ -118,6 +119,15 @@ def architecture_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in _OF_THE_CHECKPOINT}
 
 
+def head_weights(heads: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the modules that no family knows. heads: their names there, and ours."""
+    return {
+        f"{theirs}.{kind}": weights[f"{ours}.{kind}"]
+        for theirs, ours in heads.items()
+        for kind in ("weight", "bias")
+    }
+
+
 def stock_weights(
     family: Any,
     shapes: Mapping[str, tuple[int, ...]],
@@ -132,11 +142,7 @@ def stock_weights(
     `words` there. heads: modules that no family knows, and ours that belong there. What has no
     counterpart here is 0: BERT's pooler where the run does not read it.
     """
-    own = {
-        f"{theirs}.{kind}": weights[f"{ours}.{kind}"]
-        for theirs, ours in heads.items()
-        for kind in ("weight", "bias")
-    }
+    own = head_weights(heads, weights)
 
     def rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
         if family is None:

@@ -8,37 +8,52 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from encore import catalogue, files
+from encore import files
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
-from encore.encoder.adapted import merged
-from encore.encoder.encoder import Encoder
 from encore.errors import RecipeError
 from encore.export import sentence, stock
+from encore.export.adapters import (
+    Settings,
+    adapter_of_run,
+    assembly_of,
+    has_layers,
+    head_dropout,
+    label_settings,
+    merged_model,
+    merges,
+    require_adapter,
+    stock_obstacle,
+    task_assembly,
+    write_lora,
+    write_own_adapter,
+)
 from encore.export.base_model import base_of
 from encore.export.card import CardDetails, card
 from encore.export.tokenizer import cannot_cut, left_to_model, write_tokenizer
-from encore.model.task_model import Branch, TaskModel
 from encore.recipe.load import load_recipe
 from encore.runs.folder import read_result
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.predict import Model
 
-__all__ = ["WrittenExport", "expressible", "label_names", "write_export"]
+__all__ = ["Outputs", "WrittenExport", "expressible", "outputs_of", "write_export"]
 
-Settings: TypeAlias = "Mapping[str, Any]"
+# What a folder gives: the probabilities of the labels, the vectors that a head compares, or, of an
+# adapter alone, the means of the encoder's last states.
+Outputs: TypeAlias = Literal["scores", "vectors", "states"]
 
 
 @dataclass(frozen=True)
 class WrittenExport:
     """An export that was written and not yet compared. made_of: its class. limits: those of this
-    export, for the card.
+    export, for the card. how: the outputs that are compared. base: the folder of the encoder that
+    an adapter is loaded into.
     """
 
     folder: Path
@@ -46,6 +61,8 @@ class WrittenExport:
     made_of: str
     own_class: bool
     limits: tuple[str, ...]
+    how: Outputs
+    base: str = ""
 
 
 def expressible(run: Path, task: LoadedTask, to: str) -> bool:
@@ -53,6 +70,8 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
     if to == "hf":
         return True
     lead = f"--to {to}: task '{task.name}' of {run}"
+    if to in ("peft", "adapter"):
+        return require_adapter(run, task, to, lead)
     if len(task.model.branches) > 1:
         raise RecipeError(f"{lead} has several encoders, and a folder there has one. Use --to hf.")
     if task.columns.text_pair and not task.apart:
@@ -60,14 +79,22 @@ def expressible(run: Path, task: LoadedTask, to: str) -> bool:
             f"{lead} reads two texts together, so it has no vector of a text. Use --to hf, or "
             f"train with pair: siamese."
         )
-    if _has_layers(_adapter(run)):
+    if has_layers(adapter_of_run(run)):
         raise RecipeError(
             f"{lead} has an adapter, that is new layers in its encoder, and no class there has "
             f"them. Use --to hf, or train with adapter: lora."
         )
-    sentence.modes_of(_assembly(run, task.name)["pooling"])
+    sentence.modes_of(task_assembly(run, task.name)["pooling"])
     _last(run, task)
     return True
+
+
+def outputs_of(run: Path, task: LoadedTask, to: str) -> Outputs:
+    """The outputs that an export to `to` gives."""
+    if to == "peft" and not stock_obstacle(run, task):
+        return "scores"
+    kinds: dict[str, Outputs] = {"hf": "scores", "sentence-transformers": "vectors"}
+    return kinds.get(to, "states")
 
 
 def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
@@ -75,7 +102,7 @@ def _last(run: Path, task: LoadedTask) -> tuple[Tensor, Tensor] | None:
     branch: Any = task.model.branches[0]
     return (
         sentence.layer_of(
-            task.model.head, _assembly(run, task.name)["head"]["name"], branch.pooling.width
+            task.model.head, task_assembly(run, task.name)["head"]["name"], branch.pooling.width
         )
         if task.apart
         else None
@@ -89,50 +116,43 @@ def write_export(
     run's own precision is from float32.
     """
     run = model.folder
-    config, assembly = files.read_json(run / "model" / "config.json"), _assembly(run, task.name)
-    adapter = _adapter(run)
-    learned = _merged(task.model) if _merges(adapter) else task.model
+    config, assembly = files.read_json(run / "model" / "config.json"), task_assembly(run, task.name)
+    adapter = adapter_of_run(run)
+    learned = merged_model(task.model) if merges(adapter) else task.model
     weights = {key: value.contiguous() for key, value in learned.state_dict().items()}
-    if to == "hf":
-        own_class = _needs_own_class(task, config, assembly, adapter.get("name", ""))
+    how, own_class, base = outputs_of(run, task, to), False, ""
+    if to == "adapter":
+        made_of = write_own_adapter(folder, run, task)
+        return WrittenExport(folder, to, made_of, own_class, (), how)
+    if to == "peft":
+        base = str(encoders.locate(assembly_of(run)["encoder"]).folder)
+        made_of, inputs = write_lora(folder, run, task, config, weights)
+    elif to == "hf":
+        own_class = bool(stock_obstacle(run, task))
         if own_class:
             assembly |= _own_settings(model, task)
         made_of, inputs = (_own if own_class else _stock)(
-            folder, config, assembly, weights, _labels(task)
+            folder, config, assembly, weights, label_settings(task)
         )
     else:
-        own_class = False
         made_of, inputs = _encoder_alone(folder, config, weights)
         _write_sentence_modules(folder, run, task, assembly, weights)
     write_tokenizer(folder, model.tokenizer, task, config, to=to, inputs=inputs)
-    limits = tuple(_limits(task, to, rounding))
+    limits = tuple(_limits(task, to, rounding, how))
     details = CardDetails(name, made_of, to, own_class, limits, assembly["head"]["name"])
-    base = base_of(load_recipe(run / "recipe.yaml"))
-    files.write(folder / "README.md", card(read_result(run), task, base, details).encode())
-    return WrittenExport(folder, to, made_of, own_class, limits)
-
-
-def _needs_own_class(task: LoadedTask, config: Settings, assembly: Settings, adapter: str) -> bool:
-    """True if no class of transformers computes the same."""
-    obstacle = stock.obstacle(
-        config,
-        assembly["pooling"],
-        assembly["head"],
-        adapter=adapter,
-        n_encoders=len(task.model.branches),
-        in_one_row=not left_to_model(task, "hf"),
-    )
-    return bool(obstacle)
+    described = base_of(load_recipe(run / "recipe.yaml"))
+    files.write(folder / "README.md", card(read_result(run), task, described, details).encode())
+    return WrittenExport(folder, to, made_of, own_class, limits, how, base)
 
 
 def _own_settings(model: Model, task: LoadedTask) -> dict[str, Any]:
     """The settings that only Encore's own class has."""
     several = len(task.model.branches) > 1
-    sharing = files.read_json(model.folder / "model" / "model.json")["sharing"]
-    adapter = _adapter(model.folder)
+    sharing = assembly_of(model.folder)["sharing"]
+    adapter = adapter_of_run(model.folder)
     return {
         "sharing": sharing if several else None,
-        "adapter": adapter if _has_layers(adapter) else None,
+        "adapter": adapter if has_layers(adapter) else None,
         "reading": _reading(task, model.tokenizer) if left_to_model(task, "hf") else None,
     }
 
@@ -158,18 +178,13 @@ def _stock(
     from transformers import AutoModelForSequenceClassification
 
     pooling, head = (assembly[part] for part in ("pooling", "head"))
-    dropout = {
-        "classifier_dropout": head.get(
-            "dropout", catalogue.settings("heads", head["name"])["dropout"].default
-        )
-    }
     return _as_huggingface(
         folder,
         AutoModelForSequenceClassification,
         config,
         stock.as_pooler(pooling, head, weights),
         stock.HEADS[config["model_type"]],
-        {**labels, **dropout},
+        {**labels, **head_dropout(head)},
     )
 
 
@@ -259,25 +274,13 @@ def _inputs(made_of: Any) -> tuple[str, ...]:
     )
 
 
-def _labels(task: LoadedTask) -> dict[str, Any]:
-    names = label_names(task)
-    problem = {"regression": "regression", "multilabel": "multi_label_classification"}.get(
-        task.labels.kind, "single_label_classification"
-    )
-    return {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": problem,
-    }
-
-
-def label_names(task: LoadedTask) -> tuple[str, ...]:
-    """Of a regression task the column that it predicts."""
-    return task.labels.names or (task.columns.label or "score",)
-
-
-def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
-    option = " (here with `truncation=True`)" if to == "hf" else ""
+def _limits(task: LoadedTask, to: str, rounding: float, how: Outputs) -> Iterator[str]:
+    option = " (here with `truncation=True`)" if how == "scores" else ""
+    if to == "peft" and how != "scores":
+        yield (
+            "this folder holds the adapter of the encoder alone: no class of transformers computes "
+            "this run's pooling and head, which Encore's own folder has (`--to hf`)"
+        )
     if left_to_model(task, to):
         whose = "two texts together" if task.model.n_sides == 1 else "texts"
         yield (
@@ -314,33 +317,3 @@ def _limits(task: LoadedTask, to: str, rounding: float) -> Iterator[str]:
             f"the figures were measured with matrix products in bf16, this model computes in "
             f"float32: {what} differ by up to {rounding:.1g}"
         )
-
-
-def _adapter(run: Path) -> dict[str, Any]:
-    """The adapter of a run as its recipe names it; empty without one."""
-    return files.read_json(run / "model" / "model.json").get("adapter") or {}
-
-
-def _merges(adapter: Settings) -> bool:
-    """True for an adapter that can be added to the encoder's weights."""
-    return bool(adapter) and bool(catalogue.find("adapters", str(adapter.get("name"))).merges)
-
-
-def _has_layers(adapter: Settings) -> bool:
-    """True for an adapter that stays beside the encoder's weights."""
-    return bool(adapter) and not _merges(adapter)
-
-
-def _merged(model: TaskModel) -> TaskModel:
-    """The same model without an adapter: what it learned is in the encoder's weights."""
-    branches = [
-        Branch(merged(branch.encoder), branch.pooling)
-        if isinstance(branch.encoder, Encoder)
-        else branch
-        for branch in model.branches
-    ]
-    return TaskModel(branches, model.head, n_sides=model.n_sides)
-
-
-def _assembly(run: Path, task: str) -> dict[str, Any]:
-    return files.read_json(run / "model" / "model.json")["tasks"][task]

@@ -15,13 +15,13 @@ from encore.recipe.write import plain_reference
 
 __all__ = ["Part", "Place", "with_references"]
 
-Part = Literal["encoder", "adapter", "head"]
+Part = Literal["encoder", "adapter_from", "adapter", "head"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a reference: the encoder, the adapter of this number, the head of the task of
-    this number. steps: the keys that lead to it.
+    """The place of a reference: the encoder, the adapter that the run's own begins as, the fused
+    adapter of this number, the head of the task of this number. steps: the keys that lead to it.
     """
 
     part: Part
@@ -32,12 +32,15 @@ class Place:
 def with_references(
     recipe: Recipe, change: Callable[[RunReference, Place], RunReference]
 ) -> Recipe:
-    """The recipe with every reference as `change` has it, in a fixed order: the encoder, adapters,
-    heads. Raises RecipeError for what is no reference.
+    """The recipe with every reference as `change` has it, in a fixed order: the encoder, the
+    adapter, those that are fused, heads. Raises RecipeError for what is no reference.
     """
     changes: dict[str, Any] = {}
     if isinstance(recipe.encoder, RunReference):
         changes |= {"encoder": change(recipe.encoder, Place("encoder", 0, ("encoder",)))}
+    if (given := recipe.adapter_from) is not None:
+        place = Place("adapter_from", 0, ("adapter_from",))
+        changes |= {"adapter_from": change(_by_name(given), place)}
     if recipe.adapter is not None and (named := recipe.adapter.settings.get("of")):
         of = [
             plain_reference(change(_reference(recipe, each), Place("adapter", index, _FUSED)))
@@ -48,15 +51,18 @@ def with_references(
     tasks = {}
     for index, (name, task) in enumerate(recipe.tasks.items()):
         if (given := task.head_from) is not None:
-            reference = RunReference(given) if isinstance(given, str) else given
             place = Place("head", index, ("tasks", name, "head_from"))
-            tasks[name] = task.model_copy(update={"head_from": change(reference, place)})
+            tasks[name] = task.model_copy(update={"head_from": change(_by_name(given), place)})
     if tasks:
         changes |= {"tasks": {**recipe.tasks, **tasks}}
     return recipe.model_copy(update=changes) if changes else recipe
 
 
 _FUSED = ("adapter", "of")
+
+
+def _by_name(given: str | RunReference) -> RunReference:
+    return RunReference(given) if isinstance(given, str) else given
 
 
 def _reference(recipe: Recipe, value: Any) -> RunReference:

@@ -228,6 +228,8 @@ class Recipe(RecipeSection):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # None: all cores
     adapter: Annotated[Technique | None, _chosen("adapter")] = None  # None: the encoder trains
+    # the adapter that this one begins as: a folder, or the run that trained it
+    adapter_from: Annotated[str | RunReference | None, PlainValidator(parse_reference)] = None
     sharing: Annotated[Technique, _chosen("sharing", "one")] = Technique("one")
     tasks: dict[str, TaskRecipe]
     plan: PlanRecipe = Field(default_factory=PlanRecipe)

@@ -171,7 +171,9 @@ def anchored(recipe: Recipe) -> Recipe:
                 "head_from": _anchored(recipe, task.head_from),
             }
         )
-    return recipe.model_copy(update={"tasks": tasks, "encoder": _anchored_encoder(recipe)})
+    own = {"encoder": _anchored_encoder(recipe)}
+    own |= {"adapter_from": _anchored(recipe, recipe.adapter_from)}
+    return recipe.model_copy(update={"tasks": tasks, **own})
 
 
 def plain_reference(reference: RunReference) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from encore.model.selection import needs_layers
 from encore.model.task_model import Branch, TaskModel
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
+from encore.runs.adapter_folder import is_adapter_folder, read_adapter
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.types import (
@@ -81,9 +82,13 @@ def adapter_of(recipe: Recipe) -> Spec | None:
 
 
 def _adapter_of_run(run: Any) -> Any:
-    """The adapter of a run, by its recipe as plain data or by its folder."""
+    """The adapter of a run, by its recipe as plain data or by its folder, or of a folder of its
+    own.
+    """
     if isinstance(run, Mapping):
         return run.get("adapter")
+    if is_adapter_folder(Path(run)):
+        return read_adapter(Path(run)).spec
     return files.read_json(Path(run) / "model" / "model.json").get("adapter")
 
 

@@ -48,6 +48,7 @@ def run_spec(
         rows[name] = TaskRows(read.train.digest, dev, tuple(read.labels.names))
     prose = {key: Recipe.model_fields[key].get_default(call_default_factory=True) for key in PROSE}
     settings = recipe.model_copy(update={**prose, "encoder": encoder, "tasks": tasks})
+    settings = settings.model_copy(update={"adapter_from": starts.get(("adapter_from", 0))})
     of = [identity for (part, _), identity in starts.items() if part == "adapter"]
     if of and settings.adapter is not None:
         fused = Technique(settings.adapter.name, {**settings.adapter.settings, "of": of})

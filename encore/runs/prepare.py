@@ -136,7 +136,7 @@ def build_models(prepared: Prepared, runs: Path | None = None) -> dict[str, Task
         seed=prepared.recipe.seed,
         adapter=adapter_of(prepared.recipe),
     )
-    begin_with(models, prepared.starts, runs or Path())
+    begin_with(models, prepared.starts, runs or Path(), prepared.source)
     return {name: model.to(prepared.device) for name, model in models.items()}
 
 

@@ -22,6 +22,7 @@ from encore.recipe.references import Place
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, TaskRecipe
 from encore.recipe.technique import Technique
+from encore.runs.adapter_folder import AdapterFolder
 from encore.runs.compatibility import head_of, parts_of
 from encore.runs.contents import damaged_files
 from encore.runs.places import run_folder
@@ -186,12 +187,14 @@ class Prepared:
 @dataclass(frozen=True)
 class Start:
     """A part that another run made. Its identity is that of the run, and no digest of a file: so a
-    run can be prepared and named before those that it starts from were trained.
+    run can be prepared and named before those that it starts from were trained. An adapter may also
+    come from a folder of its own, whose digest is its identity.
 
     place: the part, and where it goes. name, task, at: the run, the task in it, the epoch. encoder:
     the digest of the run's. run: prepared, to be trained where it is not complete; None for a
     folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
-    starts from it. forgetting: its task is measured again with the encoder as it becomes.
+    starts from it. forgetting: its task is measured again with the encoder as it becomes. adapter:
+    that of a folder of its own, in place of a run; `recipe` is then the one that names it.
     """
 
     place: Place
@@ -203,10 +206,13 @@ class Start:
     run: Prepared | None = None
     folder: Path | None = None
     forgetting: bool = False
+    adapter: AdapterFolder | None = None
 
     @property
     def identity(self) -> str:
         """The part in the specification of a run that starts from it."""
+        if self.adapter is not None:
+            return f"adapter {self.adapter.digest}"
         measured = ", forgetting" if self.forgetting else ""
         return f"run {self.name}, task {self.task}, epoch {self.at}{measured}"
 
@@ -218,6 +224,17 @@ class Start:
             message = f"the head of '{self.task}' in that run is '{theirs.name}'. Remove head."
             raise RecipeError(recipe.problem(("tasks", task, "head"), message))
         return theirs
+
+    def trained_adapter(self, recipe: Recipe) -> Technique:
+        """The adapter that is meant. Raises RecipeError where `recipe` names another."""
+        theirs = self.recipe.adapter if self.adapter is None else self.adapter.spec
+        assert theirs is not None
+        found, own = catalogue.specify("adapters", theirs), recipe.adapter
+        if own is not None and catalogue.specify("adapters", own) != found:
+            message = f"the adapter to begin with is {found.changed}. Remove adapter."
+            raise RecipeError(recipe.problem(("adapter",), message))
+        settings = {key: each for key, each in found.changed.items() if key != "name"}
+        return Technique(found.name, settings)
 
     def model_folder(self, runs: Path) -> Path:
         """The folder of its weights. Raises DataError where they are missing or damaged."""

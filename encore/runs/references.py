@@ -14,6 +14,7 @@ from encore import files
 from encore.data.table import display_path
 from encore.encoder import load
 from encore.encoder.adapted import AdaptedResidual
+from encore.encoder.encoder import Encoder
 from encore.encoder.load import Pretrained, Source
 from encore.errors import Complaints, Problem, RecipeError, did_you_mean
 from encore.model.assembly import TaskSpec
@@ -25,6 +26,7 @@ from encore.recipe.references import Place, with_references
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
+from encore.runs.adapter_folder import fill_adapter, is_adapter_folder, learned, read_adapter
 from encore.runs.cache import Cache
 from encore.runs.compatibility import build_skeletons
 from encore.runs.contents import damaged_files
@@ -48,20 +50,22 @@ def find_starts(
     recipe: Recipe, cache: Cache, prepare: _Prepare
 ) -> tuple[Recipe, tuple[Start, ...]]:
     """The recipe with its references read, and the runs that it starts from: one that trained its
-    encoder, those whose adapters it fuses, those whose heads its tasks begin with. Raises
-    RecipeError or DataError.
+    encoder, one whose adapter it begins with, those whose adapters it fuses, those whose heads its
+    tasks begin with. Raises RecipeError or DataError.
     """
     starts: list[Start] = []
 
     def read(reference: RunReference, place: Place) -> RunReference:
         """The reference with its recipe in place of a name; the run is one of the starts."""
-        found = _Reader(recipe, reference, place).read(cache, prepare)
+        found = _Reader(recipe, reference, place, tuple(starts)).read(cache, prepare)
         starts.append(found)
         return reference.to(str(found.folder) if found.run is None else found.recipe)
 
     found, names = with_references(recipe, read), list(recipe.tasks)
     tasks = dict(found.tasks)
     for start in starts:
+        if start.place.part == "adapter_from":
+            found = found.model_copy(update={"adapter": start.trained_adapter(recipe)})
         if start.place.part == "head":
             name = names[start.place.index]
             tasks |= {name: tasks[name].model_copy(update={"head": start.head(recipe, name)})}
@@ -70,15 +74,18 @@ def find_starts(
 
 @dataclass(frozen=True)
 class _Reader:
-    """Finds the run that a reference means."""
+    """Finds the run that a reference means, or the adapter's folder. starts: found before it."""
 
     recipe: Recipe
     reference: RunReference
     place: Place
+    starts: tuple[Start, ...]
 
     def read(self, cache: Cache, prepare: _Prepare) -> Start:
         found = self._referred()
         if isinstance(found, Path):
+            if self.place.part.startswith("adapter") and is_adapter_folder(found):
+                return self._of_adapter(found, cache)
             return self._of_folder(found)
         key = ("start", found.base, repr(found))
         if isinstance(self.reference.run, str):
@@ -156,6 +163,23 @@ class _Reader:
         start.model_folder(folder.parent)
         return start
 
+    def _of_adapter(self, folder: Path, cache: Cache) -> Start:
+        """The start of an adapter that has a folder of its own."""
+        begins, wanted = self.place.part == "adapter_from", self.reference
+        if wanted.task is not None or wanted.seed is not None or wanted.at is not None:
+            raise self._wrong("a folder of one adapter has no task, seed or epoch to choose.")
+        source = located_encoder(self.recipe, cache, self.starts)
+        found = read_adapter(folder, source if begins else None)
+        name, digest = found.encoder or (self.recipe.encoder_name, source.digest)
+        if digest != source.digest:
+            raise self._wrong(
+                f"the adapter in {display_path(folder)} belongs to another encoder, '{name}' "
+                f"(sha256 {digest[:12]}…, got {source.digest[:12]}…).",
+                "Write the encoder that it was trained in.",
+            )
+        own = Start(self.place, folder.name, "", "", digest, self.recipe, folder=folder)
+        return replace(own, adapter=found)
+
     def _task(self, tasks: tuple[str, ...]) -> str:
         wanted = self.reference.task
         if wanted is None:
@@ -172,10 +196,15 @@ class _Reader:
                 "that run trained an adapter, and its encoder is as it was before.",
                 "Name that encoder, or a run without an adapter.",
             )
-        if self.place.part == "adapter" and first.adapter is None:
+        if self.place.part.startswith("adapter") and first.adapter is None:
             raise self._wrong(
                 f"the run on {'+'.join(first.tasks)} trained no adapter.",
                 "Add `adapter: houlsby` to its recipe.",
+            )
+        if self.place.part == "adapter_from" and first.adapter and "of" in first.adapter.settings:
+            raise self._wrong(
+                "that run fused adapters of other runs, and trained none.",
+                "Name one of these, or fuse them here: adapter: {name: fusion, of: …}.",
             )
 
 
@@ -204,16 +233,15 @@ def check_encoders(recipe: Recipe, starts: Sequence[Start], source: Source) -> N
     """Raises RecipeError where adapters were trained in another encoder than this run has."""
     wrong = [
         recipe.problem(
-            ("adapter", "of"),
+            one.place.steps,
             Problem(
                 message=f"the adapter of '{one.task}' belongs to another encoder, "
                 f"{one.recipe.encoder_name}.",
-                remedy="Adapters are fused in the encoder that they were trained in: write the "
-                "same encoder.",
+                remedy="Write the encoder that it was trained in.",
             ),
         )
         for one in starts
-        if one.place.part == "adapter" and one.encoder != source.digest
+        if one.place.part.startswith("adapter") and one.encoder != source.digest
     ]
     if wrong:
         raise RecipeError(wrong)
@@ -279,24 +307,45 @@ def trained_encoder(base: Pretrained, folder: Path, task: str) -> Pretrained:
     return replace(base, shape=replace(base.shape, pooler=dense))
 
 
-def begin_with(models: Mapping[str, TaskModel], starts: Sequence[Start], runs: Path) -> None:
+def begin_with(
+    models: Mapping[str, TaskModel], starts: Sequence[Start], runs: Path, source: Source
+) -> None:
     """Fill in the adapters and the heads of the runs that a run starts from. runs: where they lie
-    that have no folder of their own.
+    that have no folder of their own. source: the encoder.
     """
+    branches = [branch for model in models.values() for branch in model.branches]
+    encoders = {id(each): each for each in map(encoder_of, branches)}.values()
     for start in starts:
-        if start.place.part == "encoder":
-            continue
-        folder = start.model_folder(runs)
-        trained = read_models(folder, *read_parts(folder))[start.task]
         if start.place.part == "head":
             mine = list(models.values())[start.place.index].head
-            cast(nn.Module, mine).load_state_dict(_state(trained.head))
-            continue
-        theirs = _adapters(encoder_of(trained.branches[0]))
-        for model in models.values():
-            for branch in model.branches:
-                for name, fused in _adapters(encoder_of(branch)).items():
-                    fused.load_adapter(start.place.index, theirs.get(name))
+            cast(nn.Module, mine).load_state_dict(_state(_trained(start, runs).head))
+        elif start.place.part != "encoder":
+            weights = _learned(start, runs, source)
+            for encoder in encoders:
+                _begin(encoder, start, weights)
+
+
+def _trained(start: Start, runs: Path) -> TaskModel:
+    folder = start.model_folder(runs)
+    return read_models(folder, *read_parts(folder))[start.task]
+
+
+def _learned(start: Start, runs: Path, source: Source) -> Mapping[str, Tensor]:
+    """The adapter to begin with: its weights by their names in the encoder."""
+    if start.adapter is not None:
+        return start.adapter.weights(source)
+    return learned(cast(Encoder, encoder_of(_trained(start, runs).branches[0])))
+
+
+def _begin(encoder: Any, start: Start, weights: Mapping[str, Tensor]) -> None:
+    if start.place.part == "adapter_from":
+        if encoder.own is not None:  # a frozen encoder beside it has none
+            fill_adapter(encoder, weights, start.folder or Path(start.name))
+        return
+    for name, fused in _adapters(encoder).items():
+        prefix = f"{name}.adapter."
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        fused.load_adapter(start.place.index, own)
 
 
 def _adapters(encoder: Any) -> dict[str, Any]:

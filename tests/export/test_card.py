@@ -237,7 +237,7 @@ def test_an_unknown_licence_is_called_unknown(runs: dict[str, Path], tmp_path: P
         "hf",
         tmp_path,
         name="a-model",
-        rounding=reference_outputs(model, model.task(), "hf").rounding,
+        rounding=reference_outputs(model, model.task(), "scores").rounding,
     )
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "Unknown: see the base model, tiny-bert." in text

@@ -30,7 +30,7 @@ from encore.export.check import (
     outputs_in_fresh_process,
     reference_outputs,
 )
-from encore.export.write import WrittenExport, write_export
+from encore.export.write import WrittenExport, outputs_of, write_export
 from encore.runs.predict import load
 from encore.training.streams import tokenize_set
 
@@ -251,7 +251,8 @@ def done(
         task = model.task()
         folder = place / name.replace(" ", "-")
         folder.mkdir()
-        expected = reference_outputs(model, task, case.to, on=None if case.trained else strange)
+        how = outputs_of(run, task, case.to)
+        expected = reference_outputs(model, task, how, on=None if case.trained else strange)
         made[name] = (
             run,
             write_export(model, task, case.to, folder, name="x", rounding=expected.rounding),
@@ -508,7 +509,7 @@ def test_texts_are_compared_as_they_stand_in_the_file(
     monkeypatch.setattr("encore.export.check.load_task", stopped)
     model = load(runs["binary"])
     with pytest.raises(DataError, match=r"to compare on: stopped\."):
-        reference_outputs(model, model.task(), "hf")
+        reference_outputs(model, model.task(), "scores")
     assert [settings.normalise for settings in asked] == ["none"]
 
 
@@ -536,7 +537,7 @@ def test_rows_of_all_lengths_are_compared(runs: dict[str, Path], tmp_path: Path)
     )
     model = load(runs["multiclass"])
     lengths = reference_outputs(
-        model, model.task(), "hf", on=str(tmp_path / "many.csv")
+        model, model.task(), "scores", on=str(tmp_path / "many.csv")
     ).store.lengths
     assert (len(lengths), lengths.min(), lengths.max()) == (64, 3, 27)
     assert len(set(lengths.tolist())) == 25
@@ -579,7 +580,7 @@ def test_long_rows_only_cannot_be_compared(
         "text\n" + "the lamp is great and lovely\n" * 3, encoding="utf-8"
     )
     with pytest.raises(DataError, match="every row is longer than 4 tokens"):
-        reference_outputs(model, model.task(), "hf", on=str(tmp_path / "long.csv"))
+        reference_outputs(model, model.task(), "scores", on=str(tmp_path / "long.csv"))
 
 
 def test_where_the_dev_set_is_gone_other_texts_are_asked_for(
@@ -592,4 +593,4 @@ def test_where_the_dev_set_is_gone_other_texts_are_asked_for(
     )
     model = load(folder)
     with pytest.raises(DataError, match=r"dev set, to compare on: .*gone\.csv.*--on FILE"):
-        reference_outputs(model, model.task(), "hf")
+        reference_outputs(model, model.task(), "scores")

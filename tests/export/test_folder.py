@@ -290,7 +290,7 @@ def test_what_cannot_hold_a_model_of_pairs_says_what_can(
     strange = replace(task, pair={"name": pair}, labels=labels, model=whole)
     monkeypatch.setattr(folder, "load", lambda run: replace(model, tasks={task.name: strange}))
     monkeypatch.setattr(
-        write, "_assembly", lambda run, name: {"pooling": {"name": "mean"}, "head": head}
+        write, "task_assembly", lambda run, name: {"pooling": {"name": "mean"}, "head": head}
     )
     with pytest.raises(RecipeError) as error:
         export_run(runs["pair"], "sentence-transformers", tmp_path / "out")
@@ -338,7 +338,7 @@ def test_numbers_come_from_float32_and_the_run_stays_as_it_was(
 ) -> None:
     model = load(vary("multiclass", precision="bf16"))
     dtype = model.task().model.branches[0].encoder.dtype
-    expected = check.reference_outputs(model, model.task(), "hf", on=strange)
+    expected = check.reference_outputs(model, model.task(), "scores", on=strange)
     assert model.task().model.branches[0].encoder.dtype == dtype
     assert expected.rounding == pytest.approx(
         np.abs(expected.values - _probabilities(model, expected)).max()

@@ -783,6 +783,7 @@ def test_resolved_writes_out_every_default() -> None:
         "seed": 42,
         "threads": None,
         "adapter": None,
+        "adapter_from": None,
         "sharing": {"name": "one", "pooler": "shared"},
         "tasks": {
             "rte": {

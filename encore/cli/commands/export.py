@@ -12,12 +12,17 @@ from encore.cli.options import DebugOption, JsonOption, RunArgument, TaskOption
 __all__ = ["export_entry", "push_entry"]
 
 
+_LIBRARIES = "The library that will load it: transformers, or sentence-transformers (vectors)"
 _To = Annotated[
+    str,
+    typer.Option("--to", metavar="hf|sentence-transformers", help=f"{_LIBRARIES}."),
+]
+_ToAny = Annotated[
     str,
     typer.Option(
         "--to",
-        metavar="hf|sentence-transformers",
-        help="The library that will load it: transformers, or sentence-transformers (vectors).",
+        metavar="hf|sentence-transformers|peft|adapter",
+        help=f"{_LIBRARIES}; or peft (LoRA alone), or Encore (the adapter alone).",
     ),
 ]
 _On = Annotated[
@@ -32,7 +37,7 @@ _On = Annotated[
 
 def export_entry(
     run: RunArgument,
-    to: _To,
+    to: _ToAny,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")],
     task: TaskOption = None,
     on: _On = None,

@@ -54,10 +54,10 @@ class FusedAdapters(nn.Module):
         dropped = dropout(scores, self.p if self.training else 0.0, "tokens")
         return torch.softmax(dropped / self.temperature, dim=1)
 
-    def load_adapter(self, number: int, trained: nn.Module | None) -> None:
-        """Take over the weights of one adapter; None where it has none at this place."""
-        if trained is not None:
-            self.adapters[self.places.index(number)].load_state_dict(trained.state_dict())
+    def load_adapter(self, number: int, trained: Mapping[str, Tensor]) -> None:
+        """Take over the weights of one adapter; none where it has none at this place."""
+        if trained:
+            self.adapters[self.places.index(number)].load_state_dict(trained)
 
     def penalty(self) -> Tensor:
         """‖I − V‖²."""

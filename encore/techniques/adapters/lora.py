@@ -19,11 +19,11 @@ from encore.encoder.adapted import LoraLinear, adapt
 from encore.encoder.dropout import DropoutRate
 from encore.encoder.encoder import Block, Encoder
 from encore.encoder.layers import Linear
+from encore.techniques.adapters._peft import STACKED
 from encore.types import Adapter
 
 __all__ = ["LoraAdapter"]
 
-_STACKED = ("query", "key", "value")  # the parts of a block's `qkv`
 Target = Literal["query", "key", "value", "out", "up", "down"]
 
 
@@ -54,7 +54,7 @@ class LoraAdapter(Adapter):
         found: dict[str, nn.Module] = {}
         for name in ("qkv", "out", "up", "down"):
             linear = cast(Linear, cast(nn.Module, block).get_submodule(name))
-            parts = _STACKED if name == "qkv" else (name,)
+            parts = STACKED if name == "qkv" else (name,)
             size = linear.out_features // len(parts)
             slices: dict[str, slice] = {
                 part: slice(number * size, (number + 1) * size)
