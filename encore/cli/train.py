@@ -178,7 +178,13 @@ def _adapter_lines(prepared: Prepared, models: Mapping[str, TaskModel]) -> list[
     n_all = sum(each.numel() for each in every)
     n_trained = sum(each.numel() for each in every if each.requires_grad)
     share = f"{100 * n_trained / n_all:.2g} %"
-    lines = [f"adapter {name}: {n_trained:,} of {n_all:,} parameters train ({share})"]
+    begun = [
+        f", begins as {display_path(one.folder) if one.folder else one.name}"
+        for one in prepared.starts
+        if one.place.part == "adapter_from"
+    ]
+    trained = f"{n_trained:,} of {n_all:,} parameters train ({share})"
+    lines = [f"adapter {name}: {trained}{''.join(begun)}"]
     if lr is not None and lr <= _LOW_FOR_ADAPTERS:
         lines.append(
             f"plan.lr={lr:g} is low for an adapter, which hardly learns at it: usual are 1e-4 to "

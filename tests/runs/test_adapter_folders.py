@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from torch import Tensor
 import encore
 from encore import catalogue, files
 from encore.cli.app import main
+from encore.cli.train import announcements
 from encore.errors import DataError, EncoreError, RecipeError
+from encore.export import check
 from encore.export.folder import export_run
 from encore.recipe.load import load_recipe
 from encore.runs.prepare import build_models, prepare
@@ -73,6 +76,7 @@ def test_a_run_begins_with_the_adapter_of_a_folder(
     assert expected
     assert all(torch.equal(state[key], value) for key, value in expected.items())
     assert prepared.recipe.adapter.name == name
+    assert any(line.endswith(f", begins as {folder}") for line in announcements(prepared))
     _, fresh = begun(tables, f"adapter={ADAPTERS[name]}")
     assert not all(torch.equal(fresh[key], value) for key, value in expected.items())
 
@@ -210,25 +214,48 @@ def test_damage_is_seen(made: dict[str, tuple[Path, Path]], tables: Tables, tmp_
         prepare(tables.recipe(f"adapter_from={folder}"))
 
 
+def test_an_encoder_that_a_run_trained_is_known_by_that_run(tables: Tables, tmp_path: Path) -> None:
+    first = encore.fit(tables.recipe("plan.epochs=1"), runs=tmp_path / "runs").folder
+    own = f"encoder={{run: {first}}}"
+    recipe = tables.recipe("plan.epochs=1", own, "adapter={name: lora, rank: 2}")
+    run = encore.fit(recipe, runs=tmp_path / "runs").folder
+    assert export_run(run, "adapter", tmp_path / "adapter").difference == 0
+    given = tables.recipe("plan.epochs=1", own, f"adapter_from={tmp_path / 'adapter'}")
+    (model,) = build_models(prepare(given), tmp_path / "runs").values()
+    state = model.branches[0].encoder.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in weights_of(run).items())
+    with pytest.raises(RecipeError, match=r"belongs to another encoder"):
+        prepare(tables.recipe(f"adapter_from={tmp_path / 'adapter'}"))
+    with pytest.raises(RecipeError, match=r"has an encoder that another run trained, which peft"):
+        export_run(run, "peft", tmp_path / "out")
+
+
 # -------------------------------------------------------------------------------------------- peft
 
 
 @pytest.fixture(scope="module")
-def for_peft(
-    made: dict[str, tuple[Path, Path]], tables: Tables, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Exports for peft: with a head, and without one, since the pooling is in no stock class. They
-    are compared in this process, which has transformers already.
-    """
+def in_this_process() -> Iterator[None]:
+    """Exports are compared in this process, which has transformers already."""
     from encore.export import fresh
     from encore.export.check import check_job
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "encore.export.folder.outputs_in_fresh_process",
+            lambda jobs: [fresh.load_and_run(check_job(written, rows)) for written, rows in jobs],
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def for_peft(
+    made: dict[str, tuple[Path, Path]],
+    tables: Tables,
+    tmp_path_factory: pytest.TempPathFactory,
+    in_this_process: None,
+) -> dict[str, Path]:
+    """Exports for peft: with a head, and without one, since the pooling is in no stock class."""
     place = tmp_path_factory.mktemp("for-peft")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        "encore.export.folder.outputs_in_fresh_process",
-        lambda jobs: [fresh.load_and_run(check_job(written, rows)) for written, rows in jobs],
-    )
     run, _ = made["lora"]
     recipe = tables.recipe("plan.epochs=1", "adapter={name: lora, rank: 2, dropout: 0.1}")
     mean = encore.fit(recipe, runs=place / "runs").folder
@@ -236,14 +263,23 @@ def for_peft(
         done = export_run(each, "peft", place / name)
         assert done.difference < 1e-5
         assert done.how == ("scores" if name == "whole" else "states")
-    patch.undo()
     return {"whole": place / "whole", "alone": place / "alone", "mean": mean}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_adapter_is_exported_for_transformers(
+    name: str, made: dict[str, tuple[Path, Path]], tmp_path: Path, in_this_process: None
+) -> None:
+    done = export_run(made[name][0], "hf", tmp_path / "out")
+    assert (done.own_class, done.difference < 1e-5) == (name != "lora", True)
 
 
 @pytest.mark.nightly
 def test_peft_is_asked_in_a_process_of_its_own(
-    made: dict[str, tuple[Path, Path]], tmp_path: Path
+    made: dict[str, tuple[Path, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = check.outputs_in_fresh_process
+    monkeypatch.setattr("encore.export.folder.outputs_in_fresh_process", asked)
     assert 0 < export_run(made["lora"][0], "peft", tmp_path / "out").difference < 1e-5
 
 

@@ -57,7 +57,7 @@ def test_a_run_keeps_what_it_learned_and_no_more(
     )
 
 
-@pytest.mark.parametrize("adapter", ["houlsby", "lora"])
+@pytest.mark.parametrize("adapter", ["houlsby", "pfeiffer", "lora"])
 def test_read_again_in_a_fresh_process_it_gives_the_same(
     adapter: str, tables: Tables, tmp_path: Path
 ) -> None:

@@ -39,6 +39,11 @@ SPECS: dict[str, Spec] = {
     },
     "lora_dropout": {"name": "lora", "rank": 3, "dropout": 0.3, "top": 1},
 }
+# Its own numbers are in test_fusion.py.
+WITH_FUSION: dict[str, Spec] = {
+    **SPECS,
+    "fusion": {"name": "fusion", "of": ["houlsby", "pfeiffer"]},
+}
 
 
 def adapted(family: str, spec: Spec, seed: int = 1) -> tuple[Encoder, Encoder]:
@@ -271,9 +276,11 @@ def values(models: Mapping[str, TaskModel]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("sharing", catalogue.names("sharing"))
-@pytest.mark.parametrize("name", ["houlsby", "houlsby_norms", "lora_everywhere"])
+@pytest.mark.parametrize(
+    "name", ["houlsby", "houlsby_norms", "pfeiffer", "lora_everywhere", "fusion"]
+)
 def test_training_changes_the_adapter_and_the_head_alone(name: str, sharing: str) -> None:
-    models = models_of(SPECS[name], sharing, {"name": "pooler"})
+    models = models_of(WITH_FUSION[name], sharing, {"name": "pooler"})
     before = values(models)
     state = train(models, "a")
     changed = {key for key, value in values(models).items() if not torch.equal(value, before[key])}
@@ -282,6 +289,7 @@ def test_training_changes_the_adapter_and_the_head_alone(name: str, sharing: str
     assert changed <= own | {key for key in before if ".head." in key}
     assert {key for key in changed if ".encoder." in key}
     assert any(key.startswith("a.head.") for key in changed)
+    assert not any(".adapters." in key for key in changed), "what is fused stays as it is"
     assert not any("pooling" in key for key in changed), "the checkpoint's pooler is frozen too"
     fixed = base_names(models)
     assert not fixed & set(state.parameters)
@@ -290,9 +298,9 @@ def test_training_changes_the_adapter_and_the_head_alone(name: str, sharing: str
         assert not any(key.startswith("b.") for key in changed)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", WITH_FUSION)
 def test_micro_batches_give_the_same(name: str) -> None:
-    whole, parts = models_of(SPECS[name]), models_of(SPECS[name])
+    whole, parts = models_of(WITH_FUSION[name]), models_of(WITH_FUSION[name])
     train(whole, "a")
     train(parts, "a", micro=4)
     one, other = values(whole), values(parts)
@@ -300,10 +308,10 @@ def test_micro_batches_give_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("pooling", catalogue.names("pooling"))
-@pytest.mark.parametrize("name", ["houlsby", "lora"])
+@pytest.mark.parametrize("name", ["houlsby", "pfeiffer", "lora", "fusion"])
 def test_every_pooling_reads_an_encoder_with_an_adapter(pooling: str, name: str) -> None:
     k = {"k": 2} if "k" in catalogue.settings("pooling", pooling) else {}
-    models = models_of(SPECS[name], pooling={"name": pooling, **k})
+    models = models_of(WITH_FUSION[name], pooling={"name": pooling, **k})
     before = values(models)
     train(models, "a")
     after = values(models)
@@ -353,8 +361,8 @@ def test_places_and_rates() -> None:
 
 
 def test_every_adapter_is_in_here() -> None:
-    here = {catalogue.specify("adapters", spec).name for spec in SPECS.values()}
-    assert here | {"fusion"} == set(catalogue.names("adapters"))  # which has a file of its own
+    here = {catalogue.specify("adapters", spec).name for spec in WITH_FUSION.values()}
+    assert here == set(catalogue.names("adapters"))
 
 
 def test_the_seed_draws_the_first_weights() -> None:

@@ -13,15 +13,16 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import Tables
-from small_encoders import BERT_BASE, LABELS, batch_of, encoder_of, last, stirred, tokens
+from small_encoders import BERT_BASE, CONFIGS, LABELS, batch_of, encoder_of, last, stirred, tokens
 from torch import Tensor, nn
 
 import encore
 from encore import catalogue
 from encore.encoder import load
-from encore.encoder.adapted import AdaptedResidual
+from encore.encoder.adapted import AdaptedResidual, without_adapters
 from encore.encoder.encoder import Encoder
 from encore.errors import EncoreError, RecipeError
+from encore.export.folder import export_run
 from encore.recipe.load import load_recipe, recipe_from
 from encore.runs.execute import execute
 from encore.runs.prepare import build_models, prepare
@@ -151,7 +152,7 @@ def test_places_with_one_adapter_and_kinds_that_have_none() -> None:
         catalogue.build("adapters", "fusion")(encoder)
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("family", CONFIGS)
 def test_the_first_tokens_alone_are_the_same(family: str) -> None:
     torch.manual_seed(1)
     spec: Spec = {"name": "fusion", "of": ["houlsby", "pfeiffer"]}
@@ -160,6 +161,26 @@ def test_the_first_tokens_alone_are_the_same(family: str) -> None:
     with torch.no_grad():
         whole, firsts = last(found, batch), last(found, batch, first_only=True)
     assert torch.allclose(firsts, whole[batch.offsets[:-1]], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_fusion_of_one_is_that_adapter_and_removed_leaves_the_encoder(family: str) -> None:
+    encoder, batch = encoder_of(family), tokens()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    spec: Spec = {"name": "houlsby", "size": 5}
+    torch.manual_seed(1)
+    one = cast(Encoder, stirred(catalogue.build("adapters", spec)(encoder).eval()))
+    found = catalogue.build("adapters", {"name": "fusion", "of": [spec]})(encoder).eval()
+    alone = {n: m for n, m in one.named_modules() if isinstance(m, AdaptedResidual)}
+    for name, end in found.named_modules():
+        if isinstance(end, AdaptedResidual):
+            end.adapter.load_adapter(0, alone[name].adapter.state_dict())
+            nn.init.eye_(cast(Any, end.adapter).value.weight)
+    with torch.no_grad():
+        assert torch.allclose(last(found, batch), last(one, batch), atol=1e-5)
+        assert not torch.allclose(last(found, batch), last(encoder, batch), atol=1e-2)
+        assert torch.equal(last(without_adapters(found), batch), last(encoder, batch))
+    assert all(torch.equal(encoder.state_dict()[name], before[name]) for name in before)
 
 
 def test_the_term_is_the_sum_over_places_whatever_the_batch() -> None:
@@ -236,16 +257,19 @@ def test_it_begins_as_its_runs_ended_and_changes_nothing_of_them(
     assert not any("word" in n or ".qkv." in n for n in found), "the encoder is not kept"
 
 
-def test_read_again_it_gives_the_same_and_needs_no_run(
+def test_read_again_or_exported_it_gives_the_same_and_needs_no_run(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    run = encore.fit(recipe, runs=tmp_path).folder
+    """The export is compared in a fresh process."""
+    run = encore.fit(recipe, runs=tmp_path / "runs").folder
     texts = ["the lamp is great", "awful"]
     expected = encore.load(run).predict_proba(texts)
-    for other in tmp_path.iterdir():
+    for other in run.parent.iterdir():
         if other != run:
             shutil.rmtree(other)
     assert (encore.load(run).predict_proba(texts) == expected).all()
+    done = export_run(run, "hf", tmp_path / "out")
+    assert (done.own_class, done.difference < 1e-5) == (True, True)
 
 
 def test_its_names_and_its_terms(recipe: dict[str, Any], tmp_path: Path) -> None:
