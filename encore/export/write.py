@@ -299,7 +299,7 @@ def _limits(task: LoadedTask, to: str, rounding: float, how: Outputs) -> Iterato
             f"of texts longer than {task.max_length} tokens the {kept} {task.max_length} are "
             f"read{option}"
         )
-    if task.columns.text_pair and to == "hf":
+    if task.columns.text_pair and how == "scores":
         then = (
             "this model refuses"
             if left_to_model(task, to)
@@ -312,7 +312,7 @@ def _limits(task: LoadedTask, to: str, rounding: float, how: Outputs) -> Iterato
             f"and the like), but leaves words that are its own special tokens"
         )
     if rounding:
-        what = "outputs" if to == "hf" else "numbers of a vector"
+        what = "outputs" if how == "scores" else "numbers of a vector"
         yield (
             f"the figures were measured with matrix products in bf16, this model computes in "
             f"float32: {what} differ by up to {rounding:.1g}"

@@ -22,9 +22,10 @@ from encore import catalogue, files
 from encore.cli.app import main
 from encore.cli.train import announcements
 from encore.errors import DataError, EncoreError, RecipeError
-from encore.export import check
+from encore.export import check, write
 from encore.export.folder import export_run
 from encore.recipe.load import load_recipe
+from encore.runs.predict import load
 from encore.runs.prepare import build_models, prepare
 
 TEXTS = ["the lamp is great", "my zip broke after a week and it was slow"]
@@ -330,6 +331,14 @@ def test_the_code_on_its_card_runs(
     exec(code, {})
     told = capsys.readouterr().out
     assert ("torch.Size([1, " if name == "alone" else "'label': 'good'") in told
+
+
+def test_the_limits_are_those_of_what_the_folder_gives(
+    made: dict[str, tuple[Path, Path]],
+) -> None:
+    task = load(made["lora"][0]).task()
+    for how, what in (("scores", "outputs differ"), ("states", "numbers of a vector differ")):
+        assert what in " ".join(write._limits(task, "peft", 0.5, how))  # type: ignore[arg-type]
 
 
 def test_a_run_begins_with_what_peft_wrote(
