@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
-from encore.data.endings import TABLE_ENDINGS
 from encore.data.frames import store_frames
 from encore.errors import Problem, RecipeError, format_given
 from encore.experiments import comparison
@@ -20,11 +17,9 @@ from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_space import Search, load_search, search_from
 from encore.experiments.variants import Study, load_study, study_from
 from encore.recipe import builtin
-from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
-from encore.recipe.overrides import Change, Override
+from encore.recipe.find import recipe_of
 from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
-from encore.recipe.values import Value, from_python
 from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
@@ -36,6 +31,7 @@ from encore.runs.prepared import Prepared
 from encore.runs.pretrain import PretrainWatcher, run_pretraining
 from encore.runs.pretrain_folder import PretrainResult
 from encore.runs.pretraining import prepare_pretraining
+from encore.runs.two_runs import read_alike
 from encore.types import DEFAULTS
 
 if TYPE_CHECKING:
@@ -58,56 +54,6 @@ __all__ = [
 Read = TypeVar("Read")
 
 
-def recipe_of(
-    what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
-) -> Recipe:
-    """A recipe from a recipe file or the name of one that comes with Encore, a data file, the name
-    of a task, or a mapping. `data`: settings of its data section (`label`, `text`, `dev`, …); a
-    Value knows the option that it came with.
-    """
-    given = {key: value for key, value in data.items() if value is not None}
-    if isinstance(what, Recipe):
-        if overrides or given:
-            raise RecipeError(
-                f"{', '.join([*overrides, *given])}: overrides cannot be applied to a Recipe "
-                f"object; pass its file or a mapping."
-            )
-        return what
-    if not isinstance(what, Mapping) and (Path(what) / "resolved.json").is_file():
-        raise RecipeError(
-            f"{what}: this is the folder of a run. To train its recipe: "
-            f"{shlex.join(['encore', 'train', str(Path(what) / 'recipe.yaml')])}"
-        )
-    if not isinstance(what, Mapping) and _is_data_file(what):
-        return recipe_for_file(what, overrides, **given)
-    # Of a recipe and of a named task these are settings like any other; what follows them wins.
-    changes: tuple[Override, ...] = (
-        *(_change(key, value) for key, value in given.items()),
-        *overrides,
-    )
-    if isinstance(what, Mapping):
-        return recipe_from(what, changes)
-    if (
-        str(what) in named.task_names()
-    ):  # where a recipe has its name too, that one has variants: it is for `compare`
-        return recipe_from({"task": str(what)}, changes)
-    if builtin.is_file(what) or str(what) in builtin.recipe_names():
-        return load_recipe(builtin.file_of(what), changes)
-    file = next((text for text in overrides if "=" not in text and Path(text).is_file()), None)
-    if file is not None:
-        raise RecipeError(
-            f"{what}: no such file or named task. {file} comes first; the column of the label is "
-            f"named with --label."
-        )
-    raise RecipeError(f"{what}: no such file or named task. {_near(str(what))}")
-
-
-def _change(key: str, value: Any) -> Change:
-    """A data setting as a change of a recipe."""
-    steps = ("data", key)
-    return steps, value if isinstance(value, Value) else from_python(value, path=".".join(steps))
-
-
 def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Python's values as they would be typed on the command line. JSON is YAML that needs no
     guessing.
@@ -115,35 +61,6 @@ def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
     )
-
-
-def _is_data_file(what: str | Path) -> bool:
-    if builtin.is_file(what) or str(what) in (*named.task_names(), *builtin.recipe_names()):
-        return False
-    return (
-        isinstance(what, Path)
-        or bool(Path(what).suffix)
-        or "/" in what
-        or what == "-"
-        or Path(what).exists()
-    )
-
-
-def _near(name: str) -> str:
-    """Suggests the nearest name: a table or a recipe in the working directory, a named task, or a
-    recipe that comes with Encore.
-    """
-    files = [
-        file.name
-        for file in Path().iterdir()
-        if file.suffix in TABLE_ENDINGS or builtin.is_file(file)
-    ]
-    stems = {Path(file).stem: file for file in sorted(files, reverse=True)}
-    near = difflib.get_close_matches(
-        name, [*stems, *named.task_names(), *builtin.recipe_names()], n=1, cutoff=0.6
-    )
-    guess = f"Did you mean {stems.get(near[0], near[0])}? " if near else ""
-    return f"{guess}Named tasks: {', '.join(named.task_names())}."
 
 
 def study_of(
@@ -307,6 +224,7 @@ def evaluate(
     task: str | None = None,
     slices: Sequence[str] = (),
     n_mistakes: int = 10,
+    compare: str | Path | Model | None = None,
     **reading: Any,
 ) -> RunEvaluation:
     """Measure a run on labelled rows, as `encore evaluate` does.
@@ -316,14 +234,19 @@ def evaluate(
 
     run: its folder, or what `load` returned. rows: a file or a table in memory, as of `fit`. final:
     instead of `rows`, the test file of the run's recipe; each opening is logged in the run's
-    folder. slices: columns to measure by. reading: delimiter, encoding, on_bad_row. Raises
+    folder. slices: columns to measure by. compare: another run, to which the difference on the
+    same rows is tested: `found.other.differences`. reading: delimiter, encoding, on_bad_row. Raises
     RecipeError or DataError.
     """
+    if final and compare is not None:
+        raise RecipeError("evaluate: compare takes labelled rows, not the test file.")
     if final == (rows is not None):
         raise RecipeError("evaluate: give labelled rows, or final=True for the run's test file.")
     model = run if isinstance(run, Model) else load(run)
     dataset = evaluated_rows(model, rows, task, log=lambda line: None, slices=slices, **reading)
-    return evaluate_run(model, task, dataset, slices=slices, n_mistakes=n_mistakes)
+    name = model.task(task).name
+    both = read_alike(compare, model, name, rows, dataset, **reading)
+    return evaluate_run(model, name, dataset, slices=slices, n_mistakes=n_mistakes, compare=both)
 
 
 def compare(

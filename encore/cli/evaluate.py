@@ -14,11 +14,14 @@ __all__ = ["EvaluateOptions", "evaluate_command"]
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The arguments of `encore evaluate`. file: None for the recipe's test file, with `final`."""
+    """The arguments of `encore evaluate`. file: None for the recipe's test file, with `final`.
+    compare: another run.
+    """
 
     run: Path
     file: str | None
     final: bool
+    compare: Path | None
     slices: tuple[str, ...]
     n_mistakes: int
     task: str | None
@@ -32,6 +35,8 @@ def evaluate_command(options: EvaluateOptions) -> None:
     """Print the metrics of a run. Raises RecipeError or DataError."""
     if options.final and options.file is not None:
         raise RecipeError("encore evaluate: FILE and --final are both given; keep one.")
+    if options.final and options.compare is not None:
+        raise RecipeError("encore evaluate: --compare takes labelled rows in FILE, not --final.")
     if options.file is None and options.run.is_file():
         from encore.runs.folder import explain_no_run
 
@@ -41,6 +46,7 @@ def evaluate_command(options: EvaluateOptions) -> None:
     from encore.runs.evaluate import evaluate_run
     from encore.runs.final_test import evaluated_rows, keep_final
     from encore.runs.predict import load
+    from encore.runs.two_runs import read_alike
     from encore.tables.listing import show
 
     settings = options.reading.settings()
@@ -55,8 +61,14 @@ def evaluate_command(options: EvaluateOptions) -> None:
         **settings,
     )
     announce([dataset.how_read], quiet=options.quiet)
+    compare = read_alike(options.compare, model, task, options.file, dataset, **settings)
     evaluation = evaluate_run(
-        model, task, dataset, slices=options.slices, n_mistakes=options.n_mistakes
+        model,
+        task,
+        dataset,
+        slices=options.slices,
+        n_mistakes=options.n_mistakes,
+        compare=compare,
     )
     if options.final:
         keep_final(model.folder, task, dataset, evaluation.estimates)

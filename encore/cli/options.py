@@ -14,6 +14,7 @@ from typer.completion import install_callback
 from encore.errors import Problem, RecipeError, format_given
 
 __all__ = [
+    "CompareOption",
     "DebugOption",
     "DelimiterOption",
     "DevOption",
@@ -163,6 +164,12 @@ SheetOption = Annotated[
     str | None,
     typer.Option(
         "--sheet", metavar="NAME|N", help="Sheet of a workbook; by default the first with rows."
+    ),
+]
+CompareOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare", metavar="RUN", help="Another run: test the difference on the same rows."
     ),
 ]
 MistakesOption = Annotated[

@@ -13,7 +13,7 @@ from encore.evaluation.metric import Metric, MetricWarning, Weighted
 from encore.evaluation.predictions import checked
 from encore.types import LabelSpace
 
-__all__ = ["Interval", "bootstrap_interval", "resampled"]
+__all__ = ["Interval", "bootstrap_interval", "resampled", "resampled_differences"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,64 @@ def resampled(
     form = weigh(scores, targets, labels)
     return np.concatenate(
         [form.value(counts) for counts in _resampled_counts(form, draw, n_resamples)]
+    )
+
+
+def resampled_differences(
+    metric: Metric,
+    scores: np.ndarray,
+    others: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    *,
+    seed: int,
+    n_resamples: int = 2000,
+) -> np.ndarray:
+    """(n_resamples,) differences of a metric, that of `scores` less that of `others`, both on the
+    same resamples of the rows: what makes both better or worse on a resample cancels.
+    """
+    scores, targets = checked(scores, targets, labels)
+    others, _ = checked(others, targets, labels)
+    draw = rng.generator(seed, "paired bootstrap", metric.__name__)
+    weigh = metric.weighted
+    if weigh is None:
+        n = len(targets)
+        rows = (draw.integers(0, n, n) for _ in range(n_resamples))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetricWarning)
+            return np.array(
+                [
+                    metric(scores[row], targets[row], labels)
+                    - metric(others[row], targets[row], labels)
+                    for row in rows
+                ]
+            )
+    return _of_both(
+        weigh(scores, targets, labels), weigh(others, targets, labels), draw, n_resamples
+    )
+
+
+def _of_both(
+    one: Weighted, other: Weighted, draw: np.random.Generator, n_resamples: int
+) -> np.ndarray:
+    """The differences of two metrics of the same rows; a kind of row here is one of both."""
+    from scipy import sparse
+
+    codes = one.kind_of_row.astype(np.int64) * other.n_kinds + other.kind_of_row
+    kinds, kind_of_row = np.unique(codes, return_inverse=True)
+    to_one, to_other = (
+        sparse.csr_array(
+            (np.ones(len(kinds)), (np.arange(len(kinds)), of)), shape=(len(kinds), form.n_kinds)
+        )
+        for form, of in zip((one, other), divmod(kinds, other.n_kinds), strict=True)
+    )
+    both = Weighted(
+        kind_of_row.reshape(-1),
+        len(kinds),
+        lambda counts: one.value(counts @ to_one) - other.value(counts @ to_other),
+    )
+    return np.concatenate(
+        [both.value(counts) for counts in _resampled_counts(both, draw, n_resamples)]
     )
 
 

@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from encore import files
 from encore.data.dataset import Dataset
 from encore.data.table import display_path
-from encore.errors import DataError
 from encore.evaluation.estimates import (
     Estimate,
     Slice,
@@ -27,6 +25,8 @@ from encore.recipe.load import load_recipe
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.output import named_predictions
 from encore.runs.predict import Model
+from encore.runs.seen_rows import seen_before
+from encore.runs.two_runs import OtherRun, compare_with
 from encore.tables.evaluation import (
     DevScores,
     RowTexts,
@@ -44,7 +44,8 @@ __all__ = ["RunEvaluation", "evaluate_run"]
 @dataclass(frozen=True)
 class RunEvaluation:
     """The results of `encore evaluate`. scores: (rows, n_scores) raw. mistakes: row indices, the
-    worst first. confusion: (classes, classes) counts, None for regression.
+    worst first. confusion: (classes, classes) counts, None for regression. other: the run that this
+    one was compared with.
     """
 
     model: Model
@@ -57,6 +58,7 @@ class RunEvaluation:
     mistakes: np.ndarray
     slices: Mapping[str, Sequence[Slice]]
     notes: tuple[str, ...]
+    other: OtherRun | None = None
 
     def tables(self) -> list[Listing]:
         """The tables that the terminal shows, in this order."""
@@ -70,6 +72,8 @@ class RunEvaluation:
                 what="file",
             )
         ]
+        if self.other is not None:
+            found.append(self.other.table(str(self.model.folder), figures.dev, len(dataset)))
         if self.confusion is not None:
             found.append(per_class_table(self.confusion, labels))
             found.append(confusion_table(self.confusion, labels))
@@ -119,6 +123,7 @@ class RunEvaluation:
                 column: [_slice(part) for part in parts] for column, parts in self.slices.items()
             },
             "notes": list(self.notes),
+            **({} if self.other is None else {"compare": self.other.as_object()}),
         }
 
 
@@ -129,9 +134,11 @@ def evaluate_run(
     *,
     slices: Sequence[str] = (),
     n_mistakes: int = 10,
+    compare: tuple[Model, Dataset] | None = None,
 ) -> RunEvaluation:
     """Score labelled rows and measure the scores. slices: columns of the file, which are in
-    `dataset.extra`. Raises DataError.
+    `dataset.extra`. compare: another run, and the same rows as it reads them (`read_alike`). Raises
+    DataError.
     """
     chosen = model.task(task)
     labels, metrics, targets = chosen.labels, chosen.metrics, dataset.targets
@@ -155,9 +162,10 @@ def evaluate_run(
         sliced,
         (
             *map(str, dataset.notes),
-            *_seen_before(model, chosen.name, dataset),
+            *seen_before(model, chosen.name, dataset),
             *_one_sided(model, chosen, scores, targets),
         ),
+        None if compare is None else compare_with(*compare, model, chosen, scores, targets),
     )
 
 
@@ -169,29 +177,6 @@ def _one_sided(
     balanced = bool(settings.class_weights or settings.sampling)
     found = never_predicted(scores, targets, task.labels, balanced=balanced)
     return (f"{found}.",) if found else ()
-
-
-def _seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
-    """Notes for a file that the run was trained on or chosen by, whose figures flatter. Raises
-    DataError where data.json is damaged.
-    """
-    try:
-        splits = files.read_json(model.folder / "data.json")[task]["splits"]
-    except (OSError, ValueError, KeyError):
-        raise DataError(
-            f"{model.folder / 'data.json'}: missing, or not as the run wrote it. Remove the "
-            f"folder and run it again."
-        ) from None
-    same = [name for name, split in splits.items() if split["sha256"] == dataset.digest]
-    if "train" in same:
-        n = splits["train"]["rows"]
-        return (
-            f"{display_path(dataset.path)} is the file that this run was trained on ({n:,} of its "
-            f"rows): these figures say little about new texts.",
-        )
-    return tuple(
-        f"{display_path(dataset.path)} is the run's own dev set '{name}'." for name in same
-    )
 
 
 def _slice(part: Slice) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from encore.cli.options import (
+    CompareOption,
     DebugOption,
     DelimiterOption,
     EncodingOption,
@@ -35,6 +36,7 @@ def evaluate_entry(
             help="A table with the columns that the run was trained on; - for standard input.",
         ),
     ] = None,
+    compare: CompareOption = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,6 +74,7 @@ def evaluate_entry(
             run=run,
             file=file,
             final=final,
+            compare=compare,
             slices=tuple(slices or ()),
             n_mistakes=whole_number("--mistakes", mistakes),
             task=task,
