@@ -24,6 +24,7 @@ from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
+from encore.runs.go_on import check_old_rows, recipe_to_go_on
 from encore.runs.memory import offering
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
@@ -178,12 +179,29 @@ def pretrain(
 
 
 def prepared_from(
-    what: str | Path | Mapping[str, Any] | Recipe, overrides: tuple[str, ...] = (), **data: Any
+    what: str | Path | Mapping[str, Any] | Recipe,
+    overrides: tuple[str, ...] = (),
+    *,
+    start: str | Path | None = None,
+    only_new: bool = False,
+    **data: Any,
 ) -> Prepared:
     """The run that `what` describes, read and checked. A wrong recipe's files and encoder are
-    checked all the same: all problems are reported together.
+    checked all the same: all problems are reported together. start: a run to go on from, with
+    `what` as a file of new rows; only_new: with these alone.
     """
-    return prepare(_with_all_problems(lambda: recipe_of(what, overrides, **data)))
+    if start is None:
+        if only_new:
+            raise RecipeError("--only-new: goes with --from RUN (in Python start=RUN).")
+        return prepare(_with_all_problems(lambda: recipe_of(what, overrides, **data)))
+    if not isinstance(what, str | Path):
+        raise RecipeError(f"{start}: expected a file of new rows to go on from it with.")
+    more, run = what, start
+    prepared = prepare(
+        _with_all_problems(lambda: recipe_to_go_on(run, more, overrides, only_new=only_new, **data))
+    )
+    check_old_rows(prepared, run)
+    return prepared
 
 
 def fit(
@@ -193,6 +211,8 @@ def fit(
     watch: Watcher | None = None,
     name: str = "table",
     force: bool = False,
+    start: str | Path | None = None,
+    only_new: bool = False,
     **data: Any,
 ) -> RunResult:
     """Train, or resume, or find the run complete.
@@ -206,12 +226,13 @@ def fit(
     written to `runs/data` first, also one that is given as `dev` or `test`; a dict of the tables
     train, validation and test is all three. overrides: `key=value`, as on the command line. watch:
     called with every StepReport and EvalReport. name: of the task, for a table in memory. force:
-    train also where memory is short. Raises RecipeError, DataError or TrainingError.
+    train also where memory is short. start: the folder of a run to go on from, of which `what` are
+    new rows; only_new: without its old rows. Raises RecipeError, DataError or TrainingError.
     """
     what, settings = store_frames(what, data, Path(runs) / "data", name)
     if not isinstance(what, str | Path | Mapping | Recipe):
         raise RecipeError(f"fit: expected a file, a recipe or a table, got {type(what).__name__}.")
-    prepared = prepared_from(what, overrides, **settings)
+    prepared = prepared_from(what, overrides, start=start, only_new=only_new, **settings)
     with offering("To try all the same: force=True."):
         return execute(prepared, Path(runs), watch=watch, force=force)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from encore.cli.dry_run import truncation_line
 from encore.cli.options import FileOptions
@@ -56,7 +56,7 @@ def check_file(options: CheckOptions) -> None:
     out = None
     if options.out is not None:
         out = target(Path(), options.out, overwrite=options.overwrite)
-    given = usage.option_values({**options.data, **options.file.settings()})
+    given: dict[str, Any] = usage.option_values({**options.data, **options.file.settings()})
     prepared = api.prepared_from(options.what, options.overrides, **given)
     found = _findings(prepared, options)
     if out is not None:

@@ -32,6 +32,7 @@ __all__ = [
     "MergeLabelsOption",
     "MistakesOption",
     "OnBadRowOption",
+    "OnlyNewOption",
     "OutOption",
     "OverwriteOption",
     "PoolingOption",
@@ -45,6 +46,7 @@ __all__ = [
     "ShortForms",
     "SheetOption",
     "SkipLinesOption",
+    "StartOption",
     "StorageOption",
     "TaskOption",
     "TasksOption",
@@ -165,6 +167,16 @@ SheetOption = Annotated[
     typer.Option(
         "--sheet", metavar="NAME|N", help="Sheet of a workbook; by default the first with rows."
     ),
+]
+StartOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="RUN", help="Go on training this run; FILE holds new rows of it."
+    ),
+]
+OnlyNewOption = Annotated[
+    bool,
+    typer.Option("--only-new", help="With --from: train on the new rows without the old ones."),
 ]
 CompareOption = Annotated[
     Path | None,

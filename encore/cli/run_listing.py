@@ -199,7 +199,7 @@ def _recipe_of(folder: Path) -> tuple[dict[str, str], str, dict[str, Any]]:
     # The settings of a single task are written as a recipe does, without its name.
     tasks = settings.pop("tasks")
     for task in tasks.values():
-        for key in ("train", "dev", "test"):
+        for key in ("train", "dev", "test", "more"):
             task.get("data", {}).pop(key, None)
     settings |= next(iter(tasks.values())) if len(tasks) == 1 else {"tasks": tasks}
     return trained_on, str(recipe.encoder), _plain_settings(settings)

@@ -42,7 +42,9 @@ _LOW_FOR_ADAPTERS = 5e-5  # rates of full fine-tuning, and below
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The arguments of `encore train`. data: column and file options, None where not given."""
+    """The arguments of `encore train`. data: column and file options, None where not given. start:
+    the run to go on from, of which `what` are new rows.
+    """
 
     what: str
     overrides: tuple[str, ...]
@@ -53,6 +55,8 @@ class TrainOptions:
     quiet: bool
     dry_run: bool
     force: bool
+    start: Path | None = None
+    only_new: bool = False
 
 
 def train(options: TrainOptions) -> None:
@@ -64,17 +68,23 @@ def train(options: TrainOptions) -> None:
     if options.dry_run:
         _print_dry_run(prepared, folder, json_=options.json_)
         return
+    from encore.runs.go_on import measure_old_rows
+
     missing = [one for one in prepared.firsts if not is_kept(run_folder(options.runs, one.name))]
     for number, one in enumerate([*missing, prepared], start=1):
         if missing:
             announce([f"{number} of {len(missing) + 1}: {one.name}"], quiet=options.quiet)
         result = _execute(one, options)
-    if options.json_:
-        print_json(result.summary())
-        return
     from encore.tables.listing import show
 
+    old = [] if options.start is None else measure_old_rows(prepared, result, options.start)
+    if options.json_:
+        lost = {"old_rows": {one.split: one.as_object() for one in old}} if old else {}
+        print_json({**result.summary(), **lost})
+        return
     for table in result_tables(result, prepared):
+        show(table, console())
+    for table in (table for one in old for table in one.tables(str(options.start))):
         show(table, console())
     say(last_line(result, prepared))
 
@@ -103,7 +113,13 @@ def _prepare(options: TrainOptions) -> Prepared:
     with complaints.collecting():
         check_runs_folder(options.runs)
     with complaints.collecting():
-        prepared = api.prepared_from(options.what, options.overrides, **given)
+        prepared = api.prepared_from(
+            options.what,
+            options.overrides,
+            start=options.start,
+            only_new=options.only_new,
+            **given,
+        )
     complaints.raise_any()
     return prepared
 

@@ -15,12 +15,19 @@ from encore.data.dataset import Dataset
 from encore.data.table import display_path, join_limited, reject
 from encore.types import Note, TaskKind
 
-__all__ = ["check_test", "class_notes", "conflict_notes", "copies_per_row", "overlap_notes"]
+__all__ = [
+    "check_test",
+    "class_notes",
+    "conflict_notes",
+    "copies_per_row",
+    "overlap_notes",
+    "rows_in_both",
+]
 
 
-def check_test(test: Path, others: Sequence[Path]) -> None:
+def check_test(test: Path, others: Sequence[Path], more: Sequence[Path] = ()) -> None:
     """Raise DataError where the test file is not there, or is one of the `others`, the first of
-    which is the train file.
+    which is the train file, or of `more`, which are trained on too.
     """
     if not test.is_file():
         reject(
@@ -28,9 +35,9 @@ def check_test(test: Path, others: Sequence[Path]) -> None:
             "no such file (data.test).",
             "It is checked now, and opened by `encore evaluate --final` only.",
         )
-    same = [other for other in others if other.exists() and os.path.samefile(test, other)]
+    same = [other for other in (*others, *more) if other.exists() and os.path.samefile(test, other)]
     if same:
-        role = "dev" if same[-1] is not others[0] else "train"
+        role = "train" if same[-1] in (others[0], *more) else "dev"
         reject(
             display_path(test),
             f"the test file is also the {role} file.",
@@ -78,18 +85,25 @@ def overlap_notes(train: Dataset, part: Dataset) -> list[Note]:
     """A note on the number of rows of `part` with the very text (and second text) of a training
     row: their score is memory, not skill.
     """
+    n_same = len(rows_in_both(train, part))
+    if not n_same:
+        return []
+    return [Note(f"{n_same:,} of {len(part):,} rows also occur in the train set", about=part.name)]
+
+
+def rows_in_both(train: Dataset, part: Dataset) -> np.ndarray:
+    """The positions in `part`, ascending, of rows whose text (and second text) is one of `train`
+    too.
+    """
     at = np.flatnonzero(pc.is_in(part.texts, value_set=pc.unique(train.texts)).to_numpy())
-    n_same = len(at)
-    if n_same and train.pairs is not None and part.pairs is not None:
+    if len(at) and train.pairs is not None and part.pairs is not None:
         suspects = part.take(at)
         near = train.take(
             np.flatnonzero(pc.is_in(train.texts, value_set=pc.unique(suspects.texts)).to_numpy())
         )
         seen = set(_pairs(near))
-        n_same = sum(pair in seen for pair in _pairs(suspects))
-    if not n_same:
-        return []
-    return [Note(f"{n_same:,} of {len(part):,} rows also occur in the train set", about=part.name)]
+        at = at[[pair in seen for pair in _pairs(suspects)]]
+    return at
 
 
 def _pairs(part: Dataset) -> list[tuple[str, str]]:

@@ -28,7 +28,8 @@ class Dataset:
     line, where the file has lines. extra: further columns of the file by name, row by row.
     how_read: the note on the file, its rows, delimiter and encoding; None for texts given directly.
     negatives: (rows,) texts that do not belong to the first ones, None where there are none.
-    notes: what qualifies figures and predictions (rows that were left out).
+    notes: what qualifies figures and predictions (rows that were left out). files: those that the
+    rows are from where there are several: path, digest, and (rows,) int64 numbers in that file.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     notes: tuple[Note, ...] = ()
     how_read: Note | None = None
     negatives: pa.ChunkedArray | None = None
+    files: tuple[tuple[str, str, np.ndarray], ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -53,6 +55,11 @@ class Dataset:
         number: its line, or its row counted from 1 where the file has no lines.
         """
         return ("row", self.rows + 1) if self.lines is None else ("line", self.lines)
+
+    @property
+    def sources(self) -> tuple[tuple[str, str, np.ndarray], ...]:
+        """`files`, also where all rows are from one."""
+        return self.files or ((self.path, self.digest, self.rows),)
 
     def take(self, indices: np.ndarray | Sequence[int]) -> Dataset:
         """The rows at `indices` (0-based positions in this dataset), in that order."""
@@ -97,8 +104,9 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
     rows and label counts. The test file is named, not opened.
     """
     named = {
-        display_path(part.path): recorded_path(part.path)
+        display_path(path): recorded_path(path)
         for part in (data.train, *data.dev.values())
+        for path, _, _ in part.sources
     }
     return {
         "task": data.name,
@@ -130,6 +138,11 @@ def _described(part: Dataset, labels: LabelSpace) -> dict[str, Any]:
         "sha256": part.digest,
         "rows": len(part),
     }
+    if part.files:
+        summary["files"] = [
+            {"path": recorded_path(path), "sha256": digest, "rows": len(rows)}
+            for path, digest, rows in part.files
+        ]
     targets = part.targets
     if targets is not None and labels.kind == "regression":
         summary["range"] = [float(targets.min()), float(targets.max())]

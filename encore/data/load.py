@@ -21,6 +21,7 @@ from encore.data.checks import (
 )
 from encore.data.dataset import Dataset, TaskData
 from encore.data.inputs import read_labelled
+from encore.data.more import with_more
 from encore.data.named import find_task, task_names
 from encore.data.parts import TaskParts, named_parts, user_parts
 from encore.data.settings import DataSettings, check_settings
@@ -62,7 +63,8 @@ def load_task(name: str, settings: DataSettings) -> TaskData:
         parts = named_parts(name, named, settings)
         usual_metrics = named.metrics
         if test is not None:
-            check_test(test, [Path(part.path) for part in (parts.train, *parts.dev.values())])
+            known = [Path(part.path) for part in (parts.train, *parts.dev.values())]
+            check_test(test, known, list(map(settings.path, settings.more)))
     else:
         parts = _read_files(settings, test)
         usual_metrics = _METRICS[parts.columns.kind]
@@ -123,7 +125,7 @@ def _read_files(settings: DataSettings, test: Path | None) -> TaskParts:
         parts = user_parts(train, dev, settings)
     if test is not None:
         with complaints.collecting():
-            check_test(test, [train, *dev.values()])
+            check_test(test, [train, *dev.values()], list(map(settings.path, settings.more)))
     complaints.raise_any()
     assert parts is not None
     return replace(parts, notes=(*parts.notes, *conflict_notes(parts.train, parts.columns.kind)))
@@ -151,6 +153,9 @@ def _divide(
     train, cut_notes = _cut(train, kind, settings.train_rows, seed, name)
     for key, part in dev.items():
         dev[key], more = _cut(part, kind, settings.dev_rows, seed, name)
+        cut_notes += more
+    if parts.more:
+        train, more = with_more(train, parts.more, dev.values(), settings.only_more)
         cut_notes += more
     notes += [note for part in (train, *dev.values()) for note in class_notes(part, parts.columns)]
     return train, dev, notes + cut_notes

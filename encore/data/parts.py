@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from encore.data.build import build_dataset, describe_reading, missing_columns
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
 from encore.data.infer import infer_columns, infer_texts
+from encore.data.more import with_new_labels
 from encore.data.named import NamedTask, read_split
 from encore.data.read import read_table
 from encore.data.settings import DataSettings
@@ -26,7 +27,8 @@ class TaskParts:
     """The train set and the dev sets of a task as they are in its files.
 
     notes: what was inferred. caveats: what qualifies the figures. group_by_text: rows with the
-    same first text are not split up, whatever their second one.
+    same first text are not split up, whatever their second one. more: further training rows, file
+    by file.
     """
 
     columns: Columns
@@ -35,6 +37,7 @@ class TaskParts:
     notes: tuple[Note, ...]
     caveats: tuple[Note, ...] = ()
     group_by_text: bool = False
+    more: tuple[Dataset, ...] = ()
 
 
 def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts:
@@ -42,6 +45,9 @@ def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts
     columns = replace(_columns_of(task), negative=_negative_of(name, task, settings))
     parts: dict[str, Dataset] = {}
     problems: list[Problem] = []
+    tables, wrong = _read_more(settings)
+    problems += wrong
+    columns = with_new_labels(columns, tables, settings)
     for split in task.files:
         try:
             parts[split], wrong = build_dataset(
@@ -54,6 +60,8 @@ def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts
             problems += wrong
         except DataError as error:
             problems += error.problems
+    more = [_build(table, columns, "train", settings) for table in tables]
+    problems += [problem for _, wrong in more for problem in wrong]
     if problems:
         reject_all(problems)
     differs = (Note(task.official),) if isinstance(task.official, str) else ()
@@ -61,9 +69,10 @@ def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts
         columns,
         parts.pop("train"),
         parts,
-        (*differs, *map(Note, task.notes)),
+        (*differs, *map(Note, task.notes), *columns.notes),
         differs,
         task.negative is not None,
+        tuple(part for part, _ in more if part is not None),
     )
 
 
@@ -101,12 +110,14 @@ def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> 
         if table is not None:
             tables[key] = table
             partly |= {key} if wrong else set()
+    more, wrong = _read_more(settings)
+    problems += wrong
     columns: Columns | None = None
     is_inferred = False
     whole = tables.get("train")
     if whole is not None:
         try:
-            columns = infer_columns(whole, settings)
+            columns = with_new_labels(infer_columns(whole, settings), more, settings)
             is_inferred = True
         except EncoreError as error:
             # Where only some rows could be read, inference may be wrong about the columns; the
@@ -122,11 +133,27 @@ def user_parts(train: Path, dev: Mapping[str, Path], settings: DataSettings) -> 
         problems += wrong
         if built is not None:
             parts[key] = built
-    problems += _same_file_twice(train, dev)
+    added = [_build(table, columns, "train", settings) for table in more if columns is not None]
+    problems += [problem for _, wrong in added for problem in wrong]
+    problems += _same_file_twice(train, dev, list(map(settings.path, settings.more)))
     if problems or columns is None or not is_inferred:
         reject_all(problems)
-    how_read = map(describe_reading, tables.values())
-    return TaskParts(columns, parts.pop("train"), parts, (*how_read, *columns.notes))
+    how_read = map(describe_reading, [*tables.values(), *more])
+    return TaskParts(
+        columns,
+        parts.pop("train"),
+        parts,
+        (*how_read, *columns.notes),
+        more=tuple(part for part, _ in added if part is not None),
+    )
+
+
+def _read_more(settings: DataSettings) -> tuple[list[Table], list[Problem]]:
+    """The tables of further training rows, and their problems."""
+    read = [_read(settings.path(file), settings) for file in settings.more]
+    return [table for table, _ in read if table is not None], [
+        problem for _, wrong in read for problem in wrong
+    ]
 
 
 def _read(path: Path, settings: DataSettings) -> tuple[Table | None, list[Problem]]:
@@ -163,9 +190,18 @@ def _build(
         return None, list(error.problems)
 
 
-def _same_file_twice(train: Path, dev: Mapping[str, Path]) -> list[Problem]:
-    if len({path.resolve() for path in dev.values()} | {train.resolve()}) == 1 + len(dev):
-        return []
+def _same_file_twice(train: Path, dev: Mapping[str, Path], more: Sequence[Path]) -> list[Problem]:
+    known = {path.resolve() for path in dev.values()} | {train.resolve()}
+    if len(known) == 1 + len(dev):
+        twice = [path for path in more if path.resolve() in known]
+        return [
+            Problem(
+                where=display_path(path),
+                message="data.more names a file that data.train or data.dev names already.",
+                remedy="Name a file of other rows.",
+            )
+            for path in twice
+        ]
     return [
         Problem(
             where=display_path(train),

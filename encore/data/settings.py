@@ -41,6 +41,9 @@ class DataSettings:
         and blanks are one label.
     dev_frac: the part of the train file that is the dev set where there is no dev file.
     train_rows, dev_rows: the number of rows that a set is cut to.
+    more: further files of training rows, with the columns of `train`. They are read after the dev
+        set was split off and the train set was cut; their new labels come after the others.
+    only_more: the number of files, the last of `more`, that are trained on alone; 0: all rows.
     delimiter, encoding: of csv and tsv files; detected where None.
     skip_lines: lines above the column names, as spreadsheets have them.
     sheet: of a workbook, its name or number from 1; the first that holds rows where None.
@@ -65,6 +68,8 @@ class DataSettings:
     dev_frac: float = DEFAULTS.dev_frac
     train_rows: int | None = None
     dev_rows: int | None = None
+    more: tuple[str | Path, ...] = ()
+    only_more: int = 0
     delimiter: str | None = None
     encoding: str | None = None
     skip_lines: int = 0
@@ -105,7 +110,7 @@ class DataSettings:
     def reads_standard_input(self) -> bool:
         """Standard input is one of the files, so they cannot be read a second time."""
         files = self.dev.values() if isinstance(self.dev, Mapping) else (self.dev,)
-        return "-" in (str(self.train), *map(str, files))
+        return "-" in (str(self.train), *map(str, files), *map(str, self.more))
 
 
 def check_settings(name: str, settings: DataSettings, *, is_named: bool) -> None:
@@ -131,6 +136,10 @@ def check_settings(name: str, settings: DataSettings, *, is_named: bool) -> None
                     setting=f"data.{key}", expected="a whole number of 2 or more", got=str(count)
                 )
             )
+    if settings.only_more > len(settings.more):
+        expected = f"at most the {len(settings.more)} files of data.more"
+        got = str(settings.only_more)
+        problems.append(Problem(setting="data.only_more", expected=expected, got=got))
     if settings.normalise is not None and settings.normalise not in NORMALISATIONS:
         problems.append(
             Problem(

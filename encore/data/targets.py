@@ -12,14 +12,16 @@ from encore.data.label_cells import (
     NUMBER,
     distinct_values,
     fold_label,
+    label_counts,
     split_cell,
     without_zeros,
 )
+from encore.data.label_columns import with_label_column
 from encore.data.row_problems import RowProblems
 from encore.data.table import Table, join_limited, reject
 from encore.errors import Problem
 
-__all__ = ["read_targets"]
+__all__ = ["read_targets", "unknown_labels"]
 
 _MOST_LISTED = 12
 
@@ -94,6 +96,28 @@ def _expected(columns: Columns) -> str:
     cells = [cell for cell in columns.cells if cell not in columns.labels]
     ids = f" (or {', '.join(cells[:_MOST_LISTED])})" if cells else ""
     return f"one of {join_limited(columns.labels, _MOST_LISTED)}{ids}"
+
+
+def unknown_labels(table: Table, columns: Columns) -> dict[str, int]:
+    """{word: rows} of the label cells that hold none of the labels. Words among numbers are not in
+    it: they are mistakes. Raises DataError where the column cannot hold labels.
+    """
+    table = with_label_column(table, columns.label, columns.kind)
+    if columns.label is None or columns.label not in table.columns.column_names:
+        return {}
+    require_label(table, columns.label)
+    column = table.columns[columns.label]
+    if columns.kind == "multilabel":
+        counts = label_counts(column, columns.separator)
+    else:
+        found = distinct_values(column) if not pa.types.is_list(column.type) else None
+        counts = {} if found is None else dict(zip(found.words, found.counts.tolist(), strict=True))
+    known, numbers = _Lookup(columns), all(map(NUMBER.fullmatch, columns.labels))
+    return {
+        without_zeros(word): count
+        for word, count in counts.items()
+        if word and known.index(word) is None and (not numbers or NUMBER.fullmatch(word))
+    }
 
 
 def _multilabel_targets(

@@ -40,6 +40,8 @@ _OF_THE_VALUE = (
     "label",
     "labels",
     "kind",
+    "more",
+    "only_more",
     "seed",
     "test",
 )  # of `data:`

@@ -21,6 +21,7 @@ __all__ = [
     "parse_class_weights",
     "parse_delimiter",
     "parse_dev_sets",
+    "parse_files",
     "parse_label_names",
     "parse_metric_names",
     "parse_separator",
@@ -105,6 +106,16 @@ def parse_dev_sets(value: Any) -> str | dict[str, str] | None:
     if flaws:
         raise Flaws(flaws)
     return value
+
+
+def parse_files(value: Any) -> tuple[str, ...]:
+    """A file, or a list of files. Raises Flaws."""
+    given = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(given, list | tuple) or not all(
+        isinstance(one, str) and one for one in given
+    ):
+        refuse(expected="a file, or a list of files", got=format_given(value))
+    return tuple(given)
 
 
 def parse_label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:

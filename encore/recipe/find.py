@@ -17,7 +17,7 @@ from encore.recipe.overrides import Change, Override
 from encore.recipe.schema import Recipe
 from encore.recipe.values import Value, from_python
 
-__all__ = ["recipe_of"]
+__all__ = ["data_change", "recipe_of"]
 
 
 def recipe_of(
@@ -44,7 +44,7 @@ def recipe_of(
         return recipe_for_file(what, overrides, **given)
     # Of a recipe and of a named task these are settings like any other; what follows them wins.
     changes: tuple[Override, ...] = (
-        *(_change(key, value) for key, value in given.items()),
+        *(data_change(key, value) for key, value in given.items()),
         *overrides,
     )
     if isinstance(what, Mapping):
@@ -64,7 +64,7 @@ def recipe_of(
     raise RecipeError(f"{what}: no such file or named task. {_near(str(what))}")
 
 
-def _change(key: str, value: Any) -> Change:
+def data_change(key: str, value: Any) -> Change:
     """A data setting as a change of a recipe."""
     steps = ("data", key)
     return steps, value if isinstance(value, Value) else from_python(value, path=".".join(steps))

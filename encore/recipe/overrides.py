@@ -17,7 +17,7 @@ __all__ = ["DATA_FILE", "Change", "Override", "assignment", "with_value"]
 
 Change = tuple[tuple[str, ...], Value]  # the keys that lead to a setting, and its new value
 Override = str | Change  # `plan.lr=3e-5` as it is typed, or a change that was none on the way
-_PATHS = ("train", "dev", "test")
+_PATHS = ("train", "dev", "test", "more")
 DATA_FILE = rf"({'|'.join(map(re.escape, TABLE_ENDINGS))})$"
 
 
@@ -93,6 +93,8 @@ def _from_here(value: Value, base: Path) -> Value:
         return replace(
             value, data={key: _from_here(entry, base) for key, entry in value.data.items()}
         )
+    if isinstance(value.data, list):
+        return replace(value, data=[_from_here(entry, base) for entry in value.data])
     if (
         not isinstance(value.data, str)
         or not value.data

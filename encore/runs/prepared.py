@@ -127,10 +127,12 @@ class Prepared:
             return
         for task, stream in self.streams.items():
             for split, rows in stream.dev.items():
-                for other, theirs in self.streams.items():
-                    if other == task or rows.digest != theirs.train.digest:
-                        continue
-                    n_seen = int(np.isin(rows.numbers, theirs.train.numbers).sum())
+                for other, theirs in self.data.items():
+                    n_seen = sum(
+                        int(np.isin(rows.numbers, numbers).sum())
+                        for _, digest, numbers in theirs.train.sources
+                        if other != task and digest == rows.digest
+                    )
                     if n_seen:
                         yield Note(
                             f"{n_seen:,} of {len(rows):,} rows are training rows of task "

@@ -219,14 +219,23 @@ def located_encoder(recipe: Recipe, cache: Cache, starts: Sequence[Start]) -> So
         )
     (start,) = (one for one in starts if one.place.part == "encoder")
     before = () if start.run is None else start.run.starts
-    if start.run is None and not isinstance(start.recipe.encoder, str):
-        problem = Problem(
-            message=f"the run {start.folder} started from another run itself.",
-            remedy=f"Name its recipe: {start.folder}/recipe.yaml",
-        )
-        raise RecipeError(recipe.problem(("encoder",), problem))
-    base = located_encoder(start.recipe, cache, before)
+    first = start.recipe if start.run is not None else _without_starts(start.recipe)
+    base = located_encoder(first, cache, before)
     return replace(base, name=str(encoder), digest=start.identity)
+
+
+def _without_starts(recipe: Recipe) -> Recipe:
+    """The recipe of a run that is there, or where that started from others, of the first of them:
+    the configuration and the tokenizer are those of its encoder, and the weights those of the run.
+    """
+    while isinstance(recipe.encoder, RunReference):
+        given: Any = recipe.encoder.run
+        if isinstance(given, str):
+            found = recipe.path(given)
+            recipe = load_recipe(found / "recipe.yaml" if found.is_dir() else found)
+        else:
+            recipe = given if isinstance(given, Recipe) else recipe_from(given, base=recipe.base)
+    return recipe
 
 
 def check_encoders(recipe: Recipe, starts: Sequence[Start], source: Source) -> None:
@@ -259,13 +268,18 @@ def check_heads(
     for start in heads:
         task = list(recipe.tasks)[start.place.index]
         labels, shapes = _head_of(start)
+        own = parts[task].labels.names
         mine = {name: each.shape for name, each in _state(models[task].head).items()}
-        if labels != parts[task].labels.names or shapes != mine:
+        wider = bool(labels) and own[: len(labels)] == labels
+        if not (wider or own == labels) or not _fits(shapes, mine, len(labels), len(own)):
             message = f"the head of '{start.task}' in that run does not fit this task: it has "
-            own = ", ".join(parts[task].labels.names) or "none"
-            message += f"the labels {', '.join(labels) or 'none'}, and this task {own}."
-            if labels == parts[task].labels.names:
+            message += f"the labels {', '.join(labels) or 'none'}, and this task "
+            message += f"{', '.join(own) or 'none'}."
+            if labels == own:
                 message = f"the head of '{start.task}' in that run reads vectors of another size."
+            elif wider:
+                message = f"the head of '{start.task}' in that run cannot be widened by "
+                message += f"{', '.join(own[len(labels) :])}."
             problem = Problem(message=message, remedy="Remove head_from: the head is new then.")
             complaints.errors.append(RecipeError(recipe.problem(start.place.steps, problem)))
     complaints.raise_any()
@@ -283,6 +297,41 @@ def _head_of(start: Start) -> tuple[tuple[str, ...], dict[str, torch.Size]]:
     head = read_models(folder, assembly, parts)[start.task].head
     shapes = {name: each.shape for name, each in _state(head).items()}
     return parts[start.task].labels.names, shapes
+
+
+def _fits(
+    theirs: Mapping[str, torch.Size], mine: Mapping[str, torch.Size], n_theirs: int, n_mine: int
+) -> bool:
+    """True where each weight has the same shape in both heads, or a row for each label, of which
+    this one has more.
+    """
+    return theirs.keys() == mine.keys() and all(
+        shape == mine[name]
+        or (
+            n_mine > n_theirs
+            and shape[:1] == (n_theirs,)
+            and tuple(mine[name]) == (n_mine, *shape[1:])
+        )
+        for name, shape in theirs.items()
+    )
+
+
+def _begin_head(mine: TaskModel, trained: TaskModel) -> None:
+    """Fill in the weights of a trained head, and those of the poolings that it reads, where these
+    are alike. Labels that it did not have keep the rows that they were given.
+    """
+    with torch.no_grad():
+        state = _state(mine.head)
+        for name, weights in _state(trained.head).items():
+            state[name][: len(weights)].copy_(weights) if weights.ndim else state[name].copy_(
+                weights
+            )
+        for own, their in zip(mine.branches, trained.branches, strict=False):
+            pooling, theirs = (cast(nn.Module, each.pooling) for each in (own, their))
+            found = theirs.state_dict()
+            shapes = {name: each.shape for name, each in pooling.state_dict().items()}
+            if {name: each.shape for name, each in found.items()} == shapes:
+                pooling.load_state_dict(found)
 
 
 def _state(head: Head) -> dict[str, Tensor]:
@@ -317,8 +366,7 @@ def begin_with(
     encoders = {id(each): each for each in map(encoder_of, branches)}.values()
     for start in starts:
         if start.place.part == "head":
-            mine = list(models.values())[start.place.index].head
-            cast(nn.Module, mine).load_state_dict(_state(_trained(start, runs).head))
+            _begin_head(list(models.values())[start.place.index], _trained(start, runs))
         elif start.place.part != "encoder":
             weights = _learned(start, runs, source)
             for encoder in encoders:

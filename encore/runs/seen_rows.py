@@ -22,9 +22,13 @@ def seen_before(model: Model, task: str, dataset: Dataset) -> tuple[str, ...]:
             f"{model.folder / 'data.json'}: missing, or not as the run wrote it. Remove the "
             f"folder and run it again."
         ) from None
-    same = [name for name, split in splits.items() if split["sha256"] == dataset.digest]
-    if "train" in same:
-        n = splits["train"]["rows"]
+    same = {
+        name: one["rows"]
+        for name, split in splits.items()
+        for one in split.get("files", [split])
+        if one["sha256"] == dataset.digest
+    }
+    if (n := same.get("train")) is not None:
         return (
             f"{display_path(dataset.path)} is the file that this run was trained on ({n:,} of its "
             f"rows): these figures say little about new texts.",

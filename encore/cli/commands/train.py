@@ -23,6 +23,7 @@ from encore.cli.options import (
     LrOption,
     MergeLabelsOption,
     OnBadRowOption,
+    OnlyNewOption,
     PoolingOption,
     QuietOption,
     RunsOption,
@@ -30,6 +31,7 @@ from encore.cli.options import (
     SheetOption,
     ShortForms,
     SkipLinesOption,
+    StartOption,
     TestOption,
     TextOption,
     TextPairOption,
@@ -47,6 +49,8 @@ def train_entry(
         ),
     ],
     overrides: SettingsArgument = None,
+    start: StartOption = None,
+    only_new: OnlyNewOption = False,
     text: TextOption = None,
     text_pair: TextPairOption = None,
     label: LabelOption = None,
@@ -76,23 +80,19 @@ def train_entry(
     """
     from encore.cli.train import TrainOptions, train
 
+    columns = {"text": text, "text_pair": text_pair, "label": label}
     train(
         TrainOptions(
             what=what,
             overrides=ShortForms(epochs, lr, encoder, pooling).overrides(overrides),
-            data={
-                "text": text,
-                "text_pair": text_pair,
-                "label": label,
-                "merge_labels": merge_labels or None,
-                "dev": dev,
-                "test": test,
-            },
+            data={**columns, "merge_labels": merge_labels or None, "dev": dev, "test": test},
             file=FileOptions(on_bad_row, delimiter, encoding, skip_lines, sheet),
             runs=runs,
             json_=json_,
             quiet=quiet,
             dry_run=dry_run,
             force=force,
+            start=start,
+            only_new=only_new,
         )
     )
