@@ -10,18 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast, get_args
 
 from encore import catalogue
 from encore.catalogue import Flaw
 from encore.errors import Problem, format_given
+from encore.recipe.messages import suggest
 
 __all__ = [
     "Flaws",
+    "KeptEpoch",
     "parse_class_weights",
     "parse_delimiter",
     "parse_dev_sets",
     "parse_files",
+    "parse_keep",
     "parse_label_names",
     "parse_metric_names",
     "parse_separator",
@@ -31,6 +34,7 @@ __all__ = [
     "without_dots",
 ]
 
+KeptEpoch = Literal["last", "best", "best_per_task"] | int
 _MOST_COUNTED = 10**15
 _SAFE_NAME = re.compile(
     r"[\w-]{1,64}"
@@ -116,6 +120,16 @@ def parse_files(value: Any) -> tuple[str, ...]:
     ):
         refuse(expected="a file, or a list of files", got=format_given(value))
     return tuple(given)
+
+
+def parse_keep(value: Any) -> KeptEpoch:
+    """The epoch that a run keeps: `last`, `best`, `best_per_task`, or its number. Raises Flaws."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return require_countable(value)
+    if value not in get_args(get_args(KeptEpoch)[0]):
+        expected = "one of last, best, best_per_task, or the number of an epoch"
+        refuse(expected=expected, got=format_given(value), remedy=suggest(value, KeptEpoch))
+    return cast(KeptEpoch, value)
 
 
 def parse_label_names(value: Any) -> tuple[str, ...] | dict[str, str] | None:

@@ -25,14 +25,16 @@ class RunReference:
 
     run: as a recipe has it a file, a name, a folder, a mapping or a variant of the same comparison;
     a `Recipe` once it was read. task: of several, None for the first. seed: None for that of the
-    run that refers to it. at: the epoch, None for the one that the run keeps. forgetting: True to
-    measure what the encoder knows of that run's task afterwards.
+    run that refers to it. at: the epoch, None for the one that the run keeps. step: of a
+    pre-training, the step whose encoder it keeps. forgetting: True to measure what the encoder
+    knows of that run's task afterwards.
     """
 
     run: Any
     task: str | None = None
     seed: int | None = None
-    at: Literal["best", "last"] | None = None
+    at: Literal["best", "last"] | int | None = None
+    step: int | None = None
     forgetting: bool = False
 
     def __str__(self) -> str:
@@ -52,7 +54,8 @@ class RunReference:
             for key in value
             if key not in _KEYS
         ]
-        run, seed, at = value.get("run"), value.get("seed"), value.get("at")
+        run, seed = value.get("run"), value.get("seed")
+        at, step = _place_in_training(value.get("at"))
         if not (isinstance(run, str) and run) and not (isinstance(run, Mapping) and run):
             expected = "a recipe or the folder of a run"
             flaws.append((("run",), Problem(expected=expected, got=format_given(run))))
@@ -60,8 +63,8 @@ class RunReference:
             flaws.append((("task",), Problem(expected="a task", got=format_given(task))))
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
             flaws.append((("seed",), Problem(expected="a number from 0", got=format_given(seed))))
-        if at is not None and at not in _KEPT:
-            expected = "best or last"
+        if at is not None and not _is_number(at) and at not in _KEPT:
+            expected = "best, last, {epoch: N}, or of a pre-training {step: N}"
             flaws.append((("at",), Problem(expected=expected, got=format_given(at))))
         if not isinstance(forgetting := value.get("forgetting", False), bool):
             expected = "true or false"
@@ -70,7 +73,7 @@ class RunReference:
             )
         if flaws:
             raise Flaws(flaws)
-        return cls(run, task, seed, cast(Any, at), forgetting)
+        return cls(run, task, seed, cast(Any, at), step, forgetting)
 
     def to(self, recipe: Any) -> RunReference:
         """The same reference to a recipe that was read."""
@@ -78,9 +81,25 @@ class RunReference:
 
     def to_json(self, run: Any) -> dict[str, Any]:
         """The mapping of a recipe, with `run` as plain data."""
-        given = {"task": self.task, "seed": self.seed, "at": self.at}
+        at = self.at if self.step is None else {"step": self.step}
+        given = {"task": self.task, "seed": self.seed, "at": at}
         given |= {"forgetting": True} if self.forgetting else {}
         return {"run": run, **{key: each for key, each in given.items() if each is not None}}
+
+
+def _place_in_training(at: Any) -> tuple[Any, int | None]:
+    """The epoch, and the step, that `{epoch: N}` or `{step: N}` names; anything else as it is."""
+    if isinstance(at, Mapping) and len(at) == 1:
+        ((kind, number),) = at.items()
+        if kind == "epoch" and _is_number(number):
+            return number, None
+        if kind == "step" and (_is_number(number) or number == 0):
+            return None, number
+    return at, None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def parse_reference(value: Any) -> str | RunReference | None:

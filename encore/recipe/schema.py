@@ -22,7 +22,7 @@ from encore.data.settings import DataSettings
 from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.data_recipe import Count, DataRecipe, RecipeSection, Text
-from encore.recipe.fields import Flaws, refuse
+from encore.recipe.fields import Flaws, KeptEpoch, refuse
 from encore.recipe.reference import RunReference, parse_encoder, parse_reference
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
 from encore.recipe.values import Locations
@@ -137,7 +137,8 @@ class PlanRecipe(RecipeSection):
     curve: Annotated[Technique, _chosen("curve", "linear")] = Technique("linear")
     weight_decay: Annotated[float, Field(ge=0, le=1)] = DEFAULTS.weight_decay
     clip_norm: Annotated[float, Field(gt=0)] | None = DEFAULTS.clip_norm
-    keep: Literal["last", "best", "best_per_task"] = "last"
+    # the epoch whose weights the run keeps, or its number
+    keep: Annotated[KeptEpoch, PlainValidator(fields.parse_keep)] = "last"
     early_stopping: Count | None = None  # epochs without a better dev figure before it stops
     score_train: bool = False  # the training rows once more after each epoch, in eval mode
     mixing: Annotated[Technique, _chosen("mixing", "even")] = Technique("even")
@@ -202,10 +203,11 @@ class PlanRecipe(RecipeSection):
     @field_validator("early_stopping")
     @classmethod
     def _keeps_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and info.data.get("keep") == "last":
+        keep = info.data.get("keep")
+        if value is not None and (keep == "last" or isinstance(keep, int)):
             message = (
-                "training stops early because the last epochs were not the best, but keep: last "
-                "would keep them."
+                f"training stops early because the last epochs were not the best, but keep: {keep} "
+                f"would keep {'them' if keep == 'last' else 'that one whichever is the best'}."
             )
             refuse(message, remedy="Add keep: best, or remove early_stopping.")
         return value

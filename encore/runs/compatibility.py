@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ __all__ = [
     "NotApplicable",
     "adapter_of",
     "build_skeletons",
+    "check_kept_epoch",
     "check_layers",
     "check_losses",
     "check_metrics",
@@ -126,12 +127,21 @@ def check_selection(recipe: Recipe, data: Mapping[str, TaskData]) -> None:
     not be read might have one.
     """
     keep, unread = recipe.plan.keep, len(recipe.tasks) - len(data)
-    if keep != "last" and not unread and not any(each.metrics for each in data.values()):
+    chooses = keep != "last" and not isinstance(keep, int)
+    if chooses and not unread and not any(each.metrics for each in data.values()):
         message = (
             f"'{keep}' chooses an epoch by a metric, and no task has one. Write keep: last, or "
             f"name metrics."
         )
         raise RecipeError(recipe.problem(("plan", "keep"), message))
+
+
+def check_kept_epoch(recipe: Recipe, plan: Sequence[Phase]) -> None:
+    """Raises RecipeError where the epoch to keep comes after the last one."""
+    keep, n_epochs = recipe.plan.keep, sum(phase.epochs for phase in plan)
+    if isinstance(keep, int) and keep > n_epochs:
+        problem = Problem(expected=f"an epoch from 1 to {n_epochs}", got=str(keep))
+        raise RecipeError(recipe.problem(("plan", "keep"), problem))
 
 
 def check_pair(recipe: Recipe, name: str, data: TaskData) -> None:

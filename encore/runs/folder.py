@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from encore import files
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
+from encore.recipe.fields import KeptEpoch
 from encore.runs.contents import damaged_files, forgetting_file, prediction_file
 from encore.runs.kind import folder_kind
 from encore.types import Note
@@ -48,7 +49,7 @@ class RunResult:
     metrics: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
     epoch: int  # the one that is reported and kept; the latest of them where each task has its own
     epochs: int
-    keep: str
+    keep: KeptEpoch
     notes: tuple[Note, ...]
     seconds: float
     tokens_per_second: float
@@ -116,7 +117,10 @@ class RunResult:
 
     def describe_epoch(self, task: str) -> str:
         """The epoch that is reported and kept of a task, in words: "best epoch, 3 of 6"."""
-        return f"{self.keep.split('_')[0]} epoch, {self.epoch_of(task)} of {self.epochs}"
+        number = f"{self.epoch_of(task)} of {self.epochs}"
+        if isinstance(self.keep, int):
+            return f"epoch {number}, as the recipe says"
+        return f"{self.keep.split('_')[0]} epoch, {number}"
 
     def notes_of(self, task: str) -> list[Note]:
         """The notes that qualify the figures of this task."""
@@ -132,7 +136,8 @@ class RunResult:
         measured on.
         """
         split, found = next(iter(self.metrics[task].items()))
-        if self.keep == "last" or self.epochs == 1 or not found[MODEL]:
+        chosen = self.keep != "last" and not isinstance(self.keep, int)
+        if not chosen or self.epochs == 1 or not found[MODEL]:
             return []
         by = (
             "the mean over the tasks"
@@ -319,7 +324,7 @@ def read_scores(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
     return read_predictions(folder, task, split, epoch).scores
 
 
-def epoch_of_task(task: str, keep: str, best: Mapping[str, Any], kept: int) -> int:
+def epoch_of_task(task: str, keep: KeptEpoch, best: Mapping[str, Any], kept: int) -> int:
     """The epoch that is kept of a task. best: the `best` of RunResult. kept: the latest epoch that
     is kept of any task.
     """

@@ -25,6 +25,7 @@ from encore.runs.compatibility import (
     NotApplicable,
     adapter_of,
     build_skeletons,
+    check_kept_epoch,
     check_selection,
     pair_of,
     parts_of,
@@ -72,6 +73,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     )
     recipe, decided = complete_plan(recipe, streams, shape.width)
     plan = phases_of(recipe)
+    check_kept_epoch(recipe, plan)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
     check_heads(recipe, starts, parts, source)
     untrained = _untrained_tasks(recipe, plan, parts, source)

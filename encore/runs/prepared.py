@@ -18,6 +18,7 @@ from encore.encoder import load
 from encore.errors import DataError, Problem, RecipeError
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import Branch
+from encore.recipe.fields import KeptEpoch
 from encore.recipe.references import Place
 from encore.recipe.run_spec import RunSpec
 from encore.recipe.schema import Recipe, TaskRecipe
@@ -202,7 +203,7 @@ class Start:
     place: Place
     name: str
     task: str
-    at: str
+    at: KeptEpoch
     encoder: str
     recipe: Recipe
     run: Prepared | None = None

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from encore import files
-from encore.errors import DataError
+from encore.errors import DataError, Problem, RecipeError
+from encore.recipe.reference import RunReference
+from encore.recipe.schema import Recipe
 from encore.runs.contents import damaged_files
 from encore.training.pretraining import Keep
 
 __all__ = [
     "PretrainFigures",
     "PretrainResult",
-    "step_folder_name",
     "read_pretraining",
+    "step_folder_name",
+    "with_pretrained",
 ]
 
 
@@ -95,3 +98,28 @@ def read_pretraining(folder: Path, *, already_complete: bool = False) -> Pretrai
         float(cost.get("tokens_per_second", 0.0)),
         already_complete,
     )
+
+
+def with_pretrained(recipe: Recipe) -> Recipe:
+    """The recipe with the folder of an encoder in the place of a reference to the folder of a
+    pre-training. Raises RecipeError where it kept no encoder at that step.
+    """
+    given = recipe.encoder
+    if not isinstance(given, RunReference) or not isinstance(given.run, str):
+        return recipe
+    folder = recipe.path(given.run)
+    if not (folder / "pretraining.json").is_file():
+        return recipe
+    result = read_pretraining(folder)
+    steps = ", ".join(map(str, result.kept))
+    step = result.figures.steps if given.step is None else given.step
+    if given.at not in (None, "last") or given.task is not None or given.seed is not None:
+        message = f"'{given.run}' is a pre-training, of which a reference names a step alone."
+        problem = Problem(message=message, remedy=f"Write at: {{step: N}}, one of {steps}.")
+    elif step not in result.kept:
+        expected = f"a step whose encoder '{given.run}' keeps ({steps})"
+        remedy = "To have it kept, add it to `keep` in that recipe and pre-train again."
+        problem = Problem(expected=expected, got=str(step), remedy=remedy)
+    else:
+        return recipe.model_copy(update={"encoder": str(result.kept[step])})
+    raise RecipeError(recipe.problem(("encoder",), problem))

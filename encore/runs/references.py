@@ -20,6 +20,7 @@ from encore.errors import Complaints, Problem, RecipeError, did_you_mean
 from encore.model.assembly import TaskSpec
 from encore.model.task_model import TaskModel, encoder_of
 from encore.recipe import builtin
+from encore.recipe.fields import KeptEpoch
 from encore.recipe.load import load_recipe, recipe_from
 from encore.recipe.reference import RunReference
 from encore.recipe.references import Place, with_references
@@ -30,8 +31,10 @@ from encore.runs.adapter_folder import fill_adapter, is_adapter_folder, learned,
 from encore.runs.cache import Cache
 from encore.runs.compatibility import build_skeletons
 from encore.runs.contents import damaged_files
+from encore.runs.folder import read_result
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.prepared import Prepared, Start
+from encore.runs.pretrain_folder import with_pretrained
 from encore.types import Head
 
 __all__ = [
@@ -54,6 +57,7 @@ def find_starts(
     tasks begin with. Raises RecipeError or DataError.
     """
     starts: list[Start] = []
+    recipe = with_pretrained(recipe)
 
     def read(reference: RunReference, place: Place) -> RunReference:
         """The reference with its recipe in place of a name; the run is one of the starts."""
@@ -114,10 +118,23 @@ class _Reader:
         found = given if isinstance(given, Recipe) else recipe_from(given, base=self.recipe.base)
         seed = self.recipe.seed if self.reference.seed is None else self.reference.seed
         found = with_seed(found, seed, threads=found.threads or self.recipe.threads)
+        self._check_at(found)
         if self.reference.at is not None:
             plan = found.plan.model_copy(update={"keep": self.reference.at})
             found = found.model_copy(update={"plan": plan})
         return found
+
+    def _check_at(self, first: Recipe) -> None:
+        """Raises RecipeError where training would not keep those weights."""
+        self._check_epoch()
+        if isinstance(self.reference.at, int) and first.plan.early_stopping is not None:
+            message = f"that run may stop early, before its epoch {self.reference.at}."
+            raise self._wrong(message, "Remove its plan.early_stopping, or write at: best.")
+
+    def _check_epoch(self) -> None:
+        if self.reference.step is not None:
+            remedy = "Write at: {epoch: N}. Pre-trainings keep those of steps."
+            raise self._wrong("training keeps the weights of an epoch, and not of a step.", remedy)
 
     def _named(self, given: str) -> Recipe:
         if builtin.is_file(given):
@@ -150,9 +167,9 @@ class _Reader:
         if self.reference.forgetting:
             remedy = f"Name its recipe: {given}/recipe.yaml"
             raise self._wrong("forgetting needs the rows of that run.", remedy)
-        keep, seed, at = spec.recipe.plan.keep, spec.recipe.seed, self.reference.at
-        if at not in (None, keep):
-            raise self._wrong(f"that run keeps its weights of the {keep} epoch, not of the {at}.")
+        keep, seed = spec.recipe.plan.keep, spec.recipe.seed
+        self._check_epoch()
+        self._check_kept(folder, keep)
         if self.reference.seed not in (None, seed):
             raise self._wrong(f"that run has the seed {seed}.", "Name a recipe, or leave it out.")
         recipe = load_recipe(folder / "recipe.yaml")
@@ -179,6 +196,20 @@ class _Reader:
             )
         own = Start(self.place, folder.name, "", "", digest, self.recipe, folder=folder)
         return replace(own, adapter=found)
+
+    def _check_kept(self, folder: Path, keep: KeptEpoch) -> None:
+        """Raises RecipeError where a run that is there keeps the weights of another epoch."""
+        at = self.reference.at
+        if at in (None, keep):
+            return
+        result = read_result(folder)
+        epoch = result.epoch_of(self.reference.task or next(iter(result.metrics), ""))
+        if epoch == at:
+            return
+        asked = f"epoch {at}" if isinstance(at, int) else f"the {at}"
+        kept = f"epoch {keep}" if isinstance(keep, int) else f"the {keep} epoch, {epoch}"
+        remedy = f"Name its recipe, which is trained again and keeps it: {folder}/recipe.yaml"
+        raise self._wrong(f"that run keeps its weights of {kept}, not of {asked}.", remedy)
 
     def _task(self, tasks: tuple[str, ...]) -> str:
         wanted = self.reference.task

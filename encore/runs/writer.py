@@ -21,6 +21,7 @@ from encore.errors import TrainingError
 from encore.evaluation import baselines
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.never_predicted import never_predicted
+from encore.recipe.fields import KeptEpoch
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
 from encore.runs.contents import (
     RUN_FILES,
@@ -105,7 +106,7 @@ class RunWriter:
         needs_model = self.keep_model and log.kept_epoch
         return not needs_model or not damaged_files(self.folder / "model", "model")
 
-    def see(self, report: StepReport | EvalReport, prepared: Prepared, *, keep: str) -> None:
+    def see(self, report: StepReport | EvalReport, prepared: Prepared, *, keep: KeptEpoch) -> None:
         """Log a report; after an epoch also store its predictions, and its model if it is kept."""
         if isinstance(report, StepReport):
             self.steps.append(json.dumps(step_record(report)).encode() + b"\n")
@@ -279,11 +280,13 @@ def _epoch_record(report: EvalReport) -> dict[str, Any]:
     }
 
 
-def _chosen(report: EvalReport, prepared: Prepared, keep: str) -> tuple[str, ...]:
+def _chosen(report: EvalReport, prepared: Prepared, keep: KeptEpoch) -> tuple[str, ...]:
     """The tasks whose weights of this epoch are kept. A task without a metric is kept at the best
     common epoch.
     """
     tasks = tuple(prepared.data)
+    if isinstance(keep, int):
+        return tasks if report.epoch == keep else ()
     if keep == "best_per_task":
         return tuple(
             task

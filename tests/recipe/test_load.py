@@ -1047,7 +1047,7 @@ recipes = st.tuples(
             warmup_frac=unit,
             weight_decay=unit,
             clip_norm=st.none() | st.floats(0.01, 10),
-            keep=st.sampled_from(["last", "best", "best_per_task"]),
+            keep=st.sampled_from(["last", "best", "best_per_task", 1, 3]),
             mixing=st.sampled_from(["even", {"name": "sum"}, "round_robin"]),
             curve=st.sampled_from(["linear", "constant", {"name": "linear"}]),
         ),

@@ -4,6 +4,7 @@ before anything starts.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from encore.experiments.tidy import describe_use
 from encore.experiments.variants import study_from
 from encore.model.task_model import TaskModel
 from encore.recipe.load import load_recipe, recipe_from
+from encore.recipe.run_spec import RunSpec
 from encore.runs.execute import execute
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.prepare import build_models, prepare
@@ -159,10 +161,18 @@ def test_three_stages_and_the_adapter_of_a_trained_encoder(
         ({"run": "", "task": 1}, r"encoder.run: expected a recipe or the folder of a run"),
         ({"run": "FIRST", "taks": "verdict"}, r"no such setting. Did you mean 'task'"),
         ({"run": "FIRST", "task": "verdit"}, r"no task called 'verdit'. Did you mean 'verdict'"),
-        ({"run": "FIRST", "at": "middle"}, r"expected best or last, got 'middle'"),
+        ({"run": "FIRST", "at": "middle"}, r"expected best, last, {epoch: N}, .* got 'middle'"),
+        ({"run": "FIRST", "at": {"epoch": 0}}, r"expected best, last, {epoch: N}"),
+        ({"run": "FIRST", "at": {"epoch": 1, "step": 2}}, r"expected best, last, {epoch: N}"),
+        ({"run": "FIRST", "at": True}, r"expected best, last, {epoch: N}"),
+        ({"run": "FIRST", "at": 3}, r"plan.keep: expected an epoch from 1 to 2, got 3"),
+        ({"run": "FIRST", "at": {"step": 3}}, r"keeps the weights of an epoch, and not of a step"),
+        ({"run": "STOPPING", "at": 1}, r"may stop early, before its epoch 1"),
+        ({"run": "FOLDER", "at": 1}, r"of the last epoch, 2, not of epoch 1. Name its recipe, wh"),
+        ({"run": "FOLDER", "at": {"step": 1}}, r"of an epoch, and not of a step"),
         ({"run": "FIRST", "seed": -1}, r"expected a number from 0, got -1"),
         ({"run": "ADAPTED"}, r"that run trained an adapter, and its encoder is as it was"),
-        ({"run": "FOLDER", "at": "best"}, r"keeps its weights of the last epoch, not of the best"),
+        ({"run": "FOLDER", "at": "best"}, r"its weights of the last epoch, 2, not of the best"),
         ({"run": "FOLDER", "seed": 3}, r"that run has the seed 42"),
         ({"run": "EMPTY"}, r"is no complete run"),
         ({"run": "WITHOUT"}, r"keeps no weights.*Train it again: encore train"),
@@ -180,6 +190,8 @@ def test_what_is_refused_before_anything_starts(
         given["run"] = first
     elif given["run"] == "ADAPTED":
         given["run"] = {**first, "adapter": "lora"}
+    elif given["run"] == "STOPPING":
+        given["run"] = {**first, "plan": {**first["plan"], "keep": "best", "early_stopping": 1}}
     elif given["run"] in ("FOLDER", "WITHOUT"):
         keep = given["run"] == "FOLDER"
         run = execute(prepare(recipe_from(first)), tmp_path, keep_model=keep).folder
@@ -190,6 +202,57 @@ def test_what_is_refused_before_anything_starts(
     with pytest.raises(EncoreError, match=message):
         prepared(tables, given)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_any_epoch_can_be_the_start_and_the_first_run_keeps_that(
+    tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    three = {**first, "plan": {**first["plan"], "epochs": 3}}
+    kept = {}
+    for at in (1, 2, 3):
+        one = prepared(tables, {"run": three, "at": {"epoch": at}})
+        assert one.name == prepared(tables, {"run": three, "at": at}).name
+        assert one.firsts[0].recipe.plan.keep == at
+        run = execute(one.firsts[0], tmp_path)
+        assert (run.epoch, run.keep) == (at, at)
+        assert run.describe_epoch("verdict") == f"epoch {at} of 3, as the recipe says"
+        lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+        figure = json.loads(lines[at - 1])["dev"]["verdict"]["dev"]["accuracy"]
+        assert run.metrics["verdict"]["dev"]["model"]["accuracy"].value == figure
+        assert run.caveats("verdict") == []
+        kept[at] = weights(run.folder)
+        state = build_models(one, tmp_path)["score"].state_dict()
+        encoder = [name for name in state if ".encoder." in name or ".pooling." in name]
+        assert encoder
+        assert all(torch.equal(state[name], kept[at][f"verdict.{name}"]) for name in encoder)
+        folder = prepared(tables, {"run": str(run.folder), "at": at})
+        assert folder.name == one.name
+        spec = prepare(load_recipe(run.folder / "recipe.yaml")).spec
+        assert spec == RunSpec.from_json(spec.to_json())
+    last = weights(execute(prepare(recipe_from(three)), tmp_path).folder)
+    assert all(torch.equal(last[name], kept[3][name]) for name in last)
+    assert any(not torch.equal(kept[1][name], kept[2][name]) for name in last)
+
+
+def test_a_step_of_a_pre_training_can_be_the_start(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"the lamp is great and my tent {n}" for n in range(60)))
+    given = {"texts": [str(texts)], "encoder": str(tiny_encoder), "threads": 1, "keep": [2]}
+    given |= {"precision": "fp32", "max_length": 16, "plan": {"steps": 4, "batch_size": 8}}
+    found = encore.pretrain(given, runs=tmp_path)
+    plain = {step: prepared(tables, folder).name for step, folder in found.kept.items()}
+    assert sorted(plain) == [2, 4]
+    folder = str(found.folder)
+    assert prepared(tables, {"run": folder, "at": {"step": 2}}).name == plain[2]
+    assert prepared(tables, {"run": folder}).name == plain[4]
+    assert prepared(tables, {"run": folder, "at": "last"}).name == plain[4]
+    with pytest.raises(RecipeError, match=r"expected a step whose .* keeps \(2, 4\), got 3"):
+        prepared(tables, {"run": folder, "at": {"step": 3}})
+    for wrong in ({"at": 2}, {"at": "best"}, {"task": "verdict"}, {"seed": 1}):
+        with pytest.raises(RecipeError, match=r"pre-training, of which a reference names a step"):
+            prepared(tables, {"run": folder, **wrong})
 
 
 def test_a_circle_of_files_is_refused(tables: Tables, tmp_path: Path) -> None:
