@@ -38,19 +38,12 @@ from encore.types import DEFAULTS
 if TYPE_CHECKING:
     from encore.experiments import search
 
+# fmt: off
 __all__ = [
-    "compare",
-    "draw_search",
-    "evaluate",
-    "fit",
-    "load",
-    "prepared_from",
-    "pretrain",
-    "recipe_of",
-    "search_of",
-    "study_of",
-    "tune",
+    "compare", "draw_search", "evaluate", "fit", "load", "prepared_from", "pretrain", "recipe_of",
+    "search_of", "study_of", "tune",
 ]
+# fmt: on
 
 Read = TypeVar("Read")
 
@@ -278,6 +271,7 @@ def compare(
     curve: str | None = None,
     race: bool = False,
     processes: int | None = None,
+    executor: str | None = None,
     keep_models: bool = False,
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
@@ -290,16 +284,15 @@ def compare(
 
     what: a recipe file, the name of one that comes with Encore, or a mapping. overrides:
     `key=value`, as on the command line; settings: the same with Python's values, for keys without a
-    dot. Runs are processes of their own: what `tell` is given is a line about each that ends. A run
-    that fails is named in the outcome's `failed` and stops no other. Raises RecipeError or
-    DataError.
+    dot. Runs are processes of their own: what `tell` is given is a line about each that ends.
+    executor: local, serial or ray; None: local, or serial on a GPU. A run that fails is named in
+    the outcome's `failed` and stops no other. Raises RecipeError or DataError.
     """
     plan = prepare_comparison(
         study_of(what, (*_typed(settings), *overrides), only=only, curve=curve, race=race)
     )
-    return comparison.run_comparison(
-        plan, Path(runs), processes=processes, keep_models=keep_models, tell=tell
-    )
+    how: dict[str, Any] = {"processes": processes, "executor": executor, "tell": tell}
+    return comparison.run_comparison(plan, Path(runs), keep_models=keep_models, **how)
 
 
 def tune(
@@ -311,6 +304,7 @@ def tune(
     pruner: str = "none",
     storage: str | None = None,
     processes: int | None = None,
+    executor: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> search.SearchResult:
@@ -332,7 +326,8 @@ def tune(
         pruner=pruner,
         storage=storage,
     )
-    return search.run_search(resolved, Path(runs), processes=processes, tell=tell, draw=draw_search)
+    how: dict[str, Any] = {"processes": processes, "executor": executor, "tell": tell}
+    return search.run_search(resolved, Path(runs), draw=draw_search, **how)
 
 
 def draw_search(*found: Any) -> None:

@@ -29,6 +29,7 @@ from encore.cli.commands.report import report_entry
 from encore.cli.commands.tidy import mv_entry, rm_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
+from encore.cli.commands.worker import worker_entry
 from encore.cli.output import announce, say
 from encore.errors import EncoreError, TrainingError, first_line, format_given, shown_command
 
@@ -48,6 +49,7 @@ for _name, _entry, _summary in (
     ("check", check_entry, "Check a table before training on it."),
     ("compare", compare_entry, "Compare the variants of a recipe over several seeds."),
     ("tune", tune_entry, "Search for the best settings of a recipe."),
+    ("worker", worker_entry, "Compute runs of a prepared comparison, here or on other machines."),
     ("pretrain", pretrain_entry, "Train an encoder on texts without labels."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if "--install-completion" in given:
             _complete_at_first_tab()
     if code == _INTERRUPTED:
-        resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"])
+        resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"], ["worker"])
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
         announce(["", f"interrupted{again if resumable else ''}"])
     sys.exit(code)

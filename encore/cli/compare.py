@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ def compare_command(
     curve: str | None,
     race: bool,
     processes: int | None,
+    executor: str | None,
     keep_models: bool,
+    prepare: bool,
     runs: Path,
     json_: bool,
     quiet: bool,
@@ -47,7 +50,12 @@ def compare_command(
     def tell(line: str) -> None:
         announce([line], quiet=quiet)
 
-    result = run_comparison(plan, runs, processes=processes, keep_models=keep_models, tell=tell)
+    if prepare:
+        _prepare(plan, runs, keep_models=keep_models, tell=tell, json_=json_)
+        return 0
+    result = run_comparison(
+        plan, runs, processes=processes, keep_models=keep_models, tell=tell, executor=executor
+    )
     announce(result.failed)
     if json_:
         found = {
@@ -67,6 +75,25 @@ def compare_command(
             ]
         )
     return SOME_FAILED if result.failed else 0
+
+
+def _prepare(
+    plan: PreparedComparison,
+    runs: Path,
+    *,
+    keep_models: bool,
+    tell: Callable[[str], None],
+    json_: bool,
+) -> None:
+    from encore.experiments.shared_jobs import read_jobs, write_jobs
+
+    folder = write_jobs(plan, runs, keep_models=keep_models, tell=tell)
+    jobs = read_jobs(folder)
+    if json_:
+        print_json({"comparison": str(folder), "jobs": [job.name for job in jobs]})
+        return
+    command = shlex.join(["encore", "worker", str(folder)])
+    say(f"{folder}: {len(jobs)} runs to compute; on each machine: {command}")
 
 
 def _print_result(result: ComparisonResult) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "EncoderOption",
     "EncodingOption",
     "EpochsOption",
+    "ExecutorOption",
     "ExplainOption",
     "FileOptions",
     "ForceOption",
@@ -265,6 +266,15 @@ ProcessesOption = Annotated[
         min=1,
         metavar="N",
         help="Number of runs at the same time; one per core by default.",
+    ),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Where runs are computed: local (processes of this machine, the default), serial (one "
+        "after the other; the default on a GPU), ray (a cluster; RAY_ADDRESS names it).",
     ),
 ]
 DryRunOption = Annotated[

@@ -32,6 +32,7 @@ def tune_command(
     pruner: str,
     storage: str | None,
     processes: int | None,
+    executor: str | None,
     runs: Path,
     json_: bool,
     quiet: bool,
@@ -55,9 +56,8 @@ def tune_command(
     def tell(line: str) -> None:
         announce([line], quiet=quiet)
 
-    outcome = run_search(
-        tuning, runs, processes=processes, tell=tell, draw=lambda *found: api.draw_search(*found)
-    )
+    how: dict[str, Any] = {"processes": processes, "executor": executor, "tell": tell}
+    outcome = run_search(tuning, runs, draw=lambda *found: api.draw_search(*found), **how)
     announce(outcome.failed)
     if json_:
         print_json(

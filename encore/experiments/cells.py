@@ -12,26 +12,26 @@ from functools import partial
 from pathlib import Path
 
 from encore import files
+from encore.experiments.borrowed import drop_borrowed, record_borrowed
 from encore.experiments.cell_state import CellState
-from encore.experiments.executors.jobs import End, Executor, Job
-from encore.experiments.executors.local import LocalExecutor
-from encore.experiments.executors.serial import SerialExecutor
+from encore.experiments.executors.choice import check_executor, executor_for
+from encore.experiments.executors.jobs import End
 from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.experiments.run_jobs import run_job
 from encore.experiments.variants import Cell
 from encore.runs.contents import damaged_files
-from encore.runs.execute import execute, execute_when_free
+from encore.runs.execute import execute
 from encore.runs.folder import MODEL
 from encore.runs.hardware import cores
 from encore.runs.memory import most_at_once
-from encore.runs.model_folder import drop_model
 from encore.runs.places import is_kept
 from encore.runs.prepared import Prepared
 from encore.tables.formatting import format_duration
 
 __all__ = [
     "CellRunner",
-    "executor_for",
     "import_for_runs",
+    "predecessors",
     "processes_that_fit",
 ]
 
@@ -50,18 +50,6 @@ def import_for_runs() -> None:
     """Import what runs import, once here and not in each of the forked processes."""
     for module in _NEEDED:
         importlib.import_module(module)
-
-
-def executor_for(
-    n_jobs: int, processes: int | None, threads: int, logs: Path, *, in_process: bool
-) -> Executor:
-    """The executor of a command. processes: jobs at once, as many as the machine has cores for if
-    None. in_process: run each job in this process, as accelerators need.
-    """
-    if in_process:
-        return SerialExecutor()
-    at_once = processes or max(1, cores() // threads)
-    return LocalExecutor(min(n_jobs, at_once), logs, threads)
 
 
 def processes_that_fit(
@@ -97,6 +85,7 @@ class CellRunner:
     processes: int | None
     keep_models: bool
     report: Callable[[str], None]
+    executor: str | None = None
     wanted: dict[str, Prepared] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
     failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -134,16 +123,7 @@ class CellRunner:
         """Compute those of the runs that are not complete; cells.json is up to date throughout.
         stage: the beginning of each reported line.
         """
-        ordered: dict[str, Prepared] = {}
-        firsts: set[str] = set()
-        for run in wanted.values():
-            missing = () if (self.runs / run.name / files.MANIFEST).exists() else run.firsts
-            firsts.update(one.name for one in missing)
-            for one in (*missing, run):
-                ordered.setdefault(one.name, one)
-        self.firsts |= firsts
-        todo = self._incomplete(ordered, firsts)
-        self.computed += todo
+        todo = self.take(wanted)
         left, names, started = set(todo), list(todo), time.monotonic()
 
         def on_end(number: int, end: End) -> None:
@@ -163,31 +143,40 @@ class CellRunner:
         self.write_states(left)
         if not todo:
             return
-        jobs = [
-            Job(
-                name,
-                execute_when_free,
-                (one, self.runs),
-                {"keep_model": self.keep_models or name in firsts},
-            )
-            for name, one in todo.items()
-        ]
-        after = {
-            number: [names.index(first.name) for first in one.firsts if first.name in todo]
-            for number, one in enumerate(todo.values())
-        }
+        jobs = [run_job(one, self.runs, keep_model=self.keeps(name)) for name, one in todo.items()]
         in_process = any(one.device != "cpu" for one in todo.values())
-        if not in_process:
-            import_for_runs()
         threads = max(one.threads for one in todo.values())
+        check_executor(self.executor, in_process=in_process)
         processes = self.processes
-        if not in_process:
+        if not in_process and self.executor in (None, "local"):
+            import_for_runs()
             processes = processes_that_fit(
                 todo.values(), len(jobs), processes, threads, self.report
             )
-        executor_for(len(jobs), processes, threads, self.folder / "log", in_process=in_process).run(
-            jobs, on_end, after
-        )
+        logs = self.folder / "log"
+        executor_for(
+            len(jobs), processes, threads, logs, in_process=in_process, name=self.executor
+        ).run(jobs, on_end, predecessors(todo))
+
+    def take(self, wanted: Mapping[str, Prepared]) -> dict[str, Prepared]:
+        """Those of the runs that are to be computed, each behind those that it starts from."""
+        ordered: dict[str, Prepared] = {}
+        firsts: set[str] = set()
+        for run in wanted.values():
+            missing = () if (self.runs / run.name / files.MANIFEST).exists() else run.firsts
+            firsts.update(one.name for one in missing)
+            for one in (*missing, run):
+                ordered.setdefault(one.name, one)
+        todo = self._incomplete(ordered, firsts)
+        self.firsts |= firsts
+        self.computed += todo
+        if not self.keep_models and (borrowed := firsts.intersection(todo)):
+            record_borrowed(self.folder, borrowed)
+        return todo
+
+    def keeps(self, name: str) -> bool:
+        """True for a run that is to keep its weights, at least until the comparison ends."""
+        return self.keep_models or name in self.firsts
 
     def _incomplete(
         self, wanted: Mapping[str, Prepared], firsts: Collection[str]
@@ -215,10 +204,11 @@ class CellRunner:
         return todo
 
     def drop_weights(self) -> None:
-        """Remove the weights of those runs that were computed here for others to start from."""
+        """Remove the weights of those runs that were computed, by this command or by others before
+        it, for runs of this comparison to start from.
+        """
         if not self.keep_models and not self.failed:
-            for name in self.firsts.intersection(self.computed):
-                drop_model(self.runs / name)
+            drop_borrowed(self.folder, self.runs)
 
     def write_states(self, left: Collection[str]) -> None:
         """Write cells.json. left: the runs that are still to be computed."""
@@ -242,6 +232,15 @@ class CellRunner:
             return of_cell(f"left the race in round {number}")
         # Of a screening without opponents nothing is run.
         return of_cell("not needed" if screening and self.screened else "waiting")
+
+
+def predecessors(todo: Mapping[str, Prepared]) -> dict[int, list[int]]:
+    """The number of a run → those of the others that have to be complete before it."""
+    names = list(todo)
+    return {
+        number: [names.index(first.name) for first in one.firsts if first.name in todo]
+        for number, one in enumerate(todo.values())
+    }
 
 
 def _outcome(run: Path, end: End) -> str:

@@ -10,6 +10,8 @@ The folder compare-NAME-HASH holds:
 - table.csv, table.tex: the same as tables.
 - cost.json: seconds, runs found complete, runs saved by a race. No part of the results.
 - log/: the output of processes, if there is any.
+- jobs.json, claims/: with --prepare, the runs for workers, and who computes which.
+- borrowed_weights.json: runs whose weights are removed at the end, until then.
 - manifest.json: the sha256 of every file. It exists if and only if no run is missing.
 """
 
@@ -24,6 +26,7 @@ from typing import Any
 from encore import files
 from encore.evaluation.comparison_record import ComparisonRecord
 from encore.experiments.cells import CellRunner
+from encore.experiments.executors.choice import check_executor
 from encore.experiments.preparation import PreparedComparison, distinct_runs
 from encore.experiments.race import run_race, saved_by_race
 from encore.experiments.results import measure_comparison
@@ -31,7 +34,7 @@ from encore.experiments.variants import Study
 from encore.runs.contents import COMPARISON_FILES, RACE
 from encore.tables import comparison, comparison_files
 
-__all__ = ["ComparisonResult", "run_comparison"]
+__all__ = ["ComparisonResult", "begin_comparison", "run_comparison"]
 
 
 @dataclass(frozen=True)
@@ -76,23 +79,19 @@ def run_comparison(
     processes: int | None = None,
     keep_models: bool = False,
     tell: Callable[[str], None] = lambda line: None,
+    executor: str | None = None,
 ) -> ComparisonResult:
     """Compute the runs that are missing, then measure. Killed at any moment, the same call resumes;
     a run that fails stops no other.
 
     processes: runs at once, as many as there are cores if None. tell: takes a line about every run
-    that ends.
+    that ends. executor: of `encore.experiments.executors.choice`; None: local, or serial with an
+    accelerator.
     """
     started, study = time.monotonic(), plan.study
-    folder = runs / plan.name
-    files.require_plain(folder)
-    with files.explained(folder):
-        (folder / "log").mkdir(parents=True, exist_ok=True)
-        (folder / files.MANIFEST).unlink(missing_ok=True)
-    files.sweep(folder)
-    files.write(folder / "recipe.yaml", study.text.encode())
-    files.write_json(folder / "study.json", _description(study))
-    runner = CellRunner(plan, runs, folder, processes, keep_models, tell)
+    check_executor(executor)
+    folder = begin_comparison(plan, runs)
+    runner = CellRunner(plan, runs, folder, processes, keep_models, tell, executor)
     races = run_race(runner) if study.race else None
     runner.screened = True
     wanted = [each for each in plan.cells if runner.eliminated_in(each.cell) is None]
@@ -112,6 +111,19 @@ def run_comparison(
         seconds,
         saved,
     )
+
+
+def begin_comparison(plan: PreparedComparison, runs: Path) -> Path:
+    """Make the comparison's folder ready and write what it compares; returns the folder."""
+    folder = runs / plan.name
+    files.require_plain(folder)
+    with files.explained(folder):
+        (folder / "log").mkdir(parents=True, exist_ok=True)
+        (folder / files.MANIFEST).unlink(missing_ok=True)
+    files.sweep(folder)
+    files.write(folder / "recipe.yaml", plan.study.text.encode())
+    files.write_json(folder / "study.json", _description(plan.study))
+    return folder
 
 
 def _description(study: Study) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from encore.evaluation.search_record import (
 )
 from encore.experiments import comparison
 from encore.experiments.cells import import_for_runs, processes_that_fit
+from encore.experiments.executors.choice import check_executor
 from encore.experiments.objective import SearchObjective
 from encore.experiments.preparation import prepare_comparison
 from encore.experiments.search_files import description_of, trials_csv
@@ -55,6 +56,7 @@ from encore.experiments.study import (
     score_of,
 )
 from encore.experiments.trial import TrialScore
+from encore.experiments.trial_jobs import check_shared_storage, trial_jobs
 from encore.experiments.trials import run_trials
 from encore.experiments.variants import Cell, Study
 from encore.recipe.write import anchored, to_yaml
@@ -103,6 +105,7 @@ def run_search(
     processes: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
     draw: Callable[..., None] = lambda *_: None,
+    executor: str | None = None,
 ) -> SearchResult:
     """Compute the trials that are missing, then the best configuration on fresh seeds. Killed at
     any moment, the same call resumes.
@@ -110,9 +113,13 @@ def run_search(
     processes: trials at once, as many as there are cores if None; with more than one, the
     parameters of a trial depend on which others have ended. tell: takes a line about every trial
     that ends. draw: draws the figures (`encore.report.search_figures.draw_figures`, which is
-    imported late). Raises TrainingError where no trial could be completed, or where another
-    process is running the study.
+    imported late). executor: as of `run_comparison`. Raises TrainingError where no trial could be
+    completed, or where another process is running the study; RecipeError where several machines
+    would share a file of SQLite.
     """
+    check_executor(executor, in_process=tuning.first.device != "cpu")
+    if executor == "ray":
+        check_shared_storage(tuning.storage)
     trials = tuning.trials(runs)
     folder = trials.folder
     busy = TrainingError(
@@ -120,7 +127,7 @@ def run_search(
         f"same command then resumes."
     )
     with files.locked(folder, busy), explained_database(trials):
-        return _Running(tuning, runs, processes, tell, draw).run()
+        return _Running(tuning, runs, processes, tell, draw, executor).run()
 
 
 class _Running:
@@ -133,10 +140,11 @@ class _Running:
         processes: int | None,
         tell: Callable[[str], None],
         draw: Callable[..., None],
+        executor: str | None,
     ) -> None:
         self.started = time.monotonic()
         self.search, self.runs, self.processes = search, runs, processes
-        self.tell, self.draw = tell, draw
+        self.tell, self.draw, self.executor = tell, draw, executor
         self.folder = search.trials(runs).folder
 
     def run(self) -> SearchResult:
@@ -185,7 +193,7 @@ class _Running:
     def _run_trials(self, study: optuna.Study, n_found: int) -> None:
         trials, first = self.search.trials(self.runs), self.search.first
         processes, in_process = self.processes, first.device != "cpu"
-        if n_found < trials.n:
+        if n_found < trials.n and self.executor in (None, "local"):
             import_for_runs()
             if not in_process:
                 n_left = trials.n - n_found
@@ -202,6 +210,8 @@ class _Running:
             threads=first.threads,
             in_process=in_process,
             tell=ended,
+            executor=self.executor,
+            job_of=trial_jobs(self.search, self.runs),
         )
 
     def _write_trials(self, study: optuna.Study) -> None:
@@ -224,7 +234,11 @@ class _Running:
         name = f"{search.name}-tuned"
         study = Study(name, text, (), ("tuned",), "tuned", search.seeds, ({},), cells, ())
         return comparison.run_comparison(
-            prepare_comparison(study), self.runs, processes=self.processes, tell=self.tell
+            prepare_comparison(study),
+            self.runs,
+            processes=self.processes,
+            tell=self.tell,
+            executor=self.executor,
         )
 
     def _finish(self, trials: Sequence[FrozenTrial], *, complete: bool) -> float:

@@ -72,6 +72,17 @@ class Search:
         """The same for every trial, so that differences between trials are none between seeds."""
         return tuple(range(self.seed, self.seed + self.seeds_per_trial))
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The arguments of `search_from` that make the same search in another process."""
+        return {
+            "mapping": to_plain(self.document),
+            "overrides": list(self.overrides),
+            "trials": self.trials,
+            "name": self.name,
+            "base": str(self.base),
+        }
+
     def recipe(self, given: Mapping[str, Any], seed: int | None = None) -> Recipe:
         """The recipe of a trial with the parameters `given` (path → number or label) and a seed
         (None: the recipe's own), on one thread unless it says otherwise.

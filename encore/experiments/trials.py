@@ -17,13 +17,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from encore.errors import EncoreError
-from encore.experiments.cells import executor_for
+from encore.experiments.executors.choice import executor_for
 from encore.experiments.executors.jobs import End, Job
 from encore.experiments.optuna_storage import (
     claim_waiting_trial,
@@ -45,19 +46,19 @@ from encore.experiments.trial import Objective, Trials
 from encore.runs.writer import Pruned
 from encore.tables.formatting import format_setting
 
-__all__ = ["run_trials"]
+__all__ = ["run_ticket", "run_trials"]
 
 
 # ------------------------------------------------------------------------------------ one at a time
 
 
-def _run_ticket(trials: Trials, objective: Objective, ticket: str) -> None:
+def run_ticket(trials: Trials, objective: Objective, ticket: str, owner: str) -> None:
     """Run the trial of this ticket: the one that a killed process left behind, one that another
-    machine gave up, or a new one.
+    machine gave up, or a new one. owner: of the command that wants it.
     """
     study = open_study(trials)
     with quiet_optuna():
-        trial = _claimed(study, trials, ticket)
+        trial = _claimed(study, trials, ticket, owner)
         if trial is not None:
             with _heartbeats(study, trial):
                 _run(study, trial, trials, objective)
@@ -106,9 +107,9 @@ def _finish(
         study.tell(trial, value, state=state, skip_if_finished=True)
 
 
-def _claimed(study: optuna.Study, trials: Trials, ticket: str) -> Trial | None:
+def _claimed(study: optuna.Study, trials: Trials, ticket: str, owner: str) -> Trial | None:
     """None: another machine was faster, and there are as many trials as were requested."""
-    mine = {"ticket": ticket, "owner": trials.owner}
+    mine = {"ticket": ticket, "owner": owner}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if left.user_attrs.get("ticket") == ticket:
             return resume_trial(study, left)
@@ -158,12 +159,17 @@ def run_trials(
     threads: int = 1,
     in_process: bool = False,
     tell: Callable[[str], None] = lambda line: None,
+    executor: str | None = None,
+    job_of: Callable[[str], Job] | None = None,
 ) -> None:
     """Run trials until there are `trials.n` and none is running. Each is a process of its own,
     `processes` at a time, or runs in this one (`in_process`).
 
-    tell: takes a line about every one that ends. The caller holds the lock of the study's folder.
+    tell: takes a line about every one that ends. executor: of `executor_for`. job_of: ticket → the
+    job that runs its trial; None where it need not be plain data. The caller holds the lock of the
+    study's folder.
     """
+    job_of = job_of or partial(_forked_job, trials, objective)
     study, progress, waits = open_study(trials), _Progress(trials, tell), False
     while True:
         with quiet_optuna():
@@ -188,13 +194,14 @@ def run_trials(
             waits = True
             time.sleep(1)
             continue
-        jobs = [
-            Job(f"trial-{ticket[:8]}", _run_ticket, (trials, objective, ticket))
-            for ticket in tickets
-        ]
-        logs = trials.folder / "log"
-        executor = executor_for(len(jobs), processes, threads, logs, in_process=in_process)
-        executor.run(jobs, progress.of(study, tickets))
+        jobs, logs = [job_of(ticket) for ticket in tickets], trials.folder / "log"
+        executor_for(len(jobs), processes, threads, logs, in_process=in_process, name=executor).run(
+            jobs, progress.of(study, tickets)
+        )
+
+
+def _forked_job(trials: Trials, objective: Objective, ticket: str) -> Job:
+    return Job(f"trial-{ticket[:8]}", run_ticket, (trials, objective, ticket, trials.owner))
 
 
 class _Progress:

@@ -36,6 +36,7 @@ __all__ = [
     "recipe_error",
     "recipe_for_file",
     "recipe_from",
+    "recipe_of_text",
 ]
 
 _MOST_SHOWN = 20
@@ -47,14 +48,18 @@ def load_recipe(path: str | Path, overrides: Sequence[Override] = ()) -> Recipe:
 
     Raises RecipeError with every problem that was found.
     """
-    text = file_text(Path(path))
+    return recipe_of_text(file_text(Path(path)), str(path), overrides, Path(path).absolute().parent)
+
+
+def recipe_of_text(
+    text: str, where: str, overrides: Sequence[Override] = (), base: str | Path = "."
+) -> Recipe:
+    """The recipe in YAML that was read. where: names it in problems. base: where its relative paths
+    start. Raises RecipeError like `load_recipe`.
+    """
     problems: list[Problem] = []
-    return _checked(
-        read_yaml(text, str(path), problems=problems),
-        overrides,
-        Path(path).absolute().parent,
-        problems,
-    )
+    document = read_yaml(text, where, problems=problems)
+    return _checked(document, overrides, Path(base).absolute(), problems)
 
 
 def recipe_from(

@@ -68,7 +68,10 @@ _BESIDE = {
         ),
         *("test_opened.log", "test_results.json", *_REPORT),
     ),
-    "comparison": (RACE, "cost.json", "log", *_REPORT),
+    "comparison": (
+        *(RACE, "cost.json", "log", "jobs.json", "claims", "borrowed_weights.json"),
+        *_REPORT,
+    ),
     "pretraining": (
         *("start", "corpus", "checkpoint", "encoder", "steps"),
         *("cost.json", "compare.yaml", "lock"),

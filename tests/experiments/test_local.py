@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -13,8 +14,8 @@ import pytest
 from conftest import Tables
 
 from encore.errors import DataError
-from encore.experiments import cells
-from encore.experiments.cells import executor_for
+from encore.experiments import cells, run_jobs
+from encore.experiments.executors.choice import executor_for
 from encore.experiments.executors.jobs import End, Job
 from encore.experiments.executors.local import LocalExecutor
 from encore.experiments.executors.serial import SerialExecutor
@@ -166,7 +167,7 @@ def test_an_executor_is_chosen_by_device_and_size(tmp_path: Path) -> None:
 def test_another_executor_gets_jobs_as_data(
     tables: Tables, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module's own function with its arguments, which one on other machines could call there."""
+    """A module's own function and plain arguments, with which another process does the same."""
     data = {"train": str(tables.train), "dev": str(tables.dev), "text": "text", "label": "verdict"}
     given = {"encoder": str(tiny_encoder), "max_length": 32, "seeds": [1, 2]}
     given["tasks"] = {"verdict": {"data": data}}
@@ -189,9 +190,12 @@ def test_another_executor_gets_jobs_as_data(
     runner = cells.CellRunner(plan, tmp_path, tmp_path / "compare", None, False, lines.append)
     runner.compute(plan.distinct)
     assert [job.name for job in jobs] == list(plan.distinct)
-    for job, prepared in zip(jobs, plan.distinct.values(), strict=True):
-        assert getattr(cells, job.function.__qualname__) is job.function
-        assert (job.arguments, job.options) == ((prepared, tmp_path), {"keep_model": False})
+    for job in jobs:
+        assert job.function is run_jobs.compute_run
+        name, recipe, runs, keep_model = json.loads(json.dumps(job.arguments))
+        assert (name, runs, keep_model, job.options) == (job.name, str(tmp_path), False, {})
+        known = run_jobs._READY.pop(name)
+        assert run_jobs.ready_run(name, recipe) is not known
     assert runner.failures == (
         "verdict, baseline, seed 1: machine 0 is gone",
         "verdict, baseline, seed 2: machine 1 is gone",

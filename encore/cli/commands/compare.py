@@ -11,6 +11,7 @@ from encore.cli.options import (
     DebugOption,
     EncoderOption,
     EpochsOption,
+    ExecutorOption,
     JsonOption,
     LrOption,
     PoolingOption,
@@ -63,9 +64,18 @@ def compare_entry(
         ),
     ] = False,
     processes: ProcessesOption = None,
+    executor: ExecutorOption = None,
     keep_models: Annotated[
         bool,
         typer.Option("--keep-models", help="Keep the weights of every run; needs much disk space."),
+    ] = False,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="Train nothing: write the runs as jobs, which `encore worker` takes, here or on "
+            "other machines.",
+        ),
     ] = False,
     epochs: EpochsOption = None,
     lr: LrOption = None,
@@ -97,7 +107,9 @@ def compare_entry(
         "curve": curve,
         "race": race,
         "processes": processes,
+        "executor": executor,
         "keep_models": keep_models,
+        "prepare": prepare,
         "runs": runs,
     }
     raise typer.Exit(
