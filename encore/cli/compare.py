@@ -38,8 +38,10 @@ def compare_command(
     """Returns the exit code."""
     from encore.api import study_of
     from encore.experiments.comparison import run_comparison
+    from encore.experiments.executors.choice import check_executor
     from encore.experiments.preparation import prepare_comparison
 
+    check_executor(executor)
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     plan = prepare_comparison(study_of(recipe, overrides, only=names, curve=curve, race=race))
     announce(_announced(plan, runs), quiet=quiet)

@@ -40,11 +40,13 @@ def tune_command(
 ) -> int:
     """Returns the exit code."""
     from encore import api
+    from encore.experiments.executors.choice import check_executor
     from encore.experiments.search import run_search
     from encore.experiments.search_preparation import prepare_search
     from encore.tables.listing import show_all
     from encore.tables.search import search_tables
 
+    check_executor(executor)
     tuning = prepare_search(
         api.search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from encore import files
 from encore.experiments.borrowed import drop_borrowed, record_borrowed
 from encore.experiments.cell_state import CellState
-from encore.experiments.executors.choice import check_executor, executor_for
+from encore.experiments.executors.choice import executor_for
 from encore.experiments.executors.jobs import End
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.run_jobs import run_job
@@ -146,7 +146,6 @@ class CellRunner:
         jobs = [run_job(one, self.runs, keep_model=self.keeps(name)) for name, one in todo.items()]
         in_process = any(one.device != "cpu" for one in todo.values())
         threads = max(one.threads for one in todo.values())
-        check_executor(self.executor, in_process=in_process)
         processes = self.processes
         if not in_process and self.executor in (None, "local"):
             import_for_runs()

@@ -25,7 +25,7 @@ from conftest import Tables, Warm, listing
 
 import encore
 from encore import files
-from encore.errors import DataError, EncoreError, RecipeError
+from encore.errors import DataError, EncoreError, RecipeError, TrainingError
 from encore.experiments import borrowed, run_jobs, trial_jobs
 from encore.experiments.comparison import run_comparison
 from encore.experiments.executors import ray_cluster
@@ -39,7 +39,7 @@ from encore.experiments.search_space import search_from
 from encore.experiments.shared_jobs import read_jobs, write_jobs
 from encore.experiments.study import open_study
 from encore.experiments.variants import study_from
-from encore.experiments.worker import work
+from encore.experiments.worker import Work, _Worker, work
 from encore.runs import execute
 from experiments import marked
 
@@ -236,6 +236,28 @@ def test_a_job_has_one_owner_until_it_is_released(tmp_path: Path) -> None:
         assert again is not None
 
 
+def test_of_two_who_claim_a_job_at_once_one_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen that nobody has it."""
+    monkeypatch.setattr(Claims, "_last", lambda claims, name: 0)
+    with Claims(tmp_path).holding("a") as first, Claims(tmp_path).holding("a") as second:
+        assert first is not None
+        assert second is None
+
+
+def test_a_run_waits_for_those_that_it_starts_from(small: Graph, tmp_path: Path) -> None:
+    folder = write_jobs(small.plan, tmp_path)
+    jobs = {job.name: job for job in read_jobs(folder)}
+    claims = Claims(folder / "claims")
+    worker = _Worker(folder, jobs, claims, lambda line: None, Work(len(jobs)))
+    with contextlib.ExitStack() as others:
+        for name in [name for name, job in jobs.items() if not job.after]:
+            assert others.enter_context(claims.holding(name)) is not None
+        assert not worker.does_one(), "other workers have all runs that could start"
+    assert worker.does_one()
+
+
 def test_a_dead_owner_of_this_machine_is_replaced_at_once(tmp_path: Path) -> None:
     claims = Claims(tmp_path)
 
@@ -397,7 +419,6 @@ def test_no_jobs_here(small: Graph, tmp_path: Path) -> None:
     ("name", "in_process", "told"),
     [
         ("cluster", False, "--executor: expected serial, local or ray, got 'cluster'"),
-        ("rai", False, "Did you mean 'ray'?"),
         ("local", True, "--executor local: its processes are forked, and a forked process cannot"),
         ("ray", False, "--executor ray: needs ray, which is not installed. pip install"),
     ],
@@ -472,6 +493,13 @@ def test_a_job_goes_elsewhere_as_text(small: Graph, tmp_path: Path) -> None:
         ray_cluster.as_text(Job("a", lambda: None), tmp_path)
     with pytest.raises(TypeError, match="not JSON serializable"):
         ray_cluster.as_text(Job("a", print, (small,)), tmp_path)
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason=WITHOUT_RAY)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(TrainingError, match=r"RAY_ADDRESS=127.0.0.1:1: Ray cannot be reached \("):
+        ray_cluster.RayExecutor(tmp_path).run([Job("a", os.getcwd)], lambda number, end: None)
 
 
 def test_what_a_job_prints_elsewhere_is_in_its_log(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ killed; and who can reach what Ray starts.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,13 +19,17 @@ from conftest import Tables
 
 import encore
 from encore import files
-from encore.experiments import run_jobs
+from encore.errors import RecipeError, TrainingError
+from encore.experiments import run_jobs, trial_jobs
 from encore.experiments.comparison import run_comparison
 from encore.experiments.executors import ray_cluster
-from encore.experiments.executors.jobs import End, Job
+from encore.experiments.executors.jobs import NOT_STARTED, End, Job
 from encore.experiments.executors.ray_cluster import RayExecutor
 from experiments import marked
 from experiments.test_executors import WITHOUT_RAY, Graph, Marks, graph, killed_while_it_works
+from experiments.test_trials_postgres import url
+
+__all__ = ["url"]  # a fixture
 
 pytestmark = pytest.mark.nightly
 
@@ -116,6 +119,27 @@ def test_a_large_graph_whose_processes_are_killed(
         assert files.wrong_files(again, list(listed)) == []
 
 
+def test_a_job_that_no_node_has_room_for_is_refused(nodes: tuple[Any, Any], tmp_path: Path) -> None:
+    for executor, told in (
+        (RayExecutor(tmp_path, threads=3), "no node of the cluster has 3 cores for a run"),
+        (RayExecutor(tmp_path, gpus=1), "no node of the cluster has 1 cores and a GPU"),
+    ):
+        with pytest.raises(TrainingError, match=told):
+            executor.run([Job("a", os.getcwd)], lambda number, end: None)
+
+
+def test_a_job_that_kills_its_process_fails_in_the_end(
+    nodes: tuple[Any, Any], marks: Marks, tmp_path: Path
+) -> None:
+    """So do those behind it, and no other."""
+    jobs = [Job("dies", marked.die), Job("behind", os.getcwd), Job("fine", os.getcwd)]
+    ends: dict[int, End] = {}
+    RayExecutor(tmp_path).run(jobs, ends.__setitem__, {1: [0]})
+    assert ends[0].problems[0].startswith("its task was lost 4 times (")
+    assert [ends[number].problems for number in (1, 2)] == [NOT_STARTED.problems, ()]
+    assert [what for what, *_ in marks.read()] == ["dies"] * 4
+
+
 def listening() -> list[str]:
     """The addresses that this process and all that it started listen on."""
     parents = {}
@@ -157,12 +181,7 @@ def test_what_is_started_here_is_reached_from_here_alone(
         ends[number] = end
         seen.append(listening())
 
-    jobs = [
-        Job("fine", os.getcwd),
-        Job("kills", os.kill, (0, signal.SIGTERM)),
-        Job("behind", os.getcwd),
-    ]
-    RayExecutor(tmp_path, at_once=2).run(jobs[:1], on_end)
+    RayExecutor(tmp_path, at_once=2).run([Job("fine", os.getcwd)], on_end)
     assert ends[0].problems == ()
     assert len(seen[0]) > 4
     assert set(seen[0]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -189,3 +208,36 @@ def test_a_search_on_ray_is_that_of_one_process(
     ]
     for name in ("results.json", "trials.csv", "best.yaml"):
         assert (results[0] / name).read_bytes() == (results[1] / name).read_bytes()
+
+
+def test_a_search_on_a_cluster_keeps_its_study_in_postgresql(
+    nodes: tuple[Any, Any],
+    url: str,
+    tables: Tables,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if its nodes were several machines, where a file of SQLite is refused; one is killed."""
+    cluster, second = nodes
+    monkeypatch.setattr("encore.api.draw_search", lambda *_: None)
+    monkeypatch.setattr(trial_jobs, "n_hosts", lambda: 2)
+    recipe = graph(tables, tiny_encoder, 1)
+    del recipe["variants"]
+    recipe |= {"search": {"plan.lr": {"log_uniform": [1e-3, 1e-2]}}, "seeds": [7]}
+    with pytest.raises(RecipeError, match="SQLite serves one only"):
+        encore.tune(recipe, n=6, runs=tmp_path, executor="ray")
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 1:
+            cluster.remove_node(second, allow_graceful=False)
+
+    found = encore.tune(recipe, n=6, runs=tmp_path, executor="ray", storage=url, tell=tell)
+    assert not found.failed
+    assert (found.record.trials.complete, found.record.trials.failed) == (6, 0)
+    complete = [folder.parent for folder in tmp_path.glob("verdict-*/manifest.json")]
+    assert len(complete) == 7, "six trials, and the best with a fresh seed"
+    assert set(complete) == set(tmp_path.glob("verdict-*")), "and no other run was begun"
+    assert not (found.folder / "study.db").exists()

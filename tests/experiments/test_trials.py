@@ -399,7 +399,7 @@ def test_whoever_came_too_late_gives_its_trial_back(
     monkeypatch.setattr(
         module, "counted_trials", lambda study: [] if next(looks, False) else honest(study)
     )
-    assert module._claimed(study, trials, "mine") is None
+    assert module._claimed(study, trials, "mine", trials.owner) is None
     assert [trial.number for trial in honest(study)] == [0]
     assert [(trial.state.name, "surplus" in trial.user_attrs) for trial in study.trials] == [
         ("RUNNING", False),
@@ -447,9 +447,8 @@ def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
     """A trial at work on a machine that is gone."""
     study = open_study(trials)
     with quiet_optuna():
-        trial = module._claimed(
-            study, replace(trials, folder=trials.folder / "elsewhere"), "another"
-        )
+        elsewhere = replace(trials, folder=trials.folder / "elsewhere")
+        trial = module._claimed(study, elsewhere, "another", elsewhere.owner)
         assert trial is not None
         for one in trials.parameters:
             module._suggested(trial, one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from encore.errors import Problem, RecipeError, did_you_mean, format_given
+from encore.errors import Problem, RecipeError, format_given
 from encore.experiments.executors.jobs import Executor
 from encore.experiments.executors.local import LocalExecutor
 from encore.experiments.executors.serial import SerialExecutor
@@ -28,7 +28,6 @@ def check_executor(name: str | None, *, in_process: bool = False) -> None:
                 where=_WHERE,
                 expected=f"{', '.join(EXECUTORS[:-1])} or {EXECUTORS[-1]}",
                 got=format_given(name),
-                remedy=did_you_mean(name, EXECUTORS),
             )
         )
     if name == "local" and in_process:

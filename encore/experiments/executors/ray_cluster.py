@@ -16,6 +16,7 @@ import io
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ _LOOPBACK = "127.0.0.1"
 # everything that Ray starts is then bound; otherwise it is bound to every address of the machine.
 _PRIVATE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_PATIENCE = 10.0  # seconds
 _OBJECT_BYTES = 100 * 2**20  # jobs and their ends are short texts
 
 
@@ -88,6 +90,7 @@ class RayExecutor:
         texts = [as_text(job, self.logs) for job in jobs]
         order, running = Order(len(jobs), after), dict[Any, int]()
         with _connected(self.threads * (self.at_once or max(1, cores() // self.threads))) as ray:
+            self._require_room(ray)
             task = ray.remote(
                 num_cpus=self.threads, num_gpus=self.gpus, max_retries=_RETRIES, max_calls=0
             )(do_text)
@@ -106,6 +109,20 @@ class RayExecutor:
             finally:
                 for left in running:
                     ray.cancel(left, force=True)
+
+    def _require_room(self, ray: Any) -> None:
+        """Raise TrainingError where no node could ever start a job: Ray would wait for one."""
+        nodes = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
+        wanted = {"CPU": self.threads, "GPU": self.gpus}
+        if not any(all(node.get(what, 0) >= n for what, n in wanted.items()) for node in nodes):
+            gpu = " and a GPU" if self.gpus else ""
+            raise TrainingError(
+                Problem(
+                    where="--executor ray",
+                    message=f"no node of the cluster has {self.threads} cores{gpu} for a run.",
+                    remedy="Add such a node; threads=1 in the recipe asks for one core.",
+                )
+            )
 
 
 def as_text(job: Job, logs: Path) -> str:
@@ -163,6 +180,8 @@ def _connected(n_cores: int) -> Iterator[Any]:
     own = {} if address else {"num_cpus": n_cores, "object_store_memory": _OBJECT_BYTES}
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        if address:
+            _require_reachable(address)
         ray.init(
             address=address or "local",
             include_dashboard=None if address else False,
@@ -192,3 +211,10 @@ def _connected(n_cores: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray would try for a quarter of an hour."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if port.isdigit():  # not "auto"
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
