@@ -172,9 +172,17 @@ def normal(shape: tuple[int, int], unit: Unit) -> Tensor:
     philox = np.random.Philox(key=stream.key, counter=[ticks, 0, stream.site, 2])
     stream.site += 1
     drawn = philox.random_raw(skip // 8 + lines * width)[skip // 8 :]
-    first, second = (drawn >> np.uint64(32)).astype(np.float64), drawn & np.uint64(0xFFFFFFFF)
-    radius = np.sqrt(-2 * np.log((first + 1) / 2**32))  # Box and Muller, one of its two numbers
-    found = radius * np.cos(2 * np.pi / 2**32 * second)
+    # Box and Muller, one of its two numbers, in place: it is a part of each step with SMART.
+    found = (drawn >> np.uint64(32)).astype(np.float64)
+    found += 1
+    found /= 2**32
+    np.log(found, out=found)
+    found *= -2
+    np.sqrt(found, out=found)
+    drawn &= np.uint64(0xFFFFFFFF)
+    angle = drawn.astype(np.float64)
+    angle *= 2 * np.pi / 2**32
+    found *= np.cos(angle, out=angle)
     return torch.from_numpy(found.astype(np.float32).reshape(shape))
 
 

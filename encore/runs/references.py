@@ -194,7 +194,7 @@ class _Reader:
                 f"(sha256 {digest[:12]}…, got {source.digest[:12]}…).",
                 "Write the encoder that it was trained in.",
             )
-        own = Start(self.place, folder.name, "", "", digest, self.recipe, folder=folder)
+        own = Start(self.place, folder.name, "", "last", digest, self.recipe, folder=folder)
         return replace(own, adapter=found)
 
     def _check_kept(self, folder: Path, keep: KeptEpoch) -> None:
