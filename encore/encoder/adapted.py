@@ -24,6 +24,7 @@ from encore.errors import RecipeError
 __all__ = [
     "AdaptedResidual",
     "LoraLinear",
+    "MixedAdapters",
     "Wrapper",
     "adapt",
     "copied",
@@ -55,6 +56,14 @@ class AdaptedResidual(Wrapper, Residual):
 
     def closed(self, total: Tensor) -> Tensor:
         return cast(Residual, self.plain).closed(total)
+
+
+class MixedAdapters(nn.Module):
+    """Several adapters at one place, by their numbers. `mixture(h)` is the share of each, (tokens,
+    adapters) float32, which add up to 1 for each token.
+    """
+
+    places: tuple[int, ...]
 
 
 class LoraLinear(Wrapper):

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encore.encoder.adapted import AdaptedResidual
+from encore.encoder.adapted import AdaptedResidual, MixedAdapters
 from encore.encoder.encoder import Encoder
 from encore.model.task_model import TaskModel, encoder_of
 from encore.types import Tokens
 
-__all__ = ["Place", "fused_places", "mixtures"]
+__all__ = ["MixedPlace", "fused_places", "mixtures"]
 
 
 @dataclass(frozen=True)
-class Place:
+class MixedPlace:
     """A sublayer whose adapters are mixed. layer: from 1. sublayer: attention or feed-forward.
     adapters: their numbers, in the order of the shares.
     """
@@ -32,38 +32,40 @@ class Place:
         return f"{self.layer} {self.sublayer}"
 
 
-def fused_places(model: TaskModel) -> dict[Place, nn.Module]:
+def fused_places(model: TaskModel) -> dict[MixedPlace, nn.Module]:
     """The places of the first branch at which adapters are mixed, and the modules that mix them;
     none in an encoder without such.
     """
     encoder = encoder_of(model.branches[0])
-    found: dict[Place, nn.Module] = {}
+    found: dict[MixedPlace, nn.Module] = {}
     if not isinstance(encoder, Encoder):
         return found
     for number, layer in enumerate(encoder.blocks, start=1):
         block: Any = layer  # a Block
         for sublayer, name in zip(("attention", "feed-forward"), block.residuals, strict=True):
             end = block.get_submodule(name)
-            if isinstance(end, AdaptedResidual) and hasattr(end.adapter, "mixture"):
-                places: Any = end.adapter.places
-                found[Place(number, sublayer, tuple(places))] = end.adapter
+            if isinstance(end, AdaptedResidual) and isinstance(end.adapter, MixedAdapters):
+                found[MixedPlace(number, sublayer, end.adapter.places)] = end.adapter
     return found
 
 
 @torch.inference_mode()
-def mixtures(model: TaskModel, tokens: Tokens) -> dict[Place, Tensor]:
+def mixtures(model: TaskModel, tokens: Tokens) -> dict[MixedPlace, Tensor]:
     """Place → (tokens, adapters) float32, which add up to 1 for each token."""
-    found: dict[Place, Tensor] = {}
+    found: dict[MixedPlace, Tensor] = {}
     with contextlib.ExitStack() as hooks:
         for place, module in fused_places(model).items():
             hooks.enter_context(_watched(place, module, found))
         branch = model.eval().branches[0]
         branch.encoder(tokens, layers=branch.pooling.layers)
-    return found
+    # On a processor there may be more lines than tokens.
+    return {place: shares[: len(tokens.ids)] for place, shares in found.items()}
 
 
 @contextlib.contextmanager
-def _watched(place: Place, module: nn.Module, found: dict[Place, Tensor]) -> Iterator[None]:
+def _watched(
+    place: MixedPlace, module: nn.Module, found: dict[MixedPlace, Tensor]
+) -> Iterator[None]:
     def keep(mixing: Any, given: tuple[Tensor, ...]) -> None:
         found[place] = mixing.mixture(*given)
 

@@ -71,17 +71,6 @@ class GatheredRun:
         """True where the metrics on its training rows are of eval mode."""
         return bool(self.identity.get("plan", {}).get("score_train", False))
 
-    @property
-    def adapter_names(self) -> tuple[str, ...]:
-        """The tasks whose adapters it fuses, with their number where one comes twice."""
-        if self.recipe is None or self.recipe.adapter is None:
-            return ()
-        names = list(map(_trained_task, self.recipe.adapter.settings.get("of", ())))
-        return tuple(
-            f"{name} {number}" if names.count(name) > 1 else name
-            for number, name in enumerate(names, start=1)
-        )
-
     def gives_probabilities(self, task: str) -> bool:
         """True where the scores of the task's head are logits, or where its head is not known."""
         if self.recipe is None:
@@ -120,15 +109,6 @@ class GatheredComparison:
         return {
             cell.seed: self.runs[cell.run] for cell in mine if cell.run and cell.run in self.runs
         }
-
-
-def _trained_task(reference: Any) -> str:
-    """The task that a reference to a run means, as far as the recipe says so."""
-    given = reference if isinstance(reference, Mapping) else {"run": reference}
-    run = given.get("run")
-    tasks = run.get("tasks") if isinstance(run, Mapping) else None
-    named = given.get("task") or next(iter(tasks or ()), None)
-    return str(named or Path(str(run)).stem)
 
 
 def gather_run(folder: Path) -> GatheredRun:

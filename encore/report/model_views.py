@@ -39,16 +39,18 @@ def adapter_shares(found: GatheredRun, task: str, texts: Texts) -> AdapterShares
     """
     if texts.tokens is None or not (found.folder / "model").is_dir():
         return None
-    model = load(found.folder).task(task).model
-    places = list(fused_places(model))
-    if not places:
+    loaded = load(found.folder).task(task)
+    names, model = loaded.adapters, loaded.model
+    if not names:
         return None
-    sums = {place: torch.zeros(len(place.adapters), dtype=torch.float64) for place in places}
+    sums = {
+        place: torch.zeros(len(place.adapters), dtype=torch.float64)
+        for place in fused_places(model)
+    }
     device = next(model.parameters()).device
     for rows in evaluation_batches(texts.tokens.lengths):
         for place, shares in mixtures(model, collate(texts.tokens, rows, device)).items():
             sums[place] += shares.double().sum(dim=0).cpu()
-    names = found.adapter_names
     shown = {
         str(place): {
             names[number]: float(share)

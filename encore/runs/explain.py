@@ -9,8 +9,8 @@ be the ones that change the prediction. `encore.runs.gradients` weighs words by 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -42,13 +42,15 @@ _BLOCK_ROWS = 512  # whose words are in memory at once
 class Word:
     """`word` is `text[start:end]`. `weight`: by attention its share of the row's vector; by
     gradients what it adds to the score, below 0 where it speaks against the prediction (or lowers
-    the value); None where truncation cut all of it off.
+    the value); None where truncation cut all of it off. adapters: the share of each fused adapter
+    in it, where there are any.
     """
 
     word: str
     start: int
     end: int
     weight: float | None
+    adapters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ class Attribution:
 class Explanation:
     """One example: its text, or both texts of a pair. `rest`: the weight of tokens that
     belong to no word. attribution: None where the weights are attention, which adds up to 1.
+    adapters: the share of each fused adapter in all tokens, where there are any.
     """
 
     texts: tuple[WordWeights, ...]
     rest: float
     attribution: Attribution | None = None
+    adapters: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def weights(self) -> list[float]:

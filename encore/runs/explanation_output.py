@@ -13,7 +13,7 @@ from encore.data.table import plural
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import printable
 from encore.evaluation.contrast import Student
-from encore.runs.explain import Attribution, Explanation, WordWeights
+from encore.runs.explain import Attribution, Explanation, Word, WordWeights
 from encore.runs.gradients import masking_token
 from encore.runs.loaded_task import LoadedTask
 from encore.types import Note
@@ -51,7 +51,7 @@ def render_explanation(explanation: Explanation, *, title: str, names: Sequence[
         shown.append_text(_coloured(explanation, side))
         shown.append("\n")
     shares = [
-        f"{printable(word.word)} {_percent(explanation.share(word.weight or 0.0))}"
+        f"{printable(word.word)} {_percent(explanation.share(word.weight or 0.0))}{_most(word)}"
         for word in explanation.strongest(_STRONGEST)
     ]
     if (
@@ -59,7 +59,18 @@ def render_explanation(explanation: Explanation, *, title: str, names: Sequence[
     ):  # the path of the gradients leaves special tokens as they are
         shares.append(f"special tokens {_percent(explanation.rest)}")
     shown.append(f"  {', '.join(shares)}", style="not bold dim")
+    if explanation.adapters:
+        mixed = (f"{name} {_percent(each)}" for name, each in explanation.adapters.items())
+        shown.append(f"\n  adapters: {', '.join(mixed)}", style="not bold dim")
     return shown
+
+
+def _most(word: Word) -> str:
+    """The fused adapter with the largest share in a word."""
+    if not word.adapters:
+        return ""
+    name = max(word.adapters, key=lambda each: word.adapters[each])
+    return f" ({name} {_percent(word.adapters[name])})"
 
 
 def _coloured(explanation: Explanation, side: WordWeights) -> Text:
@@ -112,25 +123,25 @@ def _percent(share: float) -> str:
 
 
 def weight_columns(
-    explanations: Iterable[Explanation], *, pair: bool, gradients: bool
+    explanations: Iterable[Explanation],
+    *,
+    pair: bool,
+    gradients: bool,
+    adapters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Columns of a table: `weights` (and `weights_pair`), a list of {word, start, end, weight} per
-    row, and `weights_rest`; by gradients also what each `Attribution` holds.
+    row, and `weights_rest`; by gradients also what each `Attribution` holds; with fused adapters
+    `adapters`, the share of each, of words too.
     """
     import pyarrow as pa
 
-    weights = pa.list_(
-        pa.struct(
-            [
-                ("word", pa.string()),
-                ("start", pa.int64()),
-                ("end", pa.int64()),
-                ("weight", pa.float64()),
-            ]
-        )
-    )
+    shares = pa.struct([(name, pa.float64()) for name in adapters])
+    fields = [("word", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    fields += [("weight", pa.float64()), *([("adapters", shares)] if adapters else [])]
+    weights = pa.list_(pa.struct(fields))
     kinds = {"weights": weights} | ({"weights_pair": weights} if pair else {})
     kinds["weights_rest"] = pa.float64()
+    kinds |= {"adapters": shares} if adapters else {}
     if gradients:
         kinds["weights_for"] = pa.list_(pa.string())
         kinds |= dict.fromkeys(("score_change", "fall", "random_fall"), pa.float64())
@@ -146,10 +157,12 @@ def explanation_cells(explanation: Explanation) -> dict[str, Any]:
     """One row of `weight_columns`."""
     names = ("weights", "weights_pair")
     cells: dict[str, Any] = {
-        name: [asdict(word) for word in side.words]
+        name: list(map(_word_cells, side.words))
         for name, side in zip(names, explanation.texts, strict=False)
     }
     cells["weights_rest"] = explanation.rest
+    if explanation.adapters:
+        cells["adapters"] = dict(explanation.adapters)
     found = explanation.attribution
     if found is not None:
         cells |= {
@@ -159,6 +172,12 @@ def explanation_cells(explanation: Explanation) -> dict[str, Any]:
             "random_fall": found.random_fall,
         }
     return cells
+
+
+def _word_cells(word: Word) -> dict[str, Any]:
+    cells = asdict(word)
+    shares = cells.pop("adapters")
+    return {**cells, "adapters": shares} if shares else cells
 
 
 def _blocks(explanations: Iterable[Explanation]) -> Iterator[list[Explanation]]:

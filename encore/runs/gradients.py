@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,16 @@ from torch import Tensor
 from encore import rng
 from encore.data.batches import collate, evaluation_batches
 from encore.data.dataset import Dataset
-from encore.data.token_store import Pieces, TokenStore, split_pieces, take_runs
+from encore.data.token_store import TokenStore, take_runs
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder.encoder import computing_in
 from encore.errors import RecipeError
 from encore.evaluation.predictions import predictions
 from encore.model.integrated_gradients import integrate
 from encore.model.task_model import TaskModel, encoders_of
-from encore.runs.explain import Attribution, Explanation, Spelling, WordWeights, spelled, weighed
+from encore.runs.explain import Attribution, Explanation
 from encore.runs.loaded_task import LoadedTask
+from encore.runs.read_examples import ReadExample, read_example
 from encore.training.scoring import score_rows
 from encore.training.streams import Rows, rows_to_score
 from encore.types import LabelSpace, TaskKind
@@ -78,7 +78,7 @@ def _explained(
     )
     texts = [side.to_pylist() for side in (dataset.texts, dataset.pairs) if side is not None]
     examples = [
-        _example(task, tokenizer, rows, row, sides)
+        read_example(task, tokenizer, rows, row, sides)
         for row, sides in enumerate(zip(*texts, strict=True))
     ]
     score = _Score(
@@ -128,86 +128,11 @@ def _chosen(scores: np.ndarray, labels: LabelSpace) -> np.ndarray:
     return np.where(predicted.any(axis=1, keepdims=True), predicted, best)
 
 
-# ---------------------------------------------------------------------------------------- the words
-
-
-@dataclass(frozen=True)
-class _ReadText:
-    """A text, its words, and where their pieces lie. tokens: (readings, pieces) numbers in the
-    store, -1 where a piece was cut.
-    """
-
-    text: str
-    words: list[Spelling]
-    tokens: np.ndarray
-
-    def tokens_of(self, word: Spelling) -> np.ndarray:
-        """Numbers in the store of what was read of a word."""
-        found = self.tokens[:, list(word.pieces)]
-        return found[found >= 0]
-
-
-@dataclass(frozen=True)
-class _Example:
-    """The texts of an example, and the number of its first and the one behind its last token in the
-    store, for each of its rows there.
-    """
-
-    texts: list[_ReadText]
-    spans: list[tuple[int, int]]
-
-    def explanation(self, attributions: np.ndarray) -> Explanation:
-        """The sums over the words. attributions: (tokens,) of the store."""
-        texts = []
-        for each in self.texts:
-            of_piece = [
-                float(attributions[read[read >= 0]].sum()) if (read >= 0).any() else None
-                for read in each.tokens.T
-            ]
-            texts.append(WordWeights(each.text, weighed(each.text, each.words, of_piece)))
-        whole = sum(float(attributions[start:end].sum()) for start, end in self.spans)
-        one = Explanation(tuple(texts), 0.0)
-        return replace(one, rest=whole - sum(one.weights))
-
-    @property
-    def words(self) -> list[np.ndarray]:
-        """The tokens of each word that was read."""
-        found = [each.tokens_of(word) for each in self.texts for word in each.words]
-        return [tokens for tokens in found if len(tokens)]
-
-
-def _example(
-    task: LoadedTask, tokenizer: TextTokenizer, rows: Rows, row: int, texts: Sequence[str]
-) -> _Example:
-    """Find the words of one example in its rows of the store: one, one for each side, or one for
-    each order of which the second is turned round.
-    """
-    cutting: dict[str, Any] = {"max_length": task.max_length, "truncation": task.truncation}
-    readings: list[dict[int, Pieces]]  # of each row, by the number of the text
-    if rows.n_sides > 1:
-        readings = [
-            {side: split_pieces(tokenizer, text, **cutting)[0]} for side, text in enumerate(texts)
-        ]
-    else:
-        readings = [dict(enumerate(split_pieces(tokenizer, *texts, **cutting)))]
-    if rows.both_orders:
-        turned = split_pieces(tokenizer, *texts[::-1], **cutting)
-        readings.append(dict(enumerate(turned[::-1])))
-    at = row + len(rows) * np.arange(len(readings))
-    starts, ends = rows.store.offsets[at].tolist(), rows.store.offsets[at + 1].tolist()
-    found = []
-    for side, text in enumerate(texts):
-        own = [(start, by[side]) for start, by in zip(starts, readings, strict=True) if side in by]
-        tokens = [np.where(each.places < 0, -1, start + each.places) for start, each in own]
-        found.append(_ReadText(text, spelled(text, own[0][1]), np.stack(tokens)))
-    return _Example(found, list(zip(starts, ends, strict=True)))
-
-
 # ------------------------------------------------------------------------------------------ passes
 
 
 def _attributed(
-    model: TaskModel, rows: Rows, examples: Sequence[_Example], score: _Score, mask: int
+    model: TaskModel, rows: Rows, examples: Sequence[ReadExample], score: _Score, mask: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(tokens,) float64 attributions of the store, and (rows,) float64 what they add up to."""
     store, device = rows.store, next(model.parameters()).device
@@ -244,7 +169,7 @@ def _attributed(
 def _falls(
     task: LoadedTask,
     rows: Rows,
-    examples: Sequence[_Example],
+    examples: Sequence[ReadExample],
     explanations: Sequence[Explanation],
     score: _Score,
     signs: np.ndarray,

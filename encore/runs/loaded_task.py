@@ -18,7 +18,9 @@ __all__ = ["LoadedTask"]
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """One task of a loaded run. pair: the spec of its pairing. model: in eval mode."""
+    """One task of a loaded run. pair: the spec of its pairing. model: in eval mode. adapters: the
+    names of those that are fused in it.
+    """
 
     name: str
     labels: LabelSpace
@@ -29,6 +31,7 @@ class LoadedTask:
     truncation: Truncation
     pair: Mapping[str, Any]
     model: TaskModel
+    adapters: tuple[str, ...] = ()
 
     @property
     def gives_probabilities(self) -> bool:

@@ -122,6 +122,8 @@ def _assembly(prepared: Prepared) -> dict[str, Any]:
             "adapter": catalogue.specify("adapters", adapter).to_json(),
             "encoder": str(folder) if folder.is_dir() else named,
         }
+        if fused := prepared.fused:
+            encoder |= {"fused": list(fused)}
         if (start := prepared.start) is not None:
             own = None if start.folder is None else str(start.folder.absolute())
             encoder |= {"encoder_run": {"name": start.name, "task": start.task, "folder": own}}

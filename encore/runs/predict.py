@@ -20,6 +20,7 @@ from encore.errors import DataError, RecipeError, did_you_mean
 from encore.evaluation.predictions import check_scores, probabilities
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
+from encore.runs.adapter_shares import with_adapter_shares
 from encore.runs.contents import damaged_files
 from encore.runs.explain import Explanation, explain
 from encore.runs.folder import explain_no_run
@@ -116,16 +117,21 @@ class Model:
         `explain` does.
         """
         chosen = self.task(task)
-        if not chosen.has_attention:
-            return explain_by_gradients(chosen, self.tokenizer, dataset)
-        return explain(
-            chosen.model,
-            self.tokenizer,
-            dataset.texts,
-            dataset.pairs,
-            max_length=chosen.max_length,
-            truncation=chosen.truncation,
+        found = (
+            explain(
+                chosen.model,
+                self.tokenizer,
+                dataset.texts,
+                dataset.pairs,
+                max_length=chosen.max_length,
+                truncation=chosen.truncation,
+            )
+            if chosen.has_attention
+            else explain_by_gradients(chosen, self.tokenizer, dataset)
         )
+        if not chosen.adapters:
+            return found
+        return with_adapter_shares(chosen, self.tokenizer, dataset, found)
 
     def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
         """(rows, n_scores) float32: raw scores, in the order of the rows."""
@@ -283,6 +289,7 @@ def _built(folder: Path, where: Path) -> Model:
             truncation=spec["truncation"],
             pair=parts[name].pair,
             model=models[name].eval(),
+            adapters=tuple(assembly.get("fused", ())),
         )
     return Model(folder, TextTokenizer(where, vouched=True), tasks, assembly["seed"])
 

@@ -173,5 +173,6 @@ def output_columns(
             tally.counted(explanations),
             pair=dataset.pairs is not None,
             gradients=not tasks[0].has_attention,
+            adapters=tasks[0].adapters,
         )
     return with_columns(dataset, columns) if form.with_input else columns

@@ -37,13 +37,8 @@ from encore.runs.hardware import cores, precision_of
 from encore.runs.identity import run_spec
 from encore.runs.inputs import read_inputs
 from encore.runs.prepared import Prepared, Start
-from encore.runs.references import (
-    begin_with,
-    check_encoders,
-    check_heads,
-    find_starts,
-    trained_encoder,
-)
+from encore.runs.references import check_encoders, find_starts
+from encore.runs.take_over import begin_with, check_heads, trained_encoder
 from encore.runs.task_streams import CachedTokenizer, build_stream
 from encore.training.state import freeze
 from encore.training.streams import Stream

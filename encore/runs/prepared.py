@@ -75,6 +75,18 @@ class Prepared:
         return tuple(found.values())
 
     @property
+    def fused(self) -> tuple[str, ...]:
+        """The names of the adapters that it fuses: their tasks, with a number where one comes
+        twice.
+        """
+        found = [one for one in self.starts if one.place.part == "adapter"]
+        names = [one.task or one.name for one in found]
+        return tuple(
+            f"{name} {number}" if names.count(name) > 1 else name
+            for number, name in enumerate(names, start=1)
+        )
+
+    @property
     def start(self) -> Start | None:
         """The run that trained its encoder."""
         return next((one for one in self.starts if one.place.part == "encoder"), None)

@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from encore.encoder.adapted import MixedAdapters
 from encore.encoder.dropout import dropout
 from encore.encoder.layers import Linear
 
 __all__ = ["FusedAdapters"]
 
 
-class FusedAdapters(nn.Module):
+class FusedAdapters(MixedAdapters):
     """Attention over what several adapters, all frozen, would add to a token: (tokens, width) →
     (tokens, width). adapters: by their numbers in `of`.
     """
@@ -41,7 +42,6 @@ class FusedAdapters(nn.Module):
         return h + (weights.unsqueeze(1) @ self.value(changes)).squeeze(1)
 
     def mixture(self, h: Tensor) -> Tensor:
-        """(tokens, adapters) float32: the share of each adapter."""
         return self.weights(h, self.changes(h))
 
     def changes(self, h: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 import encore
 from encore import catalogue
+from encore.data.batches import collate
+from encore.data.token_store import tokenize
 from encore.encoder import load
 from encore.encoder.adapted import AdaptedResidual, without_adapters
 from encore.encoder.encoder import Encoder
@@ -25,6 +28,7 @@ from encore.errors import EncoreError, RecipeError
 from encore.export.folder import export_run
 from encore.recipe.load import load_recipe, recipe_from
 from encore.runs.execute import execute
+from encore.runs.explanation_output import explanation_cells, weight_columns
 from encore.runs.prepare import build_models, prepare
 from encore.techniques.adapters._bottleneck import Bottleneck
 from encore.techniques.adapters._fused import FusedAdapters
@@ -270,6 +274,59 @@ def test_read_again_or_exported_it_gives_the_same_and_needs_no_run(
     assert (encore.load(run).predict_proba(texts) == expected).all()
     done = export_run(run, "hf", tmp_path / "out")
     assert (done.own_class, done.difference < 1e-5) == (True, True)
+
+
+def test_the_shares_of_its_adapters_are_told_for_each_word(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    run = execute(prepare(recipe_from(recipe)), tmp_path).folder
+    model = encore.load(run)
+    task = model.task(None)
+    assert task.adapters == ("verdict", "score")
+    text = "the lamp is great"  # each word is one token
+    one = model.explain([text])[0]
+    store = tokenize(model.tokenizer, [text], None, max_length=32, truncation="head")
+    read, n_tokens = collate(store, np.array([0]), torch.device("cpu")), len(store.ids)
+    # By hand: softmax over adapters of key times query, at every place, from what comes in.
+    found: list[Tensor] = []
+
+    def by_hand(mixing: Any, given: tuple[Tensor]) -> None:
+        (h,) = given
+        of_each = []
+        for adapter in mixing.adapters:
+            change = adapter.change(h)
+            key = change @ mixing.key.weight.T + mixing.key.bias
+            query = h @ mixing.query.weight.T + mixing.query.bias
+            of_each.append((key * query).sum(dim=1))
+        found.append(torch.stack(of_each, dim=1).softmax(dim=1)[:n_tokens])
+
+    encoder = task.model.branches[0].encoder
+    hooks = [
+        each.register_forward_pre_hook(by_hand)
+        for each in encoder.modules()
+        if isinstance(each, FusedAdapters)
+    ]
+    with torch.no_grad():
+        encoder(read, layers=(-1,))
+    for each in hooks:
+        each.remove()
+    assert len(found) == 2 * len(encoder.blocks)
+    shares = torch.stack(found).mean(dim=0)
+    expected = dict(zip(task.adapters, shares.mean(dim=0).tolist(), strict=True))
+    assert one.adapters == pytest.approx(expected, abs=1e-5)
+    words = [dict(word.adapters) for word in one.texts[0].words]
+    of_words = [
+        dict(zip(task.adapters, line, strict=True)) for line in shares[1:-1].tolist()
+    ]  # [CLS] and [SEP] belong to none
+    assert len(words) == 4
+    for got, wanted in zip(words, of_words, strict=True):
+        assert got == pytest.approx(wanted, abs=1e-5)
+    cells = explanation_cells(one)
+    assert cells["adapters"] == one.adapters
+    columns = weight_columns([one], pair=False, gradients=True, adapters=task.adapters)
+    assert columns["adapters"].to_pylist() == [one.adapters]
+    (line,) = columns["weights"].to_pylist()
+    assert [word["adapters"] for word in line] == words
 
 
 def test_its_names_and_its_terms(recipe: dict[str, Any], tmp_path: Path) -> None:
