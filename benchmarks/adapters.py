@@ -40,7 +40,7 @@ SHAPES = ("minilm", "BERT-base's shape")
 TIME_GOAL, MEMORY_GOAL, DISK_GOAL = 0.75, 0.6, 0.12
 
 
-def encoder_folder(folder: Path, **config: int) -> str:
+def encoder_folder(folder: Path, **config: Any) -> str:
     """A folder with random weights of the shape of BERT-base, or of another `config`."""
     import torch
     from transformers import BertConfig, BertModel

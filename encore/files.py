@@ -28,7 +28,9 @@ __all__ = [
     "explained",
     "locked",
     "put",
+    "read_bytes",
     "read_json",
+    "read_text",
     "remove",
     "require_plain",
     "sha256",
@@ -78,11 +80,21 @@ def _as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file; never a pipe, which would wait for its writer. Raises OSError."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_bytes()
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Read a regular file of UTF-8 text. Raises OSError, ValueError. errors: as of `decode`."""
+    return read_bytes(path).decode("utf-8", errors)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises OSError or ValueError."""
-    if not path.is_file():  # nor a pipe, which would wait for its writer
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_text(path))
 
 
 def canonical(value: Any) -> bytes:

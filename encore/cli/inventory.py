@@ -167,7 +167,7 @@ def _made_with(
     for each in folders:
         try:
             study = files.read_json(each / "study.json")
-            if folder_kind(each) == kind and (each / "recipe.yaml").read_bytes() == content:
+            if folder_kind(each) == kind and files.read_bytes(each / "recipe.yaml") == content:
                 n_complete, n_runs = counted(each, study)
                 found.append(
                     {
@@ -222,7 +222,7 @@ def _runs_of(folder: Path, name: str, source: str | None) -> list[dict[str, Any]
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return files.read_text(file)
     except (OSError, ValueError):
         return ""
 

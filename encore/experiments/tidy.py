@@ -202,7 +202,7 @@ def _runs_of(folder: Path) -> set[str]:
         if folder_kind(folder) == "comparison":
             cells = files.read_json(folder / "cells.json").get("cells", ())
             return {run for cell in cells if (run := cell.get("run"))}
-        text = (folder / "trials.csv").read_text(encoding="utf-8")
+        text = files.read_text(folder / "trials.csv")
         return {name for line in csv.DictReader(text.splitlines()) for name in line["runs"].split()}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

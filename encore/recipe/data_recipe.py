@@ -64,7 +64,7 @@ class DataRecipe(RecipeSection):
     train_rows: Count | None = None
     dev_rows: Count | None = None
     # further files of training rows; their new labels come after the others
-    more: Annotated[tuple[str, ...], PlainValidator(fields.parse_files)] = ()
+    more: Annotated[tuple[str, ...] | None, PlainValidator(fields.parse_files)] = None
     # the last files of `more` that are trained on alone; 0: all rows are
     only_more: Annotated[int, Field(ge=0), AfterValidator(fields.require_countable)] = 0
     delimiter: Annotated[str | None, PlainValidator(fields.parse_delimiter)] = None

@@ -112,14 +112,14 @@ def parse_dev_sets(value: Any) -> str | dict[str, str] | None:
     return value
 
 
-def parse_files(value: Any) -> tuple[str, ...]:
-    """A file, or a list of files. Raises Flaws."""
-    given = [value] if isinstance(value, str) else [] if value is None else value
+def parse_files(value: Any) -> tuple[str, ...] | None:
+    """A file, or a list of files; None for none. Raises Flaws."""
+    given = [value] if isinstance(value, str) else value or []
     if not isinstance(given, list | tuple) or not all(
         isinstance(one, str) and one for one in given
     ):
         refuse(expected="a file, or a list of files", got=format_given(value))
-    return tuple(given)
+    return tuple(given) or None
 
 
 def parse_keep(value: Any) -> KeptEpoch:

@@ -113,6 +113,8 @@ def file_text(path: Path) -> str:
 
     if path.is_dir():
         raise stop("expected a recipe file, got a folder.", "Name the .yaml file in it.")
+    if path.is_fifo():  # whose writer may never come
+        raise stop("expected a recipe file, got a pipe.", "Write it to a file.")
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -327,5 +327,7 @@ def data_settings(recipe: Recipe, task: str) -> DataSettings:
     given = {key: getattr(data, key) for key in type(data).model_fields}
     seed = recipe.seed if data.seed is None else data.seed
     return DataSettings(
-        **{**given, "seed": seed}, metrics=recipe.tasks[task].metrics, base=recipe.base
+        **{**given, "more": data.more or (), "seed": seed},
+        metrics=recipe.tasks[task].metrics,
+        base=recipe.base,
     )

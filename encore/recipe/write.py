@@ -164,7 +164,7 @@ def anchored(recipe: Recipe) -> Recipe:
             "train": absolute(data.train) if data.train else None,
             "dev": dev,
             "test": absolute(data.test) if data.test else None,
-            "more": tuple(map(absolute, data.more)),
+            "more": tuple(map(absolute, data.more or ())) or None,
         }
         tasks[name] = task.model_copy(
             update={

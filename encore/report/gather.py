@@ -116,10 +116,7 @@ def gather_run(folder: Path) -> GatheredRun:
     result = read_result(folder)
     data = files.read_json(folder / "data.json")
     environment, cost = (unvouched(folder / name) for name in ("environment.json", "cost.json"))
-    epochs = [
-        json.loads(line)
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    epochs = [json.loads(line) for line in files.read_text(folder / "metrics.jsonl").splitlines()]
     labels = {
         task: LabelSpace(one["kind"], tuple(one["labels"]), _ordered(folder, task, one))
         for task, one in data.items()
@@ -199,7 +196,7 @@ def gather_comparison(folder: Path) -> GatheredComparison:
     try:
         record = ComparisonRecord.from_json(files.read_json(folder / "results.json"))
         study = files.read_json(folder / "study.json")
-        text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+        text = files.read_text(folder / "recipe.yaml")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder}: damaged ({error}). Run the command that started it again: it is rewritten."

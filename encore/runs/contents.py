@@ -138,7 +138,7 @@ def _listed(folder: Path) -> set[str]:
 
 
 def _of_run(folder: Path) -> Collection[str]:
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = files.read_text(folder / "metrics.jsonl").splitlines()
     predictions = {
         name(task, split, record["epoch"])
         for record in map(json.loads, lines)

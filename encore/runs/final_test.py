@@ -155,7 +155,9 @@ def _records(openings: Path) -> list[dict[str, Any]]:
     if not openings.exists():
         return []
     found = []
-    for line in openings.read_text(encoding="utf-8", errors="replace").splitlines():
+    with files.explained(openings):
+        text = files.read_text(openings, errors="replace")
+    for line in text.splitlines():
         try:
             record = json.loads(line)
         except ValueError:

@@ -60,7 +60,7 @@ def recipe_to_go_on(
     (name,), (task,) = before.tasks, before.tasks.values()
     rows = task.data
     settings = {
-        "more": [*rows.more, str(more) if str(more) == "-" else str(Path(more).absolute())],
+        "more": [*(rows.more or ()), str(more) if str(more) == "-" else str(Path(more).absolute())],
         "only_more": 1 if only_new else rows.only_more + (rows.only_more > 0),
         # A dev set that was split off by the old seed stays the same with another one.
         "seed": before.seed if rows.seed is None else rows.seed,

@@ -36,7 +36,7 @@ def run_spec(
     for number, (name, task) in enumerate(recipe.tasks.items()):
         read = data[name]
         how = read.normalise if read.normalise != "none" else None
-        without_paths = {"train": None, "dev": None, "test": None, "more": (), "normalise": how}
+        without_paths = {"train": None, "dev": None, "test": None, "more": None, "normalise": how}
         pooling = {key: entry for key, entry in poolings[name].items() if key != "name"}
         filled_in = {
             "data": task.data.model_copy(update=without_paths),

@@ -45,6 +45,8 @@ def is_kept(run: Path) -> bool:
 
 def is_being_trained(folder: Path) -> bool:
     """True while a process is training this run."""
+    if not (folder / "lock").is_file():
+        return False
     try:
         with (folder / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -803,7 +803,7 @@ def test_resolved_writes_out_every_default() -> None:
                     "dev_frac": 0.15,
                     "train_rows": None,
                     "dev_rows": None,
-                    "more": [],
+                    "more": None,
                     "only_more": 0,
                     "delimiter": None,
                     "encoding": None,

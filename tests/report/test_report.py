@@ -728,7 +728,8 @@ def test_rows_that_came_through_standard_input_are_gone(
     one = make("ordered")
     run = copied(one, tmp_path)
     text = (run / "recipe.yaml").read_text(encoding="utf-8")
-    (run / "recipe.yaml").write_text(re.sub(r"train: \S+?,", "train: '-',", text), encoding="utf-8")
+    piped = re.sub(r"\btrain: \S+?,", "train: '-',", text)
+    (run / "recipe.yaml").write_text(piped, encoding="utf-8")
     manifest = files.read_json(run / files.MANIFEST)
     files.write_json(
         run / files.MANIFEST, manifest | {"recipe.yaml": files.sha256(run / "recipe.yaml")}

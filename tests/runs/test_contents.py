@@ -7,18 +7,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Tables
 
 from encore import files
+from encore.cli.run_listing import runs
 from encore.errors import DataError, TrainingError
 from encore.recipe.write import anchored, to_yaml
 from encore.runs import contents, hardware, writer
 from encore.runs.contents import damaged_files
 from encore.runs.execute import execute
 from encore.runs.folder import read_result
+from encore.runs.places import is_being_trained
 from encore.runs.predict import load
 from encore.runs.prepared import Prepared
 from encore.training.reports import EvalReport, StepReport
@@ -223,6 +227,41 @@ def test_a_pipe_is_not_opened(prepared: Prepared, stopped: Path, tmp_path: Path)
     os.mkfifo(folder / "lock")
     with pytest.raises(TrainingError, match="lock: is no regular file where Encore keeps"):
         execute(prepared, tmp_path)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail where the block waits for longer, as for the writer of a pipe."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError(f"it has waited for {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_no_reader_waits_for_a_pipe_in_place_of_a_file(whole: Path, tmp_path: Path) -> None:
+    listed = files.read_json(whole / files.MANIFEST)
+    for file in sorted(each for each in whole.rglob("*") if each.is_file()):
+        folder = copied(whole, tmp_path)
+        name = str(file.relative_to(whole))
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with within(20):
+            if name in (*listed, files.MANIFEST):
+                with pytest.raises(DataError):
+                    read_result(folder)
+            else:
+                with contextlib.suppress(DataError):
+                    read_result(folder)
+            assert {run.folder for run in runs(tmp_path)} <= {folder}
+            assert not is_being_trained(folder)
+        shutil.rmtree(folder)
 
 
 # ---------------------------------------------------------------------- other hardware, other paths
