@@ -15,7 +15,7 @@ HEAD = """\
 # Reliability
 
 Each row is a promise, how often a test tried to break it, and how often it held. The table is
-written from the counts of one run of `tests/reliability/`: `docs/reliability.py` shows how. The
+written from the counts that `tests/reliability/` records: `docs/reliability.py` shows how. The
 tests draw their damage from fixed seeds. `ENCORE_FUZZ=2000` runs more of it, and
 `pytest -m nightly` for more kills and full disks.
 
