@@ -338,6 +338,7 @@ def test_the_commands_of_a_prepared_comparison(small: Graph, tmp_path: Path, war
     assert warm.run(["rm", "-y", folder]).code == 0, "jobs and claims are the comparison's own"
 
 
+@pytest.mark.nightly
 def test_one_that_fails_stops_those_behind_it_and_no_other(
     small: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
