@@ -313,6 +313,7 @@ def test_signs_of_life(tmp_path: Path) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.nightly  # the guide's commands are run for each commit
 def test_the_commands_of_a_prepared_comparison(small: Graph, tmp_path: Path, warm: Warm) -> None:
     recipe = tmp_path / "graph.yaml"
     text = yaml.safe_dump(small.recipe | {"seeds": [1], "variants": {"wide": {"pooling": "mean"}}})
