@@ -144,7 +144,7 @@ def memory_bytes(what: str) -> int:
 def measured(n_rows: int, rounds: int) -> dict[str, Any]:
     """All figures."""
     goals = {"time": TIME_GOAL, "memory": MEMORY_GOAL, "disk": DISK_GOAL}
-    found: dict[str, Any] = {"rows": n_rows, "goals": goals, "shapes": {}}
+    found: dict[str, Any] = {"rows": n_rows, "batch": 32, "goals": goals, "shapes": {}}
     with tempfile.TemporaryDirectory() as place:
         small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
         tiny = encoder_folder(Path(place) / "tiny", hidden_size=16, **small)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "adapters",
     "draws_note",
     "figure",
     "frozen",
@@ -173,6 +174,49 @@ def frozen(found: dict[str, Any]) -> str:
     )
     header = ["pooling", "first epoch, s", "later epochs, s", "ratio"]
     return text + table(header, rows) + goals(found) + timing_note(found)
+
+
+def adapters(found: dict[str, Any]) -> str:
+    """Adapters beside training the whole encoder."""
+    text = (
+        f"## Adapters\n\nSST-5, batches of {found['batch']} rows, bf16, one thread: the same "
+        "batches in turn, ratios batch by batch, in seconds of the processor from the second epoch "
+        "on. Memory is what training adds to a process that has the model loaded; disk is the "
+        "folder of the model, tokenizer included, which an adapter needs beside its encoder. "
+        "`python benchmarks/adapters.py`\n"
+    )
+    checked = []
+    for shape, ways in found["shapes"].items():
+        whole = ways["whole encoder"]
+        rows = []
+        for way, one in ways.items():
+            ratios = {
+                "time": one["ratio"],
+                "memory": one["training"] / whole["training"],
+                "disk": one["disk"] / whole["disk"],
+            }
+            rows.append(
+                [
+                    way,
+                    f"{100 * one['trained'] / one['all']:.1f} %",
+                    f"{one['seconds']:.3f}",
+                    f"{one['training'] / 1e6:,.0f}",
+                    *(f"{each:.3f}" for each in ratios.values()),
+                ]
+            )
+            if way == "houlsby":
+                checked += [
+                    {
+                        "against": f"the whole encoder, {shape}, {what}",
+                        "must": goal,
+                        "median": ratios[what],
+                        "met": ratios[what] <= goal,
+                    }
+                    for what, goal in found["goals"].items()
+                ]
+        header = ["trained", "share", "step, s", "memory, MB", "time", "memory", "disk"]
+        text += f"\n{shape}:\n\n{table(header, rows)}"
+    return text + goals({"goals": checked}) + timing_note(found)
 
 
 def smart(found: dict[str, Any]) -> str:

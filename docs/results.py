@@ -123,6 +123,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "frozen": result_tables.frozen,
     "multitask": result_tables.multitask,
     "smart": result_tables.smart,
+    "adapters": result_tables.adapters,
     "tokenization": result_tables.tokenization,
     "memory": result_tables.memory,
     "memory_csv": result_tables.memory_csv,
