@@ -28,10 +28,12 @@ from encore.experiments.variants import study_from
 from encore.model.task_model import TaskModel
 from encore.recipe.load import load_recipe, recipe_from
 from encore.recipe.run_spec import RunSpec
+from encore.runs.contents import damaged_files
 from encore.runs.execute import execute
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.prepare import build_models, prepare
 from encore.runs.prepared import Prepared
+from encore.training.reports import StepReport
 from encore.training.streams import Rows
 
 
@@ -364,6 +366,49 @@ def test_what_an_encoder_forgets_is_measured_with_the_head_that_it_had(
     again = run_comparison(plan, tmp_path)
     assert again.record == record
     assert ComparisonRecord.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("stop", [4, 9])
+def test_stopped_and_resumed_it_has_forgotten_the_same(
+    stop: int, tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    run = prepared(tables, {"run": first, "forgetting": True}, seed=1)
+    whole = execute(run, tmp_path / "whole").folder
+
+    def watch(report: Any) -> None:
+        if isinstance(report, StepReport) and report.step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, tmp_path / "parts", watch=watch, checkpoint_steps=3)
+    again = execute(run, tmp_path / "parts").folder
+    (kept,) = [
+        name for name in files.read_json(whole / files.MANIFEST) if name.startswith("forgetting/")
+    ]
+    assert kept == "forgetting/verdict/dev-2.parquet"
+    assert (whole / files.MANIFEST).read_bytes() == (again / files.MANIFEST).read_bytes()
+    (whole / kept).unlink()
+    assert damaged_files(whole, "run") == [kept]
+    manifest = files.read_json(again / files.MANIFEST)
+    files.write_json(again / files.MANIFEST, {k: v for k, v in manifest.items() if k != kept})
+    assert damaged_files(again, "run") == [files.MANIFEST], "it has to be listed"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"forgetting": "yes"}, "encoder.forgetting: expected true or false, got 'yes'"),
+        ({"run": "FOLDER", "forgetting": True}, "forgetting needs the rows of that run. Name its"),
+    ],
+)
+def test_forgetting_that_cannot_be_measured(
+    reference: dict[str, Any], message: str, tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {"run": first, **reference}
+    if given["run"] == "FOLDER":
+        given["run"] = str(encore.fit(first, runs=tmp_path).folder)
+    with pytest.raises(RecipeError, match=message):
+        prepared(tables, given)
 
 
 def test_without_further_training_nothing_is_forgotten(
