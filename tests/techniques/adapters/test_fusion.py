@@ -329,6 +329,17 @@ def test_the_shares_of_its_adapters_are_told_for_each_word(
     assert [word["adapters"] for word in line] == words
 
 
+def test_its_shares_in_bf16_are_those_of_the_tokens_alone(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    """There a batch is filled up to a number of lines that the processor multiplies fast."""
+    run = execute(prepare(recipe_from({**recipe, "precision": "bf16"})), tmp_path).folder
+    one = encore.load(run).explain(["the lamp is great"])[0]
+    assert sum(one.adapters.values()) == pytest.approx(1)
+    for word in one.texts[0].words:
+        assert sum(word.adapters.values()) == pytest.approx(1)
+
+
 def test_its_names_and_its_terms(recipe: dict[str, Any], tmp_path: Path) -> None:
     prepared = prepare(recipe_from(recipe))
     assert "fusion_values" in prepared.streams["verdict"].losses
