@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +67,23 @@ def resampled(
     draw = rng.generator(seed, "bootstrap", metric.__name__)
     weigh = metric.weighted
     if weigh is None:
-        n = len(targets)
-        rows = (draw.integers(0, n, n) for _ in range(n_resamples))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MetricWarning)
-            return np.array([metric(scores[row], targets[row], labels) for row in rows])
+        return _over_resamples(
+            lambda row: metric(scores[row], targets[row], labels), len(targets), draw, n_resamples
+        )
     form = weigh(scores, targets, labels)
     return np.concatenate(
         [form.value(counts) for counts in _resampled_counts(form, draw, n_resamples)]
     )
+
+
+def _over_resamples(
+    value: Callable[[np.ndarray], float], n: int, draw: np.random.Generator, n_resamples: int
+) -> np.ndarray:
+    """(n_resamples,) values of a function of row numbers, each of n rows drawn with replacement."""
+    rows = (draw.integers(0, n, n) for _ in range(n_resamples))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)
+        return np.array([value(row) for row in rows])
 
 
 def resampled_differences(
@@ -96,17 +104,15 @@ def resampled_differences(
     draw = rng.generator(seed, "paired bootstrap", metric.__name__)
     weigh = metric.weighted
     if weigh is None:
-        n = len(targets)
-        rows = (draw.integers(0, n, n) for _ in range(n_resamples))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MetricWarning)
-            return np.array(
-                [
-                    metric(scores[row], targets[row], labels)
-                    - metric(others[row], targets[row], labels)
-                    for row in rows
-                ]
-            )
+        return _over_resamples(
+            lambda row: (
+                metric(scores[row], targets[row], labels)
+                - metric(others[row], targets[row], labels)
+            ),
+            len(targets),
+            draw,
+            n_resamples,
+        )
     return _of_both(
         weigh(scores, targets, labels), weigh(others, targets, labels), draw, n_resamples
     )
