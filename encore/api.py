@@ -24,7 +24,7 @@ from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
-from encore.runs.go_on import check_old_rows, recipe_to_go_on
+from encore.runs.go_on import check_old_rows, measure_old_rows, recipe_to_go_on
 from encore.runs.memory import offering
 from encore.runs.predict import Model, load
 from encore.runs.prepare import find_conflicts, prepare
@@ -220,14 +220,18 @@ def fit(
     train, validation and test is all three. overrides: `key=value`, as on the command line. watch:
     called with every StepReport and EvalReport. name: of the task, for a table in memory. force:
     train also where memory is short. start: the folder of a run to go on from, of which `what` are
-    new rows; only_new: without its old rows. Raises RecipeError, DataError or TrainingError.
+    new rows; only_new: without its old rows. `encore report` then shows what the old rows lost.
+    Raises RecipeError, DataError or TrainingError.
     """
     what, settings = store_frames(what, data, Path(runs) / "data", name)
     if not isinstance(what, str | Path | Mapping | Recipe):
         raise RecipeError(f"fit: expected a file, a recipe or a table, got {type(what).__name__}.")
     prepared = prepared_from(what, overrides, start=start, only_new=only_new, **settings)
     with offering("To try all the same: force=True."):
-        return execute(prepared, Path(runs), watch=watch, force=force)
+        result = execute(prepared, Path(runs), watch=watch, force=force)
+    if start is not None:
+        measure_old_rows(prepared, result, start)
+    return result
 
 
 def evaluate(

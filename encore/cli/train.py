@@ -84,7 +84,7 @@ def train(options: TrainOptions) -> None:
         return
     for table in result_tables(result, prepared):
         show(table, console())
-    for table in (table for one in old for table in one.tables(str(options.start))):
+    for table in (table for one in old for table in one.tables()):
         show(table, console())
     say(last_line(result, prepared))
 

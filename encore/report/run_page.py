@@ -34,6 +34,7 @@ from encore.report.provenance import (
 from encore.report.texts import Sources
 from encore.runs.final_test import read_final
 from encore.runs.folder import MODEL, DevPredictions, read_predictions
+from encore.runs.go_on import read_old_rows
 from encore.tables.evaluation import DevScores, confusion_table, results_table
 from encore.tables.formatting import format_estimate
 from encore.tables.per_class import per_class_table
@@ -85,6 +86,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     sections = (
         Section("Results", tuple(_results(run, found))),
         *parts,
+        *_old_rows(run),
         *([Section("Training", (Notes(lines),))] if (lines := _diagnosed(run)) else []),
         Section("Cost", (run_cost(run),)),
         Section("Environment", (environment_facts([run]),)),
@@ -142,6 +144,12 @@ def _results(
     yield from drawn
     yield from tables
     yield Notes((_BASELINE_BARS,))
+
+
+def _old_rows(run: gather.GatheredRun) -> Iterator[Section]:
+    """The rows of the run that this one went on from, before and now."""
+    if found := read_old_rows(run.folder):
+        yield Section("Old rows", tuple(table for one in found for table in one.tables()))
 
 
 def _on_test_files(run: gather.GatheredRun) -> Iterator[VerdictLine]:

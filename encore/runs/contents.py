@@ -66,7 +66,7 @@ _BESIDE = {
             "forgetting",
             "model",
         ),
-        *("test_opened.log", "test_results.json", *_REPORT),
+        *("test_opened.log", "test_results.json", "old_rows.json", *_REPORT),
     ),
     "comparison": (
         *(RACE, "cost.json", "log", "jobs.json", "claims", "borrowed_weights.json"),

@@ -1,7 +1,8 @@
 """Goes on training a complete run with further rows: its recipe, and what its dev rows show.
 
 The new run is a run like any other: its recipe names the old one as the start of encoder and head,
-and the new rows as `data.more`.
+and the new rows as `data.more`. RUN/old_rows.json: what the old dev rows show; no part of its
+results, since it also depends on the folder of the old run.
 """
 
 from __future__ import annotations
@@ -31,8 +32,15 @@ from encore.tables.listing import Listing
 from encore.tables.paired import classes_table, paired_table
 from encore.types import LabelSpace
 
-__all__ = ["OldRows", "check_old_rows", "measure_old_rows", "recipe_to_go_on"]
+__all__ = [
+    "OldRows",
+    "check_old_rows",
+    "measure_old_rows",
+    "read_old_rows",
+    "recipe_to_go_on",
+]
 
+_OLD_ROWS = "old_rows.json"
 _OF_THE_RUN = ("text", "text_pair", "label", "merge_labels", "dev")
 
 
@@ -70,8 +78,10 @@ def recipe_to_go_on(
     own = resolved(task)
     start = {"run": str(folder)}
     own |= {"data": {**resolved(rows), **settings}, "head_from": start}
-    found = recipe_from({**whole, "encoder": start, "tasks": {name: own}}, (*changes, *overrides))
-    if isinstance(found.encoder, str):
+    trained = "encoder" if before.adapter is None else "adapter_from"
+    whole |= {trained: start, "tasks": {name: own}}
+    found = recipe_from(whole, (*changes, *overrides))
+    if found.encoder != recipe_from(whole).encoder:
         raise RecipeError(f"encoder: with --from the encoder is that of {run}. Leave it out.")
     return found
 
@@ -86,10 +96,10 @@ def _check_can_go_on(folder: Path, before: Recipe, more: str | Path) -> None:
             f"{where}: has several tasks, and new rows belong to one. Write a recipe with "
             f"`encoder: {{run: {where}}}`, and with `head_from` and `data.more` for each task."
         )
-    if before.adapter is not None:
+    if before.adapter is not None and "of" in before.adapter.settings:
         raise RecipeError(
-            f"{where}: trained an adapter, and only a run that trained its encoder can go on. To "
-            f"train it on all rows: {shlex.join(['encore', 'train', f'{where}/recipe.yaml'])} "
+            f"{where}: fused adapters of other runs, and only one of its own can go on. To train "
+            f"it on all rows: {shlex.join(['encore', 'train', f'{where}/recipe.yaml'])} "
             f"data.more={shlex.quote(str(more))}"
         )
     if before.sharing.name != "one":
@@ -129,11 +139,12 @@ def check_old_rows(prepared: Prepared, run: str | Path) -> None:
 
 @dataclass(frozen=True)
 class OldRows:
-    """A run on the dev rows of the run that it went on from, as differences to that. classes: for
-    each old class the share of its rows that was found, for each old label of a multi-label task
-    its F1. n_new: rows that got a new label.
+    """A run on the dev rows of the run that it went on from, as differences to that. before: the
+    name of that one. classes: for each old class the share of its rows that was found, for each old
+    label of a multi-label task its F1. n_new: rows that got a new label.
     """
 
+    before: str
     task: str
     split: str
     n_rows: int
@@ -143,12 +154,12 @@ class OldRows:
     rows_of: Mapping[str, int]
     several_labels: bool
 
-    def tables(self, before: str) -> list[Listing]:
+    def tables(self) -> list[Listing]:
         """The table of the metrics, and that of the classes where there are some."""
         notes = []
         if self.n_new:
             notes.append(f"{self.n_new:,} of these rows got a new label, which is wrong.")
-        title = f"the {self.n_rows:,} old rows of {self.split}: before is {before}"
+        title = f"the {self.n_rows:,} old rows of {self.split}: before is {self.before}"
         found = [paired_table(self.metrics, names=("before", "now"), title=title, notes=notes)]
         if self.classes:
             what = "F1 of each label" if self.several_labels else "% found of the rows of each"
@@ -167,10 +178,10 @@ class OldRows:
 
 
 def measure_old_rows(prepared: Prepared, result: RunResult, run: str | Path) -> list[OldRows]:
-    """A complete run against the run that it went on from, on the dev rows of that one. Raises
-    DataError where a folder is damaged.
+    """A complete run against the run that it went on from, on the dev rows of that one; kept in its
+    folder. Raises DataError where a folder is damaged.
     """
-    folder, found = Path(run), []
+    folder, found = Path(run), list[OldRows]()
     before = read_result(folder)
     old_labels = {name: one.labels for name, one in read_parts(folder / "model")[1].items()}
     for task, sets in before.metrics.items():
@@ -181,25 +192,53 @@ def measure_old_rows(prepared: Prepared, result: RunResult, run: str | Path) -> 
             _, mine, theirs = np.intersect1d(new.rows, old.rows, return_indices=True)
             found.append(
                 _measured(
-                    (task, split),
+                    (folder.resolve().name, task, split),
                     (new.scores[mine], old.scores[theirs], old.targets[theirs]),
                     (data.labels, old_labels[task]),
                     data.metrics,
                     prepared.recipe.seed,
                 )
             )
+    files.write_json(result.folder / _OLD_ROWS, [asdict(one) for one in found])
     return found
 
 
+def read_old_rows(folder: Path) -> list[OldRows]:
+    """Read what `measure_old_rows` found for this run; nothing for a run that went on from none.
+    Raises DataError where it is damaged.
+    """
+    kept = folder / _OLD_ROWS
+    if not kept.exists():
+        return []
+    try:
+        return [_from_json(**one) for one in files.read_json(kept)]
+    except (OSError, ValueError, TypeError, AttributeError):
+        problem = Problem(
+            where=display_path(kept),
+            message="not as `encore train --from` wrote it.",
+            remedy="Remove the file and run that again.",
+        )
+        raise DataError(problem) from None
+
+
+def _from_json(*, metrics: Mapping[str, Any], classes: Mapping[str, Any], **others: Any) -> OldRows:
+    found = [{name: _difference(**one) for name, one in of.items()} for of in (metrics, classes)]
+    return OldRows(metrics=found[0], classes=found[1], **others)
+
+
+def _difference(*, notes: list[str], **others: Any) -> PairedDifference:
+    return PairedDifference(notes=tuple(notes), **others)
+
+
 def _measured(
-    of: tuple[str, str],
+    of: tuple[str, str, str],
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     spaces: tuple[LabelSpace, LabelSpace],
     metrics: tuple[str, ...],
     seed: int,
 ) -> OldRows:
-    """One task on one dev set. rows: scores of the new run and of the old one, and the truth.
-    spaces: the labels of the two.
+    """One task on one dev set. of: the first fields. rows: scores of the new run and of the old
+    one, and the truth. spaces: the labels of the two.
     """
     (scores, before, targets), (labels, old) = rows, spaces
     others, truth = _widened(before, targets, old, labels)

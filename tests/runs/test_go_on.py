@@ -20,8 +20,9 @@ from encore.api import prepared_from
 from encore.cli import app
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.recipe.load import load_recipe
+from encore.report.write import write_report
 from encore.runs.folder import RunResult, read_predictions
-from encore.runs.go_on import measure_old_rows
+from encore.runs.go_on import measure_old_rows, read_old_rows
 from encore.runs.prepare import build_models, prepare
 
 
@@ -47,6 +48,7 @@ def olds(
     folder = tmp_path_factory.mktemp("old")
     made = {each: recipe(tables, tiny_encoder, each) for each in ("verdict", "tags", "score")}
     made["attention"] = recipe(tables, tiny_encoder, "verdict", pooling="attention")
+    made["adapter"] = recipe(tables, tiny_encoder, "verdict", adapter="houlsby")
     return {name: encore.fit(each, runs=folder) for name, each in made.items()}
 
 
@@ -75,7 +77,7 @@ def heads(models: dict[str, Any], task: str) -> dict[str, torch.Tensor]:
     return head.state_dict()
 
 
-@pytest.mark.parametrize("name", ["verdict", "tags", "score", "attention"])
+@pytest.mark.parametrize("name", ["verdict", "tags", "score", "attention", "adapter"])
 def test_it_begins_where_the_run_ended_and_new_labels_are_fresh(
     name: str, olds: dict[str, RunResult], more: Path
 ) -> None:
@@ -86,8 +88,8 @@ def test_it_begins_where_the_run_ended_and_new_labels_are_fresh(
     mine, theirs = begun.state_dict(), trained.state_dict()
     old_names, names = encore.load(run).tasks[task].labels.names, new.data[task].labels.names
     assert names[: len(old_names)] == old_names
-    extra = {"verdict": ("superb",), "attention": ("superb",), "tags": ("award",), "score": ()}
-    assert names[len(old_names) :] == extra[name]
+    extra = {"tags": ("award",), "score": ()}
+    assert names[len(old_names) :] == extra.get(name, ("superb",))
     for key, weights in theirs.items():
         assert torch.equal(
             mine[key][: len(weights)] if ".head" in f".{key}" else mine[key], weights
@@ -150,7 +152,8 @@ def test_what_the_old_classes_lost_is_what_the_predictions_say(
     new = prepared_from(str(rows), changes, start=old.folder, only_new=True)
     result = encore.fit(str(rows), *changes, start=old.folder, only_new=True, runs=tmp_path)
     assert result.folder.name == new.name
-    (found,) = measure_old_rows(new, result, old.folder)
+    (found,) = read_old_rows(result.folder)
+    assert [found] == measure_old_rows(new, result, old.folder)
     before = read_predictions(old.folder, "verdict", "dev", old.epoch)
     now = read_predictions(result.folder, "verdict", "dev", result.epoch)
     assert now.scores.shape[1] == before.scores.shape[1] + 1
@@ -242,7 +245,7 @@ def test_the_command_prints_what_was_lost(
     assert command(*words) == 0
     streams = capsys.readouterr()
     assert "new labels, after the others: superb (6 rows)" in streams.err
-    assert f"the 23 old rows of dev: before is {run}" in streams.out
+    assert f"the 23 old rows of dev: before is {Path(run).name}" in streams.out
     assert "what the old classes lost: % found of the rows of each" in streams.out
     assert command(*words, "--json") == 0
     found = json.loads(capsys.readouterr().out)["old_rows"]["dev"]
@@ -250,6 +253,20 @@ def test_the_command_prints_what_was_lost(
     assert set(found["classes"]) == {"bad", "fair", "good"}
     accuracy = found["metrics"]["accuracy"]
     assert accuracy["delta"] == pytest.approx(accuracy["value"] - accuracy["other"])
+
+
+def test_the_report_shows_what_the_old_rows_lost(
+    olds: dict[str, RunResult], more: Path, tmp_path: Path
+) -> None:
+    run = encore.fit(str(more), "plan.epochs=1", start=olds["tags"].folder, runs=tmp_path).folder
+    page = write_report(run).html.read_text(encoding="utf-8")
+    assert f"the 23 old rows of dev: before is {olds['tags'].folder.name}" in page
+    assert "what the old classes lost: F1 of each label" in page
+    (run / "old_rows.json").write_text('[{"before": "x"}]')
+    with pytest.raises(DataError, match=r"old_rows\.json: not as `encore train --from` wrote it"):
+        write_report(run, overwrite=True)
+    (run / "old_rows.json").unlink()
+    assert "old rows" not in write_report(run, overwrite=True).html.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +280,7 @@ def test_the_command_prints_what_was_lost(
         (["DEV", "--from", "RUN"], r"data.more names a file that data.train or data.dev names"),
         (["OLD", "--from", "RUN"], r"data.more names a file that data.train or data.dev names"),
         (["ONLYDEV", "--from", "RUN"], r"every row also occurs in the dev set: none is new"),
-        (["ADAPTED", "--from", "ADAPTED"], r"trained an adapter, and only a run that"),
+        (["MORE", "--from", "FUSED"], r"fused adapters of other runs, and only one of its own"),
         (["MORE", "--from", "TWO"], r"has several tasks, and new rows belong to one"),
         (["MORE", "--from", "RUN", "head=siamese_concat"], r"that run is 'linear'. Remove head"),
         (["MORE", "--from", "RUN", "encoder=minilm"], r"encoder: with --from the encoder is that"),
@@ -292,16 +309,14 @@ def test_what_is_refused_in_one_line_before_anything_starts(
         "RUN": olds["verdict"].folder,
         "NOWHERE": tmp_path / "nowhere",
     }
-    if "ADAPTED" in words or "TWO" in words:
+    if "FUSED" in words or "TWO" in words:
         given = recipe(tables, tiny_encoder, "verdict", plan={"epochs": 1, "lr": 1e-2})
         if "TWO" in words:
             given["tasks"] |= recipe(tables, tiny_encoder, "tags")["tasks"]
         else:
-            given["adapter"] = "lora"
+            given["adapter"] = {"name": "fusion", "of": [str(olds["adapter"].folder)]}
         made = encore.fit(given, runs=tmp_path / "made").folder
-        places |= {"TWO": made, "ADAPTED": made}
-        if words[0] == "ADAPTED":
-            words = ["MORE", *words[1:]]
+        places |= {"TWO": made, "FUSED": made}
     typed = []
     for word in words:
         key, equals, value = word.partition("=")
