@@ -68,6 +68,7 @@ EXTENT = {
     "adapterfusion_epochs": (4, 2, 3),
     "adapterfusion_rates": (8, 2, 3),
     "fusion_minilm": (4, 2, 5),
+    "adapter_rates_minilm": (4, 4, 2),
     "forgetting_minilm": (3, 4, 3),
 }
 
