@@ -344,7 +344,8 @@ def smoke(found: dict[str, Any]) -> str:
     """
     text = (
         "## Smoke tests, not evidence\n\nEvery cell of these recipes was run on a few rows, only "
-        "to see that it runs. The figures mean nothing and are left out.\n\n"
+        "to see that it runs; of a search, a few trials. The figures mean nothing and are left "
+        "out.\n\n"
     )
     columns = ["recipe", "paper", "with", "cells", "runs complete", "failed", "not applicable"]
     return text + table(

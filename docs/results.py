@@ -4,7 +4,7 @@ No figure in it is typed.
     python docs/results.py                     writes docs/results.md
     python docs/results.py --check             exit code 1 if the page is not up to date
     python docs/results.py FOLDER [--smoke]    takes in a finished comparison first, as
-      docs/results/compare-RECIPE.json; --smoke: too small to be evidence
+      docs/results/compare-RECIPE.json; --smoke: too small to be evidence, or a search like that
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def take_in(folder: Path, *, small: bool) -> None:
     """Copies the figures of a finished comparison; for a recipe that comes with Encore, also the
     record that `encore ls recipes` shows.
     """
+    if small:
+        take_in_small(folder)
+        return
     manifest, study = (
         json.loads((folder / name).read_text()) for name in ("manifest.json", "study.json")
     )
@@ -41,24 +44,7 @@ def take_in(folder: Path, *, small: bool) -> None:
         if cell["state"] == "complete"
     ]
     runs = [folder.parent / name for name in dict.fromkeys(made)]
-    file = folder / "recipe.yaml"
-    recipe = to_plain(read_yaml(file.read_text(encoding="utf-8"), str(file)))
-    if small:
-        states = [cell["state"] for cell in cells["cells"]]
-        counts = [len(states), len(runs), states.count("failed"), states.count("not applicable")]
-        target = HERE / "results" / "smoke.json"
-        known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
-        known[study["name"]] = {
-            "name": study["name"],
-            "source": recipe["source"],
-            "with": " ".join(study["overrides"]),
-            "counts": counts,
-        }
-        target.write_text(
-            json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
-        return
+    recipe = _recipe(folder)
     version = max(
         json.loads((run / "resolved.json").read_text())["results_version"] for run in runs
     )
@@ -88,6 +74,36 @@ def take_in(folder: Path, *, small: bool) -> None:
     if (HERE.parent / "recipes" / f"{study['name']}.yaml").exists():
         kept = {key: record[key] for key in ("machine", "results_version", "sha256")}
         verify(study, folder, recipe, kept | {"runs": len(runs)})
+
+
+def take_in_small(folder: Path) -> None:
+    """Records that every cell of a comparison ran, or every trial of a search, and no figure."""
+    study = json.loads((folder / "study.json").read_text())
+    given = " ".join(study["overrides"])
+    if (folder / "cells.json").exists():
+        cells = json.loads((folder / "cells.json").read_text())
+        states = [cell["state"] for cell in cells["cells"]]
+        every = [*cells["cells"], *cells.get("screening", [])]
+        runs = {cell["run"] for cell in every if cell["state"] == "complete"}
+        counts = [len(states), len(runs), states.count("failed"), states.count("not applicable")]
+    else:
+        trials = json.loads((folder / "results.json").read_text())["trials"]
+        counts = [trials["requested"], trials["complete"], trials["failed"], 0]
+        given += f" -n {trials['requested']}"
+    target = HERE / "results" / "smoke.json"
+    known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    entry = {"name": study["name"], "source": _recipe(folder)["source"], "with": given}
+    known[study["name"]] = {**entry, "counts": counts}
+    target.write_text(
+        json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
+
+
+def _recipe(folder: Path) -> dict[str, Any]:
+    file = folder / "recipe.yaml"
+    found: dict[str, Any] = to_plain(read_yaml(file.read_text(encoding="utf-8"), str(file)))
+    return found
 
 
 def verify(

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe.builtin import recipe_path, verified_results
 from encore.recipe.digest import settings_digest
@@ -199,8 +200,13 @@ def test_a_comparison_has_the_claim_of_its_recipe_as_it_is_now() -> None:
 def test_smoke_tests_are_of_every_cell_of_the_recipes_there_are() -> None:
     known = json.loads((ROOT / "docs" / "results" / "smoke.json").read_text(encoding="utf-8"))
     for name, entry in known.items():
-        study = load_study(recipe_path(name), [word for word in entry["with"].split() if word])
-        n_cells, n_runs, n_failed, n_unfit = entry["counts"]
+        words, counts = entry["with"].split(), entry["counts"]
+        if "-n" in words:  # a search, with so many trials
+            assert load_search(recipe_path(name), words[: words.index("-n")]).parameters
+            assert counts == [int(words[-1]), int(words[-1]), 0, 0], name
+            continue
+        study = load_study(recipe_path(name), words)
+        n_cells, n_runs, n_failed, n_unfit = counts
         assert (n_cells, n_failed) == (len(study.cells), 0), name
         # A variant that puts other tasks in the place of each study's is one run for all of them.
         n_distinct = len({to_yaml(cell.recipe) for cell in study.cells})

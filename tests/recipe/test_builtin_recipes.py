@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 
 from encore.data.named import read_named_tasks
 from encore.errors import RecipeError
@@ -13,6 +15,8 @@ from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe.located_yaml import write_yaml
 from encore.recipe.pretraining import pretraining_recipes
+from encore.recipe.schema import Recipe
+from encore.recipe.write import to_yaml
 from encore.runs.compatibility import NotApplicable, build_skeletons, pair_of, parts_of
 from encore.types import LabelSpace
 
@@ -63,7 +67,12 @@ EXTENT = {
     "gen_rates": (1, 5, 3),
     "gen_b1": (1, 3, 3),
     "gen_b2": (1, 3, 3),
-    "gen_b3": (1, 10, 3),
+    "gen_b3": (1, 4, 3),
+    "gen_ablations": (1, 14, 3),
+    "gen_ablations_single": (4, 2, 3),
+    "gen_poolings": (1, 9, 3),
+    "rte_hybrid": (1, 9, 3),
+    "imdb_truncation": (1, 4, 3),
     "adapterfusion_table1": (4, 11, 3),
     "adapterfusion_epochs": (4, 2, 3),
     "adapterfusion_rates": (8, 2, 3),
@@ -74,7 +83,8 @@ EXTENT = {
 
 
 def test_there_are_recipes() -> None:
-    assert set(EXTENT) | set(SEARCHES) == {path.stem for path in RECIPES}
+    searches = {*SEARCHES, "maxpoolbert_tuned"}
+    assert set(EXTENT) | searches == {path.stem for path in RECIPES}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -126,7 +136,7 @@ SEARCHES = {
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in RECIPES if "search:" in path.read_text(encoding="utf-8")],
+    [path for path in RECIPES if path.stem in SEARCHES],
     ids=lambda path: path.stem,
 )
 def test_a_search_is_the_paper_s(path: Path) -> None:
@@ -150,6 +160,65 @@ def test_a_search_is_the_paper_s(path: Path) -> None:
     assert recipe.expect
 
 
+def test_depth_heads_and_schedule_are_searched_for_any_task() -> None:
+    """And the paper's own settings may be drawn."""
+    path = next(path for path in RECIPES if path.stem == "maxpoolbert_tuned")
+    other = load_search(path, ["task=mrpc"])
+    assert list(other.recipe(other.first).tasks) == ["mrpc"]
+    search = load_search(path)
+    own = {"pooling.k": 3, "pooling.n_heads": 4, "plan.epochs": 4, "plan.warmup_frac": 0.1}
+    space = {one.path: one.spec["choice"] for one in search.parameters if "choice" in one.spec}
+    assert all(value in space[path] for path, value in own.items())
+    assert space["plan.curve"] == ["linear", "cosine", "constant"]
+
+
+def test_a_review_is_cut_in_four_ways_at_the_length_of_its_encoder() -> None:
+    study = load_study(next(path for path in RECIPES if path.stem == "imdb_truncation"))
+    (tasks,) = {tuple(cell.recipe.tasks) for cell in study.cells}
+    cut = {cell.variant: cell.recipe.tasks["imdb"].truncation for cell in study.cells}
+    assert tasks == ("imdb",)
+    assert list(cut.values()) == ["head", "tail", "head_tail", "half_half"]
+    lengths = {cell.recipe.tasks["imdb"].max_length for cell in study.cells}
+    assert lengths == {BERT_BASE["max_position_embeddings"]}
+
+
+def test_the_ablations_are_of_b3() -> None:
+    """The baseline of gen_ablations is gen_b3's, b2 and b1 are the baselines of those recipes at
+    ten epochs, and each row takes one thing away or adds one.
+    """
+    by_name = {path.stem: path for path in RECIPES}
+
+    def plain(recipe: Recipe) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(to_yaml(recipe))
+        return found
+
+    studies = {
+        name: load_study(by_name[name], overrides)
+        for name, overrides in {
+            "gen_ablations": (),
+            "gen_b3": (),
+            "gen_b1": ("plan.epochs=10",),
+            "gen_b2": ("plan.epochs=10",),
+        }.items()
+    }
+
+    def settings(name: str, variant: str) -> Any:
+        recipe = next(cell.recipe for cell in studies[name].cells if cell.variant == variant)
+        told = ("source", "claim", "expect")
+        return {key: value for key, value in plain(recipe).items() if key not in told}
+
+    b3 = settings("gen_ablations", "baseline")
+    assert b3 == settings("gen_b3", "baseline")
+    assert settings("gen_ablations", "b1") == settings("gen_b1", "baseline")
+    assert settings("gen_ablations", "b2") == settings("gen_b2", "baseline")
+    for own, other in {"no_even_batches": "task_by_task", "no_rescaling": "not_rescaled"}.items():
+        assert settings("gen_ablations", own) == settings("gen_b3", other)
+    rows = [cell.recipe for cell in studies["gen_ablations"].cells if cell.seed == 11]
+    assert len({to_yaml(row) for row in rows}) == len(rows) == EXTENT["gen_ablations"][1]
+    together = plain(load_study(by_name["gen_ablations_single"]).cells[0].recipe)
+    assert together["tasks"] == b3["tasks"]
+
+
 def test_the_joint_study_and_the_single_ones_are_told_apart_by_their_tasks() -> None:
     study = load_study(next(path for path in RECIPES if path.stem == "gen_single_tasks"))
     assert list(dict.fromkeys(cell.study for cell in study.cells)) == [
@@ -160,7 +229,9 @@ def test_the_joint_study_and_the_single_ones_are_told_apart_by_their_tasks() -> 
     ]
 
 
-MANY_TASKS = [name for name in EXTENT if name.startswith(("serbertus", "gen", "cfimdb"))]
+MANY_TASKS = [
+    name for name in EXTENT if name.startswith(("serbertus", "gen", "cfimdb", "rte_hybrid"))
+]
 
 
 @pytest.mark.parametrize("name", MANY_TASKS)
