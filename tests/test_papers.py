@@ -206,6 +206,7 @@ def test_the_sign_of_a_small_difference_is_shown() -> None:
 
 def test_a_pointer_to_nothing_is_an_error_that_names_it() -> None:
     record = page.record("even_minilm")
+    assert record is not None
     with pytest.raises(LookupError, match=r"variant='never'.* is not in docs/results/compare-even"):
         page.judge(page.Pointer("even_minilm", "sts", "pearson", "never"), record)
     with pytest.raises(TypeError, match="colour"):
