@@ -5,7 +5,8 @@ The rule was found by the runs in docs/results.md ("The default plan"):
 - The rate falls with the square of the encoder's width: 5e-5 at 768, which is BERT's (Devlin et al.
   2019), is 2e-4 at MiniLM's 384. It falls with the root of the steps where a plan has more than
   125, or 25 for each class: MiniLM on 4,000 rows in four epochs takes 1e-4. It never falls below a
-  quarter, nor below 2e-5. An adapter takes 1e-3 (Houlsby et al. 2019: 1e-4 to 1e-3).
+  quarter, nor below 2e-5. An adapter takes 1e-3 (Houlsby et al. 2019: 1e-4 to 1e-3; ours in
+  recipes/adapter_rates_minilm.yaml: lower rates learn too little of 1,000 rows, 2e-3 can diverge).
 - The epochs are four, or as many as make 100 steps, but at most 20: with 300 rows, four epochs are
   forty steps, after which a model is still worse than TF-IDF. Where there are many classes and few
   rows of each, they are as many as make three steps for each class, but at most 8.
