@@ -5,8 +5,7 @@ derive from it, set the attributes without a default, and write the methods with
 else is ever read from a technique, and no other code knows its name; a recipe's settings are the
 keyword-only parameters of its constructor.
 
-A batch is its real tokens, end to end, with no padding. Row `r` owns `offsets[r]:offsets[r + 1]`.
-Only attention, pooling and layers between the two texts of a pair know about rows.
+A batch is its real tokens, end to end. Row `r` owns `offsets[r]:offsets[r + 1]`.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "Adapter", "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults", "Encoded", "Form",
-    "Head", "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note", "OptimiserSettings",
-    "Output", "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing", "Spec", "TaskKind",
-    "TaskSize", "Tokens",
+    "Adapter", "Average", "Batch", "BatchIndex", "Combine", "Curve", "DEFAULTS", "Defaults",
+    "Encoded", "Form", "Head", "LabelSpace", "Loss", "LossTerm", "Metric", "Mixing", "Note",
+    "OptimiserSettings", "Output", "Pairing", "Phase", "Plan", "Pooling", "Progress", "Sharing",
+    "Spec", "TaskKind", "TaskSize", "Tokens",
 ]
 # fmt: on
 
@@ -74,9 +73,8 @@ class Note:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The real tokens of some rows, end to end. ids, segments, positions: (tokens,) int64. offsets:
-    (rows + 1,) int64, on the device of ids; lengths: the same on the host. reduced: for each branch
-    its pooling's cached `reduce` (encore.model.feature_cache), None where the encoder must run.
+    """The real tokens of some rows. ids, segments, positions: (tokens,) int64. offsets: (rows + 1,)
+    int64; lengths: on the host. reduced: each branch's cached `reduce`, None: the encoder must run.
     """
 
     ids: Tensor
@@ -132,10 +130,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Output:
-    """A task model's output for a batch. scores: (rows, n_scores) float32, logits or values.
-    embeddings: (rows, head width) for each side. A loss may enter again at `embedded`, (tokens,
-    width) for each branch, None where the encoder did not run; or at `vectors`, (rows, width), the
-    input of the head.
+    """A task model's output. scores: (rows, n_scores) float32, logits or values. embeddings: (rows,
+    head width) per side. A loss may enter again at `embedded`, (tokens, width) per branch, None
+    where the encoder did not run; or at `vectors`, (rows, width), the input of the head.
     """
 
     scores: Tensor
@@ -172,49 +169,47 @@ DEFAULTS = Defaults()
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """The optimiser and the rates of parts of the model (METHODS 3.1, 3.2). layer_decay: per layer
-    below the top one. head_multiplier: of poolings and heads. embedding_lr: of word and position
-    tables; 0 freezes them. decay_embeddings: layer_decay also applies to them.
+    """The rates of parts of a model (METHODS 3.1, 3.2). layer_decay: per layer below the top one.
+    head_multiplier: of poolings, heads. embedding_lr: of word and position tables; 0 freezes them.
     """
 
     optimiser: Literal["torch", "minbert"] = "torch"
     layer_decay: float = 1.0
     head_multiplier: float = 1.0
     embedding_lr: float | None = None
-    decay_embeddings: bool = False
+    decay_embeddings: bool = False  # layer_decay also applies to them
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of training. curve: 1 if None. trainable: a selector (encore.model.selection): all,
-    heads, `heads+top:2`. curve_spans: what the curve counts. selects: its epochs may be kept.
+    """A stage of training. trainable: a selector (encore.model.selection): all, heads+top:2.
+    selects: its epochs may be kept. average: kept in place of what trains, anew with the optimiser.
     """
 
     tasks: tuple[str, ...]
     epochs: int
     lr: float
     batch_size: int = DEFAULTS.batch_size
-    curve: Curve | None = None
+    curve: Curve | None = None  # None: 1
     weight_decay: float = DEFAULTS.weight_decay
     clip_norm: float | None = DEFAULTS.clip_norm
     trainable: str = "all"
     fresh_optimiser: bool = True
     rates: OptimiserSettings = OptimiserSettings()
-    curve_spans: Literal["phase", "plan"] = "phase"
+    curve_spans: Literal["phase", "plan"] = "phase"  # what the curve counts
     selects: bool = True
+    average: Average | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The steps and epochs before a step, and in total, of the phase or of the whole plan. lr: the
-    phase's rate, for curves in absolute rates.
-    """
+    """The steps and epochs before a step, and in total, of the phase or of the plan."""
 
     step: int
     steps: int
     epoch: int = 0
     epochs: int = 1
-    lr: float = DEFAULTS.lr
+    lr: float = DEFAULTS.lr  # the phase's, for curves in absolute rates
 
 
 @dataclass(frozen=True)
@@ -235,12 +230,11 @@ class BatchIndex:
 
 
 class Pooling(Protocol):
-    """Hidden states → one vector for each row, (rows, width) float32. A module, built as
-    `Pooling(shape, …)` with the encoder's Shape. It is `finish(reduce(encoded), encoded.tokens)`.
-    `reduce` has no parameters: with a frozen encoder its output is computed once and cached, line
-    by line, `reduced_width` numbers for each row or token as `unit` says. Everything that trains is
-    in `finish`, which reads lengths and offsets of its tokens and never ids, since lines of several
-    batches may be put together.
+    """Hidden states → one vector for each row, (rows, width) float32: a module, built as
+    `Pooling(shape, …)` with the encoder's Shape; `finish(reduce(encoded), encoded.tokens)`.
+    `reduce` has no parameters: a frozen encoder's is computed once and cached, `reduced_width`
+    numbers for each row or token as `unit` says. What trains is in `finish`, which reads lengths
+    and offsets of its tokens and never ids: lines of several batches may be put together.
     """
 
     width: int
@@ -283,9 +277,8 @@ class Head(Protocol):
 
 
 class Loss(Protocol):
-    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Terms are sums, divided by the
-    weight of the whole batch, so micro-batches change nothing. A loss with parameters or buffers of
-    its own is a module; training copies it and saves the copy.
+    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Sums are divided by the weight
+    of the whole batch. A loss with parameters or buffers is a module; training saves its own copy.
     """
 
     kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
@@ -313,14 +306,13 @@ class Loss(Protocol):
 
 
 class Pairing(Protocol):
-    """A way to turn an example's texts into rows. `attend`: (pooling, encoder width) → one behind
-    a layer between the two texts.
-    """
+    """A way to turn an example's texts into rows."""
 
     n_sides: int  # rows of an example, side by side
     single_texts: bool = False  # also reads examples of one text
     random_order: bool = False  # in training, the order of a pair is drawn each time
     both_orders: bool = False  # a pair's scores are the mean over both orders
+    # (pooling, encoder width) → one behind a layer between the two texts
     attend: Callable[[Pooling, int], Pooling] | None = None
 
     def tokenize(
@@ -339,8 +331,8 @@ class Adapter(Protocol):
 
 
 class Sharing(Protocol[BranchT]):
-    """Each task's own pooling on the one encoder → each task's branches, in which shared parts are
-    the same objects. owners: task → the first with an equal pooling.
+    """Each task's pooling on the one encoder → its branches; shared parts are the same objects.
+    owners: task → the first with an equal pooling.
     """
 
     shares_weights: bool = True  # False: no step of one task changes the model of another
@@ -382,6 +374,14 @@ class Curve(Protocol):
     """The place of a step → factor on the learning rate."""
 
     def __call__(self, progress: Progress) -> float: ...
+
+
+class Average(Protocol):
+    """The number of weights in a running average → the share of the next ones; 1 for the first."""
+
+    every: Literal["step", "epoch"]  # when weights are added
+
+    def __call__(self, n: int) -> float: ...
 
 
 class Metric(Protocol):

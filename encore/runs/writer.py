@@ -122,7 +122,8 @@ class RunWriter:
         if chosen:
             self.kept_epoch = report.epoch
             if self.keep_model:
-                save_model(self.folder / "model", prepared, self.state.models, chosen)
+                with self.state.averaged():
+                    save_model(self.folder / "model", prepared, self.state.models, chosen)
 
     def _write_scores(self, name: str, rows: Rows, scores: np.ndarray) -> None:
         where = self.folder / name
@@ -135,7 +136,9 @@ class RunWriter:
     def _measure_earlier(self, prepared: Prepared, epoch: int) -> dict[str, Any]:
         """Task → dev set → metric → value, of the tasks that the encoder was trained on before."""
         found = {}
-        for one in score_earlier(prepared, self.state.models, self.folder.parent):
+        with self.state.averaged():
+            scored = list(score_earlier(prepared, self.state.models, self.folder.parent))
+        for one in scored:
             for split, scores in one.scores.items():
                 rows = one.run.streams[one.task].dev[split]
                 self._write_scores(forgetting_file(one.task, split, epoch), rows, scores)

@@ -85,6 +85,7 @@ def train_loop(
     while state.phase < len(plan) and not state.finished:
         phase = plan[state.phase]
         freeze(models, phase, state.infos)
+        state.begin_average(phase)
         if state.optimiser is None:
             state.optimiser = optimiser.adamw(state.parameters, phase, state.infos)
         caches = _feature_caches(models, streams, phase)
@@ -99,6 +100,7 @@ def train_loop(
         if state.phase < len(plan):
             following = plan[state.phase]
             freeze(models, following, state.infos)
+            state.average = None if following.fresh_optimiser else state.average
             state.optimiser = (
                 None
                 if following.fresh_optimiser
@@ -170,6 +172,7 @@ class _PhaseTraining:
                 combine=settings.combine,
             )
             state.count_step(outcome)
+            self._average(state, "step")
             batches = [batch for part in parts for batch in part.micro_batches]
             yield StepReport(
                 step=state.step,
@@ -186,6 +189,12 @@ class _PhaseTraining:
                 diagnostics=step.diagnostics_of(outcome.parts),
             )
             start = None
+
+    def _average(self, state: FitState, after: str) -> None:
+        """Take the weights into the average of the phase, if it adds them after this."""
+        average = self.phase.average
+        if average is not None and average.every == after and state.average is not None:
+            state.average.add(average)
 
     def _curve_factor(self, state: FitState, steps_in_epoch: int) -> float:
         """The curve's factor at the step that comes next."""
@@ -232,19 +241,21 @@ class _PhaseTraining:
         """Close the epoch: score every dev set, and decide if this epoch is the best so far, and
         if it is the last.
         """
-        train = self._train_metrics(state)
-        state.seen = {}
-        begun = time.monotonic()
-        scores = {
-            task: {
-                name: score_rows(
-                    self.models[task], rows, stream.labels, self.caches.get((task, name))
-                )
-                for name, rows in stream.dev.items()
+        self._average(state, "epoch")
+        with state.averaged():
+            train = self._train_metrics(state)
+            state.seen = {}
+            begun = time.monotonic()
+            scores = {
+                task: {
+                    name: score_rows(
+                        self.models[task], rows, stream.labels, self.caches.get((task, name))
+                    )
+                    for name, rows in stream.dev.items()
+                }
+                for task, stream in self.streams.items()
             }
-            for task, stream in self.streams.items()
-        }
-        dev_seconds = time.monotonic() - begun
+            dev_seconds = time.monotonic() - begun
         dev = {
             task: {
                 name: measure(self.streams[task], found, self.streams[task].dev[name].targets)

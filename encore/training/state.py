@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from encore.model.parameters import unique_parameters, word_tables
 from encore.model.selection import ParameterInfo, Selector, base_names, parameter_infos
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
+from encore.training.average import RunningAverage
 from encore.training.epoch_scores import EpochScores
 from encore.training.step import StepResult
 from encore.training.streams import Stream
@@ -47,6 +49,7 @@ class FitState:
     models: Mapping[str, TaskModel]
     losses: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
     optimiser: torch.optim.AdamW | None = None
+    average: RunningAverage | None = None  # of the phase, where it has one
     phase: int = 0
     epoch: int = 0  # epochs finished, over all phases
     batch: int = 0  # batches finished in the epoch under way
@@ -109,6 +112,20 @@ class FitState:
             self.sums[part.task][1] += part.weight
             self.seen[part.task].add(part.scores)
 
+    def begin_average(self, phase: Phase) -> None:
+        """The average of a phase, gone on with where it is of the phase before or restored."""
+        if phase.average is None:
+            self.average = None
+            return
+        self.average = self.average or RunningAverage(self.models)
+        self.average.begin_phase()
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the models have the weights that are evaluated and kept: their average, where
+        the phase has one.
+        """
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
     def close_epoch(
         self, selected: float | None, deciding: Mapping[str, float], *, selects: bool = True
     ) -> tuple[bool, tuple[str, ...]]:
@@ -151,17 +168,21 @@ class FitState:
             "sums": copy.deepcopy(self.sums),
             "decays": [table.decay for table in word_tables(self.models.values())],
         }
+        if self.average is not None:
+            numbers["average"] = self.average.numbers
         return Snapshot(numbers, self)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, buffers of losses, optimiser state and the epoch's scores so far, by name.
-        Aliases, not copies.
+        """Parameters and their average, buffers of losses, optimiser state and the epoch's scores
+        so far, by name. Aliases, not copies.
         """
         found: dict[str, Tensor] = {
             f"model/{name}": p.detach() for name, p in self.parameters.items()
         } | {f"buffers/{name}": value for name, value in self.buffers.items()}
         if self.optimiser is not None:
             found |= optimiser_module.state_tensors(self.optimiser)
+        if self.average is not None:
+            found |= {f"average/{name}": each for name, each in self.average.tensors.items()}
         for task, scores in self.seen.items():
             if len(scores.added):
                 found[f"seen/{task}"] = torch.from_numpy(scores.added)
@@ -210,6 +231,10 @@ class FitState:
             freeze(self.models, plan[self.phase], self.infos)
             self.optimiser = optimiser_module.adamw(parameters, plan[self.phase], self.infos)
             optimiser_module.restore_tensors(self.optimiser, tensors)
+        if (kept := numbers.get("average")) is not None:
+            own = {n.removeprefix("average/"): t for n, t in tensors.items() if n[:8] == "average/"}
+            self.average = RunningAverage(self.models)
+            self.average.restore(own, **kept)
         self.seen = {
             task: EpochScores(
                 tensors[name].numpy() if (name := f"seen/{task}") in tensors else None
