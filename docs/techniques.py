@@ -34,6 +34,7 @@ KINDS = {
     "combine": "the gradients of several tasks → one",
     "plans": "→ the phases of training",
     "curves": "step of total → factor on the learning rate",
+    "averages": "weights in a running average → the share of the next ones",
     "metrics": "(scores, targets, labels) → figure",
 }
 

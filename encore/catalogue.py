@@ -55,6 +55,7 @@ _HERE = Path(__file__).parent / "techniques"
 _FOLDERS = {"combine": "gradients"}  # recipes say plan.combine: pcgrad
 SINGULAR = {  # folder → what one of its techniques is called
     "adapters": "adapter",
+    "averages": "average",
     "combine": "gradient combination",
     "curves": "curve",
     "heads": "head",
@@ -76,7 +77,7 @@ cross_entropy_loss=cross_entropy softmax=cross_entropy bce=binary_cross_entropy
 bce_with_logits=binary_cross_entropy mse_loss=mse l2=mse mean_squared_error=mse avg=mean
 average=mean mean_pooling=mean multi=one multi_bert=one triple=separate triple_bert=separate
 cerbertus=branch bi_encoder=siamese cross_encoder=cross random=even shuffled=even
-sequential=task_by_task cls_token=cls first=cls finetune=fine_tune fine-tune=fine_tune
+sequential=task_by_task cls_token=cls first=cls swa=mean finetune=fine_tune fine-tune=fine_tune
 classification=linear adapter=houlsby bottleneck=houlsby double_seq_bn=houlsby seq_bn=pfeiffer
 """
 _ALIASES = dict(pair.split("=") for pair in _NAMES_ELSEWHERE.split())

@@ -97,8 +97,8 @@ def test_build_hands_over_what_is_given_and_what_is_set(folder: Path) -> None:
         (
             lambda: catalogue.names("head"),
             "no kind of technique called 'head'. Did you mean 'heads'? "
-            "Known: adapters, combine, curves, heads, losses, metrics, mixing, pairs, plans, "
-            "pooling, sharing.",
+            "Known: adapters, averages, combine, curves, heads, losses, metrics, mixing, pairs, "
+            "plans, pooling, sharing.",
         ),
         (
             lambda: catalogue.find("heads", "evn"),

@@ -58,6 +58,7 @@ SYNONYMS = {
     "same_as": "head_of share_head",
     "plan.mixing": "batching mix sampling_strategy schedule_tasks task_sampling",
     "plan.combine": "grad_combine gradient_surgery pcgrad",
+    "plan.average": "averaging ema swa model_averaging weight_averaging use_ema",
     "plan.curve": "lr_schedule lr_scheduler lr_scheduler_type schedule scheduler",
     "plan.weight_decay": "decay l2 wd weightdecay",
     "plan.optimiser": "optim optimizer adamw",

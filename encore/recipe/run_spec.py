@@ -102,7 +102,9 @@ class RunSpec:
             settings = {key: entry for key, entry in task.items() if key != "labels"}
             tasks[name] = settings | {"data": {**files, "train": None, "dev": None}}
         own = {key: entry for key, entry in data["plan"].items() if key not in PLAN_KEYS}
-        plan = {key: data["plan"][key] for key in PLAN_KEYS} | {"settings": own}
+        plan = {key: each for key, each in data["plan"].items() if key in PLAN_KEYS} | {
+            "settings": own
+        }
         beside = ("tokeniser", "device", "results_version")
         recipe = {key: entry for key, entry in data.items() if key not in beside}
         return RunSpec(

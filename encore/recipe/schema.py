@@ -53,6 +53,7 @@ TECHNIQUE_KINDS = {  # settings that are techniques → their kind
     "curve": "curves",
     "mixing": "mixing",
     "combine": "combine",
+    "average": "averages",
 }
 
 
@@ -143,6 +144,8 @@ class PlanRecipe(RecipeSection):
     score_train: bool = False  # the training rows once more after each epoch, in eval mode
     mixing: Annotated[Technique, _chosen("mixing", "even")] = Technique("even")
     combine: Annotated[Technique | None, _chosen("combine")] = None  # None: added
+    # of the weights, evaluated and kept in their place; None: as the plan has it
+    average: Annotated[Technique | None, _chosen("average")] = None
     optimiser: Literal["torch", "minbert"] = "torch"
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the rate, per layer from the top
     head_multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the rate, for poolings and heads
@@ -179,6 +182,15 @@ class PlanRecipe(RecipeSection):
     def _known_plan(cls, value: str) -> str:
         if value not in catalogue.names("plans"):
             raise Flaws([((), catalogue.unknown_name("plans", value))])
+        return value
+
+    @field_validator("curve", "warmup_frac")
+    @classmethod
+    def _has_a_curve(cls, value: Any, info: ValidationInfo) -> Any:
+        name, key = info.data.get("name"), str(info.field_name)
+        usual = cls.model_fields[key].default
+        if name is not None and value != usual and key not in catalogue.settings("plans", name):
+            refuse(f"plan '{name}' has a rate of its own and takes no {key}.", remedy="Remove it.")
         return value
 
     @field_validator("combine")

@@ -22,6 +22,7 @@ from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.techniques.pairs._default import PAIRING_OF_SIDES
 from encore.types import (
     Adapter,
+    Average,
     Head,
     LabelSpace,
     Loss,
@@ -355,14 +356,23 @@ def _unfit_loss(
 
 
 def phases_of(recipe: Recipe) -> list[Phase]:
-    """The phases of a recipe's plan. Clipping and the optimiser's rates hold for all of them. What
-    is still open has the plan's own default.
+    """The phases of a recipe's plan. Clipping and the optimiser's rates hold for all of them, an
+    average for those whose epochs may be kept. What is still open has the plan's own default.
     """
     open_ = [key for key in ("epochs", "lr") if recipe.plan.spec.get(key, 0) is None]
     spec = {key: entry for key, entry in recipe.plan.spec.items() if key not in open_}
     plan: Plan = catalogue.build("plans", spec)
-    rates, clip_norm = recipe.plan.rates, recipe.plan.clip_norm
-    return [replace(phase, clip_norm=clip_norm, rates=rates) for phase in plan(tuple(recipe.tasks))]
+    rates, clip_norm, given = recipe.plan.rates, recipe.plan.clip_norm, recipe.plan.average
+    average: Average | None = None if given is None else catalogue.build("averages", given)
+    return [
+        replace(
+            phase,
+            clip_norm=clip_norm,
+            rates=rates,
+            average=(average or phase.average) if phase.selects else None,
+        )
+        for phase in plan(tuple(recipe.tasks))
+    ]
 
 
 def check_layers(recipe: Recipe, source: load.Source) -> None:

@@ -26,6 +26,7 @@ from encore.types import DEFAULTS
 
 __all__ = ["complete_plan", "default_epochs", "default_lr"]
 
+_OPEN = ("epochs", "lr")  # what a recipe may leave open
 _BERT_WIDTH = 768
 _MOST_LR, _LEAST_LR, _LEAST_SHARE = 4e-4, 2e-5, 0.25
 _SHORT, _SHORT_FOR_CLASS = 125, 25  # steps of a plan that takes the whole rate
@@ -71,8 +72,9 @@ def complete_plan(
 
     width: the encoder's. What the recipe states is left as it is.
     """
+    recipe = _with_own_defaults(recipe)
     plan = recipe.plan
-    chosen = [key for key in ("epochs", "lr") if getattr(plan, key) is None]
+    chosen = [key for key in _OPEN if getattr(plan, key) is None]
     if not chosen:
         return recipe, ()
     mixing = catalogue.build("mixing", plan.mixing)
@@ -89,6 +91,18 @@ def complete_plan(
     )
     what = f"an encoder of width {width}" if recipe.adapter is None else "an adapter"
     return complete, (_line(chosen, epochs, steps, lr, what),)
+
+
+def _with_own_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with the epochs and the rate of a plan that has its own, such as `swa`."""
+    own = {
+        key: setting.default
+        for key, setting in catalogue.settings("plans", recipe.plan.name).items()
+        if key in _OPEN
+        and getattr(recipe.plan, key) is None
+        and setting.default != getattr(DEFAULTS, key)
+    }
+    return recipe.model_copy(update={"plan": recipe.plan.model_copy(update=own)}) if own else recipe
 
 
 def _line(chosen: list[str], epochs: int, steps: int, lr: float, what: str) -> str:

@@ -109,7 +109,14 @@ class Prepared:
             for task in self.untrained
         )
         found = (*caveats, *self._cut_rows(), *untrained, *self._undropped())
-        return (*found, *self._trained_on_elsewhere())
+        return (*found, *self._trained_on_elsewhere(), *self._averaged())
+
+    def _averaged(self) -> Iterator[Note]:
+        """A note that the figures are those of averaged weights."""
+        kept = {phase.average.every for phase in self.plan if phase.average is not None}
+        if kept:
+            when = " and ".join(f"after each {every}" for every in sorted(kept))
+            yield Note(f"the weights that are evaluated and kept are an average, taken {when}")
 
     def _undropped(self) -> Iterator[Note]:
         for task, names in self.without_dropout.items():
@@ -235,7 +242,7 @@ class Start:
         """The head of the task that is meant. Raises RecipeError where `recipe` names another."""
         own, theirs = recipe.tasks[task].head, head_of(self.recipe, self.task)
         usual = TaskRecipe.model_fields["head"].default
-        if own not in (usual, theirs):
+        if own != usual and catalogue.specify("heads", own) != catalogue.specify("heads", theirs):
             message = f"the head of '{self.task}' in that run is '{theirs.name}'. Remove head."
             raise RecipeError(recipe.problem(("tasks", task, "head"), message))
         return theirs

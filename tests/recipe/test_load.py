@@ -658,9 +658,9 @@ def test_a_plan_has_settings_of_its_own_beside_the_common_ones(
     ) == (
         "recipe.yaml:2 plan.probe_epochs: expected a whole number, got 'x'.",
         "recipe.yaml:2 plan.prob_lr: no such setting. Did you mean 'probe_lr'? Known: "
-        "batch_size, clip_norm, combine, curve, decay_embeddings, early_stopping, embedding_lr, "
-        "epochs, head_multiplier, keep, layer_decay, lr, micro_batch, mixing, name, optimiser, "
-        "probe_epochs, probe_lr, score_train, warmup_frac, weight_decay.",
+        "average, batch_size, clip_norm, combine, curve, decay_embeddings, early_stopping, "
+        "embedding_lr, epochs, head_multiplier, keep, layer_decay, lr, micro_batch, mixing, name, "
+        "optimiser, probe_epochs, probe_lr, score_train, warmup_frac, weight_decay.",
     )
 
 
@@ -842,6 +842,7 @@ def test_resolved_writes_out_every_default() -> None:
             "score_train": False,
             "mixing": {"name": "even", "compat": None},
             "combine": None,
+            "average": None,
             "optimiser": "torch",
             "layer_decay": 1.0,
             "head_multiplier": 1.0,

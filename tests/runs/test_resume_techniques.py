@@ -31,7 +31,7 @@ DATA = {  # kind → how its label is read
     "regression": {"label": "score", "kind": "regression"},
     "unlabelled": {"kind": "unlabelled", "dev": None},
 }
-WHOLE_RUN = ("sharing", "mixing", "plans", "curves")  # a run has one of each
+WHOLE_RUN = ("sharing", "mixing", "plans", "curves", "averages")  # a run has one of each
 N_RUNS = max(len(catalogue.names(kind)) for kind in WHOLE_RUN)
 # Of runs, which tests/techniques/adapters/test_fusion.py stops and resumes.
 ADAPTERS = tuple(name for name in catalogue.names("adapters") if name != "fusion")
@@ -114,6 +114,9 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
     bases = {one["same_as"] for one in own.values() if "same_as" in one}
     own |= {name: task("regression", n_sides=int(name[-1])) for name in sorted(bases)}
     of_run = {kind: names(kind)[number % len(names(kind))] for kind in WHOLE_RUN}
+    # One plan of each round, swa, has a rate of its own: its curve is that of the run after it.
+    curves, n_rounds = names("curves"), number // len(names("plans"))
+    of_run["curves"] = curves[(number - n_rounds) % len(curves)]
     plan = {
         "name": of_run["plans"],
         "mixing": of_run["mixing"],
@@ -129,6 +132,10 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
     }
     if of_run["plans"] == "lp_ft":
         plan["probe_epochs"] = 1
+    if of_run["plans"] == "swa":  # it has an average of its own, too
+        del plan["curve"]
+    elif number % 3:
+        plan["average"] = of_run["averages"]
     adapter = (*ADAPTERS, None, None)[number % (len(ADAPTERS) + 2)]
     if of_run["mixing"] == "sum":
         plan["combine"] = names("combine")[0]
@@ -242,7 +249,8 @@ def test_every_technique_is_in_a_run(folder: Path, tiny_encoder: Path) -> None:
         met["adapters"] |= {one.get("adapter"), "fusion"}
         met["plans"].add(one["plan"]["name"])
         met["mixing"].add(one["plan"]["mixing"])
-        met["curves"].add(one["plan"]["curve"])
+        met["curves"].add(one["plan"].get("curve"))
+        met["averages"].add(one["plan"].get("average"))
         met["combine"].add(one["plan"].get("combine"))
         for settings in one["tasks"].values():
             met["pooling"].add(settings.get("pooling", {"name": one["pooling"]})["name"])
@@ -309,11 +317,13 @@ def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tenso
         ("plan.name=lp_ft", "plan.probe_epochs=1", "plan.curve=slanted_triangular"),
         (
             "plan.name=gradual_unfreezing",
+            "plan.average={name: ema, decay: 0.7}",
             "losses={task: cross_entropy, again: r_drop}",
             "hidden_dropout=0.3",
         ),
+        ("plan.name=swa", "plan.lr=1e-3"),
     ],
-    ids=["smart", "lp_ft", "gradual_unfreezing"],
+    ids=["smart", "lp_ft", "gradual_unfreezing", "swa"],
 )
 def test_killed_it_ends_in_the_same_bytes(
     settings: tuple[str, ...], warm: Warm, tables: Tables, tmp_path: Path

@@ -20,6 +20,7 @@ from encore.encoder import dropout
 from encore.encoder.encoder import Shape
 from encore.types import (
     Adapter,
+    Average,
     Batch,
     Combine,
     Curve,
@@ -49,6 +50,7 @@ PROTOCOLS: dict[str, Any] = {
     "combine": Combine,
     "plans": Plan,
     "curves": Curve,
+    "averages": Average,
     "metrics": Metric,
 }
 ALL = [(kind, name) for kind in PROTOCOLS for name in catalogue.names(kind)]
