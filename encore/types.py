@@ -1,9 +1,8 @@
 """The values that flow from data to results, and what each kind of technique must offer.
 
-One page for whoever adds a technique. Each kind is a protocol, from `Pooling` down to `Metric`:
-derive from it, set the attributes without a default, and write the methods without a body. Nothing
-else is ever read from a technique, and no other code knows its name; a recipe's settings are the
-keyword-only parameters of its constructor.
+Each kind of technique is a protocol, from `Pooling` down to `Metric`: derive from it, set the
+attributes without a default, and write the methods without a body. Nothing else is read from it;
+a recipe's settings are the keyword-only parameters of its constructor.
 
 A batch is its real tokens, end to end. Row `r` owns `offsets[r]:offsets[r + 1]`.
 """
@@ -111,6 +110,7 @@ class Batch:
     tokens: Tokens
     targets: Tensor
     weights: Tensor
+    swapped: np.ndarray | None = None  # (rows,) bool: pairs that are turned round; None for none
 
 
 @dataclass(frozen=True)
@@ -288,6 +288,8 @@ class Loss(Protocol):
     couples_rows: bool = False  # compares rows of a batch; micro-batches are then read twice
     extra_passes: int = 0  # forward and backward passes through the model that it adds
     rereads: Literal["", "embeddings", "scores"] = ""  # compared, so dropout has to differ
+    has_teacher: bool = False  # learns from the scores of other runs, which `teacher` gets
+    teacher: Any = None  # encore.evaluation.teacher_scores.TeacherScores
 
     def weight(self, batch: Batch) -> Tensor:
         """The term's weight, known before the model runs."""

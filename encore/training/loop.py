@@ -394,4 +394,5 @@ def _batch(
         tokens=collate_cached(train.store, train.at(examples, swapped), device, cache),
         targets=torch.from_numpy(train.targets[examples]).to(device),
         weights=torch.from_numpy(train.weights[examples]).to(device),
+        swapped=swapped,
     )

@@ -196,10 +196,12 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         torch.cat(each)
         for each in zip(*((p.ids, p.segments, p.positions) for p in parts), strict=True)
     )
+    swapped = [batch.swapped for batch in batches if batch.swapped is not None]
     return replace(
         batches[0],
         rows=np.concatenate([batch.rows for batch in batches]),
         tokens=Tokens(ids, segments, positions, ends, lengths),
         targets=torch.cat([batch.targets for batch in batches]),
         weights=torch.cat([batch.weights for batch in batches]),
+        swapped=np.concatenate(swapped) if swapped else None,
     )
