@@ -35,6 +35,7 @@ from encore.runs.memory import require_memory
 from encore.runs.places import is_kept, run_folder
 from encore.runs.prepare import build_models
 from encore.runs.prepared import Prepared
+from encore.runs.teachers import teach
 from encore.runs.writer import Pruned, RunBusy, RunWriter
 from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport
@@ -124,6 +125,7 @@ def _train(
         folder / "data.json",
         {task: describe_task_data(data) for task, data in prepared.data.items()},
     )
+    teach(prepared, folder.parent)
     models = build_models(prepared, folder.parent)
     state = FitState(models, own_losses(prepared.streams))
     state.narrow(prepared.streams)

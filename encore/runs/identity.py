@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from encore.data.dataset import TaskData
 from encore.recipe.run_spec import RunSpec, TaskRows
 from encore.recipe.schema import PROSE, Recipe
-from encore.recipe.technique import Technique
+from encore.recipe.technique import Technique, Term
 
 __all__ = ["RESULTS_VERSION", "run_spec"]
 
@@ -33,6 +34,7 @@ def run_spec(
     the identities of the parts that other runs made.
     """
     tasks, rows = {}, {}
+    teachers = (identity for (part, _), identity in starts.items() if part == "teacher")
     for number, (name, task) in enumerate(recipe.tasks.items()):
         read = data[name]
         how = read.normalise if read.normalise != "none" else None
@@ -42,6 +44,7 @@ def run_spec(
             "data": task.data.model_copy(update=without_paths),
             "pooling": Technique(poolings[name]["name"], pooling),
             "head_from": starts.get(("head", number)),
+            "losses": {key: _identified(term, teachers) for key, term in task.losses.items()},
         }
         tasks[name] = task.model_copy(update=filled_in)
         dev = tuple((split, part.digest) for split, part in read.dev.items())
@@ -54,3 +57,12 @@ def run_spec(
         fused = Technique(settings.adapter.name, {**settings.adapter.settings, "of": of})
         settings = settings.model_copy(update={"adapter": fused})
     return RunSpec(settings, rows, tokenizer, device, RESULTS_VERSION)
+
+
+def _identified(term: Term, teachers: Iterator[str]) -> Term:
+    """The term with the identities of its teachers, the next of all, in the place of these."""
+    named = None if term.loss is None else term.loss.settings.get("teacher")
+    if term.loss is None or not named:
+        return term
+    settings = {**term.loss.settings, "teacher": [next(teachers) for _ in named]}
+    return replace(term, loss=Technique(term.loss.name, settings))

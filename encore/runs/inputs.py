@@ -33,6 +33,7 @@ from encore.runs.compatibility import (
 )
 from encore.runs.prepared import Start
 from encore.runs.references import located_encoder
+from encore.runs.teachers import check_teachers
 from encore.training.streams import class_weights, sampling_weights
 
 __all__ = ["Inputs", "read_inputs"]
@@ -64,6 +65,9 @@ def read_inputs(
             inputs.data[name] = _read_rows(recipe, name, cache)
         if name in inputs.data:
             _check_task(recipe, inputs.data[name], complaints, unfit)
+    for name in inputs.data:
+        with complaints.collecting():
+            check_teachers(recipe, starts, name, inputs.data)
     _check_models(recipe, inputs, unfit)
     return inputs
 

@@ -40,6 +40,7 @@ from encore.runs.prepared import Prepared, Start
 from encore.runs.references import check_encoders, find_starts
 from encore.runs.take_over import begin_with, check_heads, trained_encoder
 from encore.runs.task_streams import CachedTokenizer, build_stream
+from encore.runs.teachers import notes_on_teachers
 from encore.training.state import freeze
 from encore.training.streams import Stream
 
@@ -102,6 +103,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         decided=decided,
         untrained=untrained,
         without_dropout=undropped,
+        taught=tuple(notes_on_teachers(starts, data)),
     )
 
 

@@ -61,6 +61,7 @@ class Prepared:
     decided: tuple[str, ...] = ()  # settings chosen for these rows, to be shown to the user
     untrained: tuple[str, ...] = ()
     without_dropout: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    taught: tuple[Note, ...] = ()  # on what its teachers were trained
 
     @property
     def name(self) -> str:
@@ -109,7 +110,7 @@ class Prepared:
             for task in self.untrained
         )
         found = (*caveats, *self._cut_rows(), *untrained, *self._undropped())
-        return (*found, *self._trained_on_elsewhere(), *self._averaged())
+        return (*found, *self._trained_on_elsewhere(), *self._averaged(), *self.taught)
 
     def _averaged(self) -> Iterator[Note]:
         """A note that the figures are those of averaged weights."""
@@ -216,7 +217,8 @@ class Start:
     the digest of the run's. run: prepared, to be trained where it is not complete; None for a
     folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
     starts from it. forgetting: its task is measured again with the encoder as it becomes. adapter:
-    that of a folder of its own, in place of a run; `recipe` is then the one that names it.
+    that of a folder of its own, in place of a run; `recipe` is then the one that names it. models:
+    the digest of a folder of several runs, such as an ensemble, that is a teacher; likewise.
     """
 
     place: Place
@@ -229,12 +231,15 @@ class Start:
     folder: Path | None = None
     forgetting: bool = False
     adapter: AdapterFolder | None = None
+    models: str | None = None
 
     @property
     def identity(self) -> str:
         """The part in the specification of a run that starts from it."""
         if self.adapter is not None:
             return f"adapter {self.adapter.digest}"
+        if self.models is not None:
+            return f"models {self.models}, task {self.task}"
         measured = ", forgetting" if self.forgetting else ""
         return f"run {self.name}, task {self.task}, epoch {self.at}{measured}"
 

@@ -11,7 +11,7 @@ from encore import files
 from encore.data.table import display_path
 from encore.encoder import load
 from encore.encoder.load import Source
-from encore.errors import Problem, RecipeError, did_you_mean
+from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.recipe import builtin
 from encore.recipe.fields import KeptEpoch
 from encore.recipe.load import load_recipe, recipe_from
@@ -24,6 +24,8 @@ from encore.runs.adapter_folder import is_adapter_folder, read_adapter
 from encore.runs.cache import Cache
 from encore.runs.contents import damaged_files
 from encore.runs.folder import read_result
+from encore.runs.kind import folder_kind
+from encore.runs.predict import load as load_model
 from encore.runs.prepared import Prepared, Start
 from encore.runs.pretrain_folder import with_pretrained
 
@@ -41,7 +43,7 @@ def find_starts(
 ) -> tuple[Recipe, tuple[Start, ...]]:
     """The recipe with its references read, and the runs that it starts from: one that trained its
     encoder, one whose adapter it begins with, those whose adapters it fuses, those whose heads its
-    tasks begin with. Raises RecipeError or DataError.
+    tasks begin with, its teachers. Raises RecipeError or DataError.
     """
     starts: list[Start] = []
     recipe = with_pretrained(recipe)
@@ -77,6 +79,8 @@ class _Reader:
         if isinstance(found, Path):
             if self.place.part.startswith("adapter") and is_adapter_folder(found):
                 return self._of_adapter(found, cache)
+            if self.place.part == "teacher" and folder_kind(found) != "run":
+                return self._of_models(found)
             return self._of_folder(found)
         key = ("start", found.base, repr(found))
         if isinstance(self.reference.run, str):
@@ -166,6 +170,19 @@ class _Reader:
         start = Start(self.place, spec.name, task, keep, digest, recipe, folder=folder)
         start.model_folder(folder.parent)
         return start
+
+    def _of_models(self, folder: Path) -> Start:
+        """The start of a teacher that is no single run: whatever can be loaded and predicts."""
+        if self.reference.seed is not None or self.reference.at is not None:
+            raise self._wrong("a folder of several runs has no seed or epoch to choose.")
+        try:
+            model = load_model(folder)
+        except DataError as error:
+            raise self._wrong(" ".join(error.lines)) from None
+        own = Start(
+            self.place, folder.name, self._task(tuple(model.tasks)), "last", "", self.recipe
+        )
+        return replace(own, folder=folder, models=files.sha256(folder / files.MANIFEST))
 
     def _of_adapter(self, folder: Path, cache: Cache) -> Start:
         """The start of an adapter that has a folder of its own."""

@@ -137,7 +137,7 @@ def begin_with(
     for start in starts:
         if start.place.part == "head":
             _begin_head(list(models.values())[start.place.index], _trained(start, runs))
-        elif start.place.part != "encoder":
+        elif start.place.part in ("adapter", "adapter_from"):
             weights = _learned(start, runs, source)
             for encoder in encoders:
                 _begin(encoder, start, weights)

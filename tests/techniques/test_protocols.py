@@ -12,6 +12,7 @@ import pytest
 import torch
 from beartype.door import is_bearable
 from jaxtyping import Float32, jaxtyped
+from small_model import taught
 from torch import Tensor, nn
 
 import encore.types
@@ -85,7 +86,8 @@ def built(kind: str, name: str) -> Any:
         labels = LABELS[kind_of_task(catalogue.find(kind, name))]
         return catalogue.build(kind, name, WIDTH, labels.n_scores)
     if kind == "losses":
-        return catalogue.build(kind, name, LABELS[kind_of_task(catalogue.find(kind, name))])
+        labels = LABELS[kind_of_task(catalogue.find(kind, name))]
+        return taught(catalogue.build(kind, name, labels), labels)
     return catalogue.build(kind, name)
 
 
@@ -167,7 +169,7 @@ def test_shapes_of_losses(name: str, encoded: Encoded) -> None:
         return Output(scores, sides, places)
 
     weights = torch.tensor([1.0, 2.0, 0.5, 1.0])
-    batch = Batch("task", "", np.arange(4), encoded.tokens, TARGETS[kind], weights)
+    batch = Batch("task", "digest", np.arange(4), encoded.tokens, TARGETS[kind], weights)
     output = model(encoded.tokens)
     with dropout.drawing(1, 1):
         term = loss(model, batch, output)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_model import LABELS, N_ROWS, batch_of, model_of
+from small_model import LABELS, N_ROWS, batch_of, model_of, taught
 from torch import Tensor
 
 from encore import catalogue
@@ -60,7 +60,7 @@ def step(
 def losses_of(name: str, kind: TaskKind) -> dict[str, tuple[float, Loss]]:
     """The loss with its defaults, beside another where it cannot be alone."""
     spec = {"name": name, "of": "mnr"} if name == "uncertainty" and kind == "unlabelled" else name
-    loss: Loss = catalogue.build("losses", spec, LABELS[kind])
+    loss: Loss = taught(catalogue.build("losses", spec, LABELS[kind]), LABELS[kind])
     found = {"it": (0.7, loss)}
     if kind not in loss.kinds:
         main = MAIN.get(kind, "binary_cross_entropy")

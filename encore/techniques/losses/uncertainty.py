@@ -45,6 +45,10 @@ class Uncertainty(nn.Module, Loss):
                 else "a task without labels"
             )
             raise RecipeError(f"of: '{chosen}' does not fit {fitting}.")
+        if self.inner.has_teacher:
+            raise RecipeError(
+                "of: a loss with a teacher cannot be weighted by uncertainty. Take one of the two."
+            )
         self.couples_rows, self.n_sides = self.inner.couples_rows, self.inner.n_sides
         self.extra_passes = self.inner.extra_passes
         self.rereads = self.inner.rereads

@@ -14,6 +14,7 @@ import scipy.stats
 import torch
 from conftest import Tables
 from sklearn.metrics.pairwise import cosine_similarity
+from small_model import taught
 from torch import Tensor
 
 from encore import catalogue
@@ -88,11 +89,12 @@ def output_of(scores: Tensor) -> Output:
 
 def loss_for(name: str, kind: TaskKind) -> Any:
     """With its defaults; a task without labels has no loss that would be weighted by default."""
-    return catalogue.build(
+    loss = catalogue.build(
         "losses",
         {"name": name, "of": "simcse"} if (name, kind) == ("uncertainty", "unlabelled") else name,
         LABELS[kind],
     )
+    return taught(loss, LABELS[kind], n_scores=4, n_rows=ROWS)
 
 
 def value_of(loss: Any, batch: Batch, output: Output) -> tuple[Tensor, Tensor]:
