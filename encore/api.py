@@ -20,6 +20,7 @@ from encore.recipe import builtin
 from encore.recipe.find import recipe_of
 from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
+from encore.runs.distillation import Distilled, measure_student, recipe_to_distil
 from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "compare", "draw_search", "evaluate", "fit", "load", "prepared_from", "pretrain", "recipe_of",
-    "search_of", "study_of", "tune",
+    "compare", "distill", "draw_search", "evaluate", "fit", "load", "prepared_from", "pretrain",
+    "recipe_of", "search_of", "study_of", "tune",
 ]
 # fmt: on
 
@@ -232,6 +233,32 @@ def fit(
     if start is not None:
         measure_old_rows(prepared, result, start)
     return result
+
+
+def distill(
+    teachers: str | Path | Sequence[str | Path],
+    *overrides: str,
+    encoder: str | None = None,
+    texts: str | Path | None = None,
+    runs: str | Path = "runs",
+    watch: Watcher | None = None,
+    force: bool = False,
+) -> Distilled:
+    """Train a student on what a run, or the mean of several, gives to its training rows, as
+    `encore distill` does; the same call again resumes where it was stopped.
+
+    >>> found = encore.distill("runs/reviews-1a2b3c", encoder="tiny")  # doctest: +SKIP
+    >>> found.rows[0].metrics["accuracy"].delta, found.rows[0].student  # doctest: +SKIP
+
+    encoder: the student's, None for the teacher's. texts: a file of rows without labels that it
+    also learns from. overrides: `key=value`, as on the command line. watch: called with every
+    StepReport and EvalReport. Raises RecipeError, DataError or TrainingError.
+    """
+    named = [teachers] if isinstance(teachers, str | Path) else list(teachers)
+    prepared = prepare(recipe_to_distil(named, overrides, encoder=encoder, texts=texts))
+    with offering("To try all the same: force=True."):
+        result = execute(prepared, Path(runs), watch=watch, force=force)
+    return Distilled(result, measure_student(prepared, result, named))
 
 
 def evaluate(

@@ -20,6 +20,7 @@ import typer
 
 from encore.cli.commands.check import check_entry
 from encore.cli.commands.compare import compare_entry
+from encore.cli.commands.distill import distill_entry
 from encore.cli.commands.evaluate import evaluate_entry
 from encore.cli.commands.export import export_entry, push_entry
 from encore.cli.commands.ls import ls_entry
@@ -50,6 +51,7 @@ for _name, _entry, _summary in (
     ("compare", compare_entry, "Compare the variants of a recipe over several seeds."),
     ("tune", tune_entry, "Search for the best settings of a recipe."),
     ("worker", worker_entry, "Compute runs of a prepared comparison, here or on other machines."),
+    ("distill", distill_entry, "Train a smaller model on what runs say of its rows."),
     ("pretrain", pretrain_entry, "Train an encoder on texts without labels."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
@@ -100,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if "--install-completion" in given:
             _complete_at_first_tab()
     if code == _INTERRUPTED:
-        resumable = given[:1] in (["train"], ["compare"], ["tune"], ["pretrain"], ["worker"])
+        resumed = ("train", "compare", "tune", "distill", "pretrain", "worker")
+        resumable = given[:1] in [[command] for command in resumed]
         again = f". Nothing is lost; to resume: {shlex.join(['encore', *shown_command(given)])}"
         announce(["", f"interrupted{again if resumable else ''}"])
     sys.exit(code)

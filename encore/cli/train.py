@@ -34,6 +34,7 @@ __all__ = [
     "result_tables",
     "run_line",
     "train",
+    "train_prepared",
 ]
 
 
@@ -62,19 +63,10 @@ class TrainOptions:
 def train(options: TrainOptions) -> None:
     """Train, or resume, or find the run complete, and print the results. Raises EncoreError."""
     prepared = _prepare(options)
-    folder = run_folder(options.runs, prepared.name)
-    lines = [*announcements(prepared), *first_lines(prepared, options.runs), run_line(folder)]
-    announce(lines, quiet=options.quiet)
-    if options.dry_run:
-        _print_dry_run(prepared, folder, json_=options.json_)
+    result = train_prepared(prepared, options)
+    if result is None:
         return
     from encore.runs.go_on import measure_old_rows
-
-    missing = [one for one in prepared.firsts if not is_kept(run_folder(options.runs, one.name))]
-    for number, one in enumerate([*missing, prepared], start=1):
-        if missing:
-            announce([f"{number} of {len(missing) + 1}: {one.name}"], quiet=options.quiet)
-        result = _execute(one, options)
     from encore.tables.listing import show
 
     old = [] if options.start is None else measure_old_rows(prepared, result, options.start)
@@ -87,6 +79,22 @@ def train(options: TrainOptions) -> None:
     for table in (table for one in old for table in one.tables()):
         show(table, console())
     say(last_line(result, prepared))
+
+
+def train_prepared(prepared: Prepared, options: TrainOptions) -> RunResult | None:
+    """Announce a run and train it behind those that it needs; None after a dry run."""
+    folder = run_folder(options.runs, prepared.name)
+    lines = [*announcements(prepared), *first_lines(prepared, options.runs), run_line(folder)]
+    announce(lines, quiet=options.quiet)
+    if options.dry_run:
+        _print_dry_run(prepared, folder, json_=options.json_)
+        return None
+    missing = [one for one in prepared.firsts if not is_kept(run_folder(options.runs, one.name))]
+    for number, one in enumerate([*missing, prepared], start=1):
+        if missing:
+            announce([f"{number} of {len(missing) + 1}: {one.name}"], quiet=options.quiet)
+        result = _execute(one, options)
+    return result
 
 
 def _execute(prepared: Prepared, options: TrainOptions) -> RunResult:
@@ -225,10 +233,12 @@ def _together(prepared: Prepared) -> str:
 def first_lines(prepared: Prepared, runs: Path) -> list[str]:
     """A line for each run that is to be complete before this one."""
     lines = []
+    teachers = {one.name for one in prepared.starts if one.place.part == "teacher"}
     for first in prepared.firsts:
-        tasks, steps = "+".join(first.data), extent(first)["steps"]
+        tasks, steps = "+".join(first.data), extent(first).get("steps")
         state = "complete" if is_kept(run_folder(runs, first.name)) else f"{steps:,} steps first"
-        lines.append(f"starts from the run {first.name} on {tasks}: {state}")
+        verb = "learns" if first.name in teachers else "starts"
+        lines.append(f"{verb} from the run {first.name} on {tasks}: {state}")
     return lines
 
 

@@ -33,7 +33,7 @@ from encore.runs.prepared import Prepared, Start
 from encore.runs.writer import RunBusy
 from encore.types import LabelSpace, Note
 
-__all__ = ["check_teachers", "notes_on_teachers", "teach", "teacher_scores"]
+__all__ = ["check_teachers", "labels_of_teacher", "notes_on_teachers", "teach", "teacher_scores"]
 
 _SCORES = "scores.parquet"
 

@@ -18,8 +18,10 @@ from conftest import Tables, Warm, listing, sentences, write_csv
 from encore import catalogue, files
 from encore.recipe.load import recipe_from
 from encore.runs.checkpoint import read_checkpoint, save_checkpoint
+from encore.runs.execute import execute
 from encore.runs.prepare import build_models, prepare
 from encore.runs.prepared import Prepared
+from encore.runs.teachers import teach
 from encore.training.loop import train_loop
 from encore.training.reports import EvalReport, StepReport
 from encore.training.state import FitState, own_losses
@@ -100,6 +102,15 @@ def names(kind: str) -> tuple[str, ...]:
     return catalogue.names(kind)
 
 
+def teacher(encoder: Path, folder: Path) -> str:
+    """The folder of a run whose scores the loss `distill` learns from."""
+    settings = {**DATA["binary"], "train": str(folder / "train.csv"), "text": "text"}
+    settings["dev"] = str(folder / "dev.csv")
+    own = {"encoder": str(encoder), "precision": "fp32", "threads": 1, "max_length": 16}
+    own |= {"plan": {"epochs": 1, "lr": 1e-2}, "tasks": {"same": {"data": settings}}}
+    return str(execute(prepare(recipe_from(own)), folder / "teacher", checkpoint_steps=99).folder)
+
+
 def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
     """The recipe of one run: a part of the tasks, and one technique of each kind of a run."""
     runs = [
@@ -111,6 +122,9 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
         free = range(N_RUNS) if name.startswith(("head_", "loss_")) else runs
         if free[place % len(free)] == number:
             own[name] = one
+    if "loss_distill" in own:
+        distill = {"name": "distill", "teacher": teacher(encoder, folder)}
+        own["loss_distill"] |= {"losses": {"task": distill}}
     bases = {one["same_as"] for one in own.values() if "same_as" in one}
     own |= {name: task("regression", n_sides=int(name[-1])) for name in sorted(bases)}
     of_run = {kind: names(kind)[number % len(names(kind))] for kind in WHOLE_RUN}
@@ -269,6 +283,7 @@ def test_stopped_at_six_places_it_ends_in_the_same_bits(
     number: int, folder: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     prepared = prepare(recipe_from(recipe(number, tiny_encoder, folder)))
+    teach(prepared, tmp_path / "runs")
     whole = train(prepared, None)
     stops = places(whole.reports)
     saved: dict[tuple[int, int], str] = {}
