@@ -2,9 +2,8 @@
 
 Each kind of technique is a protocol, from `Pooling` down to `Metric`: derive from it, set the
 attributes without a default, and write the methods without a body. Nothing else is read from it;
-a recipe's settings are the keyword-only parameters of its constructor.
-
-A batch is its real tokens, end to end. Row `r` owns `offsets[r]:offsets[r + 1]`.
+a recipe's settings are the keyword-only parameters of its constructor. A batch is its real tokens,
+end to end: row `r` owns `offsets[r]:offsets[r + 1]`.
 """
 
 from __future__ import annotations

@@ -73,7 +73,6 @@ EXTENT = {
     "gen_poolings": (1, 9, 3),
     "rte_hybrid": (1, 9, 3),
     "imdb_truncation": (1, 4, 3),
-    "gen_b3": (1, 10, 3),
     "gen_distill": (1, 4, 3),
     "adapterfusion_table1": (4, 11, 3),
     "adapterfusion_epochs": (4, 2, 3),
