@@ -27,7 +27,8 @@ from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
 from encore.runs.go_on import check_old_rows, measure_old_rows, recipe_to_go_on
 from encore.runs.memory import offering
-from encore.runs.predict import Model, load
+from encore.runs.predict import load
+from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared
 from encore.runs.pretrain import PretrainWatcher, run_pretraining
@@ -262,14 +263,14 @@ def distill(
 
 
 def evaluate(
-    run: str | Path | Model,
+    run: str | Path | Predictor[ServedTask],
     rows: Any = None,
     *,
     final: bool = False,
     task: str | None = None,
     slices: Sequence[str] = (),
     n_mistakes: int = 10,
-    compare: str | Path | Model | None = None,
+    compare: str | Path | Predictor[ServedTask] | None = None,
     **reading: Any,
 ) -> RunEvaluation:
     """Measure a run on labelled rows, as `encore evaluate` does.
@@ -287,7 +288,7 @@ def evaluate(
         raise RecipeError("evaluate: compare takes labelled rows, not the test file.")
     if final == (rows is not None):
         raise RecipeError("evaluate: give labelled rows, or final=True for the run's test file.")
-    model = run if isinstance(run, Model) else load(run)
+    model = run if isinstance(run, Predictor) else load(run)
     dataset = evaluated_rows(model, rows, task, log=lambda line: None, slices=slices, **reading)
     name = model.task(task).name
     both = read_alike(compare, model, name, rows, dataset, **reading)

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from encore.data.dataset import Dataset
     from encore.runs.explain import Explanation
     from encore.runs.explanation_output import GradientTally
-    from encore.runs.loaded_task import LoadedTask
     from encore.runs.output import Prediction
-    from encore.runs.predict import Model
     from encore.runs.predict_file import FilePrediction, OutputForm
+    from encore.runs.predictor import Predictor, ServedTask
 
 __all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
 
@@ -151,17 +150,17 @@ def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
 
 def _at_once(
     options: PredictOptions,
-    model: Model,
-    tasks: Sequence[LoadedTask],
+    model: Predictor[ServedTask],
+    tasks: Sequence[ServedTask],
     dataset: Dataset,
     explanations: Iterator[Explanation] | None,
 ) -> None:
     """Write the predictions of typed texts, or print explanations."""
-    from encore.runs.explanation_output import GradientTally, method_note
+    from encore.runs.explanation_output import GradientTally
     from encore.runs.predict_file import output_columns
 
     how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
-    explained = [method_note(tasks[0], model.tokenizer)] if options.explain else []
+    explained = [model.explanation_note(tasks[0].name)] if options.explain else []
     announce([*how_read, *dataset.notes, *explained], quiet=options.quiet)
     scores, tally = model.scores_of([task.name for task in tasks], dataset), GradientTally()
     if explanations is not None and options.to_terminal:
@@ -208,7 +207,7 @@ def _check_output(options: PredictOptions) -> None:
 
 def _print_explanations(
     options: PredictOptions,
-    task: LoadedTask,
+    task: ServedTask,
     dataset: Dataset,
     scores: Mapping[str, np.ndarray],
     explanations: Iterator[Explanation],
@@ -230,7 +229,7 @@ def _print_explanations(
 
 
 def explained_lines(
-    task: LoadedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]
+    task: ServedTask, dataset: Dataset, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> Iterator[Text]:
     """For each row its place, the prediction, and its words by weight."""
     from encore.runs.explanation_output import render_explanation
@@ -259,7 +258,7 @@ def _answer(prediction: Prediction) -> str:
 
 
 def explained_object(
-    task: LoadedTask, scores: np.ndarray, explanations: Iterable[Explanation]
+    task: ServedTask, scores: np.ndarray, explanations: Iterable[Explanation]
 ) -> dict[str, Any]:
     """The same for programs."""
     from encore.runs.explanation_output import explanation_cells

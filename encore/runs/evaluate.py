@@ -22,9 +22,8 @@ from encore.evaluation.estimates import (
 )
 from encore.evaluation.never_predicted import never_predicted
 from encore.recipe.load import load_recipe
-from encore.runs.loaded_task import LoadedTask
 from encore.runs.output import named_predictions
-from encore.runs.predict import Model
+from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.seen_rows import seen_before
 from encore.runs.two_runs import OtherRun, compare_with
 from encore.tables.evaluation import (
@@ -48,8 +47,8 @@ class RunEvaluation:
     one was compared with.
     """
 
-    model: Model
-    task: LoadedTask
+    model: Predictor[ServedTask]
+    task: ServedTask
     dataset: Dataset
     targets: np.ndarray
     scores: np.ndarray
@@ -128,13 +127,13 @@ class RunEvaluation:
 
 
 def evaluate_run(
-    model: Model,
+    model: Predictor[ServedTask],
     task: str | None,
     dataset: Dataset,
     *,
     slices: Sequence[str] = (),
     n_mistakes: int = 10,
-    compare: tuple[Model, Dataset] | None = None,
+    compare: tuple[Predictor[ServedTask], Dataset] | None = None,
 ) -> RunEvaluation:
     """Score labelled rows and measure the scores. slices: columns of the file, which are in
     `dataset.extra`. compare: another run, and the same rows as it reads them (`read_alike`). Raises
@@ -170,10 +169,10 @@ def evaluate_run(
 
 
 def _one_sided(
-    model: Model, task: LoadedTask, scores: np.ndarray, targets: np.ndarray
+    model: Predictor[ServedTask], task: ServedTask, scores: np.ndarray, targets: np.ndarray
 ) -> tuple[str, ...]:
     """A note where a class of these rows is never predicted."""
-    settings = load_recipe(model.folder / "recipe.yaml").tasks[task.name]
+    settings = load_recipe(model.origins(task.name)[0] / "recipe.yaml").tasks[task.name]
     balanced = bool(settings.class_weights or settings.sampling)
     found = never_predicted(scores, targets, task.labels, balanced=balanced)
     return (f"{found}.",) if found else ()
@@ -187,7 +186,7 @@ def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: asdict(value) for name, value in estimates.items()}
 
 
-def _named(target: Any, task: LoadedTask) -> Any:
+def _named(target: Any, task: ServedTask) -> Any:
     """Name the labels of a target."""
     if task.labels.kind == "regression":
         return float(target)

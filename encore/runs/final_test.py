@@ -25,7 +25,7 @@ from encore.evaluation.estimates import Estimate
 from encore.recipe.load import load_recipe
 from encore.recipe.schema import data_settings
 from encore.runs.folder import stored_estimate
-from encore.runs.predict import Model
+from encore.runs.predictor import Predictor, ServedTask
 from encore.types import Note
 
 __all__ = [
@@ -52,7 +52,11 @@ class FinalFigures:
 
 
 def open_final(
-    model: Model, task: str | None, *, log: Callable[[str], None], keep: Sequence[str] = ()
+    model: Predictor[ServedTask],
+    task: str | None,
+    *,
+    log: Callable[[str], None],
+    keep: Sequence[str] = (),
 ) -> Dataset:
     """Open the run's test file. Each time, with the file's contents, is logged; if any run of the
     same folder opened the same rows before, a note is added to them. Raises TrainingError where a
@@ -60,7 +64,7 @@ def open_final(
     """
     chosen = model.task(task).name
     files.require_plain(model.folder)  # a line is appended to a file in it
-    recipe = load_recipe(model.folder / "recipe.yaml")
+    recipe = load_recipe(model.origins(chosen)[0] / "recipe.yaml")
     data = load_task(chosen, data_settings(recipe, chosen))
 
     def both(line: str) -> None:
@@ -83,7 +87,7 @@ def open_final(
 
 
 def evaluated_rows(
-    model: Model,
+    model: Predictor[ServedTask],
     source: Any,
     task: str | None,
     *,
@@ -92,7 +96,7 @@ def evaluated_rows(
     **reading: Any,
 ) -> Dataset:
     """The labelled rows to measure a run on. source: a file or a table in memory; None: the run's
-    test file, whose opening is logged. reading: as of `Model.read`. Raises DataError.
+    test file, whose opening is logged. reading: as of `Predictor.read`. Raises DataError.
     """
     if source is None:
         return open_final(model, task, log=log, keep=slices)

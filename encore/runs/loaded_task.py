@@ -7,26 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from encore import catalogue
-from encore.data.columns import Columns
 from encore.data.token_store import Truncation
 from encore.model.task_model import TaskModel
 from encore.runs.explain import weighing_branch
-from encore.types import LabelSpace, Pairing
+from encore.runs.predictor import ServedTask
+from encore.types import Pairing
 
 __all__ = ["LoadedTask"]
 
 
 @dataclass(frozen=True)
-class LoadedTask:
+class LoadedTask(ServedTask):
     """One task of a loaded run. pair: the spec of its pairing. model: in eval mode. adapters: the
     names of those that are fused in it.
     """
 
-    name: str
-    labels: LabelSpace
-    columns: Columns
-    normalise: str | None
-    metrics: tuple[str, ...]
     max_length: int
     truncation: Truncation
     pair: Mapping[str, Any]

@@ -13,21 +13,22 @@ import numpy as np
 from encore import files
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
-from encore.data.inputs import read_labelled, read_unlabelled
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
-from encore.errors import DataError, RecipeError, did_you_mean
-from encore.evaluation.predictions import check_scores, probabilities
+from encore.errors import DataError, RecipeError
+from encore.evaluation.predictions import check_scores
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
 from encore.runs.adapter_shares import with_adapter_shares
 from encore.runs.contents import damaged_files
 from encore.runs.explain import Explanation, explain
+from encore.runs.explanation_output import method_note
 from encore.runs.folder import explain_no_run
 from encore.runs.gradients import explain_by_gradients
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.model_folder import read_models, read_parts
-from encore.runs.output import Prediction, columns_of, named_predictions
+from encore.runs.output import columns_of
+from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.scoring_memory import require_memory_for_rows
 from encore.training.scoring import score_together
 from encore.training.streams import rows_to_score
@@ -37,7 +38,7 @@ __all__ = ["Model", "assemble_model", "load", "task_columns"]
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Predictor[LoadedTask]):
     """A run that is ready to predict. folder: the folder of the run. force: predict rows also where
     their attention takes more memory than is free.
     """
@@ -48,69 +49,12 @@ class Model:
     seed: int
     force: bool = False
 
-    def task(self, name: str | None = None) -> LoadedTask:
-        """The named task, or the only one. Raises RecipeError."""
-        if name is None and len(self.tasks) == 1:
-            return next(iter(self.tasks.values()))
-        if name is None or name not in self.tasks:
-            problem = (
-                "several tasks in this run; name one (--task; in Python task=)"
-                if name is None
-                else f"no task called '{name}' in this run"
-            )
-            raise RecipeError(
-                f"{self.folder}: {problem}. {did_you_mean(name or '', list(self.tasks))}"
-            )
-        return self.tasks[name]
+    @property
+    def digest(self) -> str:
+        return files.sha256(self.folder / "model" / files.MANIFEST)
 
-    def predict(self, texts: Any, *, task: str | None = None) -> list[Prediction]:
-        """One prediction per text (or pair of texts), in their order.
-
-        texts: a text, or several; a pair, or several, where the task has pairs; a table in memory
-        with the text columns of the run (of pandas, polars, pyarrow, …, or a dict of columns); a
-        Path names a file. Raises DataError for anything but texts.
-        """
-        chosen = self.task(task)
-        scores = self._scores_of_given(texts, chosen)
-        return named_predictions(
-            scores, chosen.labels, gives_probabilities=chosen.gives_probabilities
-        )
-
-    def predict_proba(self, texts: Any, *, task: str | None = None) -> np.ndarray:
-        """(rows, labels) float64: the probability of each label, in the order of the task's
-        `labels.names`. texts: as of `predict`. Raises RecipeError where there are no probabilities
-        (regression, and heads whose scores are no logits), DataError for anything but texts.
-        """
-        chosen = self.task(task)
-        if chosen.labels.kind == "regression" or not chosen.gives_probabilities:
-            raise RecipeError(f"task '{chosen.name}': its model predicts no probabilities.")
-        return probabilities(self._scores_of_given(texts, chosen), chosen.labels)
-
-    def explain(self, texts: Any, *, task: str | None = None) -> list[Explanation]:
-        """The weight of each word of a text (or pair of texts) in its prediction: by attention
-        where the pooling has it, else by integrated gradients: 32 passes forward and back for each
-        row. texts: as of `predict`. Raises RecipeError for an encoder without a token that masks,
-        DataError for anything but texts.
-        """
-        chosen = self.task(task)
-        dataset = self._read_given(texts, chosen)
-        return list(self.explanations(dataset, task=chosen.name)) if len(dataset) else []
-
-    def _scores_of_given(self, texts: Any, chosen: LoadedTask) -> np.ndarray:
-        dataset = self._read_given(texts, chosen)
-        if not len(dataset):
-            return np.zeros((0, chosen.labels.n_scores), np.float32)
-        return self.scores(dataset, task=chosen.name)
-
-    def _read_given(self, texts: Any, chosen: LoadedTask) -> Dataset:
-        single = isinstance(texts, str) or (
-            chosen.columns.text_pair is not None
-            and isinstance(texts, tuple)
-            and all(isinstance(text, str) for text in texts)
-        )
-        return read_unlabelled(
-            [texts] if single else texts, chosen.columns, normalise=chosen.normalise
-        )
+    def origins(self, task: str) -> tuple[Path, ...]:
+        return (self.folder,)
 
     def explanations(self, dataset: Dataset, *, task: str | None = None) -> Iterator[Explanation]:
         """The explanations of rows that were read, one after the other. Raises RecipeError as
@@ -133,10 +77,8 @@ class Model:
             return found
         return with_adapter_shares(chosen, self.tokenizer, dataset, found)
 
-    def scores(self, dataset: Dataset, *, task: str | None = None) -> np.ndarray:
-        """(rows, n_scores) float32: raw scores, in the order of the rows."""
-        chosen = self.task(task)
-        return self.scores_of([chosen.name], dataset)[chosen.name]
+    def explanation_note(self, task: str) -> Note:
+        return method_note(self.task(task), self.tokenizer)
 
     def scores_of(self, tasks: Sequence[str], dataset: Dataset) -> dict[str, np.ndarray]:
         """Task → (rows, n_scores) float32 raw scores. Shared parts of encoders are computed once
@@ -162,53 +104,6 @@ class Model:
         )
         check_scores(scores, dataset)
         return scores
-
-    def chosen(self, names: str | None = None, *, alone: bool = False) -> list[LoadedTask]:
-        """The tasks of `names`, separated by commas, or the only task; alone: `names` is one name.
-        Raises RecipeError for an unknown name, and for tasks that do not read the same columns in
-        the same way.
-        """
-        found = (
-            [self.task(names)]
-            if names is None or alone
-            else [self.task(name.strip()) for name in dict.fromkeys(names.split(","))]
-        )
-        self.check_together([one.name for one in found])
-        return found
-
-    def check_together(self, tasks: Sequence[str]) -> None:
-        """Raises RecipeError where tasks do not read the same columns in the same way."""
-        first, *others = (self.task(name) for name in tasks)
-        apart = [other.name for other in others if other.input_key != first.input_key]
-        if apart:
-            what = (
-                f"{apart[0]} and {first.name} do not read the same columns in the same way "
-                f"(length, pairs), so one file cannot serve both at once."
-            )
-            raise RecipeError(f"{self.folder}: {what} Predict them one after the other.")
-
-    def read(
-        self,
-        source: Any,
-        *,
-        task: str | None = None,
-        with_labels: bool = False,
-        keep: Sequence[str] = (),
-        keep_all: bool = False,
-        **reading: Any,
-    ) -> Dataset:
-        """The rows of a file or a table in memory, read as the task's training file was. keep:
-        further columns that `extra` is to hold, of labelled rows; keep_all: all of them, of
-        unlabelled ones. reading: delimiter, encoding, on_bad_row. Raises DataError.
-        """
-        chosen = self.task(task)
-        if with_labels:
-            return read_labelled(
-                source, chosen.columns, normalise=chosen.normalise, keep=keep, **reading
-            )
-        return read_unlabelled(
-            source, chosen.columns, normalise=chosen.normalise, keep_all=keep_all, **reading
-        )
 
 
 def load(run: str | Path, *, force: bool = False) -> Model:
@@ -307,7 +202,7 @@ def assemble_model(
     return assemble({"": part}, sharing, encoder, encoder.shape, seed=0, adapter=adapter)[""]
 
 
-def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[LoadedTask]) -> dict[str, Any]:
+def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[ServedTask]) -> dict[str, Any]:
     """The columns of one task, or of several with each one's name in front: `sts.prediction`."""
     found = {
         task.name: columns_of(

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from encore import files
 from encore.data.build import describe_reading
 from encore.data.dataset import Dataset
 from encore.data.inputs import rows_to_predict
@@ -25,12 +24,12 @@ from encore.data.windows import windows
 from encore.data.write import table_of
 from encore.errors import DataError
 from encore.model.free_memory import return_free_pages
-from encore.runs.explanation_output import GradientTally, method_note, weight_columns
+from encore.runs.explanation_output import GradientTally, weight_columns
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.kept_scores import KeptScores, kept_scores
-from encore.runs.loaded_task import LoadedTask
 from encore.runs.output import round_probabilities, with_columns
-from encore.runs.predict import Model, task_columns
+from encore.runs.predict import task_columns
+from encore.runs.predictor import Predictor, ServedTask
 from encore.types import Note
 
 __all__ = ["FilePrediction", "OutputForm", "output_columns"]
@@ -54,8 +53,8 @@ class OutputForm:
 class FilePrediction:
     """The predictions of tasks for the rows of one file. tally: of the explanations so far."""
 
-    model: Model
-    tasks: Sequence[LoadedTask]
+    model: Predictor[ServedTask]
+    tasks: Sequence[ServedTask]
     stream: TableStream
     form: OutputForm
     tally: GradientTally = field(default_factory=GradientTally)
@@ -63,8 +62,8 @@ class FilePrediction:
     @classmethod
     def opened(
         cls,
-        model: Model,
-        tasks: Sequence[LoadedTask],
+        model: Predictor[ServedTask],
+        tasks: Sequence[ServedTask],
         path: str | Path,
         form: OutputForm,
         **reading: Unpack[Reading],
@@ -81,7 +80,7 @@ class FilePrediction:
         """The note on how the file was read, and those that qualify the predictions."""
         shape = self.stream.shape
         how_read = describe_reading(shape, n_rows=self.stream.n_rows)
-        explained = [method_note(self.tasks[0], self.model.tokenizer)] if self.form.explain else []
+        explained = [self.model.explanation_note(self.tasks[0].name)] if self.form.explain else []
         return [how_read, *self._dataset(shape).notes, *explained]
 
     @cached_property
@@ -96,7 +95,7 @@ class FilePrediction:
         shape = self.stream.shape
         what = {
             "results_version": RESULTS_VERSION,
-            "model": files.sha256(self.model.folder / "model" / files.MANIFEST),
+            "model": self.model.digest,
             "tasks": [task.name for task in self.tasks],
             "file": shape.digest,
             "reading": [*shape.how_read, str(shape.skipped)],
@@ -153,8 +152,8 @@ class FilePrediction:
 
 
 def output_columns(
-    model: Model,
-    tasks: Sequence[LoadedTask],
+    model: Predictor[ServedTask],
+    tasks: Sequence[ServedTask],
     dataset: Dataset,
     scores: Mapping[str, np.ndarray],
     form: OutputForm,

@@ -13,8 +13,8 @@ from encore import catalogue
 from encore.data.dataset import Dataset
 from encore.errors import DataError, RecipeError
 from encore.evaluation.paired import PairedDifference, paired_differences
-from encore.runs.loaded_task import LoadedTask
-from encore.runs.predict import Model, load
+from encore.runs.predict import load
+from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.seen_rows import seen_before
 from encore.tables.listing import Listing
 from encore.tables.paired import paired_table
@@ -29,7 +29,7 @@ class OtherRun:
     (rows, n_scores) raw, with the columns of the other one's labels.
     """
 
-    model: Model
+    model: Predictor[ServedTask]
     scores: np.ndarray
     differences: Mapping[str, PairedDifference]
     notes: tuple[str, ...]
@@ -53,20 +53,20 @@ class OtherRun:
 
 
 def read_alike(
-    other: str | Path | Model | None,
-    model: Model,
+    other: str | Path | Predictor[ServedTask] | None,
+    model: Predictor[ServedTask],
     task: str,
     source: Any,
     dataset: Dataset,
     **reading: Any,
-) -> tuple[Model, Dataset] | None:
+) -> tuple[Predictor[ServedTask], Dataset] | None:
     """Another run, and the rows of `dataset`, which `model` read from `source`, as that run reads
     them; None without another run. Raises RecipeError where the two do not predict the same labels,
     DataError where the other run's columns are not there.
     """
     if other is None:
         return None
-    other = other if isinstance(other, Model) else load(other, force=model.force)
+    other = other if isinstance(other, Predictor) else load(other, force=model.force)
     mine, theirs = model.task(task), _counterpart(other, task)
     if (mine.labels.kind, set(mine.labels.names)) != (theirs.labels.kind, set(theirs.labels.names)):
         raise RecipeError(
@@ -92,7 +92,7 @@ def read_alike(
     return other, found
 
 
-def _counterpart(other: Model, task: str) -> LoadedTask:
+def _counterpart(other: Predictor[ServedTask], task: str) -> ServedTask:
     """The task of this name, or the only one."""
     return other.tasks.get(task) or other.task(None if len(other.tasks) == 1 else task)
 
@@ -102,7 +102,7 @@ def _described(labels: LabelSpace) -> str:
     return f"{labels.kind}{names}"
 
 
-def _reading_of(task: LoadedTask) -> tuple[Any, ...]:
+def _reading_of(task: ServedTask) -> tuple[Any, ...]:
     """The columns of the texts and of the label, and what is made of their cells."""
     read = task.columns
     cells = tuple(sorted(read.cells.items()))
@@ -123,10 +123,10 @@ def _in_order(targets: np.ndarray, order: list[int], labels: LabelSpace) -> np.n
 
 
 def compare_with(
-    other: Model,
+    other: Predictor[ServedTask],
     rows: Dataset,
-    model: Model,
-    task: LoadedTask,
+    model: Predictor[ServedTask],
+    task: ServedTask,
     scores: np.ndarray,
     targets: np.ndarray,
 ) -> OtherRun:
