@@ -26,8 +26,8 @@ from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
 from encore.runs.folder import RunResult
 from encore.runs.go_on import check_old_rows, measure_old_rows, recipe_to_go_on
+from encore.runs.loading import load_predictor as load
 from encore.runs.memory import offering
-from encore.runs.predict import load
 from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.prepare import find_conflicts, prepare
 from encore.runs.prepared import Prepared

@@ -21,6 +21,7 @@ import typer
 from encore.cli.commands.check import check_entry
 from encore.cli.commands.compare import compare_entry
 from encore.cli.commands.distill import distill_entry
+from encore.cli.commands.ensemble import ensemble_entry
 from encore.cli.commands.evaluate import evaluate_entry
 from encore.cli.commands.export import export_entry, push_entry
 from encore.cli.commands.ls import ls_entry
@@ -53,6 +54,7 @@ for _name, _entry, _summary in (
     ("worker", worker_entry, "Compute runs of a prepared comparison, here or on other machines."),
     ("distill", distill_entry, "Train a smaller model on what runs say of its rows."),
     ("pretrain", pretrain_entry, "Train an encoder on texts without labels."),
+    ("ensemble", ensemble_entry, "Make one predictor of several runs."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
     ("report", report_entry, "Write a run, a comparison or a search as one HTML file."),

@@ -45,12 +45,12 @@ def evaluate_command(options: EvaluateOptions) -> None:
         raise RecipeError("encore evaluate: which rows? Name a labelled FILE, or pass --final.")
     from encore.runs.evaluate import evaluate_run
     from encore.runs.final_test import evaluated_rows, keep_final
-    from encore.runs.predict import load
+    from encore.runs.loading import load_predictor
     from encore.runs.two_runs import read_alike
     from encore.tables.listing import show
 
     settings = options.reading.settings()
-    model = load(options.run, force=options.force)
+    model = load_predictor(options.run, force=options.force)
     task = model.task(options.task).name
     dataset = evaluated_rows(
         model,

@@ -109,9 +109,9 @@ def _prepared(
     """Load the run, and read the texts or survey the file; returns the rest of the work. Raises
     EncoreError with everything that is wrong.
     """
-    from encore.runs.predict import load
+    from encore.runs.loading import load_predictor
 
-    model = load(options.run, force=options.force)
+    model = load_predictor(options.run, force=options.force)
     tasks = model.chosen(options.task, alone=options.explain)
     if isinstance(source, str) and not (options.explain and options.to_terminal):
         from encore.runs.predict_file import FilePrediction

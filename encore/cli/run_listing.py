@@ -5,13 +5,13 @@ first figure.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from encore import catalogue, files
-from encore.data.table import display_path
+from encore.data.table import display_path, plural
 from encore.errors import EncoreError
 from encore.evaluation.estimates import Estimate
 from encore.recipe.load import load_recipe
@@ -21,14 +21,18 @@ from encore.recipe.references import Place, with_references
 from encore.recipe.schema import PROSE, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.recipe.write import changed
+from encore.runs.contents import ENSEMBLE
+from encore.runs.ensemble import MadeEnsemble, read_made
 from encore.runs.folder import RunResult
-from encore.runs.kind import folder_kind
+from encore.runs.kind import FolderKind, folder_kind
 from encore.runs.places import is_being_trained
 from encore.runs.pretrain_folder import PretrainFigures
 from encore.tables.formatting import format_estimate, format_setting
 from encore.tables.listing import Listing
 
-__all__ = ["ListedRun", "runs", "runs_table"]
+__all__ = ["ListedEnsemble", "ListedRun", "runs", "runs_table"]
+
+Listed: TypeAlias = "ListedRun | ListedPretraining | ListedEnsemble"
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,50 @@ class ListedPretraining:
         return ("held-out loss", f"{last.loss:.3f}") if last else ("", "")
 
 
+@dataclass(frozen=True)
+class ListedEnsemble:
+    """An ensemble as it is listed. made: None of a damaged one."""
+
+    folder: Path
+    state: str
+    made: MadeEnsemble | None = None
+    seconds: float | None = None
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Its tasks, by themselves."""
+        return {one.task: one.task for one in self.made.results} if self.made else {}
+
+    @property
+    def encoder(self) -> str:
+        """The number of its members, in the place of an encoder."""
+        return plural(len(self.made.members), "member") if self.made else ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its method, and what is averaged if that is not probabilities."""
+        if self.made is None:
+            return {}
+        chosen = self.made.settings
+        space = {"space": chosen.space} if chosen.space != "probability" else {}
+        return {"method": chosen.method, **space}
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The cross-fitted figure of its first task."""
+        if self.made is None:
+            return "", ""
+        first = self.made.results[0]
+        metric = catalogue.find("metrics", first.metrics[0])
+        estimate = first.cross_fitted[first.metrics[0]]
+        return f"{metric.title}, cross-fitted", format_estimate(estimate, metric.form)
+
+    def to_json(self) -> dict[str, Any]:
+        """ensemble, state; of a whole one what `encore ensemble --json` prints."""
+        made = self.made.to_json() if self.made else {}
+        return {**made, "ensemble": str(self.folder), "state": self.state}
+
+
 def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]:
     """Task → dev set → metric → the model's figure."""
     return {
@@ -134,17 +182,24 @@ def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]
     }
 
 
-def runs(folder: Path) -> list[ListedRun | ListedPretraining]:
-    """The runs and pre-trainings in a folder, the newest last."""
+def runs(folder: Path) -> list[Listed]:
+    """The runs, pre-trainings and ensembles in a folder, the newest last."""
     begun = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         kind = folder_kind(entry)
-        first = entry / ("resolved.json" if kind == "run" else "pretraining.json")
-        if kind in ("run", "pretraining") and first.is_file():
-            begun.append((first.stat().st_mtime, entry.name, entry, kind))
-    return [
-        _run(entry) if kind == "run" else _pretraining(entry) for *_, entry, kind in sorted(begun)
-    ]
+        if kind not in _FIRST:
+            continue
+        first, listed = _FIRST[kind]
+        if (entry / first).is_file():
+            begun.append(((entry / first).stat().st_mtime, entry.name, entry, listed))
+    return [listed(entry) for *_, entry, listed in sorted(begun, key=lambda one: one[:2])]
+
+
+def _ensemble(folder: Path) -> ListedEnsemble:
+    try:
+        return ListedEnsemble(folder, "complete", read_made(folder))
+    except EncoreError:
+        return ListedEnsemble(folder, "damaged")
 
 
 def _run(folder: Path) -> ListedRun:
@@ -176,6 +231,13 @@ def _pretraining(folder: Path) -> ListedPretraining:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ListedPretraining(folder, "damaged", *about)
     return ListedPretraining(folder, "complete", *about, figures, seconds)
+
+
+_FIRST: dict[FolderKind, tuple[str, Callable[[Path], Listed]]] = {
+    "run": ("resolved.json", _run),
+    "pretraining": ("pretraining.json", _pretraining),
+    "ensemble": (ENSEMBLE, _ensemble),
+}
 
 
 def _unfinished(folder: Path) -> str:
@@ -244,7 +306,7 @@ def _usual_names() -> dict[str, str]:
     return {key: each.name for key, each in defaults.items() if isinstance(each, Technique)}
 
 
-def runs_table(found: Sequence[ListedRun | ListedPretraining]) -> Listing:
+def runs_table(found: Sequence[Listed]) -> Listing:
     """One line per run or pre-training, with its first figure."""
     rows = [
         (
@@ -262,7 +324,7 @@ def runs_table(found: Sequence[ListedRun | ListedPretraining]) -> Listing:
     return Listing("", columns, tuple(rows), (), frozenset({5, 6}))
 
 
-def _from_scratch(run: ListedRun | ListedPretraining) -> bool:
+def _from_scratch(run: Listed) -> bool:
     return isinstance(run, ListedPretraining) and "size.layers" in run.settings
 
 

@@ -1,5 +1,5 @@
-"""Removes and moves runs, pre-trainings, comparisons, searches and exports. Nothing else is ever
-touched, nor what a process is working on.
+"""Removes and moves runs, ensembles, pre-trainings, comparisons, searches and exports. Nothing else
+is ever touched, nor what a process is working on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from encore import files
 from encore.data.table import display_path, join_limited, plural
 from encore.errors import Complaints, DataError, Problem, RecipeError, TrainingError
-from encore.runs.contents import foreign_files
+from encore.runs.contents import ENSEMBLE, foreign_files
 from encore.runs.final_test import carry_openings
 from encore.runs.kind import FolderKind, folder_kind
 from encore.runs.places import enclosing_result, is_being_trained
@@ -76,7 +76,7 @@ def _at_work(folder: Path, kind: FolderKind) -> list[Path]:
     """
     if kind in ("run", "pretraining"):
         return [folder]
-    if kind == "export" or (folder / files.MANIFEST).exists():
+    if kind in ("export", "ensemble") or (folder / files.MANIFEST).exists():
         return []
     return list(folder.parent.iterdir())
 
@@ -86,6 +86,9 @@ def describe_use(folder: Path, kind: FolderKind) -> str:
     if kind == "run" and (users := _users(folder)):
         named = join_limited(users, _MOST_NAMED)
         return f"needed by {named}, which would train it again"
+    if kind == "run" and (ensembles := _ensembles_with(folder)):
+        named = join_limited(ensembles, _MOST_NAMED)
+        return f"a member of {named}, which keeps a copy of its model"
     if kind in ("comparison", "search"):
         n_runs = len(_runs_of(folder))
         return f"its {plural(n_runs, 'run')} beside it {'are' if n_runs != 1 else 'is'} kept"
@@ -119,7 +122,7 @@ def move_run(run: Path, target: Path) -> Path:
     place = _place(run, target, kind)
     with _held(run), files.explained(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "run":
+        if kind in ("run", "ensemble"):
             carry_openings(run, place)
         _rename(run, place)
     return place
@@ -131,7 +134,7 @@ def _place(run: Path, target: Path, kind: FolderKind) -> Path:
     place = target
     if target.is_dir() and folder_kind(target) == "nothing":
         place = target / run.resolve().name
-    elif kind in ("run", "pretraining") and digits and not os.path.lexists(target):
+    elif kind in ("run", "pretraining", "ensemble") and digits and not os.path.lexists(target):
         place = target.with_name(target.name.removesuffix(digits[0]) + digits[0])
     shown = display_path(place)
     if os.path.lexists(place):
@@ -177,6 +180,17 @@ def _users(run: Path) -> list[str]:
     """
     beside, name = sorted(run.resolve().parent.iterdir()), run.resolve().name
     return [each.name for each in beside if _uses(each, name)]
+
+
+def _ensembles_with(run: Path) -> list[str]:
+    """The names of the ensembles beside a run that it is a member of."""
+    found, name = [], run.resolve().name
+    for each in sorted(run.resolve().parent.iterdir()):
+        if folder_kind(each) == "ensemble":
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                members = files.read_json(each / ENSEMBLE).get("members", ())
+                found += [each.name] if any(one.get("run") == name for one in members) else []
+    return found
 
 
 def _uses(folder: Path, name: str) -> bool:

@@ -15,6 +15,7 @@ from encore.data.table import display_path
 from encore.errors import Complaints, DataError
 from encore.report import gather, search
 from encore.report.comparison_page import comparison_page
+from encore.report.ensemble_page import ensemble_page
 from encore.report.page import Page, distinct, figures_of, render
 from encore.report.run_page import run_page
 from encore.report.texts import Sources
@@ -90,8 +91,8 @@ def write_report(
     n_mistakes: int = 10,
     overwrite: bool = False,
 ) -> WrittenReport:
-    """Write the report of a run, of a comparison or of a search. The same folder and the same data
-    files give the same bytes.
+    """Write the report of a run, an ensemble, a comparison or a search. The same folder and the
+    same data files give the same bytes.
 
     out: a file that ends in .html; `report.html` in the folder if None. Its figures go to a folder
     beside it, `report_figures`. n_mistakes: how many of the worst to show. Raises DataError where
@@ -120,10 +121,10 @@ def write_report(
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises DataError where the folder is no run, comparison or search."""
+    """Raises DataError where the folder is none that a report is written of."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run, comparison or search. `encore ls` lists the runs.")
-    if folder_kind(folder) not in ("run", "comparison", "search"):
+    if folder_kind(folder) not in ("run", "comparison", "search", "ensemble"):
         raise DataError(
             f"{folder}: no run, comparison or search. Give a folder that `encore train`, "
             f"`compare` or `tune` printed; `encore ls` lists the runs."
@@ -153,6 +154,8 @@ def _page(folder: Path, sources: Sources, *, n_mistakes: int) -> Page:
     kind = folder_kind(folder)
     if kind == "search":
         return search.page(folder)
+    if kind == "ensemble":
+        return ensemble_page(folder)
     if kind == "comparison":
         return comparison_page(gather.gather_comparison(folder), sources, n_mistakes=n_mistakes)
     return run_page(gather.gather_run(folder), sources, n_mistakes=n_mistakes)

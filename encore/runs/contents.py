@@ -13,6 +13,8 @@ from encore.runs.kind import FolderKind
 __all__ = [
     "CHECKPOINT_FILES",
     "COMPARISON_FILES",
+    "ENSEMBLE",
+    "ENSEMBLE_FILES",
     "EXPORT_MARK",
     "MODEL_FILES",
     "PRETRAIN_FILES",
@@ -28,7 +30,7 @@ __all__ = [
     "weights_of_task",
 ]
 
-Contents = Literal["run", "model", "checkpoint", "comparison", "search", "pretraining"]
+Contents = Literal["run", "model", "checkpoint", "comparison", "search", "pretraining", "ensemble"]
 
 RUN_FILES = (
     "recipe.yaml",
@@ -52,6 +54,8 @@ COMPARISON_FILES = (
 RACE = "race.json"
 SEARCH_FILES = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
 PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
+ENSEMBLE = "ensemble.json"
+ENSEMBLE_FILES = (ENSEMBLE, "results.json")
 EXPORT_MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 _REPORT = ("report.html", "report_figures")
 # What commands write there beside the files that the manifest lists.
@@ -75,6 +79,10 @@ _BESIDE = {
     "pretraining": (
         *("start", "corpus", "checkpoint", "encoder", "steps"),
         *("cost.json", "compare.yaml", "lock"),
+    ),
+    "ensemble": (
+        *("members", "tokenizers", "test_opened.log", "test_results.json"),
+        *_REPORT,
     ),
     "search": ("cost.json", "log", "figures", "study.db", "study.db-journal", *_REPORT),
 }
@@ -170,6 +178,14 @@ def _of_search(folder: Path) -> Collection[str]:
     return (*SEARCH_FILES, "figures/about.json", *drawn)
 
 
+def _of_ensemble(folder: Path) -> Collection[str]:
+    members = files.read_json(folder / ENSEMBLE).get("members")
+    own = ("recipe.yaml", "data.json", *MODEL_FILES[:2], "tensors.json", WEIGHTS)
+    tokenizers = {f"tokenizers/{one.get('tokenizer')}/tokenizer.json" for one in members}
+    of_members = {f"members/{n}/{name}" for n in range(1, len(members) + 1) for name in own}
+    return {*ENSEMBLE_FILES, *tokenizers, *of_members}
+
+
 _ALWAYS: Mapping[Contents, tuple[str, ...]] = {
     "run": RUN_FILES,
     "model": MODEL_FILES,
@@ -177,6 +193,7 @@ _ALWAYS: Mapping[Contents, tuple[str, ...]] = {
     "comparison": COMPARISON_FILES,
     "search": SEARCH_FILES,
     "pretraining": PRETRAIN_FILES,
+    "ensemble": ENSEMBLE_FILES,
 }
 _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "run": _of_run,
@@ -185,4 +202,5 @@ _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "comparison": _of_comparison,
     "search": _of_search,
     "pretraining": lambda _: PRETRAIN_FILES,
+    "ensemble": _of_ensemble,
 }

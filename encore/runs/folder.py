@@ -245,6 +245,11 @@ def explain_no_run(folder: Path) -> str:
             f"{folder}: a pre-trained encoder, which predicts no labels. Train with it: encore "
             f"train FILE.csv encoder={shlex.quote(str(folder / 'encoder'))}"
         )
+    if kind == "ensemble":
+        return (
+            f"{folder}: an ensemble, not a run. `encore predict`, `evaluate` and `report` take it; "
+            f"name the run of one of its members here."
+        )
     if kind == "export":
         return (
             f"{folder}: an exported model, not the folder of a run. Load it with the library "

@@ -1,4 +1,4 @@
-"""The kind of a folder that Encore wrote: a run, a comparison, a search or an export."""
+"""The kind of a folder that Encore wrote: a run, an ensemble, a comparison, a search, an export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from encore import files
 
 __all__ = ["FolderKind", "folder_kind"]
 
-FolderKind = Literal["run", "comparison", "search", "export", "pretraining", "nothing"]
+FolderKind = Literal["run", "comparison", "search", "export", "pretraining", "ensemble", "nothing"]
 
 
 def folder_kind(folder: Path) -> FolderKind:
@@ -22,6 +22,8 @@ def folder_kind(folder: Path) -> FolderKind:
         return "run"
     if (folder / "pretraining.json").is_file():
         return "pretraining"
+    if (folder / "ensemble.json").is_file():
+        return "ensemble"
     if not (folder / files.MANIFEST).is_file():
         return "nothing"
     # A run that has lost its resolved.json is still a run, though a damaged one.

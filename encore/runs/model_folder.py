@@ -12,7 +12,7 @@ import json
 import operator
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -144,15 +144,20 @@ def read_parts(folder: Path) -> tuple[dict[str, Any], dict[str, TaskSpec]]:
 
 
 def read_models(
-    folder: Path, assembly: Mapping[str, Any], parts: Mapping[str, TaskSpec]
+    folder: Path,
+    assembly: Mapping[str, Any],
+    parts: Mapping[str, TaskSpec],
+    whole: Mapping[str, Callable[[], dict[str, torch.Tensor]]] | None = None,
 ) -> dict[str, TaskModel]:
-    """Task → its model with the saved weights. Raises DataError where a tensor is missing or left
-    over, or where the encoder that adapters belong to is not to be found; RecipeError where this
-    version cannot build a part.
+    """Task → its model with the saved weights. whole: in the place of the folder's weight files,
+    all tensors of each, with those of an encoder that adapters were put into. Raises DataError
+    where a tensor is missing or left over, or where the encoder that adapters belong to is not to
+    be found; RecipeError where this version cannot build a part.
     """
     config, adapter = files.read_json(folder / _CONFIG), assembly.get("adapter")
     precision = torch.bfloat16 if assembly["precision"] == "bf16" else torch.float32
-    base = None if adapter is None else _base(folder, assembly, config)
+    alone = adapter is None or whole is not None
+    base = None if alone else _base(folder, assembly, config)
 
     def built() -> dict[str, TaskModel]:
         encoder = encoders.build_encoder(config) if base is None else base
@@ -166,15 +171,16 @@ def read_models(
             adapter=adapter,
         )
 
-    if (folder / WEIGHTS).exists():
-        models = built()
-        _fill(models, folder / WEIGHTS)
+    def filled(models: dict[str, TaskModel], name: str) -> dict[str, TaskModel]:
+        _fill(models, folder / name, None if whole is None else whole[name]())
         return models
+
+    if (folder / WEIGHTS).exists() if whole is None else WEIGHTS in whole:
+        return filled(built(), WEIGHTS)
     # Each task was kept at its own epoch, so even parts that were shared in training now differ.
-    models = {}
+    models: dict[str, TaskModel] = {}
     for name in parts:
-        models[name] = built()[name]
-        _fill({name: models[name]}, folder / weights_of_task(name))
+        models |= filled({name: built()[name]}, weights_of_task(name))
     return models
 
 
@@ -215,12 +221,14 @@ def _of_first_run(folder: Path, where: str, first: Mapping[str, Any]) -> Any:
     return encoder_of(read_models(inside, *read_parts(inside))[task].branches[0])
 
 
-def _fill(models: Mapping[str, TaskModel], file: Path) -> None:
-    """Copy weights in; the file has those of a shared part once. Raises DataError where any are
-    missing or left over.
+def _fill(
+    models: Mapping[str, TaskModel], file: Path, whole: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Copy weights in; the file has those of a shared part once. whole: its tensors, and those of
+    the encoder that adapters were put into. Raises DataError where any are missing or left over.
     """
-    weights, names = read_tensors(file), first_names(models)
-    fixed = base_names(models)
+    weights, names = read_tensors(file) if whole is None else whole, first_names(models)
+    fixed = base_names(models) if whole is None else frozenset[str]()
     weights |= {name: each for name, each in unique_state(models).items() if name in fixed}
     left = sorted(set(weights) - set(names.values()))
     if left:

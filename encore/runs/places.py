@@ -82,6 +82,8 @@ def _kind(folder: Path) -> FolderKind | None:
         return "run"
     if (folder / "pretraining.json").is_file():
         return "pretraining"
+    if (folder / "ensemble.json").is_file() and (folder / files.MANIFEST).is_file():
+        return "ensemble"
     if (folder / "study.json").is_file() and (folder / "recipe.yaml").is_file():
         return folder_kind(folder)
     try:

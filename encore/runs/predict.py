@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from encore import files
 from encore.data.columns import Columns
@@ -34,7 +35,7 @@ from encore.training.scoring import score_together
 from encore.training.streams import rows_to_score
 from encore.types import Note, Spec
 
-__all__ = ["Model", "assemble_model", "load", "task_columns"]
+__all__ = ["Model", "assemble_model", "built_model", "load", "task_columns"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def load(run: str | Path, *, force: bool = False) -> Model:
             for name in wrong
         )
     try:
-        return replace(_built(folder, where), force=force)
+        return replace(built_model(folder, where), force=force)
     except (
         KeyError,
         TypeError,
@@ -157,10 +158,17 @@ def load(run: str | Path, *, force: bool = False) -> Model:
         ) from error
 
 
-def _built(folder: Path, where: Path) -> Model:
-    """The model of a run whose files are as they were written."""
+def built_model(
+    folder: Path,
+    where: Path,
+    tokenizer: TextTokenizer | None = None,
+    whole: Mapping[str, Callable[[], dict[str, Tensor]]] | None = None,
+) -> Model:
+    """The model of a run whose files are as they were written. tokenizer, whole: those of the run,
+    if they are not in `where`; see `read_models`.
+    """
     assembly, parts = read_parts(where)
-    models = read_models(where, assembly, parts)
+    models = read_models(where, assembly, parts, whole)
     tasks = {}
     for name, spec in assembly["tasks"].items():
         labels = parts[name].labels
@@ -186,7 +194,8 @@ def _built(folder: Path, where: Path) -> Model:
             model=models[name].eval(),
             adapters=tuple(assembly.get("fused", ())),
         )
-    return Model(folder, TextTokenizer(where, vouched=True), tasks, assembly["seed"])
+    own = TextTokenizer(where, vouched=True) if tokenizer is None else tokenizer
+    return Model(folder, own, tasks, assembly["seed"])
 
 
 def assemble_model(

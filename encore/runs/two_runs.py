@@ -13,7 +13,7 @@ from encore import catalogue
 from encore.data.dataset import Dataset
 from encore.errors import DataError, RecipeError
 from encore.evaluation.paired import PairedDifference, paired_differences
-from encore.runs.predict import load
+from encore.runs.loading import load_predictor
 from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.seen_rows import seen_before
 from encore.tables.listing import Listing
@@ -66,7 +66,7 @@ def read_alike(
     """
     if other is None:
         return None
-    other = other if isinstance(other, Predictor) else load(other, force=model.force)
+    other = other if isinstance(other, Predictor) else load_predictor(other, force=model.force)
     mine, theirs = model.task(task), _counterpart(other, task)
     if (mine.labels.kind, set(mine.labels.names)) != (theirs.labels.kind, set(theirs.labels.names)):
         raise RecipeError(

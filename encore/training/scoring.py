@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from encore.model.task_model import Memo, TaskModel
 from encore.training.streams import Rows
 from encore.types import LabelSpace, Tokens
 
-__all__ = ["collate_cached", "score_rows", "score_together"]
+__all__ = ["collate_cached", "score_members", "score_rows", "score_together"]
 
 
 def score_rows(
@@ -38,14 +38,30 @@ def score_together(
     share of their encoders is computed once for each text; texts that are read apart, and whose
     sides do not see each other before the head, are computed once however often they occur.
     """
-    device = next(next(iter(models.values())).parameters()).device
-    found = {task: np.zeros((len(rows), n), dtype=np.float32) for task, n in n_scores.items()}
+    return score_members([models], rows, n_scores, features)[0]
+
+
+def score_members(
+    members: Sequence[Mapping[str, TaskModel]],
+    rows: Rows,
+    n_scores: Mapping[str, int],
+    features: FeatureCache | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """The scores of several trained runs on the same rows, each as of `score_together`: batches are
+    put together, and laid out for attention, once for all of them.
+    """
+    every = [model for models in members for model in models.values()]
+    device = next(every[0].parameters()).device
+    found = [
+        {task: np.zeros((len(rows), n_scores[task]), dtype=np.float32) for task in models}
+        for models in members
+    ]
     apart = rows.n_sides > 1 and not any(
-        branch.pooling.couples_sides for model in models.values() for branch in model.branches
+        branch.pooling.couples_sides for model in every for branch in model.branches
     )
-    with _evaluating(models.values()):
+    with _evaluating(every):
         if apart:
-            _score_apart(models, rows, found, features, device)
+            _score_apart(members, rows, found, features, device)
             return found
         for swapped in rows.orders:
             for numbers in evaluation_batches(rows.lengths):
@@ -55,11 +71,12 @@ def score_together(
                     device,
                     features,
                 )
-                memo: Memo | None = {} if len(models) > 1 else None
-                for task, model in models.items():
-                    found[task][numbers] += model(
-                        tokens, memo=memo
-                    ).scores.float().cpu().numpy() / np.float32(len(rows.orders))
+                for models, scores in zip(members, found, strict=True):
+                    memo: Memo | None = {} if len(models) > 1 else None
+                    for task, model in models.items():
+                        scores[task][numbers] += model(
+                            tokens, memo=memo
+                        ).scores.float().cpu().numpy() / np.float32(len(rows.orders))
     return found
 
 
@@ -67,33 +84,34 @@ _PAIRS = 4096  # scored at once
 
 
 def _score_apart(
-    models: Mapping[str, TaskModel],
+    members: Sequence[Mapping[str, TaskModel]],
     rows: Rows,
-    found: Mapping[str, np.ndarray],
+    found: Sequence[Mapping[str, np.ndarray]],
     features: FeatureCache | None,
     device: torch.device,
 ) -> None:
     """Fill `found`: embed each distinct text, then score all pairs of embeddings."""
     firsts, which = _distinct(rows.store)
-    tables: dict[str, Tensor] = {}
+    tables: dict[tuple[int, str], Tensor] = {}
     for numbers in evaluation_batches(rows.store.lengths[firsts]):
         tokens = collate_cached(rows.store, firsts[numbers], device, features)
-        memo: Memo | None = {} if len(models) > 1 else None
-        for task, model in models.items():
-            lines = model.head.embed(model.vectors(tokens, memo=memo)[0])
-            if task not in tables:
-                tables[task] = lines.new_empty(len(firsts), lines.shape[1])
-            tables[task][torch.from_numpy(numbers).to(device)] = lines
+        for member, models in enumerate(members):
+            memo: Memo | None = {} if len(models) > 1 else None
+            for task, model in models.items():
+                lines = model.head.embed(model.vectors(tokens, memo=memo)[0])
+                if (member, task) not in tables:
+                    tables[member, task] = lines.new_empty(len(firsts), lines.shape[1])
+                tables[member, task][torch.from_numpy(numbers).to(device)] = lines
     for start in range(0, len(rows), _PAIRS):
         some = np.arange(start, min(start + _PAIRS, len(rows)))
         sides = [
             torch.from_numpy(which[some + side * len(rows)]).to(device)
             for side in range(rows.n_sides)
         ]
-        for task, model in models.items():
-            found[task][some] = (
-                model.head.score(*(tables[task][side] for side in sides)).float().cpu().numpy()
-            )
+        for member, models in enumerate(members):
+            for task, model in models.items():
+                scored = model.head.score(*(tables[member, task][side] for side in sides))
+                found[member][task][some] = scored.float().cpu().numpy()
 
 
 def _distinct(store: TokenStore) -> tuple[np.ndarray, np.ndarray]:

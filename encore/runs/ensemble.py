@@ -1,0 +1,395 @@
+"""Makes an ensemble of complete runs: chooses members by their stored dev scores, and writes a
+folder that predicts like a run (METHODS 8.1, 8.2).
+
+RUNS/ensemble-TASKS-HASH/ holds ensemble.json (how members are combined, per task), results.json
+(figures of every candidate, of the ensemble, and cross-fitted), members/ and tokenizers/ (see
+encore/runs/ensemble_store.py), and manifest.json, the sha256 of every file. It appears whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue, files
+from encore.data.table import display_path, join_limited
+from encore.errors import Complaints, DataError, RecipeError, did_you_mean
+from encore.evaluation.ensemble_record import EnsembleResult, measure_ensemble
+from encore.evaluation.ensembles import METHODS, Choosing, Mixture, Space
+from encore.evaluation.metric import Metric
+from encore.runs.contents import ENSEMBLE
+from encore.runs.ensemble_model import read_ensemble
+from encore.runs.ensemble_store import MemberStore
+from encore.runs.folder import MODEL, DevPredictions, RunResult, read_predictions, read_result
+from encore.runs.identity import RESULTS_VERSION
+from encore.runs.kind import folder_kind
+from encore.runs.model_folder import read_parts
+from encore.runs.places import is_kept, run_folder
+from encore.types import LabelSpace
+
+__all__ = ["EnsembleSettings", "MadeEnsemble", "make_ensemble", "read_made"]
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """The choices of `encore ensemble`. tasks: () for all that two runs have. space: what is
+    averaged. seed: of the two halves of the dev set. at_least: task → the figure that a member
+    must reach by itself ("" for every task). compat: "gen" fits weights as the source did.
+    """
+
+    method: str = "greedy"
+    tasks: tuple[str, ...] = ()
+    space: Space = "probability"
+    seed: int = 11
+    at_least: Mapping[str, float] | None = None
+    compat: str | None = None
+
+    def check(self) -> None:
+        """Raises RecipeError for what is not known or does not go together."""
+        problems = []
+        if self.method not in METHODS:
+            known = did_you_mean(self.method, METHODS)
+            problems.append(f"--method: no method called '{self.method}'. {known}")
+        if self.space not in ("probability", "logit"):
+            problems.append(f"--space: expected probability or logit, got '{self.space}'.")
+        if self.compat not in (None, "gen"):
+            problems.append(f"--compat: expected gen, got '{self.compat}'.")
+        elif self.compat is not None and self.method != "regression":
+            problems.append("--compat gen: is a way to fit weights. Add --method regression.")
+        if problems:
+            raise RecipeError(problems)
+
+    def rule(
+        self, task: str, names: tuple[str, ...], labels: LabelSpace, metric: Metric
+    ) -> Choosing:
+        """The rule by which members of a task are chosen."""
+        least = (self.at_least or {}).get(task, (self.at_least or {}).get(""))
+        method: Any = self.method
+        described = self.compat == "gen"
+        return Choosing(method, names, labels, metric, self.space, self.seed, least, described)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of them but the tasks."""
+        found = asdict(self)
+        found.pop("tasks")
+        return found | {"at_least": dict(self.at_least or {})}
+
+
+@dataclass(frozen=True)
+class MadeEnsemble:
+    """An ensemble on disk. members: names of the runs that it holds. notes: on runs that were left
+    out.
+    """
+
+    folder: Path
+    settings: EnsembleSettings
+    members: tuple[str, ...]
+    results: tuple[EnsembleResult, ...]
+    notes: tuple[str, ...] = ()
+    already_complete: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "ensemble": str(self.folder),
+            **self.settings.to_json(),
+            "members": list(self.members),
+            "tasks": [one.to_json() for one in self.results],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A complete run with its weights. assembly: model.json. digest: of its model's manifest."""
+
+    folder: Path
+    result: RunResult
+    assembly: Mapping[str, Any]
+    labels: Mapping[str, LabelSpace]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    def reading(self, task: str) -> tuple[Any, ...]:
+        """The columns that it reads, and what it makes of their cells."""
+        spec = self.assembly.get("tasks", {}).get(task, {})
+        columns = dict(spec.get("columns", {}))
+        columns.pop("notes", None)
+        return (files.canonical(columns), spec.get("normalise"))
+
+    def gives_probabilities(self, task: str) -> bool:
+        """True where the scores of its head are logits."""
+        head = self.assembly.get("tasks", {}).get(task, {}).get("head", {}).get("name")
+        return bool(catalogue.find("heads", head).gives_probabilities)
+
+    def dev(self, task: str) -> tuple[str, DevPredictions]:
+        """The first dev set, and what the run predicted there at its kept epoch."""
+        split = next(iter(self.result.metrics[task]))
+        return split, read_predictions(self.folder, task, split, self.result.epoch_of(task))
+
+
+def make_ensemble(
+    runs: Sequence[str | Path], settings: EnsembleSettings, place: Path
+) -> MadeEnsemble:
+    """Make an ensemble of these runs (folders of runs, or of comparisons for all their runs) in the
+    folder of runs `place`, or find it there. Raises RecipeError where the runs do not go together,
+    DataError where one cannot be read, TrainingError where the disk does not take it.
+    """
+    settings.check()
+    candidates, notes = _candidates(list(map(Path, runs)))
+    tasks = _tasks(candidates, settings)
+    made: dict[str, tuple[Mixture, EnsembleResult, list[_Candidate]]] = {}
+    complaints = Complaints()
+    for task in tasks:
+        with complaints.collecting():
+            having = [one for one in candidates if task in one.result.metrics]
+            made[task] = (*_chosen(task, having, settings), having)
+    complaints.raise_any()
+    kept = [
+        one
+        for one in candidates
+        if any(one in _members(mixture, having) for mixture, _, having in made.values())
+    ]
+    about = {
+        "results_version": RESULTS_VERSION,
+        **settings.to_json(),
+        "tasks": {
+            task: _stored(mixture, kept.index, having, result)
+            for task, (mixture, result, having) in made.items()
+        },
+        "members": [{"run": one.name, "digest": one.digest} for one in kept],
+    }
+    candidates_too = [sorted(one.digest for one in having) for _, _, having in made.values()]
+    decisive = {**about, "members": [one.digest for one in kept]}
+    key = hashlib.sha256(files.canonical([decisive, candidates_too])).hexdigest()[:10]
+    folder = run_folder(place, f"ensemble-{'+'.join(tasks)[:80]}-{key}", "ensemble")
+    results = tuple(result for _, result, _ in made.values())
+    there = (folder / files.MANIFEST).exists()
+    if there:
+        read_ensemble(folder)
+    else:
+        _write(folder, about, kept, results)
+    names = tuple(one.name for one in kept)
+    return MadeEnsemble(folder, settings, names, results, tuple(notes), there)
+
+
+def _members(mixture: Mixture, having: Sequence[_Candidate]) -> list[_Candidate]:
+    return [having[number] for number in mixture.members]
+
+
+def _stored(
+    mixture: Mixture, number: Any, having: Sequence[_Candidate], result: EnsembleResult
+) -> dict[str, Any]:
+    """A task in ensemble.json, in which members are numbered among those that are kept."""
+    members = [number(one) for one in _members(mixture, having)]
+    return {**asdict(mixture), "members": members, "metrics": list(result.metrics)}
+
+
+def _write(
+    folder: Path,
+    about: Mapping[str, Any],
+    kept: Sequence[_Candidate],
+    results: Sequence[EnsembleResult],
+) -> None:
+    with files.explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}.????????.part"):
+            shutil.rmtree(left, ignore_errors=True)  # of a killed process
+    with files.commit_folder(folder) as being_written:
+        store = MemberStore(being_written)
+        members = [
+            {**listed, "tokenizer": store.add(one.folder)}
+            for listed, one in zip(about.get("members", ()), kept, strict=True)
+        ]
+        files.write_json(being_written / ENSEMBLE, {**about, "members": members})
+        files.write_json(being_written / "results.json", [one.to_json() for one in results])
+
+
+def read_made(folder: Path) -> MadeEnsemble:
+    """An ensemble that was made before. Raises DataError where it is none, or damaged."""
+    about = read_ensemble(folder)
+    try:
+        names = ("method", "space", "seed", "compat")
+        least = about.get("at_least") or None
+        settings = EnsembleSettings(at_least=least, **{name: about[name] for name in names})
+        results = tuple(
+            EnsembleResult.from_json(one) for one in files.read_json(folder / "results.json")
+        )
+        members = tuple(str(one.get("run")) for one in about.get("members", ()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder}: another version of Encore wrote this ensemble ({type(error).__name__}: "
+            f"{error}). Make it again of its runs."
+        ) from None
+    return MadeEnsemble(folder, settings, members, results, (), True)
+
+
+# -------------------------------------------------------------------------------------- candidates
+
+
+def _candidates(given: Sequence[Path]) -> tuple[list[_Candidate], list[str]]:
+    """The runs that are named, each model once, and notes on what is left out."""
+    complaints, notes = Complaints(), list[str]()
+    found: dict[str, _Candidate] = {}
+    for folder in given:
+        with complaints.collecting():
+            for run in _runs_of(folder, notes):
+                one = _candidate(run)
+                first = found.setdefault(one.digest, one)
+                if first is not one:
+                    notes.append(f"{display_path(run)}: the same model as {first.name}; left out")
+    complaints.raise_any()
+    if not found:
+        raise DataError(f"no run to make an ensemble of. {'. '.join(notes)}")
+    return sorted(found.values(), key=lambda one: (one.name, one.digest)), notes
+
+
+def _runs_of(folder: Path, notes: list[str]) -> list[Path]:
+    """The folder of a run, or those of a comparison's runs that kept their weights."""
+    if folder_kind(folder) != "comparison":
+        return [folder]
+    try:
+        cells = files.read_json(folder / "cells.json").get("cells", ())
+        names = list(dict.fromkeys(str(cell.get("run")) for cell in cells if cell.get("run")))
+    except (OSError, ValueError, AttributeError):
+        raise DataError(
+            f"{folder / 'cells.json'}: missing or damaged. Run the command of the comparison again."
+        ) from None
+    runs = [run_folder(folder.resolve().parent, name) for name in names]
+    without = [run.name for run in runs if not is_kept(run)]
+    if without:
+        several = f"{len(without)} of {len(runs)} runs keep no weights"
+        notes.append(
+            f"{display_path(folder)}: {several} ({join_limited(without, _MOST_NAMED)}), left out; "
+            f"`encore compare … --keep-models` keeps them"
+        )
+    return [run for run in runs if is_kept(run)]
+
+
+def _candidate(folder: Path) -> _Candidate:
+    result = read_result(folder)
+    if not is_kept(folder):
+        raise DataError(
+            f"{display_path(folder)}: keeps no weights, so it cannot be a member. Train it again: "
+            f"encore train {display_path(folder / 'recipe.yaml')}"
+        )
+    assembly, parts = read_parts(folder / "model")
+    labels = {name: part.labels for name, part in parts.items()}
+    digest = files.sha256(folder / "model" / files.MANIFEST)
+    return _Candidate(folder, result, assembly, labels, digest)
+
+
+def _tasks(candidates: Sequence[_Candidate], settings: EnsembleSettings) -> tuple[str, ...]:
+    """The tasks of the ensemble, in the order of the runs. Raises RecipeError where a named one is
+    in no run, or where no two runs have one in common.
+    """
+    known = list(dict.fromkeys(task for one in candidates for task in one.result.metrics))
+    unknown = [task for task in settings.tasks if task not in known]
+    unknown += [task for task in settings.at_least or () if task and task not in known]
+    if unknown:
+        raise RecipeError(
+            f"no task called '{task}' in these runs. {did_you_mean(task, known)}"
+            for task in dict.fromkeys(unknown)
+        )
+    wanted = settings.tasks or tuple(known)
+    shared = [task for task in wanted if sum(task in one.result.metrics for one in candidates) > 1]
+    if len(candidates) > 1 and not shared and settings.method != "best":
+        one, other = candidates[0], candidates[1]
+        raise RecipeError(
+            f"{display_path(one.folder)} and {display_path(other.folder)} have no task in common "
+            f"({', '.join(one.result.metrics)}; {', '.join(other.result.metrics)}), so there is "
+            f"nothing to combine. Name runs of one task; --method best keeps one model per task."
+        )
+    return wanted
+
+
+def _chosen(
+    task: str, having: Sequence[_Candidate], settings: EnsembleSettings
+) -> tuple[Mixture, EnsembleResult]:
+    """Choose a task's members and measure them. Raises RecipeError where they do not fit."""
+    first = having[0]
+    labels = first.labels[task]
+    _require_alike(task, having, settings)
+    split, predicted = first.dev(task)
+    found = [predicted.scores]
+    for one in having[1:]:
+        name, other = one.dev(task)
+        if not _same_rows(predicted, other):
+            raise RecipeError(
+                f"task '{task}': {one.name} was measured on other dev rows ({name}) than "
+                f"{first.name} ({split}), so their scores cannot be put together. Train them with "
+                f"the same dev set and data.seed."
+            )
+        found.append(other.scores)
+    metrics = tuple(next(iter(first.result.metrics[task].values()))[MODEL])
+    if settings.method == "vote":
+        metrics = tuple(
+            name for name in metrics if not catalogue.find("metrics", name).needs_probabilities
+        )
+    rule = settings.rule(
+        task, tuple(one.name for one in having), labels, catalogue.find("metrics", metrics[0])
+    )
+    return measure_ensemble(
+        rule,
+        found,
+        predicted.targets,
+        metrics,
+        task=task,
+        dev_set=split,
+        seed=int(first.assembly.get("seed", 0)),
+    )
+
+
+def _require_alike(task: str, having: Sequence[_Candidate], settings: EnsembleSettings) -> None:
+    first, *others = having
+    mine = first.labels[task]
+    for one in others:
+        theirs = one.labels[task]
+        if theirs != mine:
+            raise RecipeError(
+                f"task '{task}': {one.name} predicts {_described(theirs)}, and {first.name} "
+                f"{_described(mine)}. Members of an ensemble have the same labels in one order."
+            )
+        if one.reading(task) != first.reading(task):
+            raise RecipeError(
+                f"task '{task}': {one.name} reads other columns or cells than {first.name}. Train "
+                f"them with the same data settings (text, text_pair, label, normalise)."
+            )
+    if mine.kind == "regression" and settings.method == "vote":
+        raise RecipeError(
+            f"task '{task}': a regression task has no votes. Leave it out with --task, or take "
+            f"--method simple."
+        )
+    scored = [one.name for one in having if not one.gives_probabilities(task)]
+    needs = settings.method != "vote" and (
+        settings.method == "regression" or settings.space == "probability"
+    )
+    if mine.kind != "regression" and needs and len(having) > 1 and scored:
+        raise RecipeError(
+            f"task '{task}': the scores of {scored[0]} are no logits, so it has no probabilities "
+            f"to average. Take --space logit, which averages the scores, or --method vote."
+        )
+
+
+def _described(labels: LabelSpace) -> str:
+    names = f" ({', '.join(labels.names)})" if labels.names else ""
+    return f"{labels.kind}{names}"
+
+
+def _same_rows(one: DevPredictions, other: DevPredictions) -> bool:
+    return (
+        one.digest == other.digest
+        and np.array_equal(one.rows, other.rows)
+        and np.array_equal(one.targets, other.targets)
+    )

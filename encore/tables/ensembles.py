@@ -1,0 +1,105 @@
+"""The tables of an ensemble: its members, and its figures beside the best single model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from encore import catalogue
+from encore.evaluation.ensemble_record import EnsembleResult, MemberFigures
+from encore.tables.formatting import (
+    format_difference,
+    format_estimate,
+    format_value,
+)
+from encore.tables.listing import Listing
+from encore.tables.paired import paired_table
+
+__all__ = ["ensemble_tables", "gap_in_words"]
+
+
+def ensemble_tables(results: Sequence[EnsembleResult], method: str) -> list[Listing]:
+    """For each task the candidates, the figures, and the difference to the best single model."""
+    return [table for one in results for table in _tables(one, method)]
+
+
+def _tables(one: EnsembleResult, method: str) -> Iterator[Listing]:
+    where = f"{one.task}, {one.dev_set} ({one.n_rows:,} rows)"
+    kinds = [catalogue.find("metrics", name) for name in one.metrics]
+    titles = tuple(kind.title for kind in kinds)
+    weighed = any(member.weight is not None for member in one.members)
+    yield Listing(
+        f"{where}: {len(one.members)} candidates",
+        ("run", "takes part", *(("weight",) if weighed else ()), "of both halves", *titles),
+        tuple(_member(member, one, weighed=weighed) for member in one.members),
+        (
+            "of both halves: by how many of the two halves of the dev set it would be taken",
+            *(f"{note}." for note in one.notes),
+        ),
+        frozenset(range(2, 4 + len(titles))),
+    )
+    lines = [
+        (f"best single ({one.best})", one.single, one.single_cross_fitted),
+        (f"{method} ({one.n_taken} of {len(one.members)})", one.dev, one.cross_fitted),
+    ]
+    rows = tuple(
+        (
+            who,
+            kind.title,
+            format_estimate(dev[kind.__name__], kind.form),
+            format_estimate(fitted[kind.__name__], kind.form),
+            format_difference(dev[kind.__name__].value - fitted[kind.__name__].value, kind.form),
+        )
+        for who, dev, fitted in lines
+        for kind in kinds
+    )
+    held = tuple(
+        f"on the {one.n_held_out:,} rows that the weights were not fitted on (dev-dev): "
+        f"{kind.title} {format_estimate(one.held_out[kind.__name__], kind.form)}."
+        for kind in kinds
+        if kind.__name__ in one.held_out
+    )
+    yield Listing(
+        f"{where}: figures",
+        ("model", "metric", "on the rows that chose it", "cross-fitted", "gap"),
+        rows,
+        (*held, gap_in_words(one), _HOW),
+        frozenset({2, 3, 4}),
+    )
+    yield paired_table(
+        one.against_single,
+        names=("best single", method),
+        title=f"{where}: {method} against the best single model, both cross-fitted",
+    )
+
+
+_HOW = (
+    "cross-fitted: each row is scored by what the other half of the rows chooses; the figure to go "
+    "by, since what is chosen on rows flatters itself on them."
+)
+
+
+def _member(member: MemberFigures, one: EnsembleResult, *, weighed: bool) -> tuple[str, ...]:
+    weight = "" if member.weight is None else f"{member.weight:.3f}"
+    return (
+        member.name,
+        "yes" if member.taken else "no",
+        *((weight,) if weighed else ()),
+        f"{member.n_halves} of 2",
+        *(
+            format_value(member.values.get(name), catalogue.find("metrics", name).form)
+            for name in one.metrics
+        ),
+    )
+
+
+def gap_in_words(one: EnsembleResult) -> str:
+    """A sentence on how far the figure on the rows that chose the ensemble flatters it."""
+    name = one.metrics[0]
+    kind = catalogue.find("metrics", name)
+    gap = one.gap(name) * (1 if kind.higher_is_better else -1)
+    if not gap:
+        return f"{kind.title}: choosing on these rows changes nothing."
+    points = " points" if kind.form == "percent" else ""
+    size = format_difference(abs(gap), kind.form).lstrip("+")
+    way = "flatters the ensemble by" if gap > 0 else "costs it"
+    return f"{kind.title}: choosing on these rows {way} {size}{points}."
