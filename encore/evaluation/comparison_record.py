@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from encore.evaluation.claims import Contrast
+from encore.evaluation.ensemble_record import EnsembleRow
 from encore.evaluation.sequence_record import SequenceResult
 
 __all__ = [
@@ -364,6 +365,7 @@ class ComparisonRecord:
     notes: tuple[str, ...]
     race: RaceSummary | None = None
     sequences: tuple[SequenceResult, ...] = ()
+    ensembles: tuple[EnsembleRow, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as results.json has it."""
@@ -376,8 +378,8 @@ class ComparisonRecord:
             "averages": [one.to_json() for one in self.averages],
             "notes": list(self.notes),
         }
-        in_turn = [one.to_json() for one in self.sequences]
-        found |= {"sequences": in_turn} if in_turn else {}
+        for key, rows in (("sequences", self.sequences), ("ensembles", self.ensembles)):
+            found |= {key: [one.to_json() for one in rows]} if rows else {}
         return found | ({"race": self.race.to_json()} if self.race else {})
 
     @classmethod
@@ -393,4 +395,5 @@ class ComparisonRecord:
             tuple(stored["notes"]),
             RaceSummary.from_json(stored["race"]) if "race" in stored else None,
             tuple(SequenceResult.from_json(**one) for one in stored.get("sequences", ())),
+            tuple(EnsembleRow.from_json(**one) for one in stored.get("ensembles", ())),
         )

@@ -14,7 +14,7 @@ from encore.evaluation.ensembles import Choosing, Mixture, cross_fitted, halves
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.paired import PairedDifference, paired_differences
 
-__all__ = ["EnsembleResult", "MemberFigures", "measure_ensemble"]
+__all__ = ["EnsembleResult", "EnsembleRow", "MemberFigures", "measure_ensemble"]
 
 Estimates = Mapping[str, Estimate]
 
@@ -87,6 +87,24 @@ class EnsembleResult:
         members = tuple(MemberFigures(**one) for one in rest.pop("members"))
         listed: dict[str, Any] = {name: tuple(rest.pop(name)) for name in ("metrics", "notes")}
         return cls(members=members, against_single=against, **measured, **listed, **rest)
+
+
+@dataclass(frozen=True)
+class EnsembleRow:
+    """An ensemble over the runs of a study in a comparison."""
+
+    study: str
+    method: str
+    result: EnsembleResult
+
+    def to_json(self) -> dict[str, Any]:
+        """Its entry in results.json."""
+        return {"study": self.study, "method": self.method, "result": self.result.to_json()}
+
+    @classmethod
+    def from_json(cls, *, result: Mapping[str, Any], **fields: Any) -> EnsembleRow:
+        """The inverse of `to_json`."""
+        return cls(result=EnsembleResult.from_json(result), **fields)
 
 
 def _with_notes(kind: Any, stored: Mapping[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from encore.evaluation.comparison_record import (
 )
 from encore.evaluation.seed_runs import Arm, SeedRuns
 from encore.experiments.cells import CellRunner
+from encore.experiments.ensembles import measure_ensembles
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.sequences import measure_sequences
 from encore.experiments.task_averages import task_averages
@@ -73,6 +74,7 @@ def measure_comparison(
         (*study.notes, *_equal_variants(plan)),
         summary,
         measure_sequences(runner, studies),
+        measure_ensembles(runner),
     )
 
 

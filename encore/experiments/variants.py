@@ -1,5 +1,5 @@
 """The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`,
-`reference`, `race`; and the recipes of all those runs.
+`reference`, `race`, `ensemble`; and the recipes of all those runs.
 
     variants: {mean: {pooling: mean}, slow: {plan.lr: 1e-5}}     what is compared, each as its
       difference to the recipe, which is itself called 'baseline'
@@ -10,6 +10,8 @@
       against
     race: {factor: 2, seeds: [1042, 1043]}                       which variants get that far:
       encore/experiments/race.py; `--race` is `race: {}`
+    ensemble: {methods: [greedy, regression]}                    ensembles of the runs of a study:
+      encore/experiments/study_ensemble.py
 
 A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it
 names; a technique, a loss table or a list it replaces whole. A task that the recipe does not have
@@ -27,6 +29,7 @@ from typing import Any
 
 from encore.errors import Problem, RecipeError, format_given
 from encore.experiments.linked_variants import linked
+from encore.experiments.study_ensemble import read_ensembles
 from encore.experiments.study_keys import (
     Race,
     flow_list,
@@ -44,6 +47,7 @@ from encore.recipe.overrides import Change
 from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
 from encore.recipe.values import Value, from_python, to_plain
+from encore.runs.ensemble import EnsembleSettings
 
 __all__ = ["Cell", "Study", "load_study", "study_from"]
 
@@ -100,6 +104,7 @@ class Study:
     notes: tuple[str, ...]
     race: Race | None = None
     screening: tuple[Cell, ...] = ()
+    ensembles: tuple[EnsembleSettings, ...] = ()
 
 
 def load_study(
@@ -194,6 +199,7 @@ def _study(
     some = next(iter(recipes.values()), rest)
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
+    ensembles = read_ensembles(keys.get("ensemble"), problems)
     if problems or not recipes:
         raise recipe_error(problems, rest)
     _require_few(source.name, len(points), len(variants), len(seeds))
@@ -228,6 +234,7 @@ def _study(
         tuple(notes),
         raced,
         cells(others, raced.seeds if raced else ()),
+        ensembles,
     )
 
 

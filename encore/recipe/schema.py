@@ -43,7 +43,10 @@ __all__ = [
 
 PROSE = ("source", "claim", "expect")  # keys about a run that change none of its bits
 # Keys of comparisons and searches: encore.experiments reads them.
-STUDY = ("variants", "each", "seeds", "reference", "race", "search", "trials", "seeds_per_trial")
+STUDY = (
+    *("variants", "each", "seeds", "reference", "race", "ensemble"),
+    *("search", "trials", "seeds_per_trial"),
+)
 TECHNIQUE_KINDS = {  # settings that are techniques → their kind
     "adapter": "adapters",
     "sharing": "sharing",

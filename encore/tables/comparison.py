@@ -13,6 +13,7 @@ from encore.evaluation.comparison_record import (
     VariantResult,
 )
 from encore.evaluation.metric import Form
+from encore.tables.ensembles import ensemble_rows
 from encore.tables.formatting import (
     format_difference,
     format_interval,
@@ -49,6 +50,7 @@ def comparison_tables(record: ComparisonRecord) -> list[Listing]:
     found += [_not_applicable(each) for each in record.studies if not each.metrics]
     found += size_tables(record)
     found += sequence_tables(record.sequences)
+    found += ensemble_rows(record.ensembles)
     if record.averages:
         rows = [row for average in record.averages for row in _average_rows(average)]
         columns = ("average", "variant", "mean", "source")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from encore import catalogue
-from encore.evaluation.ensemble_record import EnsembleResult, MemberFigures
+from encore.evaluation.ensemble_record import EnsembleResult, EnsembleRow, MemberFigures
+from encore.evaluation.metric import Metric
 from encore.tables.formatting import (
     format_difference,
     format_estimate,
@@ -14,7 +15,7 @@ from encore.tables.formatting import (
 from encore.tables.listing import Listing
 from encore.tables.paired import paired_table
 
-__all__ = ["ensemble_tables", "gap_in_words"]
+__all__ = ["ensemble_rows", "ensemble_tables", "gap_in_words"]
 
 
 def ensemble_tables(results: Sequence[EnsembleResult], method: str) -> list[Listing]:
@@ -69,6 +70,47 @@ def _tables(one: EnsembleResult, method: str) -> Iterator[Listing]:
         one.against_single,
         names=("best single", method),
         title=f"{where}: {method} against the best single model, both cross-fitted",
+    )
+
+
+def ensemble_rows(rows: Sequence[EnsembleRow]) -> Iterator[Listing]:
+    """The ensembles over the runs of a comparison, a table for each study and task, under the
+    metric that decides.
+    """
+    groups: dict[tuple[str, str], list[EnsembleRow]] = {}
+    for one in rows:
+        groups.setdefault((one.study, one.result.task), []).append(one)
+    columns = ("ensemble", "runs", "on the rows that chose it", "cross-fitted", "gap", "Δ", "")
+    for (study, task), found in groups.items():
+        first = found[0].result
+        kind = catalogue.find("metrics", first.metrics[0])
+        dev, fitted = (each[kind.__name__] for each in (first.single, first.single_cross_fitted))
+        single = (
+            f"best single ({first.best})",
+            "1",
+            *(format_estimate(each, kind.form) for each in (dev, fitted)),
+            format_difference(dev.value - fitted.value, kind.form),
+            *("", ""),
+        )
+        lines = tuple(_row(one, kind) for one in found)
+        where = study if study == task else f"{study}: {task}"
+        title = f"{where}, {first.dev_set} ({first.n_rows:,} rows), ensembles, {kind.title}"
+        notes = (_HOW, "Δ against the best single run, both cross-fitted, with its 95 % interval.")
+        yield Listing(title, columns, (single, *lines), notes, frozenset(range(1, 6)))
+
+
+def _row(row: EnsembleRow, kind: Metric) -> tuple[str, ...]:
+    one, name = row.result, kind.__name__
+    against = one.against_single[name]
+    low, high = (format_difference(end, kind.form) for end in (against.low, against.high))
+    return (
+        row.method,
+        f"{one.n_taken} of {len(one.members)}",
+        format_estimate(one.dev[name], kind.form),
+        format_estimate(one.cross_fitted[name], kind.form),
+        format_difference(one.gap(name), kind.form),
+        f"{format_difference(against.delta, kind.form)} [{low}, {high}]",
+        against.verdict,
     )
 
 
