@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from encore.evaluation.claims import FEWEST_SEEDS, Claim, Contrast, Stability, finite
+from encore.evaluation.clusters import few_groups_note, shares_of_groups
 from encore.evaluation.contrast_notes import (
     collapsed_note,
     failed_note,
@@ -63,9 +64,12 @@ def compare_variants(
     metric: Metric,
     *,
     n_left: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Contrasts:
     """Measure every run, compare every variant with the baseline seed by seed, and test all of them
     together (Holm, at .05).
+
+    groups: (rows,) numbers of rows that belong together. New examples are then new groups.
 
     n_left: variants that were left out because of what runs with other seeds showed on these very
     rows. For new examples they count as tests that found nothing, since that choice has seen the
@@ -82,13 +86,21 @@ def compare_variants(
     arms = tuple(measure_variant(one, targets, labels, metric) for one in variants)
     sign = 1 if metric.higher_is_better else -1
     contrasts = [
-        _contrast(base, arm, n_variants=len(arms), n_left=n_left, farthest=high - low)
+        _contrast(base, arm, groups, n_variants=len(arms), n_left=n_left, farthest=high - low)
         for arm in arms
     ]
     return Contrasts(metric.__name__, len(targets), base, arms, _judged(contrasts, sign, n_left))
 
 
-def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int, farthest: float) -> Contrast:
+def _contrast(
+    base: Arm,
+    arm: Arm,
+    groups: np.ndarray | None,
+    *,
+    n_variants: int,
+    n_left: int,
+    farthest: float,
+) -> Contrast:
     """One contrast before Holm: each p_holm is p, and each verdict is still "no evidence".
     farthest: the largest difference that two values of the metric can have.
     """
@@ -97,7 +109,7 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int, farthest: fl
     values, base_values = np.array(arm.values)[mine], np.array(base.values)[theirs]
     differences = values - base_values
     delta = float(differences.mean()) if seeds else None
-    notes = _unpaired(base, arm) + _few(len(seeds), arm.shares.shape[1])
+    notes = _unpaired(base, arm) + _few(len(seeds), arm.shares.shape[1], groups)
     found = Contrast(
         arm.name, seeds, tuple(differences.tolist()), delta, None, None, None, None, tuple(notes)
     )
@@ -132,13 +144,10 @@ def _contrast(base: Arm, arm: Arm, *, n_variants: int, n_left: int, farthest: fl
         len(seeds),
         max(2, gaps.shape[1]),
     )
-    parts = components(gaps) if gaps.shape[1] > 1 else None
     return replace(
         found,
         this_dev_set=_claim(one, alone, level, farthest, for_new=False),
-        new_examples=_claim(for_new_rows(parts), parts, of_all, farthest, for_new=True)
-        if parts
-        else None,
+        new_examples=_for_new(gaps, groups, of_all, farthest),
         notes=tuple(notes),
     )
 
@@ -171,6 +180,21 @@ def _claim(
         needed,
         rows,
     )
+
+
+def _for_new(
+    gaps: np.ndarray, groups: np.ndarray | None, level: float, farthest: float
+) -> Claim | None:
+    """The claim for new examples, which are rows, or groups of them. gaps: (seeds, rows)."""
+    drawn = shares_of_groups(gaps, groups)
+    if drawn.shape[1] < 2:
+        return None
+    parts = components(drawn)
+    found = _claim(for_new_rows(parts), parts, level, farthest, for_new=True)
+    if found.rows_needed is None or drawn is gaps:
+        return found
+    rows_per_group = gaps.shape[1] / drawn.shape[1]
+    return replace(found, rows_needed=int(np.ceil(found.rows_needed * rows_per_group)))
 
 
 def _judged(contrasts: Sequence[Contrast], sign: int, n_left: int) -> tuple[Contrast, ...]:
@@ -238,5 +262,10 @@ def _unpaired(base: Arm, arm: Arm) -> list[str]:
     return notes
 
 
-def _few(n_seeds: int, n_rows: int) -> list[str]:
-    return [note for note in (few_seeds_note(n_seeds), few_rows_note(n_seeds, n_rows)) if note]
+def _few(n_seeds: int, n_rows: int, groups: np.ndarray | None) -> list[str]:
+    found = (
+        few_seeds_note(n_seeds),
+        few_rows_note(n_seeds, n_rows),
+        few_groups_note(groups) if n_seeds else None,
+    )
+    return [note for note in found if note]

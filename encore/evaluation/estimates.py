@@ -17,6 +17,7 @@ from encore import catalogue
 from encore.data.label_cells import natural_order
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.evaluation.bootstrap import bootstrap_interval
+from encore.evaluation.clusters import few_groups_note
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import checked, predictions, row_losses
 from encore.types import LabelSpace, TaskKind
@@ -31,6 +32,8 @@ __all__ = [
     "metrics_named",
     "worst_mistakes",
 ]
+
+_MOST_SLICES = 30
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,16 @@ def estimate_metrics(
     seed: int,
     *,
     n_resamples: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
-    """Each metric's value with its 95 % bootstrap interval, in the order given.
+    """Each metric's value with its 95 % bootstrap interval, in the order given. groups: (rows,)
+    numbers of rows that belong together.
 
     Raises DataError where scores and targets cannot be compared or a score is not finite,
     RecipeError for unknown or unfitting metrics.
     """
     return {
-        name: _estimate(metric, scores, targets, labels, seed, n_resamples)
+        name: _estimate(metric, scores, targets, labels, seed, n_resamples, groups)
         for name, metric in metrics_named(metric_names, labels.kind).items()
     }
 
@@ -117,6 +122,7 @@ def _estimate(
     labels: LabelSpace,
     seed: int,
     n_resamples: int,
+    groups: np.ndarray | None,
 ) -> Estimate:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MetricWarning)
@@ -125,9 +131,10 @@ def _estimate(
         if not issubclass(other.category, MetricWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     interval = bootstrap_interval(
-        metric, scores, targets, labels, seed=seed, n_resamples=n_resamples
+        metric, scores, targets, labels, seed=seed, n_resamples=n_resamples, groups=groups
     )
     notes = [str(one.message) for one in caught if issubclass(one.category, MetricWarning)]
+    notes += [few] if (few := few_groups_note(groups)) else []
     if metric.form == "percent" and interval.low == 1:
         # A bootstrap of faultless rows sees no fault. This is the chance of being right that leaves
         # one in twenty for so many in a row (about 1 − 3 / rows).
@@ -181,13 +188,13 @@ def by_slice(
     metric_names: Sequence[str],
     seed: int,
     *,
-    max_slices: int = 30,
     n_resamples: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> tuple[Slice, ...]:
     """Metrics per value of a column, naturally sorted; an empty value is "(empty)". `values` has
-    one entry per row.
+    one entry per row. groups: as of `estimate_metrics`.
 
-    With more than `max_slices` different values the largest groups are shown and the rest are one
+    With more than 30 different values the largest groups are shown and the rest are one
     slice, "(N other values)", at the end.
     """
     scores, targets = checked(scores, targets, labels)
@@ -203,9 +210,9 @@ def by_slice(
     )
     words = list(code)
     order = np.argsort(-np.bincount(slice_of_row), kind="stable")
-    kept = order if len(words) <= max_slices else order[: max_slices - 1]
-    groups = {words[index]: np.flatnonzero(slice_of_row == index) for index in kept.tolist()}
-    ordered = {word: groups[word] for word in natural_order(list(groups))}
+    kept = order if len(words) <= _MOST_SLICES else order[: _MOST_SLICES - 1]
+    members = {words[index]: np.flatnonzero(slice_of_row == index) for index in kept.tolist()}
+    ordered = {word: members[word] for word in natural_order(list(members))}
     if len(kept) < len(words):
         ordered[f"({len(words) - len(kept):,} other values)"] = np.flatnonzero(
             ~np.isin(slice_of_row, kept)
@@ -215,7 +222,13 @@ def by_slice(
             word,
             len(rows),
             estimate_metrics(
-                scores[rows], targets[rows], labels, metric_names, seed, n_resamples=n_resamples
+                scores[rows],
+                targets[rows],
+                labels,
+                metric_names,
+                seed,
+                n_resamples=n_resamples,
+                groups=None if groups is None else groups[rows],
             ),
         )
         for word, rows in ordered.items()

@@ -14,6 +14,7 @@ import numpy as np
 
 from encore.evaluation.bootstrap import resampled_differences
 from encore.evaluation.claims import Verdict
+from encore.evaluation.clusters import few_groups_note
 from encore.evaluation.estimates import metrics_named
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import predictions
@@ -52,9 +53,11 @@ def paired_differences(
     seed: int,
     *,
     n_resamples: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> dict[str, PairedDifference]:
     """The difference of each metric between two models, in the order given. scores, others:
-    (rows, n_scores), raw, of the same rows. Raises DataError and RecipeError as `estimate_metrics`
+    (rows, n_scores), raw, of the same rows; groups: (rows,) numbers of those that belong together.
+    Raises DataError and RecipeError as `estimate_metrics`
     does.
     """
     found = {}
@@ -63,7 +66,14 @@ def paired_differences(
             warnings.simplefilter("ignore", MetricWarning)
             value, other = (metric(each, targets, labels) for each in (scores, others))
         drawn = resampled_differences(
-            metric, scores, others, targets, labels, seed=seed, n_resamples=n_resamples
+            metric,
+            scores,
+            others,
+            targets,
+            labels,
+            seed=seed,
+            n_resamples=n_resamples,
+            groups=groups,
         )
         low, high = map(float, np.quantile(drawn, [0.025, 0.975]))
         n_differ = _n_answers_that_differ(metric, scores, others, labels)
@@ -73,6 +83,7 @@ def paired_differences(
         if not few and (low > 0 or high < 0):
             verdict = "better" if sign * (low + high) > 0 else "worse"
         notes = (_few(n_differ or 0),) if few else ()
+        notes += (note,) if (note := few_groups_note(groups)) else ()
         found[name] = PairedDifference(value, other, value - other, low, high, verdict, notes)
     return found
 

@@ -184,10 +184,11 @@ def test_slices_are_the_metrics_of_their_rows():
         )
 
 
-def test_many_values_are_one_slice_for_the_rest():
+def test_many_values_are_one_slice_for_the_rest(monkeypatch):
+    monkeypatch.setattr("encore.evaluation.estimates._MOST_SLICES", 3)
     values = ["a"] * 5 + ["b"] * 4 + [f"x{n}" for n in range(11)]
     scores, targets = scores_of([1] * 20, 2), np.array([1] * 9 + [0] * 11)
-    found = by_slice(values, scores, targets, BINARY, ["accuracy"], 0, max_slices=3, n_resamples=5)
+    found = by_slice(values, scores, targets, BINARY, ["accuracy"], 0, n_resamples=5)
     assert [(each.value, each.n_rows, each.estimates["accuracy"].value) for each in found] == [
         ("a", 5, 1.0),
         ("b", 4, 1.0),
