@@ -31,7 +31,7 @@ SOME_FAILED = 5  # exit code of a comparison or search that ended, with runs or 
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # Settings of a task's data that the command line has an option for.
 _OPTIONS = frozenset(
-    ["text", "text_pair", "label", "dev", "test", "on_bad_row", "encoding", "delimiter"]
+    ["text", "text_pair", "label", "group", "dev", "test", "on_bad_row", "encoding", "delimiter"]
 ) | {"skip_lines", "sheet"}
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LONGEST, _LONGEST_END = 4_000, 1_000  # characters of a line, and of its end

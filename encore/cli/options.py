@@ -26,6 +26,7 @@ __all__ = [
     "ExplainOption",
     "FileOptions",
     "ForceOption",
+    "GroupOption",
     "InstallCompletionOption",
     "JsonOption",
     "LabelOption",
@@ -95,6 +96,14 @@ TextOption = Annotated[
 TextPairOption = Annotated[
     str | None,
     typer.Option("--text-pair", metavar="COLUMN", help="Column with the second text of a pair."),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Column whose rows belong together (author, patient): no split parts them.",
+    ),
 ]
 LabelOption = Annotated[
     str | None,

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from encore.data.columns import Columns, require_text
 from encore.data.dataset import Dataset
+from encore.data.groups import read_groups
 from encore.data.label_columns import label_columns, with_label_column
 from encore.data.normalise import normalise_text
 from encore.data.row_problems import RowProblems
@@ -41,7 +42,7 @@ def build_dataset(
     """The rows of a table as a dataset called `name`, and the problems of its rows; with
     `on_bad_row` "skip" such rows are left out and noted instead. keep: columns wanted in `extra`.
 
-    Raises DataError where a column cannot hold texts or labels.
+    Raises DataError where a column cannot hold texts, labels or groups.
     """
     table = with_label_column(table, columns.label, columns.kind)
     texts = read_texts(table, columns.text, normalise)
@@ -74,6 +75,7 @@ def build_dataset(
         notes=table.notes,
         how_read=describe_reading(table),
         negatives=negatives,
+        groups=read_groups(table, columns.group),
     )
     bad = problems.rows
     if not len(bad):
@@ -105,6 +107,7 @@ def missing_columns(
     labels = label_columns(names, columns.label) if label else ()
     wanted = [columns.text, columns.text_pair, columns.negative, *labels, *keep]
     roles: Mapping[str | None, str] = {
+        columns.group: " (the group)",
         columns.text: " (the text)",
         columns.text_pair: " (the second text)",
         columns.negative: " (the text that does not belong)",

@@ -23,7 +23,8 @@ class Columns:
     the first one. labels: the names in the order of the score columns; () for
     regression. cells: what a label cell may hold → index of its name. notes: what was inferred.
     separator: between the labels of a cell. merge_labels: spellings that differ in capitals and
-    blanks are one label.
+    blanks are one label. group: the column whose rows belong together; None where each stands
+    alone.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Columns:
     separator: str = ";"
     merge_labels: bool = False
     negative: str | None = None
+    group: str | None = None
 
     @property
     def space(self) -> LabelSpace:

@@ -30,6 +30,8 @@ class Dataset:
     negatives: (rows,) texts that do not belong to the first ones, None where there are none.
     notes: what qualifies figures and predictions (rows that were left out). files: those that the
     rows are from where there are several: path, digest, and (rows,) int64 numbers in that file.
+    groups: (rows,) strings, equal for rows that belong together, null for one that stands alone;
+    None where no column says.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     how_read: Note | None = None
     negatives: pa.ChunkedArray | None = None
     files: tuple[tuple[str, str, np.ndarray], ...] = ()
+    groups: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -74,6 +77,7 @@ class Dataset:
             lines=None if self.lines is None else self.lines[at],
             extra={name: column.take(arrow) for name, column in self.extra.items()},
             negatives=None if self.negatives is None else self.negatives.take(arrow),
+            groups=None if self.groups is None else self.groups.take(arrow),
         )
 
 
@@ -119,6 +123,7 @@ def describe_task_data(data: TaskData) -> dict[str, Any]:
             "label": data.columns.label,
             "cells": dict(data.columns.cells),
             **({"negative": data.columns.negative} if data.columns.negative else {}),
+            **({"group": data.columns.group} if data.columns.group else {}),
         },
         "normalise": data.normalise,
         "metrics": list(data.metrics),

@@ -14,6 +14,7 @@ from encore.data.find_label import (
     require_header,
     require_name,
 )
+from encore.data.groups import propose_groups
 from encore.data.label_columns import label_columns, with_label_column
 from encore.data.labels import LabelVocabulary, read_vocabulary
 from encore.data.settings import DataSettings
@@ -105,6 +106,7 @@ def infer_columns(table: Table, settings: DataSettings) -> Columns:
         words.notes,
         separator=settings.label_separator,
         merge_labels=settings.merge_labels,
+        group=settings.group,
     )
     which = f"label = '{label}' ({label_why}); {_described(found)}"
     return _announced(table, found, text_why, which, words.named_by)
@@ -127,23 +129,34 @@ def infer_texts(table: Table, settings: DataSettings) -> Columns:
                     change="data.text_pair=NAME",
                 )
             )
-    found = Columns(text, pair, None, "unlabelled", negative=negative)
+    found = Columns(text, pair, None, "unlabelled", negative=negative, group=settings.group)
     return _announced(table, found, why, "no labels")
 
 
 def _announced(
     table: Table, found: Columns, text_why: str, labels: str, named_by: str | None = None
 ) -> Columns:
-    """The columns with the note on them in front of the others."""
+    """The columns with the note on them in front of the others. Raises DataError where the group is
+    one of them.
+    """
     names = table.columns.column_names
-    own = (found.text, found.text_pair, found.negative)
-    used = (*own, named_by, *label_columns(names, found.label))
+    labelled = label_columns(names, found.label)
+    if found.group in (found.text, found.text_pair, found.negative, *labelled) and found.group:
+        message = f"column '{found.group}' is read already, as a text or a label."
+        remedy = "Name another column:"
+        problem = Problem(where=table.name, message=message, remedy=remedy)
+        raise DataError(replace(problem, setting="data.group", change="NAME"))
+    own = (found.text, found.text_pair, found.negative, found.group)
+    used = (*own, named_by, *labelled)
     unused = [name for name in names if name not in used]
     second = f", text_pair = '{found.text_pair}'" if found.text_pair else ""
     second += f", negative = '{found.negative}'" if found.negative else ""
+    if found.group:
+        labels += f"; group = '{found.group}'"
     rest = f"; not used: {', '.join(unused)}" if unused else ""
     line = Note(f"columns: text = '{found.text}'{second} ({text_why}), {labels}{rest}")
-    return replace(found, notes=(line, *found.notes))
+    proposed = () if found.group else propose_groups(table, unused)
+    return replace(found, notes=(line, *proposed, *found.notes))
 
 
 _ROLES = {
@@ -151,6 +164,7 @@ _ROLES = {
     "text_pair": "the second text",
     "negative": "the text that does not belong",
     "label": "the label",
+    "group": "the group",
 }
 
 
@@ -159,7 +173,7 @@ def _check_named(table: Table, settings: DataSettings) -> None:
     names = table.columns.column_names
     given = [
         (role, name)
-        for role in ("text", "text_pair", "negative")
+        for role in ("text", "text_pair", "negative", "group")
         if (name := getattr(settings, role)) is not None
     ] + [("label", name) for name in label_columns(names, settings.label)]
     problems = [

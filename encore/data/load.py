@@ -16,18 +16,19 @@ from encore.data.checks import (
     check_test,
     class_notes,
     conflict_notes,
-    copies_per_row,
     overlap_notes,
 )
 from encore.data.dataset import Dataset, TaskData
+from encore.data.groups import group_notes, group_numbers, require_groups
+from encore.data.hold_out import hold_out_dev, hold_out_fold
 from encore.data.inputs import read_labelled
 from encore.data.more import with_more
 from encore.data.named import find_task, task_names
 from encore.data.parts import TaskParts, named_parts, user_parts
 from encore.data.settings import DataSettings, check_settings
-from encore.data.split import stratified_split, stratified_subset
+from encore.data.split import stratified_subset
 from encore.data.table import display_path, plural
-from encore.errors import Complaints, DataError, Problem
+from encore.errors import Complaints, DataError, Problem, RecipeError
 from encore.types import Note, TaskKind
 
 __all__ = ["load_task", "open_test"]
@@ -48,9 +49,10 @@ _NORMALISATION_NOTES = {
 def load_task(name: str, settings: DataSettings) -> TaskData:
     """Read a task: the files of `settings`, or the named task `name` where there is no `train`.
 
-    Without a dev file a stratified part of the train file serves, `dev_frac` of its rows, copies of
-    a text kept on one side; the test file is never touched. An unlabelled task has no dev set:
-    there is nothing to measure. `train_rows` and `dev_rows` cut a set, stratified and seeded; a dev
+    Without a dev file a stratified part of the train file serves, `dev_frac` of its rows or one
+    `fold`, copies of a text, or the rows of a `group`, kept on one side; the test file is never
+    touched. An unlabelled task has no dev set: there is
+    nothing to measure. `train_rows` and `dev_rows` cut a set, stratified and seeded; a dev
     set split off is split off before the cut, so it stays the same. Raises RecipeError (settings)
     or DataError (files), with all problems at once.
     """
@@ -146,8 +148,17 @@ def _divide(
     kind, seed = parts.columns.kind, settings.seed
     train, dev = parts.train, dict(parts.dev)
     notes = [note for part in (train, *dev.values()) for note in part.notes]
+    if train.groups is not None and parts.columns.group is not None:
+        require_groups(display_path(train.path), parts.columns.group, train.groups)
+    if settings.fold is not None and dev:
+        message = f"task '{name}' brings its own dev set, and folds are parts of the train file."
+        remedy = "Leave folds out, or name a train file of your own:"
+        raise RecipeError(
+            Problem(message=message, remedy=remedy, setting="data.train", change="FILE")
+        )
     if not dev and kind != "unlabelled":
-        train, dev["dev"], note = _split_off(name, parts, settings)
+        hold_out = hold_out_dev if settings.fold is None else hold_out_fold
+        train, dev["dev"], note = hold_out(name, parts, settings)
         notes.append(note)
     notes += [note for part in dev.values() for note in overlap_notes(train, part)]
     train, cut_notes = _cut(train, kind, settings.train_rows, seed, name)
@@ -157,43 +168,11 @@ def _divide(
     if parts.more:
         train, more = with_more(train, parts.more, dev.values(), settings.only_more)
         cut_notes += more
+    if train.groups is not None and parts.columns.group is not None:
+        beside = [(key, part.groups) for key, part in dev.items() if part.groups is not None]
+        notes += group_notes(parts.columns.group, train.groups, beside)
     notes += [note for part in (train, *dev.values()) for note in class_notes(part, parts.columns)]
     return train, dev, notes + cut_notes
-
-
-def _split_off(
-    name: str, parts: TaskParts, settings: DataSettings
-) -> tuple[Dataset, Dataset, Note]:
-    """The train set without the dev set, the dev set, and the note on it."""
-    whole, frac, seed = parts.train, settings.dev_frac, settings.seed
-    file = "the train file" if settings.train is None else display_path(whole.path)
-    groups = copies_per_row(whole, by_text=parts.group_by_text)
-    if groups.max() == 0:
-        raise DataError(
-            Problem(
-                where=file,
-                message=f"all {len(whole)} rows hold the same text; there is nothing to split off "
-                f"as a dev set.",
-                remedy="Give a dev file:",
-                setting="data.dev",
-                change="FILE",
-            )
-        )
-    assert whole.targets is not None
-    train, dev = stratified_split(
-        whole.targets, parts.columns.kind, frac, seed, groups, purpose=name
-    )
-    n_copies = len(groups) - int(groups.max()) - 1
-    repeat = "repeats a text and stays" if n_copies == 1 else "repeat a text and stay"
-    copies = f"; {plural(n_copies, 'row')} {repeat} with it" if n_copies else ""
-    source = file if settings.train is None else Path(whole.path).name
-    how = "by tenths of the value" if parts.columns.kind == "regression" else "stratified"
-    note = Note(
-        f"{len(dev):,} of the {len(whole):,} rows of {source} "
-        f"({len(dev) / len(whole):.0%}, {how}, seed {seed}{copies})",
-        about="dev",
-    )
-    return whole.take(train), replace(whole.take(dev), name="dev"), note
 
 
 def _cut(
@@ -208,6 +187,10 @@ def _cut(
     targets, how = (
         (np.zeros(len(part)), "drawn") if part.targets is None else (part.targets, "stratified")
     )
-    rows = stratified_subset(targets, kind, n_rows, seed, purpose=f"{name}/{part.name}")
-    note = Note(f"{part.name} cut to {n_rows:,} of {len(part):,} rows ({how}, seed {seed})")
+    groups = group_numbers(part.groups)
+    rows = stratified_subset(targets, kind, n_rows, seed, groups, purpose=f"{name}/{part.name}")
+    whole = "" if groups is None else f"; {plural(len(np.unique(groups[rows])), 'whole group')}"
+    note = Note(
+        f"{part.name} cut to {len(rows):,} of {len(part):,} rows ({how}, seed {seed}{whole})"
+    )
     return part.take(rows), [note]

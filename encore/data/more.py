@@ -120,6 +120,7 @@ def _joined(parts: Sequence[Dataset]) -> Dataset:
         texts=_chained([part.texts for part in parts]),
         pairs=_chained([part.pairs for part in parts if part.pairs is not None]),
         negatives=_chained([part.negatives for part in parts if part.negatives is not None]),
+        groups=_chained([part.groups for part in parts if part.groups is not None]),
         targets=np.concatenate(targets) if targets else None,
         rows=np.concatenate(numbers),
         digest=digest,

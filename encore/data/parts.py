@@ -42,7 +42,9 @@ class TaskParts:
 
 def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts:
     """Read the files of a named task. Raises DataError with the problems of all of them."""
-    columns = replace(_columns_of(task), negative=_negative_of(name, task, settings))
+    columns = replace(
+        _columns_of(task), negative=_negative_of(name, task, settings), group=settings.group
+    )
     parts: dict[str, Dataset] = {}
     problems: list[Problem] = []
     tables, wrong = _read_more(settings)
@@ -50,8 +52,11 @@ def named_parts(name: str, task: NamedTask, settings: DataSettings) -> TaskParts
     columns = with_new_labels(columns, tables, settings)
     for split in task.files:
         try:
+            table = read_split(name, task, split)
+            if settings.group is not None and settings.group not in table.columns.column_names:
+                reject_all(missing_columns(table, columns, keep=[settings.group]))
             parts[split], wrong = build_dataset(
-                read_split(name, task, split),
+                table,
                 columns,
                 split,
                 normalise=settings.normalise,
@@ -179,7 +184,7 @@ def _has_named_columns(table: Table, settings: DataSettings) -> bool:
 def _build(
     table: Table, columns: Columns, name: str, settings: DataSettings
 ) -> tuple[Dataset | None, list[Problem]]:
-    missing = missing_columns(table, columns)
+    missing = missing_columns(table, columns, keep=[columns.group] if columns.group else ())
     if missing:
         return None, missing
     try:

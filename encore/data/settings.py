@@ -34,12 +34,14 @@ class DataSettings:
         name. Without `train` the task is a named one, which brings its own files.
     text, text_pair, label: columns; inferred where None. negative: the column of texts that do not
         belong to `text`, of an unlabelled task.
+    group: the column whose rows belong together: no split parts them, and intervals count groups.
     kind, labels: the kind of task and its label names in order, or {cell: name}; inferred where
         None.
     ordered: the labels have an order, as stars have; inferred from the column's name where None.
     label_separator: between the labels of a cell. merge_labels: spellings that differ in capitals
         and blanks are one label.
     dev_frac: the part of the train file that is the dev set where there is no dev file.
+    fold: "2/5": the second of five parts of the train file is the dev set.
     train_rows, dev_rows: the number of rows that a set is cut to.
     more: further files of training rows, with the columns of `train`. They are read after the dev
         set was split off and the train set was cut; their new labels come after the others.
@@ -60,12 +62,14 @@ class DataSettings:
     text_pair: str | None = None
     negative: str | None = None
     label: str | None = None
+    group: str | None = None
     kind: TaskKind | None = None
     labels: tuple[str, ...] | Mapping[str, str] | None = None
     ordered: bool | None = None
     label_separator: str = ";"
     merge_labels: bool = False
     dev_frac: float = DEFAULTS.dev_frac
+    fold: str | None = None
     train_rows: int | None = None
     dev_rows: int | None = None
     more: tuple[str | Path, ...] = ()

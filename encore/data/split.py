@@ -1,22 +1,28 @@
-"""Splits off dev sets and cuts sets: the same label mix on both sides, a pure function of the
-targets and the seed.
+"""Splits off dev sets, cuts sets and makes folds: the same label mix on all sides, a pure function
+of the targets and the seed.
 
 No library does this here: with another version of it the same seed would give other rows, and all
 results would change.
 
 Single labels: each class gives its share (largest remainder). Regression: ten slices of equal size
 take the place of classes. Multi-label: iterative stratification (Sechidis, Tsoumakas and Vlahavas
-2011): the rarest label is dealt out first, each example to the side that wants it most.
+2011): the rarest label is dealt out first, each example to the side that wants it most. Groups
+whose rows have several labels are dealt out likewise, the largest first.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encore.rng import generator
 from encore.types import TaskKind
 
-__all__ = ["stratified_split", "stratified_subset"]
+if TYPE_CHECKING:
+    from scipy import sparse
+
+__all__ = ["stratified_folds", "stratified_split", "stratified_subset"]
 
 _SLICES = 10
 
@@ -28,53 +34,89 @@ def stratified_split(
     seed: int,
     groups: np.ndarray | None = None,
     *,
+    mixed: bool = False,
     purpose: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into train and dev, and return the row numbers of each, ascending; dev holds
     `frac` of the rows, as nearly as whole groups allow.
 
     targets: (rows,) or (rows, labels). groups: (rows,) int, rows of one group stay on one side
-    (copies of a text). Every class with two groups or more is on both sides. `purpose` names the
-    stream, so that two tasks of one seed are split independently.
+    (copies of a text). mixed: the rows of a group may differ in their targets (the posts of an
+    author); else every class with two groups or more is on both sides. `purpose` names the stream,
+    so that two tasks of one seed are split independently.
     """
     n_rows = len(targets)
     if not 0.0 < frac < 1.0:
         raise ValueError(f"frac: expected a number between 0 and 1, got {frac}")
     if n_rows < 2:
         raise ValueError(f"a split needs two rows or more, got {n_rows}")
-    members = (
-        np.arange(n_rows)
-        if groups is None
-        else np.unique(groups, return_inverse=True)[1].reshape(-1)
-    )
+    members = np.arange(n_rows) if groups is None else _numbered(groups)
     rng = generator(seed, "split", purpose)
-    in_dev = _pick(
-        targets, kind, members, min(max(round(frac * n_rows), 1), n_rows - 1), rng, both_sides=True
-    )
+    n = min(max(round(frac * n_rows), 1), n_rows - 1)
+    in_dev = _pick(targets, kind, members, n, rng, both_sides=True, mixed=mixed)
     return np.flatnonzero(~in_dev), np.flatnonzero(in_dev)
 
 
+def stratified_folds(
+    targets: np.ndarray,
+    kind: TaskKind,
+    n_folds: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+    *,
+    purpose: str = "",
+) -> np.ndarray:
+    """(rows,) int64: the fold of each row, from 0. Folds are as equal in size and in their mix as
+    whole groups allow, and none is empty. Arguments are those of `stratified_split`; needs as many
+    groups as folds. Largest and rarest groups are dealt out first, each to the fold that lacks its
+    labels most; scikit-learn's StratifiedGroupKFold takes neither values nor several labels.
+    """
+    from scipy import sparse
+
+    members = np.arange(len(targets)) if groups is None else _numbered(groups)
+    sizes = np.bincount(members)
+    if not 2 <= n_folds <= len(sizes):
+        raise ValueError(f"n_folds: expected 2 to {len(sizes)}, got {n_folds}")
+    counts = sparse.hstack([_label_counts(targets, kind, members), sizes[:, None]], format="csr")
+    shares = counts.multiply(1 / np.maximum(counts.sum(axis=0), 1)).tocsr()
+    order = generator(seed, "folds", purpose).permutation(len(sizes))
+    order = order[np.argsort(-shares.sum(axis=1)[order], kind="stable")]
+    fold_of, dealt = np.empty(len(sizes), dtype=np.int64), np.zeros((n_folds, shares.shape[1]))
+    for group in order.tolist():
+        own = slice(*shares.indptr[group : group + 2])
+        labels, share = shares.indices[own], shares.data[own]
+        # The fold that raises the sum of all squared shares least; an empty one raises none.
+        fold = int(np.argmin(dealt[:, labels] @ share))
+        fold_of[group] = fold
+        dealt[fold, labels] += share
+    return fold_of[members]
+
+
+def _numbered(groups: np.ndarray) -> np.ndarray:
+    return np.unique(groups, return_inverse=True)[1].reshape(-1)
+
+
 def stratified_subset(
-    targets: np.ndarray, kind: TaskKind, n: int, seed: int, *, purpose: str = ""
+    targets: np.ndarray,
+    kind: TaskKind,
+    n: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+    *,
+    purpose: str = "",
 ) -> np.ndarray:
     """Draw exactly `n` rows and return their numbers, ascending; all rows where there are no more
-    than `n`.
+    than `n`. groups: (rows,) int, whole groups are drawn, about `n` rows and one group at least.
     """
     n_rows = len(targets)
     if n < 1:
         raise ValueError(f"n: expected 1 or more, got {n}")
     if n >= n_rows:
         return np.arange(n_rows)
-    return np.flatnonzero(
-        _pick(
-            targets,
-            kind,
-            np.arange(n_rows),
-            n,
-            generator(seed, "subset", purpose),
-            both_sides=False,
-        )
-    )
+    rng = generator(seed, "subset", purpose)
+    members, mixed = np.arange(n_rows) if groups is None else _numbered(groups), groups is not None
+    picked = _pick(targets, kind, members, n, rng, both_sides=False, mixed=mixed)
+    return np.flatnonzero(picked if picked.any() else members == np.argmin(np.bincount(members)))
 
 
 def _pick(
@@ -85,21 +127,17 @@ def _pick(
     rng: np.random.Generator,
     *,
     both_sides: bool,
+    mixed: bool,
 ) -> np.ndarray:
     """(rows,) bool: the `n` rows that are picked (about `n` where groups are larger than one
     row).
     """
     sizes = np.bincount(members)
-    if kind == "multilabel":
-        counts = np.zeros((len(sizes), targets.shape[1]))
-        np.add.at(counts, members, targets)
-        picked = _deal(counts, sizes, n, rng)
+    if kind == "multilabel" or (mixed and len(sizes) < len(members)):
+        counts = _label_counts(targets, kind, members).toarray()
+        picked = _deal(counts, sizes, n, rng, largest_first=mixed)
     else:
-        classes = (
-            _slices(targets)
-            if kind == "regression"
-            else np.unique(targets, return_inverse=True)[1].reshape(-1)
-        )
+        classes = _classes(targets, kind)
         first = np.full(len(sizes), -1, dtype=np.int64)
         first[members[::-1]] = classes[::-1]  # a group's class is its first row's
         picked = _per_class(first, sizes, n, rng, both_sides=both_sides)
@@ -108,6 +146,26 @@ def _pick(
     elif both_sides and not picked.any() and len(sizes) > 1:
         picked[rng.integers(len(sizes))] = True
     return picked[members]
+
+
+def _classes(targets: np.ndarray, kind: TaskKind) -> np.ndarray:
+    """(rows,) int: the class of each row, or the tenth of its value."""
+    return _slices(targets) if kind == "regression" else _numbered(targets)
+
+
+def _label_counts(targets: np.ndarray, kind: TaskKind, members: np.ndarray) -> sparse.csr_array:
+    """(groups, labels): how many rows of a group carry a label."""
+    from scipy import sparse
+
+    if kind == "multilabel":
+        rows, labels = np.nonzero(targets)
+    else:
+        rows, labels = np.arange(len(targets)), _classes(targets, kind)
+    shape = (
+        int(members.max()) + 1,
+        targets.shape[1] if kind == "multilabel" else int(labels.max()) + 1,
+    )
+    return sparse.csr_array((np.ones(len(rows)), (members[rows], labels)), shape=shape)
 
 
 def _slices(values: np.ndarray) -> np.ndarray:
@@ -158,7 +216,14 @@ def _quotas(rows: np.ndarray, n: int) -> np.ndarray:
     return np.minimum(quotas, rows)
 
 
-def _deal(counts: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def _deal(
+    counts: np.ndarray,
+    sizes: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    largest_first: bool = False,
+) -> np.ndarray:
     """(groups,) bool by iterative stratification. counts: (groups, labels), how many rows of a
     group carry a label.
     """
@@ -169,6 +234,8 @@ def _deal(counts: np.ndarray, sizes: np.ndarray, n: int, rng: np.random.Generato
     side = np.full(len(sizes), -1, dtype=np.int64)
     left = counts.sum(axis=0)
     order = rng.permutation(len(sizes))
+    if largest_first:  # small groups make up for what large ones could not share out
+        order = order[np.argsort(-sizes[order], kind="stable")]
     coin = rng.random(len(sizes))
     while (left > 1e-9).any():
         label = int(np.argmin(np.where(left > 1e-9, left, np.inf)))

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FEW_GROUPS", "cluster_codes", "few_groups_note", "shares_of_groups"]
-
-# Fewer groups make the interval too narrow: with 20 of them it covers about 92 % instead of 95 %.
-FEW_GROUPS = 30
+__all__ = ["cluster_codes", "shares_of_groups"]
 
 
 def cluster_codes(groups: np.ndarray | None) -> np.ndarray | None:
@@ -23,15 +20,6 @@ def cluster_codes(groups: np.ndarray | None) -> np.ndarray | None:
         return None
     distinct, codes = np.unique(groups, return_inverse=True)
     return None if len(distinct) == len(groups) else codes.reshape(-1).astype(np.int64)
-
-
-def few_groups_note(groups: np.ndarray | None) -> str | None:
-    """A note where there are too few groups for an interval to be trusted."""
-    codes = cluster_codes(groups)
-    n = 0 if codes is None else int(codes.max()) + 1
-    if not 0 < n < FEW_GROUPS:
-        return None
-    return f"{n} group{'' if n == 1 else 's'} of rows are few: the interval is too narrow"
 
 
 def shares_of_groups(shares: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

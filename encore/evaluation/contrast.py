@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from encore.evaluation.claims import FEWEST_SEEDS, Claim, Contrast, Stability, finite
-from encore.evaluation.clusters import few_groups_note, shares_of_groups
+from encore.evaluation.clusters import shares_of_groups
 from encore.evaluation.contrast_notes import (
     collapsed_note,
     failed_note,
@@ -109,7 +109,7 @@ def _contrast(
     values, base_values = np.array(arm.values)[mine], np.array(base.values)[theirs]
     differences = values - base_values
     delta = float(differences.mean()) if seeds else None
-    notes = _unpaired(base, arm) + _few(len(seeds), arm.shares.shape[1], groups)
+    notes = _unpaired(base, arm) + _few(len(seeds), arm.shares.shape[1])
     found = Contrast(
         arm.name, seeds, tuple(differences.tolist()), delta, None, None, None, None, tuple(notes)
     )
@@ -262,10 +262,5 @@ def _unpaired(base: Arm, arm: Arm) -> list[str]:
     return notes
 
 
-def _few(n_seeds: int, n_rows: int, groups: np.ndarray | None) -> list[str]:
-    found = (
-        few_seeds_note(n_seeds),
-        few_rows_note(n_seeds, n_rows),
-        few_groups_note(groups) if n_seeds else None,
-    )
-    return [note for note in found if note]
+def _few(n_seeds: int, n_rows: int) -> list[str]:
+    return [note for note in (few_seeds_note(n_seeds), few_rows_note(n_seeds, n_rows)) if note]

@@ -17,7 +17,6 @@ from encore import catalogue
 from encore.data.label_cells import natural_order
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.evaluation.bootstrap import bootstrap_interval
-from encore.evaluation.clusters import few_groups_note
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import checked, predictions, row_losses
 from encore.types import LabelSpace, TaskKind
@@ -134,7 +133,6 @@ def _estimate(
         metric, scores, targets, labels, seed=seed, n_resamples=n_resamples, groups=groups
     )
     notes = [str(one.message) for one in caught if issubclass(one.category, MetricWarning)]
-    notes += [few] if (few := few_groups_note(groups)) else []
     if metric.form == "percent" and interval.low == 1:
         # A bootstrap of faultless rows sees no fault. This is the chance of being right that leaves
         # one in twenty for so many in a row (about 1 − 3 / rows).

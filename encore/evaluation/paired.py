@@ -14,7 +14,6 @@ import numpy as np
 
 from encore.evaluation.bootstrap import resampled_differences
 from encore.evaluation.claims import Verdict
-from encore.evaluation.clusters import few_groups_note
 from encore.evaluation.estimates import metrics_named
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import predictions
@@ -83,7 +82,6 @@ def paired_differences(
         if not few and (low > 0 or high < 0):
             verdict = "better" if sign * (low + high) > 0 else "worse"
         notes = (_few(n_differ or 0),) if few else ()
-        notes += (note,) if (note := few_groups_note(groups)) else ()
         found[name] = PairedDifference(value, other, value - other, low, high, verdict, notes)
     return found
 

@@ -139,6 +139,7 @@ class _Studies:
                     name,
                     partial(self._expected, task, split, name),
                     n_left=n_left,
+                    groups=rows.clusters,
                 ),
             )
             for name in stream.metrics
@@ -334,12 +335,19 @@ def metric_results(
     expected: Expected,
     *,
     n_left: int = 0,
+    groups: np.ndarray | None = None,
 ) -> MetricResult:
     """One metric on one dev set: every variant, the reference first. n_left: variants that have
-    left a race on these rows.
+    left a race on these rows. groups: (rows,) numbers of those that belong together.
     """
     found = contrast.compare_variants(
-        reference, others, targets, labels, catalogue.find("metrics", metric), n_left=n_left
+        reference,
+        others,
+        targets,
+        labels,
+        catalogue.find("metrics", metric),
+        n_left=n_left,
+        groups=groups,
     )
     contrasts = {one.variant: one for one in found.contrasts}
     arms = (found.baseline, *found.variants)

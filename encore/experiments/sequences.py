@@ -114,7 +114,9 @@ class _Earlier:
                 for key in keys
             ]
             rows, kind = stream.dev[split], catalogue.find("metrics", metric)
-            judged = contrast.compare_variants(before, after, rows.targets, stream.labels, kind)
+            judged = contrast.compare_variants(
+                before, after, rows.targets, stream.labels, kind, groups=rows.clusters
+            )
             for key, change in zip(keys, judged.contrasts, strict=True):
                 named = replace(change, variant=key[1])
                 found[key].insert(0, Forgetting(one.task, metric, len(rows), named))

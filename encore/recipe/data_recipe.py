@@ -52,6 +52,7 @@ class DataRecipe(RecipeSection):
     text_pair: Text | None = None
     negative: Text | None = None  # of an unlabelled task: a text that does not belong to `text`
     label: Text | None = None
+    group: Text | None = None  # rows with the same value belong together: no split parts them
     kind: Literal["binary", "multiclass", "multilabel", "regression", "unlabelled"] | None = None
     labels: Annotated[
         tuple[str, ...] | dict[str, str] | None, PlainValidator(fields.parse_label_names)
@@ -61,6 +62,8 @@ class DataRecipe(RecipeSection):
     label_separator: Annotated[str, PlainValidator(fields.parse_separator)] = ";"
     merge_labels: bool = False  # spellings that differ in capitals and blanks are one label
     dev_frac: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.dev_frac
+    # "2/5": the second of five parts of the train file is the dev set; see `folds`
+    fold: Annotated[str | None, PlainValidator(fields.parse_fold)] = None
     train_rows: Count | None = None
     dev_rows: Count | None = None
     # further files of training rows; their new labels come after the others
@@ -120,6 +123,14 @@ class DataRecipe(RecipeSection):
         }.get(info.data.get("kind") or "")
         if value is not None and has:
             refuse(f"{has}.", remedy="Remove data.labels, or set another data.kind.")
+        return value
+
+    @field_validator("fold")
+    @classmethod
+    def _in_place_of_dev(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("dev") is not None:
+            message = "folds are parts of the train file, but data.dev names a dev file."
+            refuse(message, remedy="Remove one of the two.")
         return value
 
     @field_validator("dev_frac")

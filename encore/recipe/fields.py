@@ -24,6 +24,7 @@ __all__ = [
     "parse_delimiter",
     "parse_dev_sets",
     "parse_files",
+    "parse_fold",
     "parse_keep",
     "parse_label_names",
     "parse_metric_names",
@@ -120,6 +121,18 @@ def parse_files(value: Any) -> tuple[str, ...] | None:
     ):
         refuse(expected="a file, or a list of files", got=format_given(value))
     return tuple(given) or None
+
+
+def parse_fold(value: Any) -> str | None:
+    """A fold and the number of folds, such as 2/5. Raises Flaws."""
+    if value is None:
+        return None
+    found = re.fullmatch(
+        r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", value if isinstance(value, str) else ""
+    )
+    if found is None or int(found[2]) < 2 or int(found[1]) > int(found[2]):
+        refuse(expected="a fold and how many there are, such as 2/5", got=format_given(value))
+    return str(value)
 
 
 def parse_keep(value: Any) -> KeptEpoch:

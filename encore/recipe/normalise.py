@@ -23,6 +23,7 @@ _WORDS = (
     "text_pair",
     "negative",
     "label",
+    "group",
     "labels",
 )  # cells and column names are text, however they look: `label: 1`, `labels: [1, 2]`
 

@@ -224,7 +224,8 @@ def _of_one_set(
         and texts.lengths is not None
         and (words := length_bins(texts.lengths)) is not None
     ):
-        slices = by_slice(words, answers.scores, answers.targets, labels, [metric.__name__], seed)
+        found, names = (answers.scores, answers.targets, labels), [metric.__name__]
+        slices = by_slice(words, *found, names, seed, groups=answers.groups)
         bins = [
             LengthBin(
                 one.value, one.n_rows, (of := one.estimates[metric.__name__]).value, of.low, of.high

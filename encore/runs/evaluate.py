@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from encore.data.dataset import Dataset
+from encore.data.groups import group_numbers, interval_note
 from encore.data.table import display_path
 from encore.evaluation.estimates import (
     Estimate,
@@ -143,8 +144,11 @@ def evaluate_run(
     labels, metrics, targets = chosen.labels, chosen.metrics, dataset.targets
     assert targets is not None
     scores = model.scores(dataset, task=chosen.name)
+    groups = group_numbers(dataset.groups)
     sliced = {
-        column: by_slice(dataset.extra[column], scores, targets, labels, metrics, model.seed)
+        column: by_slice(
+            dataset.extra[column], scores, targets, labels, metrics, model.seed, groups=groups
+        )
         for column in dict.fromkeys(slices)
     }
     return RunEvaluation(
@@ -153,7 +157,7 @@ def evaluate_run(
         dataset,
         targets,
         scores,
-        estimate_metrics(scores, targets, labels, metrics, model.seed),
+        estimate_metrics(scores, targets, labels, metrics, model.seed, groups=groups),
         None if labels.kind == "regression" else confusion(scores, targets, labels),
         worst_mistakes(scores, targets, labels, n_mistakes)
         if n_mistakes
@@ -163,8 +167,11 @@ def evaluate_run(
             *map(str, dataset.notes),
             *seen_before(model, chosen.name, dataset),
             *_one_sided(model, chosen, scores, targets),
+            *_what_intervals_count(chosen, dataset),
         ),
-        None if compare is None else compare_with(*compare, model, chosen, scores, targets),
+        None
+        if compare is None
+        else compare_with(*compare, model, chosen, scores, targets, groups=groups),
     )
 
 
@@ -176,6 +183,18 @@ def _one_sided(
     balanced = bool(settings.class_weights or settings.sampling)
     found = never_predicted(scores, targets, task.labels, balanced=balanced)
     return (f"{found}.",) if found else ()
+
+
+def _what_intervals_count(task: LoadedTask, dataset: Dataset) -> tuple[str, ...]:
+    """A note where rows belonged together in training, as they do here if the file says so."""
+    if task.columns.group is None:
+        return ()
+    if dataset.groups is not None:
+        return (f"{interval_note(task.columns.group, dataset.groups)}.",)
+    return (
+        f"no column '{task.columns.group}' in {display_path(dataset.path)}: the intervals take "
+        f"each row as independent.",
+    )
 
 
 def _slice(part: Slice) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encore import files
+from encore.data.groups import group_numbers
 from encore.errors import DataError
 from encore.evaluation.estimates import Estimate
 from encore.recipe.fields import KeptEpoch
@@ -30,6 +31,7 @@ __all__ = [
     "explain_no_run",
     "notes_json",
     "read_forgetting",
+    "read_prediction_file",
     "read_predictions",
     "read_result",
     "read_scores",
@@ -287,32 +289,36 @@ class DevPredictions:
     """The predictions of a run on one dev set after one epoch, and the truth.
 
     scores: (rows, n_scores) float32, raw. targets: (rows,) or (rows, labels). (digest, rows[i])
-    names example i: the file's sha256 and the row there, from 0.
+    names example i: the file's sha256 and the row there, from 0. groups: (rows,) numbers of those
+    that belong together; None where no column says.
     """
 
     scores: np.ndarray
     targets: np.ndarray
     digest: str
     rows: np.ndarray
+    groups: np.ndarray | None = None
 
 
 def read_forgetting(folder: Path, task: str, split: str, epoch: int) -> np.ndarray:
     """(rows, n_scores) float32: the raw scores of a task that an earlier run trained."""
-    return _read_predictions(folder / forgetting_file(task, split, epoch)).scores
+    return read_prediction_file(folder / forgetting_file(task, split, epoch)).scores
 
 
 def read_predictions(folder: Path, task: str, split: str, epoch: int) -> DevPredictions:
     """The predictions that a run stored after one epoch."""
-    return _read_predictions(folder / prediction_file(task, split, epoch))
+    return read_prediction_file(folder / prediction_file(task, split, epoch))
 
 
-def _read_predictions(path: Path) -> DevPredictions:
+def read_prediction_file(path: Path) -> DevPredictions:
+    """The predictions in a file of `encore.runs.writer.prediction_table`."""
     table = pq.read_table(path)
     return DevPredictions(
         _numbers(table["scores"]).astype(np.float32, copy=False),
         _numbers(table["label"]),
         table["digest"][0].as_py(),
         table["row"].to_numpy(),
+        group_numbers(table["group"]) if "group" in table.column_names else None,
     )
 
 

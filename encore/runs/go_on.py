@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _OLD_ROWS = "old_rows.json"
-_OF_THE_RUN = ("text", "text_pair", "label", "merge_labels", "dev")
+_OF_THE_RUN = ("text", "text_pair", "label", "group", "merge_labels", "dev")
 
 
 def recipe_to_go_on(
@@ -197,6 +197,7 @@ def measure_old_rows(prepared: Prepared, result: RunResult, run: str | Path) -> 
                     (data.labels, old_labels[task]),
                     data.metrics,
                     prepared.recipe.seed,
+                    None if old.groups is None else old.groups[theirs],
                 )
             )
     files.write_json(result.folder / _OLD_ROWS, [asdict(one) for one in found])
@@ -236,9 +237,11 @@ def _measured(
     spaces: tuple[LabelSpace, LabelSpace],
     metrics: tuple[str, ...],
     seed: int,
+    groups: np.ndarray | None,
 ) -> OldRows:
     """One task on one dev set. of: the first fields. rows: scores of the new run and of the old
-    one, and the truth. spaces: the labels of the two.
+    one, and the truth. spaces: the labels of the two. groups: (rows,) numbers of rows that belong
+    together.
     """
     (scores, before, targets), (labels, old) = rows, spaces
     others, truth = _widened(before, targets, old, labels)
@@ -250,8 +253,9 @@ def _measured(
         for number, name in enumerate(old.names):
             at = truth == number
             if rows_of.setdefault(name, int(at.sum())):
+                own = None if groups is None else groups[at]
                 (classes[name],) = paired_differences(
-                    scores[at], others[at], truth[at], labels, ["accuracy"], seed
+                    scores[at], others[at], truth[at], labels, ["accuracy"], seed, groups=own
                 ).values()
     elif labels.kind == "multilabel":
         n_new = int((scores[:, n_old:] >= 0).any(axis=1).sum())
@@ -262,12 +266,14 @@ def _measured(
             one = LabelSpace("binary", ("without", name))
             given = truth[:, number].astype(np.int64)
             rows_of[name] = int(given.sum())
-            (classes[name],) = paired_differences(mine, theirs, given, one, ["f1"], seed).values()
+            (classes[name],) = paired_differences(
+                mine, theirs, given, one, ["f1"], seed, groups=groups
+            ).values()
     return OldRows(
         *of,
         len(truth),
         n_new,
-        paired_differences(scores, others, truth, labels, usable, seed),
+        paired_differences(scores, others, truth, labels, usable, seed, groups=groups),
         classes,
         rows_of,
         labels.kind == "multilabel",

@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 from encore import catalogue, files
+from encore.data.columns import Columns
 from encore.data.table import display_path
 from encore.encoder import load as encoders
 from encore.encoder.weights import fill, read_tensors
@@ -92,13 +93,19 @@ def _learned(models: Mapping[str, TaskModel]) -> dict[str, torch.Tensor]:
     }
 
 
+def _columns(columns: Columns) -> dict[str, Any]:
+    """The columns; a group is a key only where there is one."""
+    stored = asdict(columns) | {"notes": list(map(str, columns.notes))}
+    return {key: entry for key, entry in stored.items() if key != "group" or entry is not None}
+
+
 def _assembly(prepared: Prepared) -> dict[str, Any]:
     tasks = {}
     for name, data in prepared.data.items():
         recipe = prepared.recipe.tasks[name]
         tasks[name] = {
             "labels": asdict(data.labels),
-            "columns": asdict(data.columns) | {"notes": list(map(str, data.columns.notes))},
+            "columns": _columns(data.columns),
             "normalise": data.normalise,
             "metrics": list(data.metrics),
             "pooling": dict(prepared.poolings[name]),

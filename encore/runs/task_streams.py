@@ -107,6 +107,7 @@ def build_stream(
             weights=np.ones(n_rows, np.float32) if weights is None else weights,
             n_sides=pairing.n_sides + (dataset.negatives is not None),
             both_orders=has_pairs and pairing.both_orders,
+            groups=dataset.groups,
         )
 
     train = rows(data.train, _row_weights(data, task))

@@ -129,9 +129,11 @@ def compare_with(
     task: ServedTask,
     scores: np.ndarray,
     targets: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
 ) -> OtherRun:
     """Score rows with another run and test the difference. rows: those of `read_alike`. scores,
-    targets: of `model`. Raises DataError.
+    targets: of `model`. groups: (rows,) numbers of those that belong together. Raises DataError.
     """
     theirs = _counterpart(other, task.name)
     found = other.scores(rows, task=theirs.name)[:, _order(theirs.labels, task.labels)]
@@ -140,6 +142,8 @@ def compare_with(
         for name in task.metrics
         if theirs.gives_probabilities or not catalogue.find("metrics", name).needs_probabilities
     ]
-    differences = paired_differences(scores, found, targets, task.labels, usable, model.seed)
+    differences = paired_differences(
+        scores, found, targets, task.labels, usable, model.seed, groups=groups
+    )
     notes = [f"{other.folder}: {note}" for note in seen_before(other, theirs.name, rows)]
     return OtherRun(other, found, differences, tuple(notes))

@@ -43,7 +43,7 @@ from encore.training.state import FitState
 from encore.training.streams import Rows
 from encore.types import Note
 
-__all__ = ["Pruned", "RunBusy", "RunWriter", "step_record"]
+__all__ = ["Pruned", "RunBusy", "RunWriter", "prediction_table", "step_record"]
 
 
 # Groups of rows in the files of predictions; 1 << 20 rows are what pyarrow would take.
@@ -129,7 +129,7 @@ class RunWriter:
         where = self.folder / name
         with files.explained(where):
             where.parent.mkdir(parents=True, exist_ok=True)
-        table = _table(rows, scores)
+        table = prediction_table(rows.digest, rows.numbers, scores, rows.targets, rows.groups)
         files.write(where, partial(_write_table, table, at_once=_rows_at_once(scores)))
         self.written.add_predictions(name)
 
@@ -234,7 +234,9 @@ class RunWriter:
                 )
                 notes += [Note(f"{split}: {found}", task=task)] if found else []
                 metrics[task][split] = {
-                    name: estimate_metrics(scores, rows.targets, data.labels, data.metrics, seed)
+                    name: estimate_metrics(
+                        scores, rows.targets, data.labels, data.metrics, seed, groups=rows.clusters
+                    )
                     for name, scores in candidates.items()
                 }
         return metrics, notes
@@ -339,15 +341,23 @@ def _best_epochs(epochs: Sequence[Mapping[str, Any]], prepared: Prepared) -> dic
     }
 
 
-def _table(rows: Rows, scores: np.ndarray) -> pa.Table:
-    return pa.table(
-        {
-            "digest": pa.array([rows.digest] * len(rows)).dictionary_encode(),
-            "row": pa.array(rows.numbers),
-            "scores": _lists(scores),
-            "label": _labels(rows.targets),
-        }
-    )
+def prediction_table(
+    digest: str,
+    numbers: np.ndarray,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    groups: pa.ChunkedArray | None,
+) -> pa.Table:
+    """Raw scores row by row: (`digest`, `numbers[i]`) names example i. groups: of rows that belong
+    together, a column only where there are some.
+    """
+    columns = {
+        "digest": pa.array([digest] * len(numbers)).dictionary_encode(),
+        "row": pa.array(numbers),
+        "scores": _lists(scores),
+        "label": _labels(targets),
+    }
+    return pa.table(columns if groups is None else columns | {"group": groups})
 
 
 def _write_table(table: pa.Table, file: BinaryIO, *, at_once: int) -> None:

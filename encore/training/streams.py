@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from encore import catalogue
 from encore.data.dataset import Dataset, TaskData
+from encore.data.groups import group_numbers
 from encore.data.token_store import TokenStore, end_to_end, tokenize
 from encore.data.tokenizer import TextTokenizer
 from encore.errors import Problem, RecipeError
@@ -38,7 +40,7 @@ class Rows:
 
     An example is one row of the store, or several: `n_sides` texts that are read apart, or two
     orders of a pair, of which one is read at a time. The store has all first ones, then all second
-    ones. `both_orders`: the scores of an example are the mean over its two.
+    ones. `both_orders`: the scores of an example are the mean over its two. groups: as of Dataset.
     """
 
     store: TokenStore
@@ -48,6 +50,7 @@ class Rows:
     weights: np.ndarray  # (rows,) float32
     n_sides: int = 1
     both_orders: bool = False
+    groups: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -62,6 +65,11 @@ class Rows:
             ),
             np.zeros(len(self), np.int64),
         )
+
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """(examples,) int64: equal numbers for examples that belong together, for intervals."""
+        return group_numbers(self.groups)
 
     @property
     def n_cut(self) -> int:

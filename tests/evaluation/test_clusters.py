@@ -5,7 +5,7 @@ import pytest
 
 from encore import catalogue
 from encore.evaluation.bootstrap import bootstrap_interval, resampled, resampled_differences
-from encore.evaluation.clusters import cluster_codes, few_groups_note, shares_of_groups
+from encore.evaluation.clusters import cluster_codes, shares_of_groups
 from encore.evaluation.contrast import compare_variants
 from encore.evaluation.estimates import by_slice, estimate_metrics
 from encore.evaluation.intervals import components
@@ -150,15 +150,10 @@ def test_the_variance_over_new_groups_is_the_cluster_robust_one():
     assert components(drawn).row_variance == pytest.approx(sandwich)
 
 
-def test_groups_are_numbered_and_few_are_noted():
+def test_groups_are_numbered():
     assert cluster_codes(None) is None
     assert cluster_codes(np.array([5, 3, 8])) is None
     assert cluster_codes(np.array([5, 3, 5])).tolist() == [1, 0, 1]
-    assert few_groups_note(np.array([5, 3, 5])) == (
-        "2 groups of rows are few: the interval is too narrow"
-    )
-    assert few_groups_note(np.repeat(np.arange(30), 2)) is None
-    assert few_groups_note(np.arange(4)) is None
 
 
 def test_a_slice_has_the_interval_of_its_own_groups():

@@ -17,6 +17,7 @@ from encore.cli.options import (
     EpochsOption,
     FileOptions,
     ForceOption,
+    GroupOption,
     InstallCompletionOption,
     JsonOption,
     LabelOption,
@@ -54,6 +55,7 @@ def train_entry(
     text: TextOption = None,
     text_pair: TextPairOption = None,
     label: LabelOption = None,
+    group: GroupOption = None,
     merge_labels: MergeLabelsOption = False,
     dev: DevOption = None,
     test: TestOption = None,
@@ -80,7 +82,7 @@ def train_entry(
     """
     from encore.cli.train import TrainOptions, train
 
-    columns = {"text": text, "text_pair": text_pair, "label": label}
+    columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
     train(
         TrainOptions(
             what=what,
