@@ -17,6 +17,7 @@ __all__ = [
     "TrainingError",
     "EncoreClassifier",
     "EncoreRegressor",
+    "calibrate",
     "compare",
     "distill",
     "evaluate",
@@ -46,6 +47,7 @@ for _name, _value in {
 _HOMES = {
     "EncoreClassifier": "encore.sklearn",
     "EncoreRegressor": "encore.sklearn",
+    "calibrate": "encore.runs.calibrate",
     "compare": "encore.api",
     "distill": "encore.api",
     "evaluate": "encore.api",

@@ -65,7 +65,8 @@ class EncoreConfig(PreTrainedConfig):
     encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
     with their settings; sharing is there if it put several encoders side by side. reading: how the
     model makes its rows of two texts, if the tokenizer cannot (`PairReader`). adapter: the new
-    layers in the encoder, if it has any. Labels are where transformers has them: `id2label`,
+    layers in the encoder, if it has any. temperature: what logits are divided by, if they are not
+    calibrated already. Labels are where transformers has them: `id2label`,
     `problem_type`. Raises DataError where a setting has another type or is out of its range.
     """
 
@@ -79,9 +80,13 @@ class EncoreConfig(PreTrainedConfig):
         sharing: Mapping[str, Any] | None = None,
         reading: Mapping[str, Any] | None = None,
         adapter: Mapping[str, Any] | None = None,
+        temperature: float | None = None,
         **settings: Any,
     ) -> None:
         _check(encoder_config, reading)
+        if temperature is not None:
+            checked_settings(_Calibration, {"temperature": temperature}, "config.json")
+            self.temperature = temperature
         self.encoder_config, self.pooling, self.head = (
             dict(encoder_config or {}),
             dict(pooling or {}),
@@ -108,6 +113,7 @@ class EncoreForSequenceClassification(PreTrainedModel):
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)
         self.reading = None if config.reading is None else PairReader(**config.reading)
+        self.temperature = config.to_dict().get("temperature", 1.0)
         with torch.device(
             "cpu"
         ):  # from_pretrained would have it on the meta device, without what is no parameter
@@ -156,6 +162,7 @@ class EncoreForSequenceClassification(PreTrainedModel):
         given = (input_ids, attention_mask, token_type_ids)
         read = [tokens_of(*given)] if self.reading is None else self.reading.tokens(*given)
         logits = torch.stack([self.network(tokens).scores for tokens in read]).mean(dim=0)
+        logits = logits if self.temperature == 1 else logits / self.temperature
         if not self.training:
             check_finite(
                 {"": logits.detach().float().cpu().numpy()},
@@ -220,6 +227,10 @@ class _Reading(_Frozen):
     max_length: Annotated[int, Field(ge=1, le=10_000_000)]
     truncation: Truncation
     templates: Annotated[list[_Template], Field(min_length=2, max_length=2)]
+
+
+class _Calibration(_Frozen):
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class PairReader:

@@ -397,5 +397,6 @@ class Metric(Protocol):
     # (scores, targets, labels) → evaluation.metric.Weighted; None: once per resample
     weighted: Callable[..., Any] | None
     needs_probabilities: bool  # True: not for heads whose scores are no logits
+    decides: bool  # True: of the predictions alone, so that thresholds change it
 
     def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float: ...

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from encore.cli.commands.calibrate import calibrate_entry
 from encore.cli.commands.check import check_entry
 from encore.cli.commands.compare import compare_entry
 from encore.cli.commands.distill import distill_entry
@@ -57,6 +58,7 @@ for _name, _entry, _summary in (
     ("ensemble", ensemble_entry, "Make one predictor of several runs."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
+    ("calibrate", calibrate_entry, "Calibrate a run's probabilities; tune thresholds."),
     ("report", report_entry, "Write a run, a comparison or a search as one HTML file."),
     ("export", export_entry, "Write a run as a folder that transformers loads."),
     ("push", push_entry, "Export a run and upload it to the Hugging Face hub."),

@@ -59,6 +59,7 @@ __all__ = [
     "TypedTextsOption",
     "WithInputOption",
     "check_runs_folder",
+    "share",
     "whole_number",
 ]
 
@@ -372,6 +373,19 @@ def whole_number(option: str, value: str) -> int:
         expected = f"a whole number of at least 0{limit}"
         raise RecipeError(f"{option}: expected {expected}, got {format_given(value)}.")
     return int(value)
+
+
+def share(option: str, value: str) -> float:
+    """The value of an option that is a number from 0 to 1. Raises RecipeError."""
+    try:
+        found = float(value)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        meant = f" Write {found / 100:g}." if 1 < found <= 100 else ""
+        expected = "a number from 0 to 1, such as 0.9"
+        raise RecipeError(f"{option}: expected {expected}, got {format_given(value)}.{meant}")
+    return found
 
 
 def check_runs_folder(folder: Path) -> None:

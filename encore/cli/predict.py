@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encore.runs.predict_file import FilePrediction, OutputForm
     from encore.runs.predictor import Predictor, ServedTask
 
-__all__ = ["PredictOptions", "explained_lines", "explained_object", "predict"]
+__all__ = ["PredictOptions", "decision_lines", "explained_lines", "explained_object", "predict"]
 
 
 _Source = str | list[str] | list[tuple[str, str]]  # a file, or typed texts
@@ -47,6 +47,7 @@ class PredictOptions:
     resume: bool
     explain: bool
     task: str | None
+    abstain: float | None
     reading: FileOptions
     json_: bool
     quiet: bool
@@ -112,7 +113,11 @@ def _prepared(
     from encore.runs.loading import load_predictor
 
     model = load_predictor(options.run, force=options.force)
-    tasks = model.chosen(options.task, alone=options.explain)
+    tasks = [
+        task.abstaining(options.abstain)
+        for task in model.chosen(options.task, alone=options.explain)
+    ]
+    announce(decision_lines(tasks), quiet=options.quiet)
     if isinstance(source, str) and not (options.explain and options.to_terminal):
         from encore.runs.predict_file import FilePrediction
 
@@ -122,6 +127,13 @@ def _prepared(
     dataset = model.read(source, task=name, keep_all=options.with_input, **settings)
     explanations = model.explanations(dataset, task=name) if options.explain else None
     return partial(_at_once, options, model, tasks, dataset, explanations)
+
+
+def decision_lines(tasks: Sequence[ServedTask]) -> list[str]:
+    """A line for each task whose answers are not the model's own."""
+    found = [(task.name, task.decision.described(task.labels)) for task in tasks]
+    prefix = len(found) > 1
+    return [f"{f'{name}: ' if prefix else ''}decision: {words}" for name, words in found if words]
 
 
 def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
@@ -241,7 +253,12 @@ def explained_lines(
     names = (task.columns.text, task.columns.text_pair or "")
     for place, prediction, each in zip(
         places.tolist(),
-        named_predictions(scores, task.labels, gives_probabilities=task.gives_probabilities),
+        named_predictions(
+            scores,
+            task.labels,
+            gives_probabilities=task.gives_probabilities,
+            decision=task.decision,
+        ),
         explanations,
         strict=True,
     ):
@@ -251,6 +268,8 @@ def explained_lines(
 def _answer(prediction: Prediction) -> str:
     if isinstance(prediction.label, float):
         return f"{prediction.label:.4g}"
+    if prediction.label is None:
+        return f"no label (at most {max(prediction.probabilities.values()):.2f})"
     chosen = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
     of = prediction.probabilities
     shown = (f"{name} ({of[name]:.2f})" if name in of else name for name in chosen)
@@ -266,7 +285,12 @@ def explained_object(
 
     rows = []
     for prediction, each in zip(
-        named_predictions(scores, task.labels, gives_probabilities=task.gives_probabilities),
+        named_predictions(
+            scores,
+            task.labels,
+            gives_probabilities=task.gives_probabilities,
+            decision=task.decision,
+        ),
         explanations,
         strict=True,
     ):

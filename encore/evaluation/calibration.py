@@ -14,9 +14,10 @@ from encore.errors import RecipeError
 from encore.evaluation.predictions import checked, predictions, probabilities
 from encore.types import LabelSpace
 
-__all__ = ["Reliability", "confidences", "pool_runs", "reliability"]
+__all__ = ["N_BINS", "Reliability", "bins_of", "confidences", "pool_runs", "reliability"]
 
 _N_RESAMPLES = 1_000
+N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,21 @@ def confidences(
     return probs.max(axis=1), predictions(scores, labels) == targets
 
 
+def bins_of(confidence: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
+    """(predictions,) int64: the bin of each confidence, of `n_bins` of equal width."""
+    edges = np.linspace(0, 1, n_bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+
+
 def reliability(
-    confidence: np.ndarray, correct: np.ndarray, *, seed: int, n_bins: int = 10
+    confidence: np.ndarray, correct: np.ndarray, *, seed: int, n_bins: int = N_BINS
 ) -> Reliability:
     """The reliability diagram of (predictions,) confidences in [0, 1] and (predictions,) booleans.
 
     expected_ece is simulated (1,000 draws, seeded): each prediction is correct with the probability
     of its confidence. Source: Guo et al. 2017, eq. 3 (ECE with bins of equal width).
     """
-    edges = np.linspace(0, 1, n_bins + 1)
-    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+    edges, bin_of = np.linspace(0, 1, n_bins + 1), bins_of(confidence, n_bins)
     n = np.bincount(bin_of, minlength=n_bins)
     sums = np.bincount(bin_of, weights=confidence, minlength=n_bins)
     hits = np.bincount(bin_of, weights=correct, minlength=n_bins)

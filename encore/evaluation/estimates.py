@@ -17,6 +17,7 @@ from encore import catalogue
 from encore.data.label_cells import natural_order
 from encore.errors import DataError, Problem, RecipeError, did_you_mean
 from encore.evaluation.bootstrap import bootstrap_interval
+from encore.evaluation.decision import PLAIN, Decision
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import checked, predictions, row_losses
 from encore.types import LabelSpace, TaskKind
@@ -165,7 +166,12 @@ def confusion(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> np
 
 
 def worst_mistakes(
-    scores: np.ndarray, targets: np.ndarray, labels: LabelSpace, k: int = 10
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    k: int = 10,
+    *,
+    decision: Decision = PLAIN,
 ) -> np.ndarray:
     """Up to k row indices, int64, the largest errors first: by −log p(truth), by squared error for
     regression; equal ones in row order.
@@ -173,9 +179,10 @@ def worst_mistakes(
     Only rows whose prediction is wrong, so there may be fewer than k, or none.
     """
     scores, targets = checked(scores, targets, labels)
-    wrong = predictions(scores, labels) != targets
+    wrong = decision.predictions(scores, labels) != targets
     rows = np.flatnonzero(wrong.any(axis=1) if wrong.ndim == 2 else wrong)
-    return rows[np.argsort(-row_losses(scores, targets, labels)[rows], kind="stable")[:k]]
+    losses = row_losses(decision.calibrated(scores), targets, labels)
+    return rows[np.argsort(-losses[rows], kind="stable")[:k]]
 
 
 def by_slice(

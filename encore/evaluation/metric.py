@@ -23,13 +23,13 @@ from encore.evaluation.predictions import checked, predictions
 from encore.types import Form, LabelSpace, Metric, TaskKind
 
 __all__ = [
+    "ConfusionCounts",
     "Form",
     "Metric",
     "MetricWarning",
     "Weigh",
     "Weighted",
     "additive",
-    "confusion_counts",
     "correlation_sums",
     "mean_of",
     "metric",
@@ -77,6 +77,7 @@ def metric(
     higher_is_better: bool = True,
     weighted: Weigh | None = None,
     needs_probabilities: bool = False,
+    decides: bool = True,
     bounds: tuple[float, float] | None = None,
 ) -> Callable[[Measure], Metric]:
     """Make a function of clean arrays a metric: it refuses other kinds of task (RecipeError) and
@@ -101,7 +102,7 @@ def metric(
             higher_is_better,
             weighted,
         )
-        typed.needs_probabilities = needs_probabilities
+        typed.needs_probabilities, typed.decides = needs_probabilities, decides
         typed.bounds = bounds or _BOUNDS[form]
         return typed
 
@@ -159,9 +160,8 @@ def additive(
     return Weighted(np.arange(n_kinds) if kind_of_row is None else kind_of_row, n_kinds, value)
 
 
-def confusion_counts(
-    combine: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-) -> Weigh:
+@dataclass(frozen=True)
+class ConfusionCounts:
     """The weighted form of a metric of the confusion matrix, for single-label and multi-label tasks
     alike.
 
@@ -169,7 +169,9 @@ def confusion_counts(
     (resamples,). `hits` counts rows where a class is both predicted and true.
     """
 
-    def weigh(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
+    combine: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+    def __call__(self, scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> Weighted:
         from scipy import sparse
 
         n, predicted = labels.n_scores, predictions(scores, labels)
@@ -189,12 +191,12 @@ def confusion_counts(
         features = sparse.hstack([chosen.multiply(true), chosen, true], format="csr")
         return additive(
             features,
-            lambda sums, n_rows: combine(sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows),
+            lambda sums, n_rows: self.combine(
+                sums[:, :n], sums[:, n : 2 * n], sums[:, 2 * n :], n_rows
+            ),
             kind_of_row.reshape(-1),
             at_once=max(2, _SUMS_AT_ONCE // (3 * n)),
         )
-
-    return weigh
 
 
 def correlation_sums(mapped: Callable[[np.ndarray], np.ndarray] = lambda r: r) -> Weigh:

@@ -31,7 +31,6 @@ from encore.data.tokenizer import TextTokenizer
 from encore.encoder.adapted import without_adapters
 from encore.encoder.encoder import Encoder, computing_in
 from encore.errors import DataError, EncoreError
-from encore.evaluation.predictions import probabilities
 from encore.export.adapters import adapted_encoder, label_names
 from encore.export.tokenizer import cannot_cut, left_to_model
 from encore.export.write import Outputs, WrittenExport
@@ -310,7 +309,7 @@ def _tokenized_there(
 
 
 def _probabilities(model: Model, task: LoadedTask, rows: Dataset) -> np.ndarray:
-    return probabilities(model.scores(rows, task=task.name), task.labels)
+    return task.decision.probabilities(model.scores(rows, task=task.name), task.labels)
 
 
 def _vectors(task: LoadedTask, store: TokenStore) -> np.ndarray:

@@ -25,6 +25,7 @@ __all__ = [
     "POOLINGS",
     "architecture_settings",
     "as_pooler",
+    "calibrated_weights",
     "head_weights",
     "obstacle",
     "stock_weights",
@@ -39,6 +40,7 @@ HEADS: Mapping[
     "xlm-roberta": {"classifier.dense": _DENSE, "classifier.out_proj": _SCORES},
     "camembert": {"classifier.dense": _DENSE, "classifier.out_proj": _SCORES},
 }
+_LINEAR_LAST = ("linear", "siamese_concat", "fcn_sentiment", "fcn_paraphrase")  # `out` ends them
 POOLINGS = ("pooler", "cls")  # what their stock layers compute
 # tanh(x) differs from x by x³/3: here by less than half a unit in the last place of float32 for
 # states up to 6, and by 1e-6 of them for states up to 30. The smallest power of two that is a
@@ -110,6 +112,18 @@ def as_pooler(
         }
         weight = weight / _SMALL
     return found | {f"{_SCORES}.weight": weight, f"{_SCORES}.bias": bias}
+
+
+def calibrated_weights(
+    head: Mapping[str, Any], weights: Mapping[str, Tensor], temperature: float
+) -> dict[str, Tensor] | None:
+    """The weights of a model whose scores are those of these, divided by a temperature; None where
+    the head does not end with a linear layer.
+    """
+    if head.get("name") not in _LINEAR_LAST:
+        return None
+    last = {f"{_SCORES}.{kind}": weights[f"{_SCORES}.{kind}"] for kind in ("weight", "bias")}
+    return {**weights, **{name: each / temperature for name, each in last.items()}}
 
 
 def architecture_settings(config: Mapping[str, Any]) -> dict[str, Any]:

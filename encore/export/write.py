@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -124,6 +124,9 @@ def write_export(
     if to == "adapter":
         made_of = write_own_adapter(folder, run, task)
         return WrittenExport(folder, to, made_of, own_class, (), how)
+    left = task.decision.temperature if how == "scores" else 1.0
+    if left != 1 and (folded := stock.calibrated_weights(assembly["head"], weights, left)):
+        weights, left = folded, 1.0
     if to == "peft":
         base = str(encoders.locate(assembly_of(run)["encoder"]).folder)
         made_of, inputs = write_lora(folder, run, task, config, weights)
@@ -131,6 +134,7 @@ def write_export(
         own_class = bool(stock_obstacle(run, task))
         if own_class:
             assembly |= _own_settings(model, task)
+            assembly |= {"temperature": None if left == 1 else left}
         made_of, inputs = (_own if own_class else _stock)(
             folder, config, assembly, weights, label_settings(task)
         )
@@ -237,7 +241,10 @@ def _own(
     from encore.hf import EncoreConfig, EncoreForSequenceClassification
 
     encoder = {"model_type": config["model_type"], **stock.architecture_settings(config)}
-    own = (assembly[part] for part in ("pooling", "head", "sharing", "reading", "adapter"))
+    own = (
+        assembly[part]
+        for part in ("pooling", "head", "sharing", "reading", "adapter", "temperature")
+    )
     there = EncoreConfig(encoder, *own, pad_token_id=config.get("pad_token_id"), **labels)
     _save(
         folder,
@@ -306,6 +313,8 @@ def _limits(task: LoadedTask, to: str, rounding: float, how: Outputs) -> Iterato
             else "gets another output than in Encore"
         )
         yield f"`pipeline` takes a pair whose second text is empty for a single text, which {then}"
+    if how == "scores":
+        yield from _of_decision(task)
     if task.normalise not in (None, "none"):
         yield (
             f"the tokenizer normalises texts as in training ({task.normalise}: lower case "
@@ -317,3 +326,16 @@ def _limits(task: LoadedTask, to: str, rounding: float, how: Outputs) -> Iterato
             f"the figures were measured with matrix products in bf16, this model computes in "
             f"float32: {what} differ by up to {rounding:.1g}"
         )
+
+
+def _of_decision(task: LoadedTask) -> Iterator[str]:
+    """The lines on the task's decision: of it only the probabilities are in the folder."""
+    decision = task.decision
+    if decision.temperature != 1:
+        yield (
+            f"probabilities are calibrated on the run's dev set: logits are divided by "
+            f"{decision.temperature:.4g}"
+        )
+    rest = replace(decision, temperature=1.0).described(task.labels)
+    if rest:
+        yield f"`pipeline` knows nothing of what the run decides beside that: {rest}"

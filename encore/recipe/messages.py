@@ -25,6 +25,7 @@ SYNONYMS = {
     "pooling": "aggregation pool pooler pooling_mode",
     "head": "classifier heads",
     "losses": "criterion loss loss_fn objective",
+    "decision": "calibrate calibration decision_threshold threshold",
     "metrics": "eval_metrics metric metric_for_best_model scores",
     "max_length": "block_size max_len max_seq_len max_seq_length max_tokens maximum_length maxlen "
     "model_max_length seq_len sequence_length",
@@ -155,4 +156,5 @@ EXAMPLES = {
     "expect": "{sst5.accuracy: 0.52}",
     "losses": "{task: cross_entropy}",
     "task": "rte",
+    "decision": "{thresholds: f1, abstain: {accuracy: 0.95}}",
 }

@@ -22,6 +22,7 @@ from encore.data.settings import DataSettings
 from encore.errors import Problem, did_you_mean, format_given
 from encore.recipe import fields
 from encore.recipe.data_recipe import Count, DataRecipe, RecipeSection, Text
+from encore.recipe.decision_recipe import DecisionRecipe
 from encore.recipe.fields import Flaws, KeptEpoch, refuse
 from encore.recipe.reference import RunReference, parse_encoder, parse_reference
 from encore.recipe.technique import Technique, Term, parse_loss_terms, parse_technique
@@ -98,6 +99,8 @@ class TaskRecipe(RecipeSection):
     pair: Annotated[Technique | None, _chosen("pair")] = None  # None: what the head reads
     same_as: Text | None = None  # the task whose head this one has, instead of one of its own
     batch_size: Count | None = None  # None: the plan's
+    # fitted on the dev set when the run ends; None: answers are the model's own
+    decision: DecisionRecipe | None = None
 
     @field_validator("same_as")
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from encore import catalogue
 from encore.errors import Problem, describe_type, did_you_mean, format_given
 from encore.recipe.data_recipe import DataRecipe
+from encore.recipe.decision_recipe import DecisionRecipe
 from encore.recipe.fields import Flaws
 from encore.recipe.messages import EXAMPLES, MEANT, suggest
 from encore.recipe.schema import PLAN_KEYS, TASK_KEYS, TOP_KEYS, PlanRecipe, Recipe
@@ -39,18 +40,20 @@ def validation_problems(tree: Value, detail: Any, model: type[BaseModel] = Recip
 def _unknown_in(model: type[BaseModel], steps: Sequence[str | int]) -> Problem:
     """The problem of a key that a section of another recipe than `Recipe` does not have."""
     section = _annotation(steps[:-1], model)
-    known = _section(section).model_fields
+    known = typing.cast(type[BaseModel], _section(section)).model_fields
     return Problem(message="no such setting.", remedy=did_you_mean(str(steps[-1]), tuple(known)))
 
 
-def _section(annotation: Any) -> type[BaseModel]:
-    """The section that a field of type `Section | None` holds."""
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field of type `Section` or `Section | None` holds; None for others."""
     options = [annotation, *typing.get_args(annotation)]
-    return next(one for one in options if isinstance(one, type) and issubclass(one, BaseModel))
+    return next(
+        (one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None
+    )
 
 
 def _ill_typed(annotation: Any, steps: Sequence[str | int], got: Any) -> Problem:
-    if (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or steps == ("expect",):
+    if _section(annotation) is not None or steps == ("expect",):
         key = next((step for step in reversed(steps) if isinstance(step, str)), "")
         example = f" such as {EXAMPLES[key]}" if key in EXAMPLES else ""
         return Problem(expected=f"a mapping{example}", got=format_given(got))
@@ -74,13 +77,14 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
         if steps[0] == "plan"
         else "task"
         if len(steps) == 3
-        else "data"
+        else str(steps[2])
     )
     known = {
         "": TOP_KEYS,
         "plan": PLAN_KEYS,
         "task": TASK_KEYS,
         "data": tuple(DataRecipe.model_fields),
+        "decision": tuple(DecisionRecipe.model_fields),
     }[section]
     if section == "plan":
         name = to_plain(tree.data["plan"]).get("name", PlanRecipe.model_fields["name"].default)
@@ -88,11 +92,12 @@ def _unknown(tree: Value, steps: Sequence[str | int]) -> Problem:
             known = tuple(dict.fromkeys((*known, *catalogue.settings("plans", name))))
     # A file shows the section around the key; an override is read alone, so it gets the full name.
     value = list(walk(tree, steps))[-1]
-    prefix = f"{section}." if section in ("plan", "data") and value.line is None else ""
+    inner_section = section in ("plan", "data", "decision")
+    prefix = f"{section}." if inner_section and value.line is None else ""
     word = _word(key)
     outer, _, inner = word.rpartition(".")
     message = "no such setting."
-    if outer in ("plan", "data", "head", "pooling", "losses"):
+    if outer in ("plan", "data", "decision", "head", "pooling", "losses"):
         remedy = f"Write {outer}: {{{inner}: …}}, or {word}=… on the command line."
         return Problem(message=message, remedy=remedy)
     setting = resolve_alias(key)
@@ -121,7 +126,12 @@ def resolve_alias(key: str) -> str | None:
     >>> resolve_alias("learning_rate"), resolve_alias("lr"), resolve_alias("colour")
     ('plan.lr', 'plan.lr', None)
     """
-    sections = {"": TOP_KEYS, "plan.": PLAN_KEYS, "data.": tuple(DataRecipe.model_fields)}
+    sections = {
+        "": TOP_KEYS,
+        "plan.": PLAN_KEYS,
+        "data.": tuple(DataRecipe.model_fields),
+        "decision.": tuple(DecisionRecipe.model_fields),
+    }
     return MEANT.get(_word(key)) or next(
         (section + _word(key) for section, keys in sections.items() if _word(key) in keys), None
     )
@@ -131,12 +141,9 @@ def _annotation(steps: Sequence[str | int], model: type[BaseModel]) -> Any:
     """The type of the field that `steps` lead to, with its range."""
     annotation: Any = model
     for step in steps:
-        if (
-            isinstance(annotation, type)
-            and issubclass(annotation, BaseModel)
-            and step in annotation.model_fields
-        ):
-            field = annotation.model_fields[str(step)]
+        section = _section(annotation)
+        if section is not None and step in section.model_fields:
+            field = section.model_fields[str(step)]
             annotation = (
                 Annotated[(field.annotation, *field.metadata)]
                 if field.metadata

@@ -74,7 +74,8 @@ def changed(value: BaseModel) -> dict[str, Any]:
         if key == "tasks":
             found[key] = {name: changed(task) for name, task in setting.items()}
         elif isinstance(setting, BaseModel):
-            found |= {key: inner} if (inner := changed(setting)) else {}
+            inner = changed(setting)  # a section that is not there by default counts as it is
+            found |= {key: inner} if inner or default is None else {}
         elif isinstance(setting, Technique):
             spec, kind = catalogue.specify(TECHNIQUE_KINDS[key], setting), TECHNIQUE_KINDS[key]
             if default is None or spec != catalogue.specify(kind, default):

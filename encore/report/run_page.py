@@ -11,6 +11,7 @@ from encore.evaluation.estimates import Estimate, by_slice, confusion
 from encore.evaluation.metric import Metric
 from encore.report import figures, gather
 from encore.report.adapter_figure import adapter_figure
+from encore.report.decision_section import decision_sections
 from encore.report.dev_set import (
     learning_curves,
     length_bins,
@@ -86,6 +87,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     sections = (
         Section("Results", tuple(_results(run, found))),
         *parts,
+        *decision_sections(run, found),
         *_old_rows(run),
         *([Section("Training", (Notes(lines),))] if (lines := _diagnosed(run)) else []),
         Section("Cost", (run_cost(run),)),

@@ -110,6 +110,7 @@ def check_unlabelled(recipe: Recipe, name: str) -> None:
         and "a task without labels has no head of its own. Name the task whose head it trains: "
         "same_as: TASK.",
         "metrics": task.metrics and "there are no labels to measure by. Remove them.",
+        "decision": task.decision is not None and "there are no answers to decide. Remove it.",
         "class_weights": task.class_weights is not None
         and "there are no classes to weight. Remove them.",
         "sampling": task.sampling == "balanced" and "there are no classes to balance. Remove it.",

@@ -5,14 +5,17 @@ metrics per value of a column.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from encore import catalogue
 from encore.data.dataset import Dataset
 from encore.data.groups import group_numbers, interval_note
 from encore.data.table import display_path
+from encore.evaluation.decision import PLAIN
+from encore.evaluation.decision_figures import DecisionFigures, measure_decision
 from encore.evaluation.estimates import (
     Estimate,
     Slice,
@@ -27,6 +30,7 @@ from encore.runs.output import named_predictions
 from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.seen_rows import seen_before
 from encore.runs.two_runs import OtherRun, compare_with
+from encore.tables.decision import decision_table
 from encore.tables.evaluation import (
     DevScores,
     RowTexts,
@@ -45,7 +49,8 @@ __all__ = ["RunEvaluation", "evaluate_run"]
 class RunEvaluation:
     """The results of `encore evaluate`. scores: (rows, n_scores) raw. mistakes: row indices, the
     worst first. confusion: (classes, classes) counts, None for regression. other: the run that this
-    one was compared with.
+    one was compared with. decision: the figures without and with the run's decision, None without
+    one; all other figures are with it.
     """
 
     model: Predictor[ServedTask]
@@ -59,6 +64,7 @@ class RunEvaluation:
     slices: Mapping[str, Sequence[Slice]]
     notes: tuple[str, ...]
     other: OtherRun | None = None
+    decision: DecisionFigures | None = None
 
     def tables(self) -> list[Listing]:
         """The tables that the terminal shows, in this order."""
@@ -72,6 +78,8 @@ class RunEvaluation:
                 what="file",
             )
         ]
+        if self.decision is not None:
+            found.append(decision_table(self.decision, title="without and with the decision"))
         if self.other is not None:
             found.append(self.other.table(str(self.model.folder), figures.dev, len(dataset)))
         if self.confusion is not None:
@@ -89,6 +97,7 @@ class RunEvaluation:
                     labels,
                     texts,
                     gives_probabilities=self.task.gives_probabilities,
+                    decision=self.task.decision,
                 )
             )
         return found
@@ -97,7 +106,11 @@ class RunEvaluation:
         """The object that `--json` prints."""
         dataset, labels = self.dataset, self.task.labels
         predicted = (
-            named_predictions(self.scores[self.mistakes], labels) if len(self.mistakes) else []
+            named_predictions(
+                self.scores[self.mistakes], labels, decision=self.task.abstaining(0.0).decision
+            )
+            if len(self.mistakes)
+            else []
         )
         mistakes, places = [], dataset.places[1]
         for row, one in zip(self.mistakes.tolist(), predicted, strict=True):
@@ -124,6 +137,7 @@ class RunEvaluation:
             },
             "notes": list(self.notes),
             **({} if self.other is None else {"compare": self.other.as_object()}),
+            **({} if self.decision is None else {"decision": asdict(self.decision)}),
         }
 
 
@@ -143,12 +157,17 @@ def evaluate_run(
     chosen = model.task(task)
     labels, metrics, targets = chosen.labels, chosen.metrics, dataset.targets
     assert targets is not None
-    scores = model.scores(dataset, task=chosen.name)
+    scores, decision = model.scores(dataset, task=chosen.name), chosen.decision
     groups = group_numbers(dataset.groups)
+    figures = _decided(chosen, scores, targets, model.seed, groups)
+    decided = decision.decided(scores, labels)
+    estimates = (
+        estimate_metrics(scores, targets, labels, metrics, model.seed, groups=groups)
+        if figures is None
+        else {name: figures.decided[name] for name in metrics}
+    )
     sliced = {
-        column: by_slice(
-            dataset.extra[column], scores, targets, labels, metrics, model.seed, groups=groups
-        )
+        column: _slices(dataset.extra[column], chosen, scores, targets, model.seed, groups)
         for column in dict.fromkeys(slices)
     }
     return RunEvaluation(
@@ -157,21 +176,68 @@ def evaluate_run(
         dataset,
         targets,
         scores,
-        estimate_metrics(scores, targets, labels, metrics, model.seed, groups=groups),
-        None if labels.kind == "regression" else confusion(scores, targets, labels),
-        worst_mistakes(scores, targets, labels, n_mistakes)
+        estimates,
+        None if labels.kind == "regression" else confusion(decided, targets, labels),
+        worst_mistakes(scores, targets, labels, n_mistakes, decision=decision)
         if n_mistakes
         else np.empty(0, np.int64),
         sliced,
         (
             *map(str, dataset.notes),
             *seen_before(model, chosen.name, dataset),
-            *_one_sided(model, chosen, scores, targets),
+            *_one_sided(model, chosen, decided, targets),
             *_what_intervals_count(chosen, dataset),
+            *([] if figures is None else [f"with the decision: {decision.described(labels)}."]),
         ),
         None
         if compare is None
         else compare_with(*compare, model, chosen, scores, targets, groups=groups),
+        figures,
+    )
+
+
+def _decided(
+    task: ServedTask,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    seed: int,
+    groups: np.ndarray | None,
+) -> DecisionFigures | None:
+    """The figures without and with the task's decision; None where it changes nothing."""
+    if task.decision == PLAIN:
+        return None
+    answers = task.decision.answers(scores, task.labels)
+    return measure_decision(
+        scores, answers, targets, task.labels, task.metrics, seed, groups=groups
+    )
+
+
+def _slices(
+    values: Sequence[Any],
+    task: ServedTask,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    seed: int,
+    groups: np.ndarray | None,
+) -> tuple[Slice, ...]:
+    """The task's metrics per value of a column, each of what its decision makes of the scores."""
+    if task.decision == PLAIN:
+        return by_slice(values, scores, targets, task.labels, task.metrics, seed, groups=groups)
+    found = [
+        by_slice(
+            values,
+            task.decision.read_by(catalogue.find("metrics", name), scores, task.labels),
+            targets,
+            task.labels,
+            [name],
+            seed,
+            groups=groups,
+        )
+        for name in task.metrics
+    ]
+    return tuple(
+        replace(parts[0], estimates={k: v for part in parts for k, v in part.estimates.items()})
+        for parts in zip(*found, strict=True)
     )
 
 
@@ -185,7 +251,7 @@ def _one_sided(
     return (f"{found}.",) if found else ()
 
 
-def _what_intervals_count(task: LoadedTask, dataset: Dataset) -> tuple[str, ...]:
+def _what_intervals_count(task: ServedTask, dataset: Dataset) -> tuple[str, ...]:
     """A note where rows belonged together in training, as they do here if the file says so."""
     if task.columns.group is None:
         return ()

@@ -15,6 +15,7 @@ from encore.encoder.encoder import Shape
 from encore.errors import Complaints, EncoreError, Problem, RecipeError
 from encore.evaluation.estimates import metrics_named
 from encore.model.assembly import located
+from encore.recipe.decision_recipe import DecisionRecipe
 from encore.recipe.schema import Recipe, data_settings
 from encore.runs.cache import Cache
 from encore.runs.compatibility import (
@@ -26,11 +27,13 @@ from encore.runs.compatibility import (
     check_pair,
     check_shapes,
     check_unlabelled,
+    head_of,
     losses_of,
     parts_of,
     pooling_of,
     shape_of,
 )
+from encore.runs.decide import check_decision
 from encore.runs.prepared import Start
 from encore.runs.references import located_encoder
 from encore.runs.teachers import check_teachers
@@ -129,6 +132,9 @@ def _check_task(recipe: Recipe, data: TaskData, complaints: Complaints, unfit: C
         for setting, check in checks.items():
             with unfit.collecting(), located(recipe.problem, ("tasks", name, setting)):
                 check()
+    if task.decision is not None and data.labels.kind != "unlabelled":
+        with unfit.collecting(), located(recipe.problem, ("tasks", name, "decision")):
+            _check_decision(recipe, data, task.decision)
     with unfit.collecting():
         losses_of(recipe, name, data.labels)
     with unfit.collecting():
@@ -137,6 +143,17 @@ def _check_task(recipe: Recipe, data: TaskData, complaints: Complaints, unfit: C
         check_negatives(recipe, name, data)
     with unfit.collecting():
         check_metrics(recipe, name, data)
+
+
+def _check_decision(recipe: Recipe, data: TaskData, settings: DecisionRecipe) -> None:
+    head = catalogue.find("heads", head_of(recipe, data.name).name)
+    check_decision(
+        settings,
+        data.labels,
+        data.metrics,
+        gives_probabilities=head.gives_probabilities,
+        n_rows=len(next(iter(data.dev.values()))),
+    )
 
 
 def _check_models(recipe: Recipe, inputs: Inputs, unfit: Complaints) -> None:

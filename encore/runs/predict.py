@@ -17,11 +17,13 @@ from encore.data.dataset import Dataset
 from encore.data.tokenizer import TextTokenizer
 from encore.encoder import load as encoders
 from encore.errors import DataError, RecipeError
+from encore.evaluation.decision import PLAIN
 from encore.evaluation.predictions import check_scores
 from encore.model.assembly import TaskSpec, assemble
 from encore.model.task_model import TaskModel
 from encore.runs.adapter_shares import with_adapter_shares
 from encore.runs.contents import damaged_files
+from encore.runs.decide import read_decisions
 from encore.runs.explain import Explanation, explain
 from encore.runs.explanation_output import method_note
 from encore.runs.folder import explain_no_run
@@ -169,7 +171,7 @@ def built_model(
     """
     assembly, parts = read_parts(where)
     models = read_models(where, assembly, parts, whole)
-    tasks = {}
+    tasks, decisions = {}, read_decisions(folder)
     for name, spec in assembly["tasks"].items():
         labels = parts[name].labels
         if labels.kind == "unlabelled":  # it trained along, and predicts nothing
@@ -193,6 +195,7 @@ def built_model(
             pair=parts[name].pair,
             model=models[name].eval(),
             adapters=tuple(assembly.get("fused", ())),
+            decision=decisions[name].decision if name in decisions else PLAIN,
         )
     own = TextTokenizer(where, vouched=True) if tokenizer is None else tokenizer
     return Model(folder, own, tasks, assembly["seed"])
@@ -215,7 +218,10 @@ def task_columns(scores: Mapping[str, np.ndarray], tasks: Sequence[ServedTask]) 
     """The columns of one task, or of several with each one's name in front: `sts.prediction`."""
     found = {
         task.name: columns_of(
-            scores[task.name], task.labels, gives_probabilities=task.gives_probabilities
+            scores[task.name],
+            task.labels,
+            gives_probabilities=task.gives_probabilities,
+            decision=task.decision,
         )
         for task in tasks
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -14,23 +14,41 @@ from encore.data.columns import Columns
 from encore.data.dataset import Dataset
 from encore.data.inputs import read_labelled, read_unlabelled
 from encore.errors import RecipeError, did_you_mean
-from encore.evaluation.predictions import probabilities
+from encore.evaluation.decision import PLAIN, Decision
 from encore.runs.explain import Explanation
 from encore.runs.output import Prediction, named_predictions
 from encore.types import LabelSpace, Note
 
-__all__ = ["Predictor", "ServedTask"]
+__all__ = ["Predictor", "ServedTask", "without_probabilities"]
 
 
 @dataclass(frozen=True)
 class ServedTask:
-    """A task that can be predicted: how its rows are read, its labels, and its metrics."""
+    """A task that can be predicted: how its rows are read, its labels, and its metrics. decision:
+    how its scores become answers.
+    """
 
     name: str
     labels: LabelSpace
     columns: Columns
     normalise: str | None
     metrics: tuple[str, ...]
+    decision: Decision = field(default=PLAIN, kw_only=True)
+
+    def abstaining(self, confidence: float | None) -> Self:
+        """The task that gives no label below this confidence; None: as its decision says. Raises
+        RecipeError where its model gives no probabilities, and for anything but 0 to 1.
+        """
+        if confidence is None:
+            return self
+        if not 0 <= confidence <= 1:
+            meant = f" Write {confidence / 100:g}." if 1 < confidence <= 100 else ""
+            raise RecipeError(
+                f"abstain: expected a confidence from 0 to 1, got {confidence:g}.{meant}"
+            )
+        if confidence and (why := without_probabilities(self)):
+            raise RecipeError(f"abstain: {why}, so there is no confidence to abstain below.")
+        return replace(self, decision=replace(self.decision, abstain=float(confidence)))
 
     @property
     def gives_probabilities(self) -> bool:
@@ -53,6 +71,15 @@ class ServedTask:
         the same rows at once.
         """
         raise LookupError("whoever serves a task says so")
+
+
+def without_probabilities(task: ServedTask) -> str:
+    """The reason why a task's model predicts no probabilities; "" where it does."""
+    if task.labels.kind == "regression":
+        return f"task '{task.name}' is a regression, which predicts no probabilities"
+    if not task.gives_probabilities:
+        return f"the scores of task '{task.name}' are no logits, and give no probabilities"
+    return ""
 
 
 TaskT_co = TypeVar("TaskT_co", bound=ServedTask, covariant=True)
@@ -112,28 +139,37 @@ class Predictor(ABC, Generic[TaskT_co]):
             )
         return self.tasks[name]
 
-    def predict(self, texts: Any, *, task: str | None = None) -> list[Prediction]:
-        """One prediction per text (or pair of texts), in their order.
+    def predict(
+        self, texts: Any, *, task: str | None = None, abstain: float | None = None
+    ) -> list[Prediction]:
+        """One prediction per text (or pair of texts), in their order, as the decision says where
+        there is one.
 
         texts: a text, or several; a pair, or several, where the task has pairs; a table in memory
         with the text columns of the run (of pandas, polars, pyarrow, …, or a dict of columns); a
-        Path names a file. Raises DataError for anything but texts.
+        Path names a file. abstain: the confidence below which the label is None, in place of the
+        decision's; 0 gives each text a label. Raises DataError for anything but texts, RecipeError
+        for `abstain` where there are no probabilities.
         """
-        chosen = self.task(task)
+        chosen = self.task(task).abstaining(abstain)
         scores = self._scores_of_given(texts, chosen)
         return named_predictions(
-            scores, chosen.labels, gives_probabilities=chosen.gives_probabilities
+            scores,
+            chosen.labels,
+            gives_probabilities=chosen.gives_probabilities,
+            decision=chosen.decision,
         )
 
     def predict_proba(self, texts: Any, *, task: str | None = None) -> np.ndarray:
-        """(rows, labels) float64: the probability of each label, in the order of the task's
-        `labels.names`. texts: as of `predict`. Raises RecipeError where there are no probabilities
-        (regression, and scores that are no logits), DataError for anything but texts.
+        """(rows, labels) float64: the probability of each label, calibrated where there is a
+        decision, in the order of the task's `labels.names`. texts: as of `predict`. Raises
+        RecipeError where there are no probabilities (regression, and scores that are no logits),
+        DataError for anything but texts.
         """
         chosen = self.task(task)
-        if chosen.labels.kind == "regression" or not chosen.gives_probabilities:
+        if without_probabilities(chosen):
             raise RecipeError(f"task '{chosen.name}': its model predicts no probabilities.")
-        return probabilities(self._scores_of_given(texts, chosen), chosen.labels)
+        return chosen.decision.probabilities(self._scores_of_given(texts, chosen), chosen.labels)
 
     def explain(self, texts: Any, *, task: str | None = None) -> list[Explanation]:
         """The weight of each word of a text (or pair of texts) in its prediction: by attention

@@ -136,14 +136,19 @@ def compare_with(
     targets: of `model`. groups: (rows,) numbers of those that belong together. Raises DataError.
     """
     theirs = _counterpart(other, task.name)
-    found = other.scores(rows, task=theirs.name)[:, _order(theirs.labels, task.labels)]
+    raw, order = other.scores(rows, task=theirs.name), _order(theirs.labels, task.labels)
     usable = [
         name
         for name in task.metrics
         if theirs.gives_probabilities or not catalogue.find("metrics", name).needs_probabilities
     ]
-    differences = paired_differences(
-        scores, found, targets, task.labels, usable, model.seed, groups=groups
-    )
+    differences: dict[str, PairedDifference] = {}
+    for name in usable:
+        metric = catalogue.find("metrics", name)
+        mine = task.decision.read_by(metric, scores, task.labels)
+        others = theirs.decision.read_by(metric, raw, theirs.labels)[:, order]
+        differences |= paired_differences(
+            mine, others, targets, task.labels, [name], model.seed, groups=groups
+        )
     notes = [f"{other.folder}: {note}" for note in seen_before(other, theirs.name, rows)]
-    return OtherRun(other, found, differences, tuple(notes))
+    return OtherRun(other, raw[:, order], differences, tuple(notes))

@@ -29,6 +29,7 @@ from encore.runs.contents import (
     forgetting_file,
     prediction_file,
 )
+from encore.runs.decide import keep_decisions
 from encore.runs.environment import peak_memory
 from encore.runs.folder import MODEL, RunResult, epoch_of_task, read_result, read_scores
 from encore.runs.forgetting import score_earlier
@@ -191,6 +192,7 @@ class RunWriter:
         )
         files.write_json(self.folder / "results.json", result.to_json())
         files.write_json(self.folder / "cost.json", self._cost(result))
+        keep_decisions(prepared, result)
         kept = [self.folder / name for name in (*RUN_FILES, *self.written.predictions)]
         model = self.folder / "model"
         if model.is_dir():

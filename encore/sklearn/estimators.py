@@ -146,7 +146,7 @@ class EncoreClassifier(ClassifierMixin, _TextEstimator):
         """The class of each text, (rows,)."""
         texts = self._texts(X)
         number_of = {name: number for number, name in enumerate(_label_names(self.classes_))}
-        found = [number_of[str(one.label)] for one in self.model_.predict(texts)]
+        found = [number_of[str(one.label)] for one in self.model_.predict(texts, abstain=0.0)]
         return self.classes_[np.array(found, np.int64)]
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from encore import catalogue
+from encore.evaluation.decision import PLAIN, Decision
 from encore.evaluation.estimates import Estimate, Slice
 from encore.evaluation.metric import Metric
-from encore.evaluation.predictions import checked, predictions, probabilities
+from encore.evaluation.predictions import checked, predictions
 from encore.tables.formatting import format_estimate, shorten
 from encore.tables.listing import Listing
 from encore.types import LabelSpace
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _FEW_ROWS = 30
+_TEXT_CHARACTERS = 200  # of a mistake
 _MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
 
 
@@ -219,8 +221,8 @@ def mistakes_table(
     texts: RowTexts,
     *,
     title: str = "largest errors",
-    max_chars: int = 200,
     gives_probabilities: bool = True,
+    decision: Decision = PLAIN,
 ) -> Listing:
     """One line per error with its text: truth, prediction, and the probability of each
     (regression: the two values and the difference; a head without probabilities: the margin).
@@ -228,7 +230,13 @@ def mistakes_table(
     """
     chosen = np.asarray(mistakes, dtype=np.int64)
     cells = (
-        _cells(scores[chosen], targets[chosen], labels, gives_probabilities=gives_probabilities)
+        _cells(
+            scores[chosen],
+            targets[chosen],
+            labels,
+            decision,
+            gives_probabilities=gives_probabilities,
+        )
         if len(chosen)
         else ()
     )
@@ -236,7 +244,7 @@ def mistakes_table(
         (
             str(row if texts.places is None else texts.places[row]),
             *(cell(number) for cell in cells),
-            texts.shortened(row, max_chars),
+            texts.shortened(row, _TEXT_CHARACTERS),
         )
         for number, row in enumerate(chosen.tolist())
     )
@@ -250,13 +258,21 @@ def mistakes_table(
 
 
 def _cells(
-    scores: np.ndarray, targets: np.ndarray, labels: LabelSpace, *, gives_probabilities: bool
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSpace,
+    decision: Decision,
+    *,
+    gives_probabilities: bool,
 ) -> tuple[Any, Any, Any]:
     """Functions of a row index that render its truth, its prediction and a probability."""
     scores, targets = checked(scores, targets, labels)
     if not gives_probabilities and labels.kind in ("binary", "multiclass"):
         return _score_cells(scores, targets, labels)
-    predicted, sure = predictions(scores, labels), probabilities(scores, labels)
+    predicted, sure = (
+        decision.predictions(scores, labels),
+        decision.probabilities(scores, labels),
+    )
     names = [shorten(name, 30) for name in labels.names]
     if labels.kind == "regression":
         return (

@@ -827,6 +827,7 @@ def test_resolved_writes_out_every_default() -> None:
                 "pair": None,
                 "same_as": None,
                 "batch_size": None,
+                "decision": None,
             }
         },
         "plan": {

@@ -27,9 +27,20 @@ from encore.cli.options import (
     TypedPairsOption,
     TypedTextsOption,
     WithInputOption,
+    share,
 )
 
 __all__ = ["predict_entry"]
+
+_AbstainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--abstain",
+        metavar="P",
+        help="No label where the probability is below P (0 to 1), in place of the run's own; 0 "
+        "labels every row.",
+    ),
+]
 
 
 def predict_entry(
@@ -50,6 +61,7 @@ def predict_entry(
     resume: ResumeOption = False,
     explain: ExplainOption = False,
     task: TasksOption = None,
+    abstain: _AbstainOption = None,
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
@@ -81,6 +93,7 @@ def predict_entry(
             resume=resume,
             explain=explain,
             task=task,
+            abstain=None if abstain is None else share("--abstain", abstain),
             reading=FileOptions(on_bad_row, delimiter, encoding, skip_lines, sheet),
             json_=json_,
             quiet=quiet,

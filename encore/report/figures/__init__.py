@@ -2,6 +2,7 @@
 
 from encore.report.figures.calibration import reliability_diagram
 from encore.report.figures.comparison import forest, seeds, sizes
+from encore.report.figures.coverage import coverage_curve
 from encore.report.figures.errors import confusion_matrix, distances, scatter
 from encore.report.figures.figure import Figure
 from encore.report.figures.learning import LearningCurvePoint, learning
@@ -13,6 +14,7 @@ __all__ = [
     "Figure",
     "LengthBin",
     "confusion_matrix",
+    "coverage_curve",
     "distances",
     "estimates",
     "forest",

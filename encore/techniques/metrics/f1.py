@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import f1_score
 
-from encore.evaluation.metric import confusion_counts, metric
+from encore.evaluation.metric import ConfusionCounts, metric
 from encore.evaluation.predictions import predictions
 from encore.types import LabelSpace
 
@@ -24,7 +24,7 @@ def _combine(
     return 2 * hits[:, 1] / np.where(total > 0, total, 1)
 
 
-@metric("F1", kinds=("binary",), weighted=confusion_counts(_combine))
+@metric("F1", kinds=("binary",), weighted=ConfusionCounts(_combine))
 def f1(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """F1 of the positive class, which is the second label."""
     return f1_score(targets, predictions(scores, labels), pos_label=1, zero_division=0.0)

@@ -28,6 +28,7 @@ def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> We
     higher_is_better=False,
     weighted=_weighted,
     needs_probabilities=True,
+    decides=False,
 )
 def log_loss(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """The mean of −log p(truth), in nats."""

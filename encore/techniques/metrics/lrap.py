@@ -32,7 +32,14 @@ def _weighted(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> We
     )
 
 
-@metric("LRAP", kinds=("multilabel",), form="coefficient", bounds=(0.0, 1.0), weighted=_weighted)
+@metric(
+    "LRAP",
+    kinds=("multilabel",),
+    form="coefficient",
+    bounds=(0.0, 1.0),
+    weighted=_weighted,
+    decides=False,
+)
 def lrap(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """Label-ranking average precision."""
     return label_ranking_average_precision_score(targets, scores)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import f1_score
 
-from encore.evaluation.metric import confusion_counts, metric
+from encore.evaluation.metric import ConfusionCounts, metric
 from encore.evaluation.predictions import predictions
 from encore.types import LabelSpace
 
@@ -27,7 +27,7 @@ def _combine(
 
 
 @metric(
-    "macro F1", kinds=("binary", "multiclass", "multilabel"), weighted=confusion_counts(_combine)
+    "macro F1", kinds=("binary", "multiclass", "multilabel"), weighted=ConfusionCounts(_combine)
 )
 def macro_f1(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """The mean F1 over the classes that occur in the targets or the predictions.

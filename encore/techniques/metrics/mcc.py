@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
 
-from encore.evaluation.metric import confusion_counts, metric
+from encore.evaluation.metric import ConfusionCounts, metric
 from encore.evaluation.predictions import predictions
 from encore.types import LabelSpace
 
@@ -27,7 +27,7 @@ def _combine(
 
 
 @metric(
-    "MCC", kinds=("binary", "multiclass"), form="coefficient", weighted=confusion_counts(_combine)
+    "MCC", kinds=("binary", "multiclass"), form="coefficient", weighted=ConfusionCounts(_combine)
 )
 def mcc(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """Matthews correlation coefficient; 0 where all predictions, or all targets, are one class."""

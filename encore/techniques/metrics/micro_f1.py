@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import f1_score
 
-from encore.evaluation.metric import confusion_counts, metric
+from encore.evaluation.metric import ConfusionCounts, metric
 from encore.evaluation.predictions import predictions
 from encore.types import LabelSpace
 
@@ -24,7 +24,7 @@ def _combine(
 
 
 @metric(
-    "micro F1", kinds=("binary", "multiclass", "multilabel"), weighted=confusion_counts(_combine)
+    "micro F1", kinds=("binary", "multiclass", "multilabel"), weighted=ConfusionCounts(_combine)
 )
 def micro_f1(scores: np.ndarray, targets: np.ndarray, labels: LabelSpace) -> float:
     """F1 of all decisions pooled; 0 where there is no label, true or predicted."""

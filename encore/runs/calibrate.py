@@ -1,0 +1,119 @@
+"""Fits the decision of a finished run, and removes it: `encore.calibrate`."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from encore import files
+from encore.errors import (
+    DataError,
+    Problem,
+    RecipeError,
+    TrainingError,
+    describe_type,
+    format_given,
+)
+from encore.recipe.decision_recipe import DecisionRecipe, Wanted
+from encore.recipe.fields import Flaws
+from encore.runs.decide import (
+    DECISION,
+    FittedDecision,
+    fit_on,
+    read_decisions,
+    task_scores,
+    write_decisions,
+)
+from encore.runs.folder import read_result
+
+__all__ = ["calibrate", "remove_decision"]
+
+
+def calibrate(
+    run: str | Path,
+    *,
+    temperature: bool = True,
+    thresholds: str | None = None,
+    abstain: Wanted | None = None,
+    parts: int = 5,
+    task: str | None = None,
+) -> FittedDecision:
+    """Fit the decision of a finished run on its dev set, and keep it with the model, over an
+    earlier one; `predict`, `evaluate`, `report` and `export` go by it.
+
+    >>> found = encore.calibrate(run, thresholds="f1", abstain={"accuracy": 0.95})  # doctest: +SKIP
+    >>> found.decision.temperature, found.figures.decided["ece"].value  # doctest: +SKIP
+
+    temperature: calibrate the probabilities. thresholds: the metric that those of labels are tuned
+    for; "auto" for the task's first. abstain: the confidence below which no label is given, or
+    {"accuracy": …} or {"coverage": …} on the dev set. parts: for the cross-fitted figures. Raises
+    RecipeError where nothing can be fitted, DataError where the run is not complete, is damaged or
+    has no weights, TrainingError where another process works on it.
+    """
+    settings = _settings(temperature, thresholds, abstain, parts)
+    run = Path(run)
+    result = read_result(run)
+    _require_model(run)
+    name, found = task_scores(run, task, result)
+    fitted = fit_on(found, settings, chosen_by_dev=bool(result.caveats(name)))
+    with _locked(run):
+        others = {} if len(result.metrics) == 1 else read_decisions(run)
+        write_decisions(run, {**others, name: fitted})
+    return fitted
+
+
+def _settings(
+    temperature: bool, thresholds: str | None, abstain: Wanted | None, parts: int
+) -> DecisionRecipe:
+    """The settings in their one form. Raises RecipeError."""
+    given = {
+        "temperature": temperature,
+        "thresholds": thresholds,
+        "abstain": abstain,
+        "parts": parts,
+    }
+    try:
+        return DecisionRecipe.model_validate(given)
+    except ValidationError as error:
+        problems: list[Problem] = []
+        for each in error.errors(include_url=False):
+            raised = each.get("ctx", {}).get("error")
+            (name, *_) = each.get("loc", ("",))
+            if isinstance(raised, Flaws):
+                problems += [replace(problem, setting=str(name)) for _, problem in raised.flaws]
+            else:
+                field = DecisionRecipe.model_fields[str(name)]
+                expected = describe_type(field.annotation, field.metadata)
+                got = format_given(given.get(str(name)))
+                problems.append(Problem(setting=str(name), expected=expected, got=got))
+    raise RecipeError(problems)
+
+
+def remove_decision(run: Path) -> bool:
+    """Remove the decisions of a run, damaged or not; False where there are none. Raises DataError
+    where it is no complete run, TrainingError.
+    """
+    read_result(run)
+    file = run / "model" / DECISION
+    if not file.exists() and not file.is_symlink():
+        return False
+    with _locked(run), files.explained(file):
+        file.unlink(missing_ok=True)
+    return True
+
+
+def _locked(run: Path) -> contextlib.AbstractContextManager[None]:
+    return files.locked(run, TrainingError(f"{run}: another process is working on this run."))
+
+
+def _require_model(run: Path) -> None:
+    if not (run / "model").is_dir():
+        words = ["encore", "train", str(run / "recipe.yaml"), "--runs", str(run.parent)]
+        raise DataError(
+            f"{run}: has no weights, and a decision is kept with them. To get them, train it "
+            f"again, to the same bits: {shlex.join(words)}"
+        )
