@@ -27,6 +27,7 @@ RECIPES = [path for path in ALL if path not in PRETRAINING]
 EXTENT = {
     "maxpoolbert": (9, 5, 3),
     "maxpoolbert_cls_k": (3, 6, 3),
+    "maxpoolbert_glue_minilm": (9, 4, 3),
     "maxpoolbert_k": (3, 6, 3),
     "maxpoolbert_mean": (9, 4, 3),
     "maxpoolbert_norm": (3, 4, 3),
