@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from encore.errors import RecipeError
 
 __all__ = [
+    "AVERAGE_WEIGHTS",
     "GLUE_COLUMNS",
     "GlueAverages",
     "OverallScores",
@@ -37,6 +38,18 @@ _GLUE = {
 GLUE_COLUMNS: tuple[str, ...] = tuple(
     f"{task}.{column}" for task, columns in _GLUE.items() for column in columns
 )
+
+# Average → the weight of each of its columns, for differences: what a constant adds is left out.
+AVERAGE_WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "glue.columns": dict.fromkeys(GLUE_COLUMNS, 1 / len(GLUE_COLUMNS)),
+    "glue.tasks": {
+        f"{task}.{column}": 1 / (len(_GLUE) * len(columns))
+        for task, columns in _GLUE.items()
+        for column in columns
+    },
+    "cs224n.r": dict.fromkeys(("sst5.accuracy", "quora.accuracy", "sts.pearson"), 1 / 3),
+    "cs224n.normalised": {"sst5.accuracy": 1 / 3, "quora.accuracy": 1 / 3, "sts.pearson": 1 / 6},
+}
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ the file holds, in its order; `from_json` is its inverse.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from encore.evaluation.claims import Contrast
 from encore.evaluation.ensemble_record import EnsembleRow
 from encore.evaluation.sequence_record import SequenceResult
+from encore.evaluation.task_record import AverageResult, ClaimResult
 
 __all__ = [
-    "AverageResult",
     "CommonEpoch",
     "ComparisonRecord",
     "MetricResult",
@@ -285,46 +285,6 @@ class StudyResult:
 
 
 @dataclass(frozen=True)
-class AverageResult:
-    """A mean over tasks, of the variants that have every column. values, expected: variant →
-    figure; expected: what the recipe's source reports. common, expected_common: the same at the
-    epoch that is best for all tasks together, of the variants whose source reports it.
-    """
-
-    name: str
-    title: str
-    values: Mapping[str, float]
-    expected: Mapping[str, float]
-    common: Mapping[str, float] = field(default_factory=dict)
-    expected_common: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Its entry in results.json. The common epoch is a key only where it is reported."""
-        found = {
-            "name": self.name,
-            "title": self.title,
-            "values": dict(self.values),
-            "expected": dict(self.expected),
-        }
-        if self.common:
-            found["common"] = dict(self.common)
-            found["expected_common"] = dict(self.expected_common)
-        return found
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> AverageResult:
-        """The inverse of `to_json`."""
-        return cls(
-            stored["name"],
-            stored["title"],
-            stored["values"],
-            stored["expected"],
-            stored.get("common", {}),
-            stored.get("expected_common", {}),
-        )
-
-
-@dataclass(frozen=True)
 class RaceSummary:
     """The settings of a comparison's race, and how many runs it made instead of the full grid's."""
 
@@ -353,7 +313,7 @@ class RaceSummary:
 @dataclass(frozen=True)
 class ComparisonRecord:
     """All figures of a comparison, as results.json keeps them. reference: the variant that the
-    others are compared with.
+    others are compared with. claims: those of the recipe, judged.
     """
 
     name: str
@@ -366,6 +326,7 @@ class ComparisonRecord:
     race: RaceSummary | None = None
     sequences: tuple[SequenceResult, ...] = ()
     ensembles: tuple[EnsembleRow, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as results.json has it."""
@@ -378,8 +339,12 @@ class ComparisonRecord:
             "averages": [one.to_json() for one in self.averages],
             "notes": list(self.notes),
         }
-        for key, rows in (("sequences", self.sequences), ("ensembles", self.ensembles)):
-            found |= {key: [one.to_json() for one in rows]} if rows else {}
+        beside = {
+            "sequences": [one.to_json() for one in self.sequences],
+            "ensembles": [one.to_json() for one in self.ensembles],
+            "claims": [one.to_json() for one in self.claims],
+        }
+        found |= {key: rows for key, rows in beside.items() if rows}
         return found | ({"race": self.race.to_json()} if self.race else {})
 
     @classmethod
@@ -396,4 +361,5 @@ class ComparisonRecord:
             RaceSummary.from_json(stored["race"]) if "race" in stored else None,
             tuple(SequenceResult.from_json(**one) for one in stored.get("sequences", ())),
             tuple(EnsembleRow.from_json(**one) for one in stored.get("ensembles", ())),
+            tuple(ClaimResult(**one) for one in stored.get("claims", ())),
         )

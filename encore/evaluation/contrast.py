@@ -40,7 +40,7 @@ from encore.evaluation.metric import Metric
 from encore.evaluation.seed_runs import Arm, SeedRuns, measure_variant
 from encore.types import LabelSpace
 
-__all__ = ["Contrasts", "compare_variants"]
+__all__ = ["Contrasts", "compare_variants", "judged_together", "with_tests"]
 
 _LEVEL = 0.05
 
@@ -89,7 +89,9 @@ def compare_variants(
         _contrast(base, arm, groups, n_variants=len(arms), n_left=n_left, farthest=high - low)
         for arm in arms
     ]
-    return Contrasts(metric.__name__, len(targets), base, arms, _judged(contrasts, sign, n_left))
+    return Contrasts(
+        metric.__name__, len(targets), base, arms, judged_together(contrasts, sign, n_left)
+    )
 
 
 def _contrast(
@@ -120,12 +122,6 @@ def _contrast(
     seeds_matter = not (_constant(shares) and _constant(base_shares))
     notes += [] if seeds_matter else ["the seeds change nothing"]
     notes += [] if gaps.any() else ["every row counts exactly as in the baseline"]
-    ratio = variance_ratio(values, base_values)
-    found = replace(
-        found,
-        sign_flip_p=sign_flip_p(differences),
-        stability=None if ratio is None else _untested(ratio),
-    )
     if seeds_matter and gaps.any() and _constant(differences):
         # Accuracies are multiples of 1 / rows, so this happens: in 0.2 % of null studies with three
         # seeds on 277 rows. The spread is not 0, it was not seen.
@@ -133,7 +129,39 @@ def _contrast(
             "the difference is the same with every seed, by chance: how much it varies cannot "
             "be told; run more seeds"
         )
-        return replace(found, sign_flip_p=None, notes=tuple(notes))
+        return replace(found, stability=_stability(values, base_values), notes=tuple(notes))
+    drawn = shares_of_groups(gaps, groups)
+    found = with_tests(
+        replace(found, notes=tuple(notes)),
+        values,
+        base_values,
+        components(drawn) if drawn.shape[1] > 1 else None,
+        n_variants=n_variants,
+        n_left=n_left,
+        farthest=farthest,
+    )
+    anew = found.new_examples
+    if anew is None or anew.rows_needed is None or drawn is gaps:
+        return found
+    rows_per_group = gaps.shape[1] / drawn.shape[1]
+    needed = int(np.ceil(anew.rows_needed * rows_per_group))
+    return replace(found, new_examples=replace(anew, rows_needed=needed))
+
+
+def with_tests(
+    found: Contrast,
+    values: np.ndarray,
+    base_values: np.ndarray,
+    parts: Components | None,
+    *,
+    n_variants: int,
+    n_left: int,
+    farthest: float,
+) -> Contrast:
+    """The contrast with its tests before Holm. values, base_values: (seeds,), of the same seeds,
+    three or more. parts: of the difference over seeds and rows, None where one row is all there is.
+    """
+    differences = values - base_values
     # The needed numbers of seeds are for the strictest of Holm's levels.
     level, of_all = _LEVEL / max(1, n_variants), _LEVEL / max(1, n_variants + n_left)
     one = for_these_rows(differences)
@@ -141,15 +169,23 @@ def _contrast(
         one.estimate,
         np.asarray(differences.var(ddof=1)),
         np.zeros(()),
-        len(seeds),
-        max(2, gaps.shape[1]),
+        len(differences),
+        parts.n_rows if parts else 2,
     )
     return replace(
         found,
         this_dev_set=_claim(one, alone, level, farthest, for_new=False),
-        new_examples=_for_new(gaps, groups, of_all, farthest),
-        notes=tuple(notes),
+        new_examples=_claim(for_new_rows(parts), parts, of_all, farthest, for_new=True)
+        if parts
+        else None,
+        sign_flip_p=sign_flip_p(differences),
+        stability=_stability(values, base_values),
     )
+
+
+def _stability(values: np.ndarray, base_values: np.ndarray) -> Stability | None:
+    ratio = variance_ratio(values, base_values)
+    return None if ratio is None else _untested(ratio)
 
 
 def _untested(ratio: VarianceRatio) -> Stability:
@@ -182,24 +218,9 @@ def _claim(
     )
 
 
-def _for_new(
-    gaps: np.ndarray, groups: np.ndarray | None, level: float, farthest: float
-) -> Claim | None:
-    """The claim for new examples, which are rows, or groups of them. gaps: (seeds, rows)."""
-    drawn = shares_of_groups(gaps, groups)
-    if drawn.shape[1] < 2:
-        return None
-    parts = components(drawn)
-    found = _claim(for_new_rows(parts), parts, level, farthest, for_new=True)
-    if found.rows_needed is None or drawn is gaps:
-        return found
-    rows_per_group = gaps.shape[1] / drawn.shape[1]
-    return replace(found, rows_needed=int(np.ceil(found.rows_needed * rows_per_group)))
-
-
-def _judged(contrasts: Sequence[Contrast], sign: int, n_left: int) -> tuple[Contrast, ...]:
+def judged_together(contrasts: Sequence[Contrast], sign: int, n_left: int) -> tuple[Contrast, ...]:
     """The same contrasts with p adjusted over all of them, question by question, and with their
-    verdicts.
+    verdicts. sign: −1 where lower is better. n_left: tests for new examples that found nothing.
     """
     here = holm([one.this_dev_set.p if one.this_dev_set else None for one in contrasts])
     anew = holm(

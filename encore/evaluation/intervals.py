@@ -56,6 +56,7 @@ __all__ = [
     "Components",
     "Student",
     "VarianceRatio",
+    "combined",
     "components",
     "for_new_rows",
     "for_these_rows",
@@ -140,6 +141,26 @@ def components(shares: np.ndarray) -> Components:
     row_variance = np.maximum(ms_rows - ms_rest, 0) / (n_seeds * n_rows)
     return Components(
         estimate[..., 0, 0], per_seed[..., 0].var(axis=-1, ddof=1), row_variance, n_seeds, n_rows
+    )
+
+
+def combined(parts: Sequence[Components], differences: np.ndarray) -> Components:
+    """The parts of the variance of a sum of differences on several sets of rows, drawn apart from
+    each other. parts: of each set; differences: (seeds,) sums.
+
+    The seed part is that of the sums, since the luck of a seed may go together over sets. The row
+    parts add up, and n_rows is what gives the sum its degrees of freedom (Satterthwaite).
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    each = np.array([float(one.row_variance) for one in parts])
+    spread = float((each**2 / np.array([one.n_rows - 1 for one in parts])).sum())
+    fewest = min(one.n_rows for one in parts)
+    return Components(
+        differences.mean(),
+        np.asarray(differences.var(ddof=1)),
+        np.asarray(each.sum()),
+        len(differences),
+        fewest if spread == 0 else max(fewest, 1 + int(float(each.sum()) ** 2 / spread)),
     )
 
 

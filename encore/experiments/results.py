@@ -1,4 +1,4 @@
-"""Measures a comparison: variants, contrasts with the reference, averages over tasks."""
+"""Measures a comparison: variants, contrasts with the reference, averages and claims over tasks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from encore.evaluation.comparison_record import (
     StudyResult,
     VariantResult,
 )
+from encore.evaluation.contrast import Contrasts
 from encore.evaluation.seed_runs import Arm, SeedRuns
+from encore.evaluation.task_claims import judge_claims
 from encore.experiments.cells import CellRunner
 from encore.experiments.ensembles import measure_ensembles
 from encore.experiments.preparation import PreparedCell, PreparedComparison
 from encore.experiments.sequences import measure_sequences
-from encore.experiments.task_averages import task_averages
+from encore.experiments.task_averages import ColumnKey, in_an_average, task_averages
 from encore.recipe.expectations import AVERAGES
 from encore.runs.folder import MODEL, RunResult, read_result, read_scores
 from encore.runs.prepared import Prepared
@@ -52,30 +54,36 @@ def measure_comparison(
     plan = runner.plan
     study = plan.study
     studies: list[StudyResult] = []
+    columns: dict[ColumnKey, Contrasts] = {}
+    train_rows: dict[tuple[str, str], int] = {}
     for number, point in enumerate(study.points):
         cells = [each for each in plan.cells_of(point) if runner.eliminated_in(each.cell) is None]
         race = races[number] if races else None
         measured = _Studies(plan, cells, read_runs(cells, runner), runner.failed, race)
         for task in cells[0].cell.tasks:
-            studies += measured.of_task(task)
+            found = measured.of_task(task)
+            studies += found
+            train_rows |= {(one.study, task): measured.n_train(task) for one in found}
+        columns |= measured.columns
     summary = None
     if study.race is not None:
         summary = RaceSummary(
             study.race.factor, study.race.seeds, len(runner.wanted), len(plan.distinct)
         )
     expected = {each.cell.variant: each.cell.recipe.expect for each in plan.cells}
-    return ComparisonRecord(
+    record = ComparisonRecord(
         study.name,
         study.reference,
         study.variants,
         study.seeds,
         tuple(studies),
-        task_averages(studies, study.variants, expected),
+        task_averages(studies, study.variants, expected, columns, study.reference),
         (*study.notes, *_equal_variants(plan)),
         summary,
         measure_sequences(runner, studies),
         measure_ensembles(runner),
     )
+    return replace(record, claims=judge_claims(study.claims, record, train_rows))
 
 
 def read_runs(cells: Sequence[PreparedCell], runner: CellRunner) -> dict[str, RunResult]:
@@ -107,6 +115,13 @@ class _Studies:
         self.first = reference or next((run for _, run in runs), None)
         present = {each.cell.variant for each in cells}
         self.variants = [name for name in plan.study.variants if name in present]
+        self.columns: dict[ColumnKey, Contrasts] = {}  # those of averages over tasks
+
+    def n_train(self, task: str) -> int:
+        """The rows that a task is trained on; 0 where nothing can be run."""
+        return (
+            len(self.first.streams[task].train) if self.first and task in self.first.streams else 0
+        )
 
     def of_task(self, task: str) -> list[StudyResult]:
         """One result for each dev set of the task."""
@@ -127,29 +142,27 @@ class _Studies:
         reference = arms[self.study.reference]
         others = [arm for arm in arms.values() if arm is not reference]
         n_left = len(self.study.variants) - len(self.variants)
-        metrics = tuple(
-            self._with_details(
-                task,
-                split,
-                metric_results(
-                    reference,
-                    others,
-                    rows.targets,
-                    stream.labels,
-                    name,
-                    partial(self._expected, task, split, name),
-                    n_left=n_left,
-                    groups=rows.clusters,
-                ),
+        metrics = []
+        for name in stream.metrics:
+            measured, compared = metric_results(
+                reference,
+                others,
+                rows.targets,
+                stream.labels,
+                name,
+                partial(self._expected, task, split, name),
+                n_left=n_left,
+                groups=rows.clusters,
             )
-            for name in stream.metrics
-        )
+            metrics.append(self._with_details(task, split, measured))
+            if in_an_average(task, split, name):
+                self.columns[self.cells[0].cell.study, task, split, name] = compared
         why = {arm.name: arm.not_applicable for arm in arms.values() if arm.not_applicable}
         return self._result(
             task,
             split,
             len(rows),
-            metrics,
+            tuple(metrics),
             self._baselines(task, split),
             self._notes(task, first),
             why,
@@ -336,9 +349,10 @@ def metric_results(
     *,
     n_left: int = 0,
     groups: np.ndarray | None = None,
-) -> MetricResult:
-    """One metric on one dev set: every variant, the reference first. n_left: variants that have
-    left a race on these rows. groups: (rows,) numbers of those that belong together.
+) -> tuple[MetricResult, Contrasts]:
+    """One metric on one dev set: every variant, the reference first; and what that was made of.
+    n_left: variants that have left a race on these rows. groups: (rows,) numbers of those that
+    belong together.
     """
     found = contrast.compare_variants(
         reference,
@@ -351,10 +365,8 @@ def metric_results(
     )
     contrasts = {one.variant: one for one in found.contrasts}
     arms = (found.baseline, *found.variants)
-    return MetricResult(
-        metric,
-        tuple(_variant(arm, contrasts.get(arm.name), *expected(arm.name)) for arm in arms),
-    )
+    rows = tuple(_variant(arm, contrasts.get(arm.name), *expected(arm.name)) for arm in arms)
+    return MetricResult(metric, rows), found
 
 
 def _variant(

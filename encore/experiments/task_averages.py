@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from encore.evaluation.averages import GLUE_COLUMNS, glue_averages, overall_scores
-from encore.evaluation.comparison_record import AverageResult, StudyResult, VariantResult
+from encore.evaluation.average_contrast import AverageColumn, contrast_averages
+from encore.evaluation.averages import (
+    AVERAGE_WEIGHTS,
+    GLUE_COLUMNS,
+    glue_averages,
+    overall_scores,
+)
+from encore.evaluation.comparison_record import StudyResult, VariantResult
+from encore.evaluation.contrast import Contrasts
+from encore.evaluation.task_groups import group_label
+from encore.evaluation.task_record import AverageResult
 
-__all__ = ["task_averages"]
+__all__ = ["ColumnKey", "in_an_average", "task_averages"]
+
+ColumnKey = tuple[str, str, str, str]  # study, task, dev set, metric
 
 _AVERAGES = {
     "glue.columns": "mean of GLUE's 12 columns (MRPC, MNLI and QQP count twice)",
@@ -21,17 +32,19 @@ def task_averages(
     studies: Sequence[StudyResult],
     variants: Sequence[str],
     expected: Mapping[str, Mapping[str, float]],
+    columns: Mapping[ColumnKey, Contrasts],
+    reference: str,
 ) -> tuple[AverageResult, ...]:
     """Means over tasks of the variants that have every column: GLUE's in both ways, and of the
-    CS224N three tasks with both conventions for Pearson.
+    CS224N three tasks with both conventions for Pearson. columns: what the differences from the
+    reference are judged by, of all that `in_an_average`.
 
     The source's own figure is `expect: {glue.columns: …}`, and likewise with the other names; at
     the epoch that is best for all tasks together it is `glue.columns.common`.
     """
     groups: dict[str, list[StudyResult]] = {}
     for each in studies:
-        rest = " ".join(f"{key}={value}" for key, value in each.point.items() if key != "task")
-        groups.setdefault(rest, []).append(each)
+        groups.setdefault(group_label(each), []).append(each)
     found = []
     for rest, group in groups.items():
         best = _by_name({one: _columns(group, one) for one in variants})
@@ -47,9 +60,35 @@ def task_averages(
                     _reported(name, values, expected),
                     {variant: common[name][variant] for variant in at_common},
                     at_common,
+                    contrast_averages(_weighted(name, group, columns), variants, reference),
                 )
             )
     return tuple(found)
+
+
+def in_an_average(task: str, dev_set: str, metric: str) -> bool:
+    """True where a metric on a dev set is a column of some average."""
+    names = {f"{task}.{metric}", f"{task}.{dev_set}.{metric}"}
+    return any(names & set(weights) for weights in AVERAGE_WEIGHTS.values())
+
+
+def _weighted(
+    name: str, studies: Sequence[StudyResult], columns: Mapping[ColumnKey, Contrasts]
+) -> list[AverageColumn]:
+    """The columns of an average; of a task with several dev sets the first, where none is named."""
+    found: dict[str, AverageColumn] = {}
+    for each in studies:
+        for metric in each.metrics:
+            compared = columns.get((each.study, each.task, str(each.dev_set), metric.metric))
+            for column in (
+                f"{each.task}.{each.dev_set}.{metric.metric}",
+                f"{each.task}.{metric.metric}",
+            ):
+                weight = AVERAGE_WEIGHTS[name].get(column)
+                if weight is not None and compared is not None:
+                    rows = (each.task, each.dev_set)
+                    found.setdefault(column, AverageColumn(weight, rows, compared))
+    return list(found.values())
 
 
 def _by_name(columns: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -1,5 +1,5 @@
 """The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`,
-`reference`, `race`, `ensemble`; and the recipes of all those runs.
+`reference`, `race`, `ensemble`, `claims`; and the recipes of all those runs.
 
     variants: {mean: {pooling: mean}, slow: {plan.lr: 1e-5}}     what is compared, each as its
       difference to the recipe, which is itself called 'baseline'
@@ -12,6 +12,8 @@
       encore/experiments/race.py; `--race` is `race: {}`
     ensemble: {methods: [greedy, regression]}                    ensembles of the runs of a study:
       encore/experiments/study_ensemble.py
+    claims: [mean is better on all tasks]                        judged over the tasks:
+      encore/evaluation/task_claims.py
 
 A variant may be written with dots or nested. In `plan`, `data` and `tasks` it changes what it
 names; a technique, a loss table or a list it replaces whole. A task that the recipe does not have
@@ -28,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from encore.errors import Problem, RecipeError, format_given
+from encore.evaluation.task_claims import TaskClaim
+from encore.experiments.claim_keys import read_claims
 from encore.experiments.linked_variants import linked
 from encore.experiments.study_ensemble import read_ensembles
 from encore.experiments.study_keys import (
@@ -105,6 +109,7 @@ class Study:
     race: Race | None = None
     screening: tuple[Cell, ...] = ()
     ensembles: tuple[EnsembleSettings, ...] = ()
+    claims: tuple[TaskClaim, ...] = ()
 
 
 def load_study(
@@ -191,6 +196,7 @@ def _study(
     variants = read_variants(keys.get("variants"), problems, _tasks_of(source.document))
     points = read_points(keys.get("each"), axes, changes, problems)
     reference = read_reference(keys.get("reference"), variants, problems)
+    claims = read_claims(keys.get("claims"), source.document, variants, problems)
     variants = keep_variants(variants, reference, only, problems)
     changed = {name: [*changes, *own] for name, own in variants.items()}
     found, rest = source.recipes(points, changed)
@@ -235,6 +241,7 @@ def _study(
         raced,
         cells(others, raced.seeds if raced else ()),
         ensembles,
+        claims,
     )
 
 

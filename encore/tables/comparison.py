@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from encore import catalogue
 from encore.evaluation.comparison_record import (
-    AverageResult,
     ComparisonRecord,
     MetricResult,
     StudyResult,
@@ -23,6 +22,7 @@ from encore.tables.formatting import (
 from encore.tables.listing import Listing
 from encore.tables.sequences import sequence_tables
 from encore.tables.size_curves import size_tables
+from encore.tables.task_tables import task_tables
 from encore.tables.verdicts import (
     beside_source,
     collapsed_runs,
@@ -41,8 +41,8 @@ SOURCE = (
 
 
 def comparison_tables(record: ComparisonRecord) -> list[Listing]:
-    """One table per study, dev set and metric, with the verdicts in words below it; then the
-    averages.
+    """One table per study, dev set and metric, with the verdicts in words below it; then those
+    over all tasks.
     """
     found = [
         _metric_table(each, metric, record) for each in record.studies for metric in each.metrics
@@ -51,33 +51,12 @@ def comparison_tables(record: ComparisonRecord) -> list[Listing]:
     found += size_tables(record)
     found += sequence_tables(record.sequences)
     found += ensemble_rows(record.ensembles)
-    if record.averages:
-        rows = [row for average in record.averages for row in _average_rows(average)]
-        columns = ("average", "variant", "mean", "source")
-        found.append(Listing("averages", columns, tuple(rows), (), frozenset({2, 3})))
-    return found
+    return [*found, *task_tables(record)]
 
 
 def _not_applicable(each: StudyResult) -> Listing:
     reasons = tuple(f"{name}: {why}" for name, why in each.not_applicable.items() if why)
     return Listing(f"{each.study}: not applicable", (), (), reasons)
-
-
-def _average_rows(average: AverageResult) -> Iterator[tuple[str, str, str, str]]:
-    """The line of each variant, and one for the common epoch of the tasks where the source reports
-    that.
-    """
-    title = average.title
-    for name, value in average.values.items():
-        yield (title, name, f"{100 * value:.2f}", _in_points(average.expected.get(name)))
-        title = ""
-        if (common := average.common.get(name)) is not None:
-            source = _in_points(average.expected_common.get(name))
-            yield ("", f"{name}, common epoch", f"{100 * common:.2f}", source)
-
-
-def _in_points(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def _metric_table(each: StudyResult, metric: MetricResult, record: ComparisonRecord) -> Listing:

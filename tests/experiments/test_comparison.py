@@ -25,7 +25,6 @@ from encore import catalogue, files
 from encore.evaluation import contrast
 from encore.evaluation.claims import Claim, Contrast
 from encore.evaluation.comparison_record import (
-    AverageResult,
     CommonEpoch,
     ComparisonRecord,
     MetricResult,
@@ -33,6 +32,7 @@ from encore.evaluation.comparison_record import (
     VariantResult,
 )
 from encore.evaluation.seed_runs import SeedRuns
+from encore.evaluation.task_record import AverageResult
 from encore.experiments import results as results_module
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
@@ -364,7 +364,7 @@ def test_notes_that_hold_for_all_variants_come_without_a_name() -> None:
 def metric_of(arms: list[SeedRuns], targets: np.ndarray) -> MetricResult:
     return results_module.metric_results(
         arms[0], arms[1:], targets, YES_NO, "accuracy", lambda variant: (None, None)
-    )
+    )[0]
 
 
 def row_of(name: str, **figures: Any) -> VariantResult:
@@ -649,7 +649,9 @@ def studies(
 
 
 def test_both_averages_of_the_twelve_columns() -> None:
-    found = task_averages(studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}})
+    found = task_averages(
+        studies(GLUE, PAPER), list(PAPER), {"baseline": {"glue.columns": 0.7963}}, {}, "baseline"
+    )
     columns, tasks = found
     assert {name: round(100 * value, 4) for name, value in columns.values.items()} == {
         "baseline": 79.6308,
@@ -659,12 +661,14 @@ def test_both_averages_of_the_twelve_columns() -> None:
         {"baseline": 77.46, "max_seq_mha": 78.84}, abs=0.0051
     )
     assert found[0].expected == {"baseline": 0.7963}
-    assert task_averages(studies(GLUE[:-1], PAPER), list(PAPER), {}) == ()
+    assert task_averages(studies(GLUE[:-1], PAPER), list(PAPER), {}, {}, "baseline") == ()
 
 
 def test_both_conventions_for_pearson() -> None:
     columns = (("sst5", "dev", "accuracy"), ("quora", "dev", "accuracy"), ("sts", "dev", "pearson"))
-    found = task_averages(studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {})
+    found = task_averages(
+        studies(columns, {"baseline": (53.1, 85.4, 85.5)}), ["baseline"], {}, {}, "baseline"
+    )
     assert {each.name: round(100 * each.values["baseline"], 2) for each in found} == {
         "cs224n.r": 74.67,
         "cs224n.normalised": 77.08,
@@ -684,7 +688,7 @@ def test_averages_at_the_common_epoch_of_the_variants_whose_source_reports_them(
         rows = tuple(replace(row, common=common) for row in metric.variants)
         measured.append(replace(each, metrics=(replace(metric, variants=rows),)))
     expected = {"baseline": {"cs224n.r": 0.75, "cs224n.r.common": 0.74}}
-    with_r, normalised = task_averages(measured, ["baseline", "other"], expected)
+    with_r, normalised = task_averages(measured, ["baseline", "other"], expected, {}, "baseline")
     assert with_r.common == {"baseline": pytest.approx(0.73)}
     assert (with_r.expected, with_r.expected_common) == ({"baseline": 0.75}, {"baseline": 0.74})
     assert (normalised.common, normalised.expected_common) == ({}, {})

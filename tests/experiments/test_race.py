@@ -19,7 +19,7 @@ from scipy import special
 from encore import files
 from encore.errors import RecipeError
 from encore.evaluation import contrast
-from encore.evaluation.comparison_record import ComparisonRecord, MetricResult
+from encore.evaluation.comparison_record import ComparisonRecord
 from encore.evaluation.intervals import components, for_new_rows, holm
 from encore.experiments import comparison
 from encore.experiments import results as results_module
@@ -387,7 +387,7 @@ def test_the_table_counts_those_that_left(
     shutil.copytree(raced.runs, tmp_path, dirs_exist_ok=True)
     counted, measured = [], results_module.metric_results
 
-    def spied(*given: Any, n_left: int) -> MetricResult:
+    def spied(*given: Any, n_left: int) -> Any:
         counted.append(n_left)
         return measured(*given, n_left=n_left)
 
