@@ -195,7 +195,9 @@ class PlanRecipe(RecipeSection):
     def _has_a_curve(cls, value: Any, info: ValidationInfo) -> Any:
         name, key = info.data.get("name"), str(info.field_name)
         usual = cls.model_fields[key].default
-        if name is not None and value != usual and key not in catalogue.settings("plans", name):
+        if name is None or value in (usual, 0, Technique("constant")):
+            return value
+        if key not in catalogue.settings("plans", name):
             refuse(f"plan '{name}' has a rate of its own and takes no {key}.", remedy="Remove it.")
         return value
 

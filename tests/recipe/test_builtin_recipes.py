@@ -66,6 +66,7 @@ EXTENT = {
     "gen_losses": (1, 9, 3),
     "gen_sizes": (1, 6, 3),
     "gen_rates": (1, 5, 3),
+    "gen_swa": (1, 2, 3),
     "gen_b1": (1, 3, 3),
     "gen_b2": (1, 3, 3),
     "gen_b3": (1, 4, 3),
