@@ -11,7 +11,7 @@ from encore.cli.train import TrainOptions, last_line, result_tables, train_prepa
 from encore.data.table import display_path
 from encore.errors import Complaints, RecipeError
 
-__all__ = ["DistilOptions", "distill"]
+__all__ = ["DistilOptions", "distill_command"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DistilOptions:
     force: bool
 
 
-def distill(options: DistilOptions) -> None:
+def distill_command(options: DistilOptions) -> None:
     """Train, or resume, or find the student complete, and print the results. Raises
     EncoreError.
     """

@@ -21,6 +21,7 @@ import encore
 from encore import files
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.evaluation.predictions import probabilities
+from encore.evaluation.teacher_scores import TeacherScores
 from encore.recipe.load import recipe_from
 from encore.runs import teachers
 from encore.runs.execute import execute
@@ -213,8 +214,20 @@ def test_every_kind_of_task_learns_from_its_teacher(
 
 
 def test_pairs_in_random_order_have_scores_of_both_orders(
-    tables: Tables, tiny_encoder: Path, tmp_path: Path, scorings: list[tuple[str, bool]]
+    tables: Tables,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    scorings: list[tuple[str, bool]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    asked: list[Any] = []
+    look_up = TeacherScores.of_examples
+
+    def noted(self: Any, digest: str, rows: np.ndarray, swapped: Any = None) -> np.ndarray:
+        asked.append(swapped)
+        return look_up(self, digest, rows, swapped)
+
+    monkeypatch.setattr(TeacherScores, "of_examples", noted)
     data = {"label": "score", "kind": "regression", "text_pair": "other"}
     own = recipe_of(tables, tiny_encoder, "score", data=data)
     random = {"name": "cross", "order": "random"}
@@ -223,6 +236,8 @@ def test_pairs_in_random_order_have_scores_of_both_orders(
         recipe_of(tables, tiny_encoder, "score", data=data, losses=losses, pair=random)
     )
     execute(student, tmp_path)
+    turned_round = np.concatenate(asked)
+    assert 0.2 < turned_round.mean() < 0.8, "a batch says which pairs are turned round"
     name = student.firsts[0].name
     assert scorings == [(name, False), (name, True)]
     train = student.data["score"].train

@@ -26,7 +26,7 @@ def distill_entry(
     given: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN... [KEY=VALUE]...",
+            metavar="RUN|KEY=VALUE",
             help="The run to learn from, or several, whose mean teaches; then settings.",
         ),
     ],
@@ -53,10 +53,10 @@ def distill_entry(
 
     The student is a run like any other: the same command resumes it.
     """
-    from encore.cli.distill import DistilOptions, distill
+    from encore.cli.distill import DistilOptions, distill_command
 
     settings = [word for word in given if "=" in word and not Path(word).exists()]
-    distill(
+    distill_command(
         DistilOptions(
             teachers=tuple(Path(word) for word in given if word not in settings),
             overrides=ShortForms(epochs, lr, None, None).overrides(settings),
