@@ -65,7 +65,7 @@ class EncoreConfig(PreTrainedConfig):
     encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
     with their settings; sharing is there if it put several encoders side by side. reading: how the
     model makes its rows of two texts, if the tokenizer cannot (`PairReader`). adapter: the new
-    layers in the encoder, if it has any. temperature: what logits are divided by, if they are not
+    layers in the encoder, if it has any. logit_temperature: what they are divided by, if they are not
     calibrated already. Labels are where transformers has them: `id2label`,
     `problem_type`. Raises DataError where a setting has another type or is out of its range.
     """
@@ -80,13 +80,13 @@ class EncoreConfig(PreTrainedConfig):
         sharing: Mapping[str, Any] | None = None,
         reading: Mapping[str, Any] | None = None,
         adapter: Mapping[str, Any] | None = None,
-        temperature: float | None = None,
+        logit_temperature: float | None = None,
         **settings: Any,
     ) -> None:
         _check(encoder_config, reading)
-        if temperature is not None:
-            checked_settings(_Calibration, {"temperature": temperature}, "config.json")
-            self.temperature = temperature
+        if logit_temperature is not None:
+            checked_settings(_Calibration, {"logit_temperature": logit_temperature}, "config.json")
+            self.logit_temperature = logit_temperature
         self.encoder_config, self.pooling, self.head = (
             dict(encoder_config or {}),
             dict(pooling or {}),
@@ -113,7 +113,7 @@ class EncoreForSequenceClassification(PreTrainedModel):
     def __init__(self, config: EncoreConfig) -> None:
         super().__init__(config)
         self.reading = None if config.reading is None else PairReader(**config.reading)
-        self.temperature = config.to_dict().get("temperature", 1.0)
+        self.temperature = config.to_dict().get("logit_temperature", 1.0)
         with torch.device(
             "cpu"
         ):  # from_pretrained would have it on the meta device, without what is no parameter
@@ -230,7 +230,7 @@ class _Reading(_Frozen):
 
 
 class _Calibration(_Frozen):
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    logit_temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class PairReader:
