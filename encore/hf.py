@@ -65,8 +65,8 @@ class EncoreConfig(PreTrainedConfig):
     encoder_config: the encoder's own config.json. pooling, head, sharing: as a recipe names them,
     with their settings; sharing is there if it put several encoders side by side. reading: how the
     model makes its rows of two texts, if the tokenizer cannot (`PairReader`). adapter: the new
-    layers in the encoder, if it has any. logit_temperature: what they are divided by, if they are not
-    calibrated already. Labels are where transformers has them: `id2label`,
+    layers in the encoder, if it has any. logit_temperature: what logits are divided by.
+    Labels are where transformers has them: `id2label`,
     `problem_type`. Raises DataError where a setting has another type or is out of its range.
     """
 
