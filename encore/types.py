@@ -98,9 +98,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one task. (`digest`, `rows[i]`) identifies example i: the sha256 of its file and its
-    row there, from 0. targets: (rows,) int64 classes or float32 values, 0 without labels; (rows,
-    labels) float32 for multi-label and soft targets. weights: (rows,) float32, 1 by default.
+    """Rows of one task. Example i is (`digest`, `rows[i]`): its file's sha256, its row from 0.
+    targets: (rows,) int64 or float32, 0 without labels; (rows, labels) float32 for several labels
+    and soft ones. weights: (rows,) float32, 1 by default.
     """
 
     task: str
@@ -141,7 +141,7 @@ class Output:
 
 
 class LossTerm(NamedTuple):
-    """A loss of a (micro-)batch: the sum over its rows, and the weight to divide that by."""
+    """The sum over the rows of a (micro-)batch, and the weight; the whole batch's divides it."""
 
     sum: Tensor
     weight: Tensor
@@ -276,9 +276,7 @@ class Head(Protocol):
 
 
 class Loss(Protocol):
-    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`. Sums are divided by the weight
-    of the whole batch. A loss with parameters or buffers is a module; training saves its own copy.
-    """
+    """(model, batch, output) → LossTerm, built as `Loss(labels, …)`; with parameters, a module."""
 
     kinds: tuple[TaskKind, ...]  # the kinds of task whose main term it can be
     joins: tuple[TaskKind, ...] = ()  # those where it needs another term beside it

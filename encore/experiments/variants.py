@@ -165,16 +165,19 @@ class _Source:
     problems: list[Problem]
 
     def recipes(
-        self, points: Sequence[Sequence[Change]], variants: Mapping[str, Sequence[Change]]
+        self,
+        points: Sequence[Sequence[Change]],
+        given: Sequence[Change],
+        variants: Mapping[str, Sequence[Change]],
     ) -> tuple[dict[tuple[int, str], Recipe], Recipe | None]:
         """(number of the point, variant) → recipe, of those without problems; and what remains of
-        one that has some.
+        one that has some. given: the changes of all variants.
         """
         found: dict[tuple[int, str], Recipe] = {}
         rest = None
         for number, point in enumerate(points):
             for variant, own in variants.items():
-                changes = [*point, *own]
+                changes = [*point, *given, *own]
                 recipe, left = build_recipe(self.document, changes, self.base, self.problems)
                 rest = rest or left
                 if recipe is not None:
@@ -198,10 +201,9 @@ def _study(
     reference = read_reference(keys.get("reference"), variants, problems)
     claims = read_claims(keys.get("claims"), source.document, variants, problems)
     variants = keep_variants(variants, reference, only, problems)
-    changed = {name: [*changes, *own] for name, own in variants.items()}
-    found, rest = source.recipes(points, changed)
+    recipes, rest = source.recipes(points, changes, variants)
     labels = [{".".join(steps): to_plain(value) for steps, value in point} for point in points]
-    recipes, idle = linked(found, labels, problems)
+    recipes, idle = linked(recipes, labels, problems)
     some = next(iter(recipes.values()), rest)
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
