@@ -66,8 +66,10 @@ def test_their_variance_is_that_of_the_bootstrap(name, labels):
     metric = catalogue.find("metrics", name)
     scores, targets = rows(labels, 601)
     _, shares = jackknife_pseudovalues(metric, scores, targets, labels)
+    # The calibration error has a corner where a bin's gap is 0, near which resamples vary less.
+    near = 0.12 if name == "ece" else 0.08
     assert shares.std(ddof=1) / 601**0.5 == pytest.approx(
-        resampled(metric, scores, targets, labels, seed=1).std(), rel=0.08
+        resampled(metric, scores, targets, labels, seed=1).std(), rel=near
     )
 
 
