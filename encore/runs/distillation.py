@@ -24,8 +24,8 @@ from encore.recipe.schema import PROSE, Recipe
 from encore.recipe.write import resolved
 from encore.runs.folder import RunResult, read_result
 from encore.runs.kind import folder_kind
-from encore.runs.model_folder import read_parts
-from encore.runs.predict import Model, load
+from encore.runs.loading import load_predictor
+from encore.runs.predictor import Predictor
 from encore.runs.prepared import Prepared
 from encore.tables.listing import Listing
 from encore.tables.paired import paired_table
@@ -43,20 +43,19 @@ def recipe_to_distil(
     encoder: str | None = None,
     texts: str | Path | None = None,
 ) -> Recipe:
-    """The recipe of a student: that of the first run among its teachers, with their scores beside
-    its labels. encoder: the student's, with a rate and epochs chosen for it; None for that of the
-    run. texts: a file of rows without labels that it also learns from. Raises RecipeError, and
-    DataError where a run is not complete.
+    """The recipe of a student: that of the first run among its teachers, or of the first member of
+    an ensemble, with their scores beside its labels. encoder: the student's, with a rate and epochs
+    chosen for it; None for that of the run. texts: a file of rows without labels that it also
+    learns from. Raises RecipeError, and DataError where a run is not complete.
     """
     folders = [Path(one).absolute() for one in teachers]
-    runs = [folder for folder in folders if folder_kind(folder) == "run"] or folders[:1]
-    read_result(runs[0])
-    before = load_recipe(runs[0] / "recipe.yaml")
+    first = _first_run(folders)
+    before = load_recipe(first / "recipe.yaml")
     names = [name for name, task in before.tasks.items() if task.data.kind != "unlabelled"]
     if texts is not None and len(names) > 1:
         raise RecipeError(
-            f"--texts: {display_path(runs[0])} has several tasks, and these texts belong to one. "
-            f"Write a recipe with a task without labels for it (docs/guides/distillation.md)."
+            f"--texts: {display_path(folders[0])} has several tasks, and these texts belong to "
+            f"one. Write a recipe with a task without labels for it (docs/guides/distillation.md)."
         )
     whole = {key: each for key, each in resolved(before).items() if key not in PROSE}
     whole |= {"encoder": encoder or before.pretrained, "adapter": None, "adapter_from": None}
@@ -75,8 +74,19 @@ def recipe_to_distil(
         tasks[name] = own
     if texts is not None:
         (name,) = names
-        tasks[f"{name}_texts"] = _unlabelled(runs[0], name, tasks[name], texts)
+        tasks[f"{name}_texts"] = _unlabelled(folders[0], name, tasks[name], texts)
     return recipe_from({**whole, "tasks": tasks}, overrides)
+
+
+def _first_run(folders: Sequence[Path]) -> Path:
+    """The folder with the recipe of the first run, or of the first member of an ensemble."""
+    runs = [folder for folder in folders if folder_kind(folder) == "run"]
+    if runs or folder_kind(folders[0]) != "ensemble":
+        first = (*runs, folders[0])[0]
+        read_result(first)
+        return first
+    ensemble = load_predictor(folders[0])
+    return ensemble.origins(next(iter(ensemble.tasks)))[0]
 
 
 def _with_teachers(losses: Mapping[str, Any], teachers: list[dict[str, str]]) -> dict[str, Any]:
@@ -101,11 +111,10 @@ def _unlabelled(run: Path, name: str, task: Mapping[str, Any], texts: str | Path
     """The task that learns from the teachers what they give to texts without labels. Its columns
     are those of the run.
     """
-    stored = read_parts(run / "model")[0].get("tasks", {}).get(name, {})
-    columns = stored.get("columns", {})
+    served = load_predictor(run, force=True).task(name)
     data = resolved(DataRecipe()) | {"train": str(Path(texts).absolute()), "kind": "unlabelled"}
-    data |= {key: columns.get(key) for key in ("text", "text_pair")}
-    data |= {"normalise": stored.get("normalise")}
+    data |= {"text": served.columns.text, "text_pair": served.columns.text_pair}
+    data |= {"normalise": served.normalise}
     (distill,) = (one for one in task.get("losses", {}).values() if one.get("teacher") is not None)
     alone = {"name": "distill", "teacher": distill.get("teacher"), "weight": 1.0}
     alike = {key: task.get(key) for key in ("pooling", "max_length", "truncation", "pair")}
@@ -171,7 +180,8 @@ def measure_student(
     """A complete student against its teachers on each dev set. Raises DataError where a folder is
     damaged.
     """
-    student, others, found = load(result.folder), [load(one) for one in teachers], []
+    student, found = load_predictor(result.folder), []
+    others = [load_predictor(one) for one in teachers]
     for task, data in prepared.data.items():
         for split, part in data.dev.items() if data.metrics else ():
             mine, own = _scored([student], task, data.labels, part)
@@ -185,7 +195,7 @@ def measure_student(
 
 
 def _scored(
-    models: Sequence[Model], task: str, labels: LabelSpace, rows: Dataset
+    models: Sequence[Predictor[Any]], task: str, labels: LabelSpace, rows: Dataset
 ) -> tuple[np.ndarray, Size]:
     """(rows, n_scores) of the mean of some models, with the columns of `labels`, and their size."""
     scores, n_parameters, n_bytes, seconds = [], 0, 0, 0.0
@@ -197,7 +207,8 @@ def _scored(
         begun = time.perf_counter()
         model.scores(some, task=task)
         seconds += time.perf_counter() - begun
-        n_parameters += sum(each.numel() for each in unique_parameters({task: one.model}).values())
-        n_bytes += sum(file.stat().st_size for file in model.folder.rglob("model/*.safetensors"))
+        parts = {str(number): each for number, each in enumerate(one.models)}
+        n_parameters += sum(each.numel() for each in unique_parameters(parts).values())
+        n_bytes += sum(file.stat().st_size for file in model.folder.rglob("*.safetensors"))
     size = Size(n_parameters, n_bytes / 1e6, len(some) / max(seconds, 1e-9))
     return mean_of_teachers(scores, labels), size

@@ -16,6 +16,7 @@ from encore.data.tokenizer import TextTokenizer
 from encore.errors import DataError, RecipeError
 from encore.evaluation.ensembles import Mixture
 from encore.evaluation.predictions import check_scores
+from encore.model.task_model import TaskModel
 from encore.runs.contents import ENSEMBLE, damaged_files
 from encore.runs.ensemble_store import StoredWeights, member_folder
 from encore.runs.explain import Explanation
@@ -43,6 +44,11 @@ class EnsembleTask(ServedTask):
     def gives_probabilities(self) -> bool:
         """True where softmax or sigmoid makes the ensemble's probabilities of its scores."""
         return self.mixture.how != "vote" and all(one.gives_probabilities for one in self.served)
+
+    @property
+    def models(self) -> tuple[TaskModel, ...]:
+        """The models of its members."""
+        return tuple(one.model for one in self.served)
 
     @property
     def input_key(self) -> str:

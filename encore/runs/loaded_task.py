@@ -36,6 +36,11 @@ class LoadedTask(ServedTask):
         return self.model.head.gives_probabilities
 
     @property
+    def models(self) -> tuple[TaskModel, ...]:
+        """Its only model."""
+        return (self.model,)
+
+    @property
     def has_attention(self) -> bool:
         """True where its pooling weighs the tokens of rows that `encore.runs.explain` makes: each
         text, or both of a pair together, as the encoder's family reads them.

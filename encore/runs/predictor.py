@@ -15,6 +15,7 @@ from encore.data.dataset import Dataset
 from encore.data.inputs import read_labelled, read_unlabelled
 from encore.errors import RecipeError, did_you_mean
 from encore.evaluation.decision import PLAIN, Decision
+from encore.model.task_model import TaskModel
 from encore.runs.explain import Explanation
 from encore.runs.output import Prediction, named_predictions
 from encore.types import LabelSpace, Note
@@ -53,6 +54,11 @@ class ServedTask:
     @property
     def gives_probabilities(self) -> bool:
         """True where softmax or sigmoid makes probabilities of its scores."""
+        raise LookupError("whoever serves a task says so")
+
+    @property
+    def models(self) -> tuple[TaskModel, ...]:
+        """The models that score its rows: one of a run, several of an ensemble."""
         raise LookupError("whoever serves a task says so")
 
     @property

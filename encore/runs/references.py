@@ -25,7 +25,7 @@ from encore.runs.cache import Cache
 from encore.runs.contents import damaged_files
 from encore.runs.folder import read_result
 from encore.runs.kind import folder_kind
-from encore.runs.predict import load as load_model
+from encore.runs.loading import load_predictor
 from encore.runs.prepared import Prepared, Start
 from encore.runs.pretrain_folder import with_pretrained
 
@@ -176,7 +176,7 @@ class _Reader:
         if self.reference.seed is not None or self.reference.at is not None:
             raise self._wrong("a folder of several runs has no seed or epoch to choose.")
         try:
-            model = load_model(folder)
+            model = load_predictor(folder)
         except DataError as error:
             raise self._wrong(" ".join(error.lines)) from None
         own = Start(

@@ -27,8 +27,8 @@ from encore.errors import Complaints, DataError, Problem, RecipeError
 from encore.evaluation.teacher_scores import TeacherScores, mean_of_teachers
 from encore.recipe.schema import Recipe
 from encore.runs.compatibility import head_of
+from encore.runs.loading import load_predictor
 from encore.runs.model_folder import read_parts
-from encore.runs.predict import load
 from encore.runs.prepared import Prepared, Start
 from encore.runs.writer import RunBusy
 from encore.types import LabelSpace, Note
@@ -104,7 +104,7 @@ def labels_of_teacher(start: Start) -> LabelSpace:
         return start.run.data[start.task].labels
     assert start.folder is not None
     if start.models is not None:
-        return load(start.folder).tasks[start.task].labels
+        return load_predictor(start.folder).tasks[start.task].labels
     return read_parts(start.folder / "model")[1][start.task].labels
 
 
@@ -200,7 +200,7 @@ def _scored(start: Start, rows: Dataset, runs: Path, *, turned: bool) -> np.ndar
     """
     folder = start.folder if start.models else start.model_folder(runs).parent
     assert folder is not None
-    model = load(folder, force=True)
+    model = load_predictor(folder, force=True)
     how = model.tasks[start.task].normalise
     texts, pairs = (
         None if side is None else normalise_column(side, how) for side in (rows.texts, rows.pairs)

@@ -21,11 +21,13 @@ import encore
 from encore import files
 from encore.errors import DataError, EncoreError, RecipeError
 from encore.evaluation.predictions import probabilities
-from encore.evaluation.teacher_scores import TeacherScores
+from encore.evaluation.teacher_scores import TeacherScores, mean_of_teachers
 from encore.recipe.load import recipe_from
 from encore.runs import teachers
+from encore.runs.ensemble import EnsembleSettings, make_ensemble
 from encore.runs.execute import execute
 from encore.runs.folder import RunResult
+from encore.runs.loading import load_predictor
 from encore.runs.predict import load
 from encore.runs.prepare import prepare
 from encore.runs.prepared import Prepared
@@ -396,25 +398,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_a_teacher_may_be_anything_that_loads_and_scores(
-    tables: Tables, tiny_encoder: Path, teacher: Path, tmp_path: Path, monkeypatch: Any
+def test_an_ensemble_teaches_alone_or_beside_runs(
+    tables: Tables, tiny_encoder: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    """Such as a folder of several runs, whose manifest is its identity."""
-    from encore.runs import references
-
-    folder = tmp_path / "several"
-    folder.mkdir()
-    files.write(folder / "members.json", b"[]")
-    files.write_manifest(folder, [folder / "members.json"])
-    monkeypatch.setattr(references, "folder_kind", lambda place: "several")
-    monkeypatch.setattr(references, "load_model", lambda place: load(teacher))
-    monkeypatch.setattr(teachers, "load", lambda place, **how: load(teacher, **how))
-    student = recipe_of(tables, tiny_encoder, losses=distilled(str(folder)))
+    """Its manifest is its identity; `encore distill` takes the recipe of its first member."""
+    other = execute(prepared(recipe_of(tables, tiny_encoder, seed=4)), tmp_path).folder
+    made = make_ensemble([teacher, other], EnsembleSettings("simple"), tmp_path)
+    student = recipe_of(tables, tiny_encoder, losses=distilled(str(made.folder)))
     one = prepared(student)
-    digest = files.sha256(folder / files.MANIFEST)
+    digest = files.sha256(made.folder / files.MANIFEST)
     assert [start.identity for start in one.starts] == [f"models {digest}, task verdict"]
     execute(one, tmp_path)
     scores = one.streams["verdict"].losses["task"][1].teacher.given
-    np.testing.assert_array_equal(scores, load(teacher).scores(one.data["verdict"].train))
+    train = one.data["verdict"].train
+    np.testing.assert_array_equal(scores, load_predictor(made.folder).scores(train))
+    mean = mean_of_teachers(
+        [load(run).scores(train) for run in (teacher, other)], one.data["verdict"].labels
+    )
+    np.testing.assert_allclose(
+        torch.tensor(scores).softmax(1), torch.tensor(mean).softmax(1), atol=1e-6
+    )
+    given = distilled({"run": str(made.folder), "seed": 2})
     with pytest.raises(RecipeError, match="no seed or epoch"):
-        prepared(recipe_of(tables, tiny_encoder, losses=distilled({"run": str(folder), "seed": 2})))
+        prepared(recipe_of(tables, tiny_encoder, losses=given))
+    found = encore.distill(made.folder, "plan.epochs=1", runs=tmp_path)
+    (rows,) = found.rows
+    assert rows.teacher.parameters == 2 * rows.student.parameters
