@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = [
     "check_runs_folder", "share", "whole_number",
 ]
 # fmt: on
+
+_ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/")  # a Path has one slash
 
 RunArgument = Annotated[
     Path,
@@ -356,6 +359,11 @@ def check_runs_folder(folder: Path) -> None:
     """Raises RecipeError where no run can be written there, before an hour is spent on one."""
     from encore.runs.places import enclosing_result
 
+    if _ADDRESS.match(str(folder)) and not folder.exists():
+        raise RecipeError(
+            f"--runs {folder}: expected a folder, got an address. Runs lock and rename their files, "
+            f"which object stores cannot: name a mounted file system, and copy complete runs."
+        )
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise RecipeError(f"--runs {folder}: {there} is a file. Name a folder.")

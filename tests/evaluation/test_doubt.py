@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = Path("cs224n_sst5/train.parquet")
 
 
+@pytest.mark.nightly  # 155 fits of 50,000 features
 def test_planted_labels_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [Path(os.environ.get("ENCORE_DATA", "")), ROOT.parent / "shared" / "data"]
     file = next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)

@@ -27,7 +27,7 @@ def distill_entry(
         list[str],
         typer.Argument(
             metavar="RUN|KEY=VALUE",
-            help="The run to learn from, or several, whose mean teaches; then settings.",
+            help="A run or ensemble to learn from, or several, whose mean teaches; then settings.",
         ),
     ],
     encoder: Annotated[
