@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encore.data import named
 from encore.data.frames import store_frames
-from encore.errors import Problem, RecipeError, format_given
+from encore.errors import Problem, RecipeError, did_you_mean, format_given
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
@@ -21,6 +21,7 @@ from encore.recipe.find import recipe_of
 from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
 from encore.runs.distillation import Distilled, measure_student, recipe_to_distil
+from encore.runs.ensemble import EnsembleSettings, MadeEnsemble, make_ensemble
 from encore.runs.evaluate import RunEvaluation, evaluate_run
 from encore.runs.execute import Watcher, execute
 from encore.runs.final_test import evaluated_rows
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "compare", "distill", "draw_search", "evaluate", "fit", "load", "prepared_from", "pretrain",
-    "recipe_of", "search_of", "study_of", "tune",
+    "compare", "distill", "draw_search", "ensemble", "evaluate", "fit", "load", "prepared_from",
+    "pretrain", "recipe_of", "search_of", "study_of", "tune",
 ]
 # fmt: on
 
@@ -325,6 +326,35 @@ def compare(
     )
     how: dict[str, Any] = {"processes": processes, "executor": executor, "tell": tell}
     return comparison.run_comparison(plan, Path(runs), keep_models=keep_models, **how)
+
+
+def ensemble(
+    members: Sequence[str | Path],
+    *,
+    method: str = "greedy",
+    tasks: Sequence[str] = (),
+    runs: str | Path = "runs",
+    **settings: Any,
+) -> MadeEnsemble:
+    """Make an ensemble of trained runs, as `encore ensemble` does, or find it.
+
+    >>> made = encore.ensemble(["runs/reviews-1a2b3c", "runs/reviews-4d5e6f"])  # doctest: +SKIP
+    >>> encore.load(made.folder).predict(["Broke after a week."])  # doctest: +SKIP
+
+    members: folders of runs with their weights, or of comparisons. method: simple, greedy,
+    selective, best, regression or vote. tasks: () for all. settings: space ("probability" or
+    "logit"), seed of the halves of the dev set, at_least (task → figure), compat ("gen"). Raises
+    RecipeError, DataError or TrainingError.
+    """
+    try:
+        chosen = EnsembleSettings(method, tuple(tasks), **settings)
+    except TypeError:
+        known = ("space", "seed", "at_least", "compat")
+        unknown = next(name for name in settings if name not in known)
+        raise RecipeError(
+            f"ensemble: no setting called '{unknown}'. {did_you_mean(unknown, known)}"
+        ) from None
+    return make_ensemble(members, chosen, Path(runs))
 
 
 def tune(

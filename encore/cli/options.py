@@ -361,8 +361,9 @@ def check_runs_folder(folder: Path) -> None:
 
     if _ADDRESS.match(str(folder)) and not folder.exists():
         raise RecipeError(
-            f"--runs {folder}: expected a folder, got an address. Runs lock and rename their files, "
-            f"which object stores cannot: name a mounted file system, and copy complete runs."
+            f"--runs {folder}: expected a folder, got an address. Runs lock and rename their "
+            f"files, which object stores cannot: name a mounted file system, and copy complete "
+            f"runs."
         )
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():

@@ -63,6 +63,8 @@ EXTENT = {
     "serbertus_unfreezing": (1, 4, 3),
     "serbertus_poolings": (2, 8, 3),
     "gen_lp_ft": (1, 3, 3),
+    "gen_ensemble": (1, 3, 3),
+    "serbertus_ensemble": (1, 4, 3),
     "gen_losses": (1, 9, 3),
     "gen_sizes": (1, 6, 3),
     "gen_rates": (1, 5, 3),
