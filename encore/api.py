@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from encore.data import named
 from encore.data.frames import store_frames
-from encore.errors import Problem, RecipeError, did_you_mean, format_given
+from encore.errors import RecipeError, did_you_mean
 from encore.experiments import comparison
 from encore.experiments.comparison import ComparisonResult
+from encore.experiments.find import search_of, study_of
 from encore.experiments.preparation import prepare_comparison
-from encore.experiments.search_space import Search, load_search, search_from
-from encore.experiments.variants import Study, load_study, study_from
-from encore.recipe import builtin
 from encore.recipe.find import recipe_of
 from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
@@ -30,7 +26,7 @@ from encore.runs.go_on import check_old_rows, measure_old_rows, recipe_to_go_on
 from encore.runs.loading import load_predictor as load
 from encore.runs.memory import offering
 from encore.runs.predictor import Predictor, ServedTask
-from encore.runs.prepare import find_conflicts, prepare
+from encore.runs.prepare import prepare, with_all_problems
 from encore.runs.prepared import Prepared
 from encore.runs.pretrain import PretrainWatcher, run_pretraining
 from encore.runs.pretrain_folder import PretrainResult
@@ -44,11 +40,9 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [
     "compare", "distill", "draw_search", "ensemble", "evaluate", "fit", "load", "prepared_from",
-    "pretrain", "recipe_of", "search_of", "study_of", "tune",
+    "pretrain", "recipe_of", "tune",
 ]
 # fmt: on
-
-Read = TypeVar("Read")
 
 
 def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -58,91 +52,6 @@ def _typed(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
     )
-
-
-def study_of(
-    what: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    *,
-    only: Sequence[str] | None = None,
-    curve: str | None = None,
-    race: bool = False,
-) -> Study:
-    """The comparison that a recipe describes: a file, the name of one that comes with Encore, or a
-    mapping. If the recipe has mistakes, its files and its encoder are checked too, and all problems
-    are reported together. Raises RecipeError.
-    """
-    options: dict[str, Any] = {"only": only, "axes": _axis(curve), "race": race}
-    if str(what) in named.task_names() and str(what) not in builtin.recipe_names():
-        raise RecipeError(
-            f"{what}: a named task, not a recipe. A recipe with variants begins with `task: "
-            f"{what}`; to train once: encore train {what}"
-        )
-    return _with_all_problems(
-        lambda: (
-            study_from(what, overrides, **options)
-            if isinstance(what, Mapping)
-            else load_study(builtin.file_of(what), overrides, **options)
-        )
-    )
-
-
-def search_of(
-    what: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    *,
-    trials: int | None = None,
-) -> Search:
-    """The search that a recipe describes, checked like `study_of`. trials: replaces the recipe's.
-    Raises RecipeError.
-    """
-    options: dict[str, Any] = {"trials": trials}
-    return _with_all_problems(
-        lambda: (
-            search_from(what, overrides, **options)
-            if isinstance(what, Mapping)
-            else load_search(builtin.file_of(what), overrides, **options)
-        )
-    )
-
-
-def _with_all_problems(read: Callable[[], Read]) -> Read:
-    """Return `read()`. If the recipe is invalid, check the rest of it against its files and its
-    encoder, and raise all problems together.
-    """
-    try:
-        return read()
-    except RecipeError as error:
-        if error.partial_recipe is None:
-            raise
-        known = set(map(_content, error.problems))
-        more = [one for one in find_conflicts(error.partial_recipe) if _content(one) not in known]
-        raise RecipeError([*error.problems, *more]) from None
-
-
-def _content(problem: Problem) -> Problem:
-    """The problem without its place: a task that does not exist is found by two checks."""
-    return replace(problem, where="", line=None, setting="", task="")
-
-
-def _axis(curve: str | None) -> dict[str, list[int]]:
-    """`train_rows=500,1000` → {"data.train_rows": [500, 1000]}."""
-    if curve is None:
-        return {}
-    key, _, values = curve.partition("=")
-    words = [word.strip() for word in values.split(",")]
-    sizes = [int(word) for word in words if word.isdecimal() and len(word) < 16]
-    if (
-        key not in ("train_rows", "data.train_rows")
-        or len(sizes) < len(words)
-        or len(set(sizes)) < max(2, len(sizes))
-        or min(sizes) < 2
-    ):
-        raise RecipeError(
-            f"--curve: expected train_rows and two different sizes or more, such as "
-            f"train_rows=500,1000,2000, got {format_given(curve)}."
-        )
-    return {"data.train_rows": sorted(sizes)}
 
 
 def pretrain(
@@ -189,12 +98,12 @@ def prepared_from(
     if start is None:
         if only_new:
             raise RecipeError("--only-new: goes with --from RUN (in Python start=RUN).")
-        return prepare(_with_all_problems(lambda: recipe_of(what, overrides, **data)))
+        return prepare(with_all_problems(lambda: recipe_of(what, overrides, **data)))
     if not isinstance(what, str | Path):
         raise RecipeError(f"{start}: expected a file of new rows to go on from it with.")
     more, run = what, start
     prepared = prepare(
-        _with_all_problems(lambda: recipe_to_go_on(run, more, overrides, only_new=only_new, **data))
+        with_all_problems(lambda: recipe_to_go_on(run, more, overrides, only_new=only_new, **data))
     )
     check_old_rows(prepared, run)
     return prepared

@@ -36,9 +36,9 @@ def compare_command(
     dry_run: bool,
 ) -> int:
     """Returns the exit code."""
-    from encore.api import study_of
     from encore.experiments.comparison import run_comparison
     from encore.experiments.executors.choice import check_executor
+    from encore.experiments.find import study_of
     from encore.experiments.preparation import prepare_comparison
 
     check_executor(executor)

@@ -41,6 +41,7 @@ def tune_command(
     """Returns the exit code."""
     from encore import api
     from encore.experiments.executors.choice import check_executor
+    from encore.experiments.find import search_of
     from encore.experiments.search import run_search
     from encore.experiments.search_preparation import prepare_search
     from encore.tables.listing import show_all
@@ -48,7 +49,7 @@ def tune_command(
 
     check_executor(executor)
     tuning = prepare_search(
-        api.search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage
+        search_of(recipe, overrides, trials=n), sampler=sampler, pruner=pruner, storage=storage
     )
     announce(_announced(tuning, runs), quiet=quiet)
     if dry_run:
@@ -62,14 +63,8 @@ def tune_command(
     outcome = run_search(tuning, runs, draw=lambda *found: api.draw_search(*found), **how)
     announce(outcome.failed)
     if json_:
-        print_json(
-            {
-                "study": str(outcome.folder),
-                **outcome.to_json(),
-                "problems": list(outcome.failed),
-                "seconds": outcome.seconds,
-            }
-        )
+        found = {"study": str(outcome.folder), **outcome.to_json()}
+        print_json(found | {"problems": list(outcome.failed), "seconds": outcome.seconds})
     else:
         show_all(search_tables(outcome.record))
         there = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -47,7 +48,9 @@ from encore.training.streams import Stream
 if TYPE_CHECKING:
     from encore.types import Phase
 
-__all__ = ["build_models", "find_conflicts", "prepare"]
+__all__ = ["build_models", "find_conflicts", "prepare", "with_all_problems"]
+
+Read = TypeVar("Read")
 
 
 def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
@@ -116,6 +119,25 @@ def find_conflicts(recipe: Recipe, cache: Cache | None = None) -> tuple[Problem,
         recipe, starts = find_starts(recipe, cache, prepare)
         read_inputs(recipe, cache, complaints, complaints, starts)
     return complaints.problems
+
+
+def with_all_problems(read: Callable[[], Read]) -> Read:
+    """Return `read()`. If the recipe is invalid, check the rest of it against its files and its
+    encoder, and raise all problems together.
+    """
+    try:
+        return read()
+    except RecipeError as error:
+        if error.partial_recipe is None:
+            raise
+        known = set(map(_content, error.problems))
+        more = [one for one in find_conflicts(error.partial_recipe) if _content(one) not in known]
+        raise RecipeError([*error.problems, *more]) from None
+
+
+def _content(problem: Problem) -> Problem:
+    """The problem without its place: a task that does not exist is found by two checks."""
+    return replace(problem, where="", line=None, setting="", task="")
 
 
 def build_models(prepared: Prepared, runs: Path | None = None) -> dict[str, TaskModel]:

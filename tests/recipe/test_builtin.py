@@ -16,9 +16,10 @@ import pytest
 from conftest import Warm
 
 from encore import files
-from encore.api import recipe_of, study_of
+from encore.api import recipe_of
 from encore.cli import inventory
 from encore.errors import RecipeError
+from encore.experiments.find import study_of
 from encore.experiments.search_space import load_search
 from encore.experiments.variants import load_study
 from encore.recipe import builtin

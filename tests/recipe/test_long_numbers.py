@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from encore.api import study_of
 from encore.cli.options import whole_number
 from encore.data.read import read_table
 from encore.errors import DataError, RecipeError
+from encore.experiments.find import study_of
 from encore.recipe.load import load_recipe, recipe_for_file, recipe_from
 
 LONG, LONGER = "9" * 400, "9" * 5000
