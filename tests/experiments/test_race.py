@@ -387,9 +387,9 @@ def test_the_table_counts_those_that_left(
     shutil.copytree(raced.runs, tmp_path, dirs_exist_ok=True)
     counted, measured = [], results_module.metric_results
 
-    def spied(*given: Any, n_left: int) -> Any:
+    def spied(*given: Any, n_left: int, **how: Any) -> Any:
         counted.append(n_left)
-        return measured(*given, n_left=n_left)
+        return measured(*given, n_left=n_left, **how)
 
     monkeypatch.setattr(results_module, "metric_results", spied)
     comparison.run_comparison(prepare_comparison(load_study(raced.recipe, race=True)), tmp_path)

@@ -69,14 +69,12 @@ def task(kind: str, *, n_sides: int = 1, **settings: Any) -> dict[str, Any]:
         settings["same_as"] = f"base_{n_sides}"
         settings.pop("head", None)
     else:
-        metrics = [
-            name
-            for name in catalogue.names("metrics")
-            if kind in catalogue.find("metrics", name).kinds
-        ]
         head = catalogue.find("heads", settings.get("head", "linear"))
+        metrics = {name: catalogue.find("metrics", name) for name in catalogue.names("metrics")}
         settings["metrics"] = [
-            name for name in metrics if name != "log_loss" or head.gives_probabilities
+            name
+            for name, metric in metrics.items()
+            if kind in metric.kinds and (head.gives_probabilities or not metric.needs_probabilities)
         ]
     return {"data": data, **settings}
 

@@ -10,21 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from encore.data.token_store import TokenStore
 from encore.runs import writer
 from encore.runs.contents import prediction_file
 from encore.runs.folder import read_predictions
-from encore.runs.writer import _table
-from encore.training.streams import Rows
-
-NOTHING = TokenStore(
-    np.empty(0, np.int32), np.empty(0, np.uint8), np.zeros(1, np.int64), np.empty(0, bool), 8
-)
+from encore.runs.writer import prediction_table
 
 
-def rows(targets: np.ndarray) -> Rows:
-    numbers = np.arange(len(targets))
-    return Rows(NOTHING, targets, "ab", numbers, np.ones(len(targets), np.float32))
+def table_of(targets: np.ndarray, scores: np.ndarray) -> pa.Table:
+    return prediction_table("ab", np.arange(len(targets)), scores, targets, None)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +31,7 @@ def rows(targets: np.ndarray) -> Rows:
 )
 def test_score_rows_are_what_lists_of_numbers_would_be(targets: np.ndarray) -> None:
     scores = np.array([[0.1, np.nan], [-1, 3e38], [0, np.inf]], np.float32)
-    table = _table(rows(targets), scores)
+    table = table_of(targets, scores)
     assert table["scores"].type == pa.list_(pa.float32())
     np.testing.assert_array_equal(table["scores"].to_pylist(), scores)
     label = pa.array(targets.tolist())
@@ -50,7 +43,7 @@ def test_many_scores_do_not_become_python_numbers() -> None:
     targets, scores = np.zeros(2000, np.int64), np.ones((2000, 1000), np.float32)
     tracemalloc.start()
     try:
-        _table(rows(targets), scores)
+        table_of(targets, scores)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -67,7 +60,7 @@ def test_tables_of_many_scores_are_written_and_read_in_groups(
     (tmp_path / name).parent.mkdir(parents=True)
     for most, groups in ((1 << 25, [n_rows]), (6, [2] * (n_rows // 2) + [1] * (n_rows % 2))):
         monkeypatch.setattr(writer, "_GROUP_SCORES", most)
-        table = _table(rows(targets[:n_rows]), scores)
+        table = table_of(targets[:n_rows], scores)
         with (tmp_path / name).open("wb") as file:
             writer._write_table(table, file, at_once=writer._rows_at_once(scores))
         stored = pq.ParquetFile(tmp_path / name).metadata
