@@ -129,7 +129,7 @@ def test_the_threshold_of_f1_is_that_of_the_precision_recall_curve() -> None:
 @pytest.mark.parametrize("name", ["macro_f1", "micro_f1"])
 def test_thresholds_of_labels_by_brute_force(name: str) -> None:
     """All triples of thresholds between the probabilities of a few rows."""
-    scores, targets = rows(TAGS, 12, seed=5)
+    scores, targets = rows(TAGS, 9, seed=5)
     metric, probs = threshold_metric(name, TAGS), probabilities(scores, TAGS)
     found = fit_thresholds(probs, targets, TAGS, metric)
     cuts = [np.unique([0, *probs[:, label] + 1e-9]) for label in range(3)]

@@ -186,7 +186,7 @@ def test_the_report_has_pictures_of_it(tagged: Path, warm: Warm, tmp_path: Path)
     assert "without," in diagram
 
 
-@pytest.mark.parametrize("head", ["linear", "siamese_dot"])
+@pytest.mark.parametrize("head", ["linear", pytest.param("siamese_dot", marks=pytest.mark.nightly)])
 def test_an_export_gives_calibrated_probabilities(
     head: str, run: Path, tables: Tables, tmp_path: Path
 ) -> None:
