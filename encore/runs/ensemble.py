@@ -15,27 +15,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encore import catalogue, files
-from encore.data.table import display_path, join_limited
+from encore.data.table import display_path
 from encore.errors import Complaints, DataError, RecipeError, did_you_mean
 from encore.evaluation.ensemble_record import EnsembleResult, measure_ensemble
 from encore.evaluation.ensembles import METHODS, Choosing, Mixture, Space
 from encore.evaluation.metric import Metric
+from encore.runs.candidates import Candidate, find_candidates, same_rows
 from encore.runs.contents import ENSEMBLE
 from encore.runs.ensemble_model import read_ensemble
 from encore.runs.ensemble_store import MemberStore
-from encore.runs.folder import MODEL, DevPredictions, RunResult, read_predictions, read_result
+from encore.runs.folder import MODEL
 from encore.runs.identity import RESULTS_VERSION
-from encore.runs.kind import folder_kind
-from encore.runs.model_folder import read_parts
-from encore.runs.places import is_kept, run_folder
+from encore.runs.places import run_folder
 from encore.types import LabelSpace
 
 __all__ = ["EnsembleSettings", "MadeEnsemble", "make_ensemble", "read_made"]
-
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -107,38 +102,6 @@ class MadeEnsemble:
         }
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A complete run with its weights. assembly: model.json. digest: of its model's manifest."""
-
-    folder: Path
-    result: RunResult
-    assembly: Mapping[str, Any]
-    labels: Mapping[str, LabelSpace]
-    digest: str
-
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
-
-    def reading(self, task: str) -> tuple[Any, ...]:
-        """The columns that it reads, and what it makes of their cells."""
-        spec = self.assembly.get("tasks", {}).get(task, {})
-        columns = dict(spec.get("columns", {}))
-        columns.pop("notes", None)
-        return (files.canonical(columns), spec.get("normalise"))
-
-    def gives_probabilities(self, task: str) -> bool:
-        """True where the scores of its head are logits."""
-        head = self.assembly.get("tasks", {}).get(task, {}).get("head", {}).get("name")
-        return bool(catalogue.find("heads", head).gives_probabilities)
-
-    def dev(self, task: str) -> tuple[str, DevPredictions]:
-        """The first dev set, and what the run predicted there at its kept epoch."""
-        split = next(iter(self.result.metrics[task]))
-        return split, read_predictions(self.folder, task, split, self.result.epoch_of(task))
-
-
 def make_ensemble(
     runs: Sequence[str | Path], settings: EnsembleSettings, place: Path
 ) -> MadeEnsemble:
@@ -147,9 +110,9 @@ def make_ensemble(
     DataError where one cannot be read, TrainingError where the disk does not take it.
     """
     settings.check()
-    candidates, notes = _candidates(list(map(Path, runs)))
+    candidates, notes = find_candidates(runs, "an ensemble")
     tasks = _tasks(candidates, settings)
-    made: dict[str, tuple[Mixture, EnsembleResult, list[_Candidate]]] = {}
+    made: dict[str, tuple[Mixture, EnsembleResult, list[Candidate]]] = {}
     complaints = Complaints()
     for task in tasks:
         with complaints.collecting():
@@ -184,12 +147,12 @@ def make_ensemble(
     return MadeEnsemble(folder, settings, names, results, tuple(notes), there)
 
 
-def _members(mixture: Mixture, having: Sequence[_Candidate]) -> list[_Candidate]:
+def _members(mixture: Mixture, having: Sequence[Candidate]) -> list[Candidate]:
     return [having[number] for number in mixture.members]
 
 
 def _stored(
-    mixture: Mixture, number: Any, having: Sequence[_Candidate], result: EnsembleResult
+    mixture: Mixture, number: Any, having: Sequence[Candidate], result: EnsembleResult
 ) -> dict[str, Any]:
     """A task in ensemble.json, in which members are numbered among those that are kept."""
     members = [number(one) for one in _members(mixture, having)]
@@ -199,7 +162,7 @@ def _stored(
 def _write(
     folder: Path,
     about: Mapping[str, Any],
-    kept: Sequence[_Candidate],
+    kept: Sequence[Candidate],
     results: Sequence[EnsembleResult],
 ) -> None:
     with files.explained(folder):
@@ -235,62 +198,7 @@ def read_made(folder: Path) -> MadeEnsemble:
     return MadeEnsemble(folder, settings, members, results, (), True)
 
 
-# -------------------------------------------------------------------------------------- candidates
-
-
-def _candidates(given: Sequence[Path]) -> tuple[list[_Candidate], list[str]]:
-    """The runs that are named, each model once, and notes on what is left out."""
-    complaints, notes = Complaints(), list[str]()
-    found: dict[str, _Candidate] = {}
-    for folder in given:
-        with complaints.collecting():
-            for run in _runs_of(folder, notes):
-                one = _candidate(run)
-                first = found.setdefault(one.digest, one)
-                if first is not one:
-                    notes.append(f"{display_path(run)}: the same model as {first.name}; left out")
-    complaints.raise_any()
-    if not found:
-        raise DataError(f"no run to make an ensemble of. {'. '.join(notes)}")
-    return sorted(found.values(), key=lambda one: (one.name, one.digest)), notes
-
-
-def _runs_of(folder: Path, notes: list[str]) -> list[Path]:
-    """The folder of a run, or those of a comparison's runs that kept their weights."""
-    if folder_kind(folder) != "comparison":
-        return [folder]
-    try:
-        cells = files.read_json(folder / "cells.json").get("cells", ())
-        names = list(dict.fromkeys(str(cell.get("run")) for cell in cells if cell.get("run")))
-    except (OSError, ValueError, AttributeError):
-        raise DataError(
-            f"{folder / 'cells.json'}: missing or damaged. Run the command of the comparison again."
-        ) from None
-    runs = [run_folder(folder.resolve().parent, name) for name in names]
-    without = [run.name for run in runs if not is_kept(run)]
-    if without:
-        several = f"{len(without)} of {len(runs)} runs keep no weights"
-        notes.append(
-            f"{display_path(folder)}: {several} ({join_limited(without, _MOST_NAMED)}), left out; "
-            f"`encore compare … --keep-models` keeps them"
-        )
-    return [run for run in runs if is_kept(run)]
-
-
-def _candidate(folder: Path) -> _Candidate:
-    result = read_result(folder)
-    if not is_kept(folder):
-        raise DataError(
-            f"{display_path(folder)}: keeps no weights, so it cannot be a member. Train it again: "
-            f"encore train {display_path(folder / 'recipe.yaml')}"
-        )
-    assembly, parts = read_parts(folder / "model")
-    labels = {name: part.labels for name, part in parts.items()}
-    digest = files.sha256(folder / "model" / files.MANIFEST)
-    return _Candidate(folder, result, assembly, labels, digest)
-
-
-def _tasks(candidates: Sequence[_Candidate], settings: EnsembleSettings) -> tuple[str, ...]:
+def _tasks(candidates: Sequence[Candidate], settings: EnsembleSettings) -> tuple[str, ...]:
     """The tasks of the ensemble, in the order of the runs. Raises RecipeError where a named one is
     in no run, or where no two runs have one in common.
     """
@@ -315,7 +223,7 @@ def _tasks(candidates: Sequence[_Candidate], settings: EnsembleSettings) -> tupl
 
 
 def _chosen(
-    task: str, having: Sequence[_Candidate], settings: EnsembleSettings
+    task: str, having: Sequence[Candidate], settings: EnsembleSettings
 ) -> tuple[Mixture, EnsembleResult]:
     """Choose a task's members and measure them. Raises RecipeError where they do not fit."""
     first = having[0]
@@ -325,7 +233,7 @@ def _chosen(
     found = [predicted.scores]
     for one in having[1:]:
         name, other = one.dev(task)
-        if not _same_rows(predicted, other):
+        if not same_rows(predicted, other):
             raise RecipeError(
                 f"task '{task}': {one.name} was measured on other dev rows ({name}) than "
                 f"{first.name} ({split}), so their scores cannot be put together. Train them with "
@@ -351,7 +259,7 @@ def _chosen(
     )
 
 
-def _require_alike(task: str, having: Sequence[_Candidate], settings: EnsembleSettings) -> None:
+def _require_alike(task: str, having: Sequence[Candidate], settings: EnsembleSettings) -> None:
     first, *others = having
     mine = first.labels[task]
     for one in others:
@@ -385,11 +293,3 @@ def _require_alike(task: str, having: Sequence[_Candidate], settings: EnsembleSe
 def _described(labels: LabelSpace) -> str:
     names = f" ({', '.join(labels.names)})" if labels.names else ""
     return f"{labels.kind}{names}"
-
-
-def _same_rows(one: DevPredictions, other: DevPredictions) -> bool:
-    return (
-        one.digest == other.digest
-        and np.array_equal(one.rows, other.rows)
-        and np.array_equal(one.targets, other.targets)
-    )

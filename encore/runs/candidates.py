@@ -1,0 +1,132 @@
+"""Finds the runs that are combined: those that are named, and those of comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encore import catalogue, files
+from encore.data.table import display_path, join_limited
+from encore.errors import Complaints, DataError
+from encore.runs.folder import MODEL, DevPredictions, RunResult, read_predictions, read_result
+from encore.runs.kind import folder_kind
+from encore.runs.model_folder import read_parts
+from encore.runs.places import is_kept, run_folder
+from encore.types import LabelSpace
+
+__all__ = ["Candidate", "find_candidates", "same_rows"]
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A complete run with its weights. assembly: model.json. digest: of its model's manifest."""
+
+    folder: Path
+    result: RunResult
+    assembly: Mapping[str, Any]
+    labels: Mapping[str, LabelSpace]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.resolve().name
+
+    def reading(self, task: str) -> tuple[Any, ...]:
+        """The columns that it reads, and what it makes of their cells."""
+        spec = self.assembly.get("tasks", {}).get(task, {})
+        columns = dict(spec.get("columns", {}))
+        columns.pop("notes", None)
+        return (files.canonical(columns), spec.get("normalise"))
+
+    def gives_probabilities(self, task: str) -> bool:
+        """True where the scores of its head are logits."""
+        head = self.assembly.get("tasks", {}).get(task, {}).get("head", {}).get("name")
+        return bool(catalogue.find("heads", head).gives_probabilities)
+
+    def dev(self, task: str) -> tuple[str, DevPredictions]:
+        """The first dev set, and what the run predicted there at its kept epoch."""
+        split = next(iter(self.result.metrics[task]))
+        return split, read_predictions(self.folder, task, split, self.result.epoch_of(task))
+
+    def predictions(self) -> dict[str, dict[str, DevPredictions]]:
+        """Task → dev set → what the run predicted there, of the sets that have figures."""
+        found = {
+            task: {
+                split: read_predictions(self.folder, task, split, self.result.epoch_of(task))
+                for split, who in sets.items()
+                if who[MODEL]
+            }
+            for task, sets in self.result.metrics.items()
+        }
+        return {task: sets for task, sets in found.items() if sets}
+
+
+def find_candidates(given: Sequence[str | Path], what: str) -> tuple[list[Candidate], list[str]]:
+    """The runs that are named (folders of runs, or of comparisons for all their runs), each model
+    once, by name; and notes on what is left out. what: they are to become. Raises DataError where
+    one cannot be read, is damaged or keeps no weights, or where there is none.
+    """
+    complaints, notes = Complaints(), list[str]()
+    found: dict[str, Candidate] = {}
+    for folder in map(Path, given):
+        with complaints.collecting():
+            for run in _runs_of(folder, notes):
+                one = _candidate(run)
+                first = found.setdefault(one.digest, one)
+                if first is not one:
+                    notes.append(f"{display_path(run)}: the same model as {first.name}; left out")
+    complaints.raise_any()
+    if not found:
+        raise DataError(f"no run to make {what} of. {'. '.join(notes)}")
+    return sorted(found.values(), key=lambda one: (one.name, one.digest)), notes
+
+
+def _runs_of(folder: Path, notes: list[str]) -> list[Path]:
+    """The folder of a run, or those of a comparison's runs that kept their weights."""
+    if folder_kind(folder) != "comparison":
+        return [folder]
+    try:
+        cells = files.read_json(folder / "cells.json").get("cells", ())
+        names = list(dict.fromkeys(str(cell.get("run")) for cell in cells if cell.get("run")))
+    except (OSError, ValueError, AttributeError):
+        raise DataError(
+            f"{folder / 'cells.json'}: missing or damaged. Run the command of the comparison again."
+        ) from None
+    runs = [run_folder(folder.resolve().parent, name) for name in names]
+    without = [run.name for run in runs if not is_kept(run)]
+    if without:
+        several = f"{len(without)} of {len(runs)} runs keep no weights"
+        notes.append(
+            f"{display_path(folder)}: {several} ({join_limited(without, _MOST_NAMED)}), left out; "
+            f"`encore compare … --keep-models` keeps them"
+        )
+    return [run for run in runs if is_kept(run)]
+
+
+def _candidate(folder: Path) -> Candidate:
+    result = read_result(folder)
+    if not is_kept(folder):
+        raise DataError(
+            f"{display_path(folder)}: keeps no weights, so it cannot be a member. Train it again: "
+            f"encore train {display_path(folder / 'recipe.yaml')}"
+        )
+    assembly, parts = read_parts(folder / "model")
+    labels = {name: part.labels for name, part in parts.items()}
+    digest = files.sha256(folder / "model" / files.MANIFEST)
+    return Candidate(folder, result, assembly, labels, digest)
+
+
+def same_rows(one: DevPredictions, other: DevPredictions) -> bool:
+    """True where both were made on the same rows of one file, with the same targets."""
+    return (
+        one.digest == other.digest
+        and np.array_equal(one.rows, other.rows)
+        and np.array_equal(one.targets, other.targets)
+    )
