@@ -26,6 +26,7 @@ __all__ = [
     "fit",
     "load",
     "pretrain",
+    "soup",
     "tune",
 ]
 
@@ -57,6 +58,7 @@ _HOMES = {
     "fit": "encore.api",
     "load": "encore.api",
     "pretrain": "encore.api",
+    "soup": "encore.runs.soup",
     "tune": "encore.api",
 }
 

@@ -56,7 +56,7 @@ def test_an_interactive_shell_sees_the_functions_before_torch_is_there() -> None
     code = "import encore, sys; print(dir(encore), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     functions = ["calibrate", "compare", "distill", "ensemble", "evaluate", "fill_mask", "fit"]
-    functions += ["load", "pretrain", "tune"]
+    functions += ["load", "pretrain", "soup", "tune"]
     names = [*functions, "EncoreClassifier", "DataError"]
     assert done.stdout.endswith(" False\n"), done.stderr
     assert all(f"'{name}'" in done.stdout for name in names)

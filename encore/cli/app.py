@@ -29,6 +29,7 @@ from encore.cli.commands.ls import ls_entry
 from encore.cli.commands.predict import predict_entry
 from encore.cli.commands.pretrain import pretrain_entry
 from encore.cli.commands.report import report_entry
+from encore.cli.commands.soup import soup_entry
 from encore.cli.commands.tidy import mv_entry, rm_entry
 from encore.cli.commands.train import train_entry
 from encore.cli.commands.tune import tune_entry
@@ -56,6 +57,7 @@ for _name, _entry, _summary in (
     ("distill", distill_entry, "Train a smaller model on what runs say of its rows."),
     ("pretrain", pretrain_entry, "Train an encoder on texts without labels."),
     ("ensemble", ensemble_entry, "Make one predictor of several runs."),
+    ("soup", soup_entry, "Make one model of the mean weights of runs."),
     ("evaluate", evaluate_entry, "Evaluate a run on labelled rows."),
     ("predict", predict_entry, "Label new texts with a run."),
     ("calibrate", calibrate_entry, "Calibrate a run's probabilities; tune thresholds."),

@@ -32,10 +32,12 @@ from encore.report.provenance import (
     run_cost,
     typed_command,
 )
+from encore.report.soup_section import command_again, soup_of, soup_section
 from encore.report.texts import Sources
 from encore.runs.final_test import read_final
 from encore.runs.folder import MODEL, DevPredictions, read_predictions
 from encore.runs.go_on import read_old_rows
+from encore.runs.soup import MadeSoup
 from encore.tables.evaluation import DevScores, confusion_table, results_table
 from encore.tables.formatting import format_estimate
 from encore.tables.per_class import per_class_table
@@ -76,9 +78,10 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     poolings = ", ".join(dict.fromkeys(one["pooling"]["name"] for one in settings.values()))
     kept = {result.describe_epoch(task) for task in result.metrics}
     epoch = kept.pop() if len(kept) == 1 else "best epoch of each task"
+    made = soup_of(run.folder)
     about = (
-        f"Run {run.name}: encoder {encoder_name(run)}, pooling {poolings}, {epoch}, seed "
-        f"{run.identity['seed']}."
+        f"{'Run' if made is None else 'Model soup'} {run.name}: encoder {encoder_name(run)}, "
+        f"pooling {poolings}, {epoch}, seed {run.identity['seed']}."
     )
     lead = (
         data_table([run]),
@@ -86,13 +89,14 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     )
     sections = (
         Section("Results", tuple(_results(run, found))),
+        *([soup_section(made)] if made is not None else []),
         *parts,
         *decision_sections(run, found),
         *_old_rows(run),
         *([Section("Training", (Notes(lines),))] if (lines := _diagnosed(run)) else []),
         Section("Cost", (run_cost(run),)),
         Section("Environment", (environment_facts([run]),)),
-        Section("Reproduction", tuple(_reproduction(run))),
+        Section("Reproduction", tuple(_reproduction(run, made))),
     )
     return Page(tasks, about, run.name, lead, sections)
 
@@ -271,17 +275,20 @@ def _diagnosed(run: gather.GatheredRun) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _reproduction(run: gather.GatheredRun) -> Iterator[Any]:
-    typed = typed_command(run.environment)
-    if typed is not None:
-        yield Code("As it was typed:", typed)
-    yield Code("In the run's folder:", "encore train recipe.yaml --runs ..")
-    yield Notes(
-        (
-            "The same command finds the run complete; in another folder of runs (--runs) it "
-            "trains to the same bits, on a processor of the same kind.",
+def _reproduction(run: gather.GatheredRun, made: MadeSoup | None) -> Iterator[Any]:
+    if made is not None:
+        yield Code("In the folder of runs:", command_again(made))
+    else:
+        typed = typed_command(run.environment)
+        if typed is not None:
+            yield Code("As it was typed:", typed)
+        yield Code("In the run's folder:", "encore train recipe.yaml --runs ..")
+        yield Notes(
+            (
+                "The same command finds the run complete; in another folder of runs (--runs) it "
+                "trains to the same bits, on a processor of the same kind.",
+            )
         )
-    )
     yield digest_table(
         [run],
         {
@@ -289,4 +296,5 @@ def _reproduction(run: gather.GatheredRun) -> Iterator[Any]:
             "manifest.json (of all files of the run)": run.folder / files.MANIFEST,
         },
     )
-    yield Code("recipe.yaml", (run.folder / "recipe.yaml").read_text(encoding="utf-8"), folded=True)
+    which = "recipe.yaml" if made is None else "recipe.yaml, of the first member"
+    yield Code(which, (run.folder / "recipe.yaml").read_text(encoding="utf-8"), folded=True)

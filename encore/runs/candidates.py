@@ -18,7 +18,7 @@ from encore.runs.model_folder import read_parts
 from encore.runs.places import is_kept, run_folder
 from encore.types import LabelSpace
 
-__all__ = ["Candidate", "find_candidates", "same_rows"]
+__all__ = ["Candidate", "find_candidates", "on_same_rows"]
 
 _MOST_NAMED = 5
 
@@ -123,7 +123,7 @@ def _candidate(folder: Path) -> Candidate:
     return Candidate(folder, result, assembly, labels, digest)
 
 
-def same_rows(one: DevPredictions, other: DevPredictions) -> bool:
+def on_same_rows(one: DevPredictions, other: DevPredictions) -> bool:
     """True where both were made on the same rows of one file, with the same targets."""
     return (
         one.digest == other.digest

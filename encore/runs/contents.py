@@ -21,6 +21,7 @@ __all__ = [
     "RACE",
     "RUN_FILES",
     "SEARCH_FILES",
+    "SOUP",
     "WEIGHTS",
     "Contents",
     "damaged_files",
@@ -55,6 +56,7 @@ RACE = "race.json"
 SEARCH_FILES = ("recipe.yaml", "study.json", "trials.csv", "best.yaml", "results.json")
 PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.json")
 ENSEMBLE = "ensemble.json"
+SOUP = "soup.json"  # in the folder of a run that is the mean of others' weights
 ENSEMBLE_FILES = (ENSEMBLE, "results.json")
 EXPORT_MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 _REPORT = ("report.html", "report_figures")
@@ -70,7 +72,7 @@ _BESIDE = {
             "forgetting",
             "model",
         ),
-        *("test_opened.log", "test_results.json", "old_rows.json", *_REPORT),
+        *("test_opened.log", "test_results.json", "old_rows.json", SOUP, *_REPORT),
     ),
     "comparison": (
         *(RACE, "cost.json", "log", "jobs.json", "claims", "borrowed_weights.json"),

@@ -21,7 +21,7 @@ from encore.errors import Complaints, DataError, RecipeError, did_you_mean
 from encore.evaluation.ensemble_record import EnsembleResult, measure_ensemble
 from encore.evaluation.ensembles import METHODS, Choosing, Mixture, Space
 from encore.evaluation.metric import Metric
-from encore.runs.candidates import Candidate, find_candidates, same_rows
+from encore.runs.candidates import Candidate, find_candidates, on_same_rows
 from encore.runs.contents import ENSEMBLE
 from encore.runs.ensemble_model import read_ensemble
 from encore.runs.ensemble_store import MemberStore
@@ -233,7 +233,7 @@ def _chosen(
     found = [predicted.scores]
     for one in having[1:]:
         name, other = one.dev(task)
-        if not same_rows(predicted, other):
+        if not on_same_rows(predicted, other):
             raise RecipeError(
                 f"task '{task}': {one.name} was measured on other dev rows ({name}) than "
                 f"{first.name} ({split}), so their scores cannot be put together. Train them with "

@@ -50,7 +50,7 @@ class RunResult:
     folder: Path
     metrics: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
     epoch: int  # the one that is reported and kept; the latest of them where each task has its own
-    epochs: int
+    epochs: int  # 0, as `epoch`, of a model that was not trained: the mean of other runs' weights
     keep: KeptEpoch
     notes: tuple[Note, ...]
     seconds: float
@@ -119,6 +119,8 @@ class RunResult:
 
     def describe_epoch(self, task: str) -> str:
         """The epoch that is reported and kept of a task, in words: "best epoch, 3 of 6"."""
+        if not self.epochs:
+            return "the mean of the weights of runs"
         number = f"{self.epoch_of(task)} of {self.epochs}"
         if isinstance(self.keep, int):
             return f"epoch {number}, as the recipe says"

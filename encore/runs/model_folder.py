@@ -36,7 +36,7 @@ from encore.runs.places import run_folder
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
-__all__ = ["drop_model", "read_models", "read_parts", "save_model"]
+__all__ = ["drop_model", "fill_models", "read_models", "read_parts", "save_model"]
 
 _CONFIG, _ASSEMBLY, _ = MODEL_FILES
 
@@ -179,7 +179,7 @@ def read_models(
         )
 
     def filled(models: dict[str, TaskModel], name: str) -> dict[str, TaskModel]:
-        _fill(models, folder / name, None if whole is None else whole[name]())
+        fill_models(models, folder / name, None if whole is None else whole[name]())
         return models
 
     if (folder / WEIGHTS).exists() if whole is None else WEIGHTS in whole:
@@ -228,7 +228,7 @@ def _of_first_run(folder: Path, where: str, first: Mapping[str, Any]) -> Any:
     return encoder_of(read_models(inside, *read_parts(inside))[task].branches[0])
 
 
-def _fill(
+def fill_models(
     models: Mapping[str, TaskModel], file: Path, whole: dict[str, torch.Tensor] | None = None
 ) -> None:
     """Copy weights in; the file has those of a shared part once. whole: its tensors, and those of

@@ -218,7 +218,8 @@ class Start:
     folder. folder: of a run that is there; None for one that lies, or will lie, beside the run that
     starts from it. forgetting: its task is measured again with the encoder as it becomes. adapter:
     that of a folder of its own, in place of a run; `recipe` is then the one that names it. models:
-    the digest of a folder of several runs, such as an ensemble, that is a teacher; likewise.
+    the digest of a folder made of several runs: a teacher such as an ensemble, whose `recipe` is
+    likewise, or a soup.
     """
 
     place: Place

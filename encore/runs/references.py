@@ -22,7 +22,7 @@ from encore.recipe.schema import Recipe
 from encore.recipe.seeds import with_seed
 from encore.runs.adapter_folder import is_adapter_folder, read_adapter
 from encore.runs.cache import Cache
-from encore.runs.contents import damaged_files
+from encore.runs.contents import SOUP, damaged_files
 from encore.runs.folder import read_result
 from encore.runs.kind import folder_kind
 from encore.runs.loading import load_predictor
@@ -168,7 +168,9 @@ class _Reader:
         self._check_adapter(recipe)
         digest = str(spec.recipe.encoder)
         start = Start(self.place, spec.name, task, keep, digest, recipe, folder=folder)
-        start.model_folder(folder.parent)
+        model = start.model_folder(folder.parent)
+        if (folder / SOUP).is_file():  # its recipe is that of a member, its weights are not
+            return replace(start, name=folder.name, models=files.sha256(model / files.MANIFEST))
         return start
 
     def _of_models(self, folder: Path) -> Start:

@@ -18,12 +18,16 @@ from encore.tables.paired import paired_table
 __all__ = ["ensemble_rows", "ensemble_tables", "gap_in_words"]
 
 
-def ensemble_tables(results: Sequence[EnsembleResult], method: str) -> list[Listing]:
-    """For each task the candidates, the figures, and the difference to the best single model."""
-    return [table for one in results for table in _tables(one, method)]
+def ensemble_tables(
+    results: Sequence[EnsembleResult], method: str, what: str = "ensemble"
+) -> list[Listing]:
+    """For each task the candidates, the figures, and the difference to the best single model. what:
+    the kind of thing that was made of the candidates.
+    """
+    return [table for one in results for table in _tables(one, method, what)]
 
 
-def _tables(one: EnsembleResult, method: str) -> Iterator[Listing]:
+def _tables(one: EnsembleResult, method: str, what: str) -> Iterator[Listing]:
     where = f"{one.task}, {one.dev_set} ({one.n_rows:,} rows)"
     kinds = [catalogue.find("metrics", name) for name in one.metrics]
     titles = tuple(kind.title for kind in kinds)
@@ -63,7 +67,7 @@ def _tables(one: EnsembleResult, method: str) -> Iterator[Listing]:
         f"{where}: figures",
         ("model", "metric", "on the rows that chose it", "cross-fitted", "gap"),
         rows,
-        (*held, gap_in_words(one), _HOW),
+        (*held, gap_in_words(one, what), _HOW),
         frozenset({2, 3, 4}),
     )
     yield paired_table(
@@ -134,7 +138,7 @@ def _member(member: MemberFigures, one: EnsembleResult, *, weighed: bool) -> tup
     )
 
 
-def gap_in_words(one: EnsembleResult) -> str:
+def gap_in_words(one: EnsembleResult, what: str = "ensemble") -> str:
     """A sentence on how far the figure on the rows that chose the ensemble flatters it."""
     name = one.metrics[0]
     kind = catalogue.find("metrics", name)
@@ -143,5 +147,5 @@ def gap_in_words(one: EnsembleResult) -> str:
         return f"{kind.title}: choosing on these rows changes nothing."
     points = " points" if kind.form == "percent" else ""
     size = format_difference(abs(gap), kind.form).lstrip("+")
-    way = "flatters the ensemble by" if gap > 0 else "costs it"
+    way = f"flatters the {what} by" if gap > 0 else "costs it"
     return f"{kind.title}: choosing on these rows {way} {size}{points}."

@@ -9,7 +9,7 @@ import typer
 
 from encore.cli.options import DebugOption, JsonOption, QuietOption, RunsOption, whole_number
 
-__all__ = ["ensemble_entry"]
+__all__ = ["HalvesOption", "MembersArgument", "ensemble_entry"]
 
 
 MembersArgument = Annotated[
