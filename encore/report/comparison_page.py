@@ -18,6 +18,7 @@ from encore.evaluation.comparison_record import (
 )
 from encore.evaluation.estimates import by_slice, confusion
 from encore.evaluation.metric import Metric
+from encore.evaluation.task_groups import task_groups
 from encore.report import figures, gather
 from encore.report.comparison_runs import cell_blocks, cost_table, reproduction
 from encore.report.dev_set import (
@@ -43,6 +44,7 @@ from encore.tables.comparison import comparison_tables, reading_notes
 from encore.tables.evaluation import confusion_table
 from encore.tables.listing import Listing
 from encore.tables.size_curves import size_curves
+from encore.tables.task_tables import task_tables
 from encore.tables.verdicts import (
     collapsed_runs,
     difference_in_words,
@@ -80,6 +82,7 @@ def comparison_page(
     record = comparison.record
     parts = [_study_section(one, record, sources, n_mistakes) for one in _sets(comparison)]
     sized = tuple(_size_figures(record))
+    over_tasks = tuple(_over_tasks(comparison))
     in_turn = tuple(figures.sequence_matrices(record.sequences))
     runs = list(comparison.runs.values())
     notes = dict.fromkeys(
@@ -97,6 +100,7 @@ def comparison_page(
     sections = (
         Section("Results", tuple(_verdicts(record))),
         Section("Tables", tuple(_tables(record))),
+        *([Section("Over all tasks", over_tasks)] if over_tasks else []),
         *([Section("Score by number of training rows", sized)] if sized else []),
         *([Section("Training on one task after another", in_turn)] if in_turn else []),
         *parts,
@@ -221,7 +225,10 @@ def _tables(record: ComparisonRecord) -> Iterator[Listing]:
     shown = {note for each in record.studies for note in each.notes} | set(record.notes)
     metrics = [metric for each in record.studies for metric in each.metrics]
     how_to_read = {note for metric in metrics for note in reading_notes(record, metric)}
+    apart = {table.title for table in task_tables(record)}  # they have a section of their own
     for table in comparison_tables(record):
+        if table.title in apart:
+            continue
         yield replace(table, notes=tuple(note for note in table.notes if note not in shown))
         shown |= how_to_read & set(table.notes)
 
@@ -313,6 +320,29 @@ def _bins_over_seeds(
             )
         )
     return found
+
+
+def _over_tasks(comparison: gather.GatheredComparison) -> Iterator[Any]:
+    """The tables over all tasks, the claims as verdicts, and the pictures of all tasks."""
+    record = comparison.record
+    lines = [
+        VerdictLine(one.outcome, f"{one.claim}{f', {one.about}' if one.about else ''}", one.why)
+        for one in record.claims
+    ]
+    if lines:
+        yield Verdicts(tuple(lines))
+    yield from task_tables(replace(record, claims=()))
+    for group in task_groups(record):
+        yield figures.task_scores(slug(f"all tasks {group.label}"), group, record.variants)
+        rows = {}
+        for task, each in group.studies.items():
+            runs = comparison.runs_of(each.study, record.reference, record.seeds)
+            for run in list(runs.values())[:1]:
+                rows[task] = int(run.data[task].get("splits", {}).get("train", {}).get("rows", 0))
+        rows = {task: n for task, n in rows.items() if n}
+        drawn = figures.gain_by_rows(slug(f"gains {group.label}"), group, rows, record.variants)
+        if drawn is not None:
+            yield drawn
 
 
 def _size_figures(record: ComparisonRecord) -> Iterator[Figure]:

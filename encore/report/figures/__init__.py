@@ -8,6 +8,7 @@ from encore.report.figures.figure import Figure
 from encore.report.figures.learning import LearningCurvePoint, learning
 from encore.report.figures.scores import LengthBin, estimates, lengths
 from encore.report.figures.sequences import sequence_matrices
+from encore.report.figures.tasks import gain_by_rows, task_scores
 
 __all__ = [
     "LearningCurvePoint",
@@ -18,6 +19,7 @@ __all__ = [
     "distances",
     "estimates",
     "forest",
+    "gain_by_rows",
     "learning",
     "lengths",
     "reliability_diagram",
@@ -25,4 +27,5 @@ __all__ = [
     "seeds",
     "sequence_matrices",
     "sizes",
+    "task_scores",
 ]
