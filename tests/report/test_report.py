@@ -1121,6 +1121,7 @@ variants:
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("undrawn")
 def test_a_comparison_by_training_size_of_many_classes(
     warm: Warm, tiny_encoder: Path, tmp_path: Path

@@ -29,7 +29,13 @@ variants: {{cls: {{pooling: cls}}, max: {{pooling: max}}}}
 KILLS = 30
 
 
-@pytest.fixture(scope="module", params=[(), ("--race",)], ids=["plain", "race"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), id="plain"),
+        pytest.param(("--race",), id="race", marks=pytest.mark.nightly),
+    ],
+)
 def whole(
     request: pytest.FixtureRequest,
     warm: Warm,
