@@ -70,7 +70,9 @@ def blocks_of(page: str) -> list[Block]:
 def shortened(code: str, *, stand_in: bool) -> str:
     """One epoch, few trials, nothing that installs. `stand_in`: replace the default encoder."""
     # Recipes that name their encoders: as variants, or as the runs that trained them.
-    own_encoders = re.search(r"\b(compare|pairs|fused|more|swa)\.yaml|--from", code) is not None
+    own_encoders = (
+        re.search(r"\b(compare|pairs|fused|more|swa|again)\.yaml|--from", code) is not None
+    )
     settings = [
         "plan.epochs=1",
         *([f"encoder={STAND_IN}"] if stand_in and not own_encoders else []),

@@ -333,7 +333,7 @@ def _over_tasks(comparison: gather.GatheredComparison) -> Iterator[Any]:
         yield Verdicts(tuple(lines))
     yield from task_tables(replace(record, claims=()))
     for group in task_groups(record):
-        yield figures.task_scores(slug(f"all tasks {group.label}"), group, record.variants)
+        yield figures.scores_of_tasks(slug(f"all tasks {group.label}"), group, record.variants)
         rows = {}
         for task, each in group.studies.items():
             runs = comparison.runs_of(each.study, record.reference, record.seeds)

@@ -52,14 +52,14 @@ def numbers(figure: figures.Figure) -> list[dict[str, str]]:
 
 
 def test_scores_of_all_tasks() -> None:
-    figure = figures.task_scores("all", group(), ("baseline", "mha"))
+    figure = figures.scores_of_tasks("all", group(), ("baseline", "mha"))
     assert [(one["task"], one["variant"], one["mean"], one["sd"]) for one in numbers(figure)] == [
         (task, name, str(mean), str(sd))
         for task, (_, _, *both) in TASKS.items()
         for name, (mean, sd) in zip(("baseline", "mha"), both, strict=True)
     ]
     assert "cola baseline 0.400 ± 0.060, mha 0.440 ± 0.020" in figure.alt
-    assert figure == figures.task_scores("all", group(), ("baseline", "mha"))
+    assert figure == figures.scores_of_tasks("all", group(), ("baseline", "mha"))
 
 
 def test_a_gain_is_above_0_where_the_variant_is_better() -> None:

@@ -8,7 +8,7 @@ from encore.report.figures.figure import Figure
 from encore.report.figures.learning import LearningCurvePoint, learning
 from encore.report.figures.scores import LengthBin, estimates, lengths
 from encore.report.figures.sequences import sequence_matrices
-from encore.report.figures.tasks import gain_by_rows, task_scores
+from encore.report.figures.tasks import gain_by_rows, scores_of_tasks
 
 __all__ = [
     "LearningCurvePoint",
@@ -27,5 +27,5 @@ __all__ = [
     "seeds",
     "sequence_matrices",
     "sizes",
-    "task_scores",
+    "scores_of_tasks",
 ]

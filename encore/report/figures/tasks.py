@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["gain_by_rows", "task_scores"]
+__all__ = ["gain_by_rows", "scores_of_tasks"]
 
 _ACROSS = 3  # panels side by side
 
 
-def task_scores(name: str, group: TaskGroup, variants: Sequence[str]) -> Figure:
+def scores_of_tasks(name: str, group: TaskGroup, variants: Sequence[str]) -> Figure:
     """Mean and standard deviation over seeds of every variant on every task: a panel for each task,
     all with an axis of the same length, as MaxPoolBERT's Figure 3 has them.
     """
