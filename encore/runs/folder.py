@@ -251,8 +251,9 @@ def explain_no_run(folder: Path) -> str:
         )
     if kind == "ensemble":
         return (
-            f"{folder}: an ensemble, not a run. `encore predict`, `evaluate` and `report` take it; "
-            f"name the run of one of its members here."
+            f"{folder}: an ensemble, not a run. `encore predict`, `evaluate` and `report` take it. "
+            f"Name the run of a member here, or make one model of it: encore distill "
+            f"{shlex.quote(str(folder))}"
         )
     if kind == "export":
         return (
