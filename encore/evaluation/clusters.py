@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["cluster_codes", "shares_of_groups"]
+__all__ = ["cluster_codes", "shares_of_groups", "units"]
 
 
 def cluster_codes(groups: np.ndarray | None) -> np.ndarray | None:
@@ -20,6 +20,14 @@ def cluster_codes(groups: np.ndarray | None) -> np.ndarray | None:
         return None
     distinct, codes = np.unique(groups, return_inverse=True)
     return None if len(distinct) == len(groups) else codes.reshape(-1).astype(np.int64)
+
+
+def units(n_rows: int, groups: np.ndarray | None) -> np.ndarray:
+    """(rows,) int64: the number of what is dealt into parts as one: the group of a row, or the row.
+    Rows of a single group cannot be parted by it, and are dealt one by one.
+    """
+    codes = cluster_codes(groups)
+    return np.arange(n_rows) if codes is None or not codes.any() else codes
 
 
 def shares_of_groups(shares: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

@@ -10,13 +10,14 @@ import numpy as np
 
 from encore import catalogue
 from encore.data.table import plural
-from encore.evaluation.ensembles import Choosing, Mixture, cross_fitted, halves
+from encore.evaluation.ensembles import Choosing, Mixture, cross_fitted
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.paired import PairedDifference, paired_differences
 
 __all__ = ["EnsembleResult", "EnsembleRow", "MemberFigures", "measure_ensemble"]
 
 Estimates = Mapping[str, Estimate]
+_ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def measure_ensemble(
     seed: int,
 ) -> tuple[Mixture, EnsembleResult]:
     """Choose an ensemble on a dev set and measure it there, beside the best single model. scores:
-    of each model of `rule.names`. seed: of the bootstrap intervals. Raises RecipeError.
+    of each model of `rule.names`. seed: of the bootstrap intervals, which draw the groups of `rule`
+    whole. Raises RecipeError.
     """
     labels, alone = rule.labels, replace(rule, method="best")
     mixture, single = rule.choose(scores, targets), alone.choose(scores, targets)
@@ -134,12 +136,12 @@ def measure_ensemble(
         if rule.method != "vote" or not catalogue.find("metrics", name).needs_probabilities
     )
 
-    def estimates(found: np.ndarray, rows: np.ndarray | None = None) -> dict[str, Estimate]:
-        own, truth = (found, targets) if rows is None else (found[rows], targets[rows])
-        return estimate_metrics(own, truth, labels, usable, seed)
+    def estimates(found: np.ndarray, at: Any = _ALL) -> dict[str, Estimate]:
+        own = None if rule.groups is None else rule.groups[at]
+        return estimate_metrics(found[at], targets[at], labels, usable, seed, groups=own)
 
     combined = mixture.of(scores, labels)
-    rest = halves(len(targets), rule.seed)[1] if mixture.weights else None
+    rest = rule.halves(len(targets))[1] if mixture.weights else None
     weights = dict(zip(mixture.members, mixture.weights, strict=False))
     members = tuple(
         MemberFigures(
@@ -162,7 +164,9 @@ def measure_ensemble(
         estimates(fitted),
         estimates(single.of(scores, labels)),
         estimates(fitted_single),
-        paired_differences(fitted, fitted_single, targets, labels, usable, seed),
+        paired_differences(
+            fitted, fitted_single, targets, labels, usable, seed, groups=rule.groups
+        ),
         {} if rest is None else estimates(combined, rest),
         0 if rest is None else len(rest),
         tuple(_notes(rule, mixture)),

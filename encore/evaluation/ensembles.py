@@ -16,6 +16,7 @@ import numpy as np
 
 from encore import rng
 from encore.errors import RecipeError
+from encore.evaluation.clusters import units
 from encore.evaluation.metric import Metric, MetricWarning
 from encore.evaluation.predictions import predictions
 from encore.types import LabelSpace
@@ -102,12 +103,18 @@ def _votes(exact: Sequence[np.ndarray], labels: LabelSpace) -> np.ndarray:
     return (votes[:, :, None] == np.arange(labels.n_scores)).sum(axis=0).astype(np.float64)
 
 
-def halves(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(
+    n_rows: int, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of dev-train and dev-dev, each sorted: every row in one of them, drawn with this
-    seed, the smaller half first.
+    seed, the smaller half first. groups: (rows,) numbers of rows that belong together, of which
+    half the groups are then in each.
     """
-    order = rng.generator(seed, "ensemble", "halves").permutation(n_rows)
-    return np.sort(order[: n_rows // 2]), np.sort(order[n_rows // 2 :])
+    unit_of = units(n_rows, groups)
+    n_units = int(unit_of.max(initial=-1)) + 1
+    order = rng.generator(seed, "ensemble", "halves").permutation(n_units)
+    first = np.isin(unit_of, order[: n_units // 2])
+    return np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def fit_weights(
@@ -170,7 +177,8 @@ def _cost(
 class Choosing:
     """A rule that makes an ensemble of scored rows. names: of the models, which decide among equal
     ones. metric: the one that decides. at_least: only models whose figure reaches it take part. If
-    there are none, the best one does.
+    there are none, the best one does. groups: (rows,) numbers of the dev rows that belong together,
+    which no half parts.
     """
 
     method: Method
@@ -181,6 +189,11 @@ class Choosing:
     seed: int = 11
     at_least: float | None = None
     as_described: bool = False
+    groups: np.ndarray | None = None
+
+    def halves(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the two halves of the dev set."""
+        return halves(n_rows, self.seed, self.groups)
 
     def choose(self, scores: Sequence[np.ndarray], targets: np.ndarray) -> Mixture:
         """The ensemble of this rule, chosen on all rows that are given. Weights of a regression
@@ -188,7 +201,7 @@ class Choosing:
         """
         how: Any = "vote" if self.method == "vote" else self.space
         if self.method == "regression" and self.labels.kind != "regression":
-            return self.weigh(scores, targets, halves(len(targets), self.seed)[0])
+            return self.weigh(scores, targets, self.halves(len(targets))[0])
         order = self._candidates(scores, targets)
         if self.method == "best":
             return Mixture(order[:1], how)
@@ -278,7 +291,7 @@ def cross_fitted(
     """(rows, n_scores) float32, in which each row is scored by an ensemble that was chosen on the
     other half of the rows; and these two ensembles, the one chosen on the first half first.
     """
-    parts = halves(len(targets), rule.seed)
+    parts = rule.halves(len(targets))
     made = []
     found = np.zeros(np.shape(scores[0]), np.float32)
     for chosen_on, scored in (parts, parts[::-1]):

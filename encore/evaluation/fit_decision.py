@@ -12,6 +12,7 @@ import numpy as np
 
 from encore import catalogue, rng
 from encore.errors import RecipeError
+from encore.evaluation.clusters import units
 from encore.evaluation.decision import PLAIN, Answers, Decision
 from encore.evaluation.metric import ConfusionCounts, Metric
 from encore.evaluation.predictions import checked, predictions, probabilities
@@ -304,10 +305,15 @@ class CrossFitted:
     decisions: tuple[Decision, ...]
 
 
-def parts_of_rows(n_rows: int, n_parts: int, seed: int) -> np.ndarray:
-    """(rows,) int64: the part of each row. Parts are as large as one another, or by one row."""
-    n_parts = min(n_parts, n_rows)
-    return rng.generator(seed, "decision").permutation(n_rows) % n_parts
+def parts_of_rows(
+    n_rows: int, n_parts: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """(rows,) int64: the part of each row. Parts are as large as one another, or by one row; with
+    groups, (rows,) numbers of rows that belong together, by one group.
+    """
+    unit_of = units(n_rows, groups)
+    n_units = int(unit_of.max(initial=-1)) + 1
+    return (rng.generator(seed, "decision").permutation(n_units) % min(n_parts, n_units))[unit_of]
 
 
 def cross_fit(
@@ -317,12 +323,16 @@ def cross_fit(
     settings: DecisionRecipe,
     metric: Metric | None,
     seed: int,
+    *,
+    groups: np.ndarray | None = None,
 ) -> CrossFitted:
-    """Fit on all parts but one and decide that one, for each. Raises RecipeError for one row."""
+    """Fit on all parts but one and decide that one, for each. groups: (rows,) numbers of rows that
+    belong together, which no part parts. Raises RecipeError for one row.
+    """
     scores, targets = checked(scores, targets, labels)
     if len(targets) < 2:
         raise RecipeError("decision: expected a dev set of two rows or more, got 1.")
-    part_of = parts_of_rows(len(targets), settings.parts, seed)
+    part_of = parts_of_rows(len(targets), settings.parts, seed, groups)
     calibrated, decided = (np.zeros(scores.shape) for _ in range(2))
     confidence, covered = np.zeros(len(targets)), np.zeros(len(targets), bool)
     decisions = []

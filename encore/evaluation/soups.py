@@ -76,8 +76,9 @@ class SoupChoice:
 
     def rows(self, task: str, half: int | None) -> np.ndarray:
         """The numbers of a task's rows in a half, or of all."""
-        n_rows = len(self.tasks[task].targets)
-        return np.arange(n_rows) if half is None else halves(n_rows, self.seed)[half]
+        one = self.tasks[task]
+        n_rows = len(one.targets)
+        return np.arange(n_rows) if half is None else halves(n_rows, self.seed, one.groups)[half]
 
     def _order(self, scores_of: ScoresOf, half: int | None) -> list[int]:
         values = [self._value(scores_of((number,)), half) for number in range(len(self.names))]

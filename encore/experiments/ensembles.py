@@ -72,7 +72,8 @@ def _of_task(
         ]
         if not metrics or (one.method == "vote" and stream.labels.kind == "regression"):
             continue
-        rule = one.rule(task, tuple(names), stream.labels, catalogue.find("metrics", metrics[0]))
+        metric = catalogue.find("metrics", metrics[0])
+        rule = one.rule(task, tuple(names), stream.labels, metric, rows.clusters)
         _, measured = measure_ensemble(
             rule,
             scores,

@@ -1,8 +1,10 @@
-"""Finds the runs that are combined: those that are named, and those of comparisons."""
+"""Runs that are combined into one folder: finds them, and says what both kinds of folder share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import numpy as np
 from encore import catalogue, files
 from encore.data.table import display_path, join_limited
 from encore.errors import Complaints, DataError
+from encore.evaluation.ensemble_record import EnsembleResult
 from encore.runs.folder import MODEL, DevPredictions, RunResult, read_predictions, read_result
 from encore.runs.kind import folder_kind
 from encore.runs.model_folder import read_parts
 from encore.runs.places import is_kept, run_folder
 from encore.types import LabelSpace
 
-__all__ = ["Candidate", "find_candidates", "on_same_rows"]
+__all__ = ["Candidate", "Combined", "find_candidates", "new_folder", "on_same_rows"]
 
 _MOST_NAMED = 5
 
@@ -66,6 +69,40 @@ class Candidate:
             for task, sets in self.result.metrics.items()
         }
         return {task: sets for task, sets in found.items() if sets}
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A folder that was made of several runs. members: the names of those that take part. results:
+    its figures, for each task. notes: on runs that were left out, and on what they share.
+    """
+
+    folder: Path
+    members: tuple[str, ...]
+    results: tuple[EnsembleResult, ...]
+    notes: tuple[str, ...] = ()
+    already_complete: bool = False
+
+    def figures(self) -> dict[str, Any]:
+        """The part of the object that `--json` prints which is the same for both kinds."""
+        return {
+            "members": list(self.members),
+            "tasks": [one.to_json() for one in self.results],
+            "notes": list(self.notes),
+        }
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill, which becomes `folder`; what killed processes left of it is
+    removed first. Raises TrainingError.
+    """
+    with files.explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}.????????.part"):
+            shutil.rmtree(left, ignore_errors=True)
+    with files.commit_folder(folder) as being_written:
+        yield being_written
 
 
 def find_candidates(given: Sequence[str | Path], what: str) -> tuple[list[Candidate], list[str]]:

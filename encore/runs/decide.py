@@ -61,8 +61,9 @@ class TaskScores:
         metric = check_decision(
             settings, self.labels, self.metrics, gives_probabilities=self.gives_probabilities
         )
+        dev, labels = self.dev, self.labels
         return cross_fit(
-            self.dev.scores, self.dev.targets, self.labels, settings, metric, self.seed
+            dev.scores, dev.targets, labels, settings, metric, self.seed, groups=dev.groups
         )
 
 

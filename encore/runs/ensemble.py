@@ -9,11 +9,12 @@ encore/runs/ensemble_store.py), and manifest.json, the sha256 of every file. It 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from encore import catalogue, files
 from encore.data.table import display_path
@@ -21,7 +22,13 @@ from encore.errors import Complaints, DataError, RecipeError, did_you_mean
 from encore.evaluation.ensemble_record import EnsembleResult, measure_ensemble
 from encore.evaluation.ensembles import METHODS, Choosing, Mixture, Space
 from encore.evaluation.metric import Metric
-from encore.runs.candidates import Candidate, find_candidates, on_same_rows
+from encore.runs.candidates import (
+    Candidate,
+    Combined,
+    find_candidates,
+    new_folder,
+    on_same_rows,
+)
 from encore.runs.contents import ENSEMBLE
 from encore.runs.ensemble_model import read_ensemble
 from encore.runs.ensemble_store import MemberStore
@@ -63,13 +70,20 @@ class EnsembleSettings:
             raise RecipeError(problems)
 
     def rule(
-        self, task: str, names: tuple[str, ...], labels: LabelSpace, metric: Metric
+        self,
+        task: str,
+        names: tuple[str, ...],
+        labels: LabelSpace,
+        metric: Metric,
+        groups: np.ndarray | None,
     ) -> Choosing:
-        """The rule by which members of a task are chosen."""
+        """The rule by which members of a task are chosen. groups: of its dev rows."""
         least = (self.at_least or {}).get(task, (self.at_least or {}).get(""))
         method: Any = self.method
         described = self.compat == "gen"
-        return Choosing(method, names, labels, metric, self.space, self.seed, least, described)
+        return Choosing(
+            method, names, labels, metric, self.space, self.seed, least, described, groups
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All of them but the tasks."""
@@ -79,27 +93,14 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True)
-class MadeEnsemble:
-    """An ensemble on disk. members: names of the runs that it holds. notes: on runs that were left
-    out.
-    """
+class MadeEnsemble(Combined):
+    """An ensemble on disk, which holds a copy of each member's model."""
 
-    folder: Path
-    settings: EnsembleSettings
-    members: tuple[str, ...]
-    results: tuple[EnsembleResult, ...]
-    notes: tuple[str, ...] = ()
-    already_complete: bool = False
+    settings: EnsembleSettings = field(kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        return {
-            "ensemble": str(self.folder),
-            **self.settings.to_json(),
-            "members": list(self.members),
-            "tasks": [one.to_json() for one in self.results],
-            "notes": list(self.notes),
-        }
+        return {"ensemble": str(self.folder), **self.settings.to_json(), **self.figures()}
 
 
 def make_ensemble(
@@ -144,7 +145,7 @@ def make_ensemble(
     else:
         _write(folder, about, kept, results)
     names = tuple(one.name for one in kept)
-    return MadeEnsemble(folder, settings, names, results, tuple(notes), there)
+    return MadeEnsemble(folder, names, results, tuple(notes), there, settings=settings)
 
 
 def _members(mixture: Mixture, having: Sequence[Candidate]) -> list[Candidate]:
@@ -165,11 +166,7 @@ def _write(
     kept: Sequence[Candidate],
     results: Sequence[EnsembleResult],
 ) -> None:
-    with files.explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{folder.name}.????????.part"):
-            shutil.rmtree(left, ignore_errors=True)  # of a killed process
-    with files.commit_folder(folder) as being_written:
+    with new_folder(folder) as being_written:
         store = MemberStore(being_written)
         members = [
             {**listed, "tokenizer": store.add(one.folder)}
@@ -195,7 +192,7 @@ def read_made(folder: Path) -> MadeEnsemble:
             f"{folder}: another version of Encore wrote this ensemble ({type(error).__name__}: "
             f"{error}). Make it again of its runs."
         ) from None
-    return MadeEnsemble(folder, settings, members, results, (), True)
+    return MadeEnsemble(folder, members, results, (), True, settings=settings)
 
 
 def _tasks(candidates: Sequence[Candidate], settings: EnsembleSettings) -> tuple[str, ...]:
@@ -245,9 +242,9 @@ def _chosen(
         metrics = tuple(
             name for name in metrics if not catalogue.find("metrics", name).needs_probabilities
         )
-    rule = settings.rule(
-        task, tuple(one.name for one in having), labels, catalogue.find("metrics", metrics[0])
-    )
+    metric = catalogue.find("metrics", metrics[0])
+    names = tuple(one.name for one in having)
+    rule = settings.rule(task, names, labels, metric, predicted.groups)
     return measure_ensemble(
         rule,
         found,

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,13 @@ from encore.evaluation.ensemble_record import EnsembleResult
 from encore.evaluation.estimates import estimate_metrics
 from encore.evaluation.soups import SOUPS, SoupChoice, SoupRows, measure_soup
 from encore.recipe.load import load_recipe
-from encore.runs.candidates import Candidate, find_candidates, on_same_rows
+from encore.runs.candidates import (
+    Candidate,
+    Combined,
+    find_candidates,
+    new_folder,
+    on_same_rows,
+)
 from encore.runs.contents import MODEL_FILES, RUN_FILES, SOUP, prediction_file
 from encore.runs.folder import MODEL, DevPredictions, RunResult, read_result
 from encore.runs.identity import RESULTS_VERSION
@@ -46,29 +52,16 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class MadeSoup:
-    """A soup on disk. members: names of the runs whose weights it is the mean of. results: its
-    figures, a result for each task. notes: on runs that were left out, and on what they share.
-    """
+class MadeSoup(Combined):
+    """A soup on disk: the mean of the weights of its members. seed: of the two halves."""
 
-    folder: Path
-    method: str
-    seed: int
-    members: tuple[str, ...]
-    results: tuple[EnsembleResult, ...]
-    notes: tuple[str, ...] = ()
-    already_complete: bool = False
+    method: str = field(kw_only=True)
+    seed: int = field(kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        return {
-            "run": str(self.folder),
-            "method": self.method,
-            "seed": self.seed,
-            "members": list(self.members),
-            "tasks": [one.to_json() for one in self.results],
-            "notes": list(self.notes),
-        }
+        about = {"run": str(self.folder), "method": self.method, "seed": self.seed}
+        return about | self.figures()
 
 
 def soup(
@@ -126,7 +119,7 @@ def read_soup(folder: Path) -> MadeSoup:
             f"{folder / SOUP}: missing, or written by another version of Encore "
             f"({type(error).__name__}). Make the soup again of its runs."
         ) from None
-    return MadeSoup(folder, method, seed, members, results, (), True)
+    return MadeSoup(folder, members, results, (), True, method=method, seed=seed)
 
 
 def _made(
@@ -165,11 +158,7 @@ def _made(
     }
     first = kept[0]
     whole = _result(folder, candidates, chosen, results, rows, all_scores(chosen))
-    with files.explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{folder.name}.????????.part"):
-            shutil.rmtree(left, ignore_errors=True)  # of a killed process
-    with files.commit_folder(folder) as being_written:
+    with new_folder(folder) as being_written:
         _write(being_written, first, whole)
         for task, sets in all_scores(chosen).items():
             for split, scores in sets.items():
@@ -181,7 +170,7 @@ def _made(
                 safetensors.torch.save_file(weights, inside / name)
         files.write_json(being_written / SOUP, about)
     names = tuple(one.name for one in kept)
-    return MadeSoup(folder, method, seed, names, results, tuple(notes))
+    return MadeSoup(folder, names, results, tuple(notes), method=method, seed=seed)
 
 
 def _on_starts(candidates: Sequence[Candidate]) -> Iterator[str]:

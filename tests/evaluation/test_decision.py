@@ -241,6 +241,17 @@ def test_parts_are_even_and_seeded() -> None:
     assert len(np.unique(parts_of_rows(3, 5, 7))) == 3
 
 
+def test_no_part_parts_a_group() -> None:
+    scores, targets = rows(BINARY, 60)
+    groups = np.random.default_rng(2).permutation(np.repeat(np.arange(13), 5))[:60]
+    fitted = cross_fit(scores, targets, BINARY, DecisionRecipe(parts=4), None, 1, groups=groups)
+    assert sorted(np.bincount(fitted.part_of)) != [15] * 4
+    assert sorted(len(set(groups[fitted.part_of == part])) for part in range(4)) == [3, 3, 3, 4]
+    assert sum(len(set(fitted.part_of[groups == one])) for one in set(groups)) == 13
+    assert len(fitted.decisions) == 4
+    np.testing.assert_array_equal(parts_of_rows(9, 5, 7, np.zeros(9)), parts_of_rows(9, 5, 7))
+
+
 @pytest.mark.parametrize("labels", [BINARY, TAGS], ids=lambda one: one.kind)
 def test_no_row_is_answered_by_what_was_fitted_on_it(labels: LabelSpace) -> None:
     """Other labels of one part change the answers of all parts but this."""

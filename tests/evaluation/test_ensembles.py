@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,34 @@ def test_the_halves_are_the_dev_set_and_have_no_row_in_common(n_rows: int, seed:
     assert len(one) == n_rows // 2
     assert [*one] == [*halves(n_rows, seed)[0]]
     assert n_rows < 100 or [*one] != [*halves(n_rows, seed + 1)[0]]
+
+
+def test_no_half_parts_a_group() -> None:
+    groups = np.repeat([7, 3, 9, 4, 1], [30, 2, 5, 1, 12])[np.random.default_rng(0).permutation(50)]
+    for seed in range(20):
+        one, other = halves(50, seed, groups)
+        assert sorted([*one, *other]) == list(range(50))
+        assert not set(groups[one]) & set(groups[other])
+        assert len(set(groups[one])) == 2
+    # One group cannot be halved, and groups of a row each are the rows.
+    for same in (np.zeros(50, int), np.arange(50)[::-1]):
+        np.testing.assert_array_equal(halves(50, 3, same), halves(50, 3))
+
+
+def test_weights_and_choices_keep_groups_together() -> None:
+    scores, targets = scored(3, FIVE)
+    groups = np.arange(len(targets)) // 10
+    how = replace(rule("regression", 3, FIVE), groups=groups)
+    seen, hidden = halves(len(targets), how.seed, groups)
+    before = how.choose(scores, targets)
+    truth = targets.copy()
+    truth[hidden] = truth[hidden][::-1]
+    assert how.choose(scores, truth) == before
+    assert replace(how, groups=None).choose(scores, truth) != before
+    found, made = cross_fitted(replace(how, method="greedy"), scores, targets)
+    alone = replace(how, method="greedy").choose([one[seen] for one in scores], targets[seen])
+    assert made[0] == alone
+    np.testing.assert_array_equal(found[hidden], alone.of(scores, FIVE)[hidden])
 
 
 @pytest.mark.parametrize("labels", [TWO, FIVE, TAGS], ids=lambda one: one.kind)

@@ -13,11 +13,16 @@ import pytest
 import encore
 from encore import files
 from encore.errors import DataError, EncoreError, RecipeError
+from encore.evaluation.ensembles import Mixture, combine
+from encore.evaluation.estimates import estimate_metrics
+from encore.recipe.load import recipe_for_file
 from encore.runs import ensemble as module
 from encore.runs.ensemble import EnsembleSettings, make_ensemble, read_made
 from encore.runs.execute import execute
+from encore.runs.folder import read_predictions
 from encore.runs.loading import load_predictor
 from encore.runs.predict import load
+from encore.runs.prepare import prepare
 from encore.training import scoring
 from tests.conftest import Tables
 
@@ -95,6 +100,33 @@ def test_dev_scores_of_the_folder_are_those_that_it_was_chosen_by(
         loaded = load_predictor(found.folder)
         measured = encore.evaluate(loaded, str(tables.dev)).estimates
         assert measured["accuracy"].value == pytest.approx(found.results[0].dev["accuracy"].value)
+
+
+def test_groups_of_the_dev_rows_are_halved_and_drawn_whole(tables: Tables, tmp_path: Path) -> None:
+    train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
+    for old, new in ((tables.train, train), (tables.dev, dev)):
+        first, *lines = old.read_text().splitlines()
+        numbered = [f"{line},{new.stem} {row // 3}" for row, line in enumerate(lines)]
+        new.write_text("\n".join([f"{first},author", *numbered, ""]))
+    settings = (*tables.settings, "plan.epochs=1")
+    given = {"dev": str(dev), "text": "text", "label": "verdict", "group": "author"}
+    found = [
+        execute(prepare(recipe_for_file(train, (*settings, f"seed={seed}"), **given)), tmp_path)
+        for seed in (1, 2)
+    ]
+    [result] = make_ensemble([one.folder for one in found], SIMPLE, tmp_path).results
+    predicted = [
+        read_predictions(one.folder, result.task, result.dev_set, one.epoch_of(result.task))
+        for one in found
+    ]
+    groups, truth = predicted[0].groups, predicted[0].targets
+    assert groups is not None
+    assert sorted(np.bincount(groups))[-1] == 3
+    labels = tables.prepared().data["train"].labels
+    mean = combine([one.scores for one in predicted], labels, Mixture((0, 1)))
+    for drawn_whole, same in ((groups, True), (None, False)):
+        whole = estimate_metrics(mean, truth, labels, ["accuracy"], 1, groups=drawn_whole)
+        assert (whole["accuracy"] == result.dev["accuracy"]) is same
 
 
 def test_votes_give_no_probabilities(
