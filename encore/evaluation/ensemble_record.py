@@ -10,6 +10,7 @@ import numpy as np
 
 from encore import catalogue
 from encore.data.table import plural
+from encore.evaluation.claims import Contrast
 from encore.evaluation.ensembles import Choosing, Mixture, cross_fitted
 from encore.evaluation.estimates import Estimate, estimate_metrics
 from encore.evaluation.paired import PairedDifference, paired_differences
@@ -92,20 +93,28 @@ class EnsembleResult:
 
 @dataclass(frozen=True)
 class EnsembleRow:
-    """An ensemble over the runs of a study in a comparison."""
+    """An ensemble over the runs of a study in a comparison. against: under the deciding metric, the
+    cross-fitted ensemble less each run of a variant, for each variant.
+    """
 
     study: str
     method: str
     result: EnsembleResult
+    against: tuple[Contrast, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Its entry in results.json."""
-        return {"study": self.study, "method": self.method, "result": self.result.to_json()}
+        against = {one.variant: one.to_json() for one in self.against}
+        fields = {"study": self.study, "method": self.method}
+        return {**fields, "result": self.result.to_json(), "against": against}
 
     @classmethod
-    def from_json(cls, *, result: Mapping[str, Any], **fields: Any) -> EnsembleRow:
+    def from_json(
+        cls, *, result: Mapping[str, Any], against: Mapping[str, Any] | None = None, **fields: Any
+    ) -> EnsembleRow:
         """The inverse of `to_json`."""
-        return cls(result=EnsembleResult.from_json(result), **fields)
+        contrasts = (Contrast.from_json(name, one) for name, one in (against or {}).items())
+        return cls(result=EnsembleResult.from_json(result), against=tuple(contrasts), **fields)
 
 
 def _with_notes(kind: Any, stored: Mapping[str, Any]) -> Any:

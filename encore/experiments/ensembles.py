@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from encore import catalogue
+from encore.evaluation.claims import Contrast
+from encore.evaluation.contrast import compare_variants
 from encore.evaluation.ensemble_record import EnsembleRow, measure_ensemble
+from encore.evaluation.ensembles import Choosing, cross_fitted
+from encore.evaluation.seed_runs import SeedRuns
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell
-from encore.runs.ensemble import EnsembleSettings
-from encore.runs.folder import RunResult, read_result, read_scores
+from encore.runs.folder import read_result, read_scores
 from encore.runs.prepared import Prepared
 
 __all__ = ["measure_ensembles"]
+
+RunScores = Mapping[tuple[str, int], np.ndarray]  # by variant and seed
 
 
 def measure_ensembles(runner: CellRunner) -> tuple[EnsembleRow, ...]:
@@ -25,46 +31,42 @@ def measure_ensembles(runner: CellRunner) -> tuple[EnsembleRow, ...]:
     return tuple(
         row
         for point in study.points
-        for row in _of_point(runner, runner.plan.cells_of(point), study.ensembles)
+        for cells in [runner.plan.cells_of(point)]
+        for task in cells[0].cell.tasks
+        for row in _of_task(task, runner, cells)
     )
 
 
-def _of_point(
-    runner: CellRunner, cells: Sequence[PreparedCell], settings: Sequence[EnsembleSettings]
-) -> Iterator[EnsembleRow]:
+def _of_task(task: str, runner: CellRunner, cells: Sequence[PreparedCell]) -> Iterator[EnsembleRow]:
     """Runs that failed, left a race or were measured on other rows than the first are left out. A
     run of several cells takes part once.
     """
-    runs: dict[str, tuple[str, Prepared]] = {}
-    for each in cells:
-        if each.run is None or each.run.name in runner.failed:
-            continue
-        if runner.eliminated_in(each.cell) is None:
-            runs.setdefault(each.run.name, (f"{each.cell.variant}, {each.cell.seed}", each.run))
-    results = {name: read_result(runner.runs / name) for name in runs}
-    for task in cells[0].cell.tasks if runs else ():
-        yield from _of_task(task, cells[0].cell.study, runs, results, settings)
-
-
-def _of_task(
-    task: str,
-    study: str,
-    runs: Mapping[str, tuple[str, Prepared]],
-    results: Mapping[str, RunResult],
-    settings: Sequence[EnsembleSettings],
-) -> Iterator[EnsembleRow]:
-    first = next(one for _, one in runs.values())
+    usable = [
+        (each, each.run)
+        for each in cells
+        if each.run is not None
+        and each.run.name not in runner.failed
+        and runner.eliminated_in(each.cell) is None
+    ]
+    if not usable:
+        return
+    first = usable[0][1]
     stream = first.streams[task]
     split, rows = next(iter(stream.dev.items()))
-    names, scores = [], []
-    for name, (title, run) in runs.items():
+    scores, run_of = {}, {}
+    for each, run in usable:
         if _same_rows(run, first, task, split):
-            result = results[name]
-            names.append(title)
-            scores.append(read_scores(result.folder, task, split, result.epoch_of(task)))
-    if len(names) < 2:
+            result = read_result(runner.runs / run.name)
+            key = (each.cell.variant, each.cell.seed)
+            run_of[key] = run.name
+            scores[key] = read_scores(result.folder, task, split, result.epoch_of(task))
+    study = runner.plan.study
+    members = {run_of[key]: key for key in reversed(run_of) if key[0] in study.ensembles_of}
+    candidates = [key for key in run_of if members.get(run_of[key]) == key]
+    if len(candidates) < 2:
         return
-    for one in settings:
+    targets = np.asarray(rows.targets)
+    for one in study.ensembles:
         metrics = [
             name
             for name in stream.metrics
@@ -73,17 +75,29 @@ def _of_task(
         if not metrics or (one.method == "vote" and stream.labels.kind == "regression"):
             continue
         metric = catalogue.find("metrics", metrics[0])
-        rule = one.rule(task, tuple(names), stream.labels, metric, rows.clusters)
+        names = tuple(f"{variant}, {seed}" for variant, seed in candidates)
+        rule = one.rule(task, names, stream.labels, metric, rows.clusters)
+        taken = [scores[key] for key in candidates]
         _, measured = measure_ensemble(
-            rule,
-            scores,
-            np.asarray(rows.targets),
-            metrics,
-            task=task,
-            dev_set=split,
-            seed=first.recipe.seed,
+            rule, taken, targets, metrics, task=task, dev_set=split, seed=first.recipe.seed
         )
-        yield EnsembleRow(study, one.method, measured)
+        against = _against_variants(rule, cross_fitted(rule, taken, targets)[0], scores, targets)
+        yield EnsembleRow(cells[0].cell.study, one.method, measured, tuple(against))
+
+
+def _against_variants(
+    rule: Choosing, combined: np.ndarray, scores: RunScores, targets: np.ndarray
+) -> Iterator[Contrast]:
+    """For each variant, the ensemble less each of its runs. The ensemble is one model, the same
+    beside all seeds, so an interval holds for this ensemble, not for others made alike.
+    """
+    for variant in dict.fromkeys(name for name, _ in scores):
+        runs = {seed: one for (name, seed), one in scores.items() if name == variant}
+        same = SeedRuns("ensemble", dict.fromkeys(runs, combined))
+        compared = compare_variants(
+            SeedRuns(variant, runs), [same], targets, rule.labels, rule.metric, groups=rule.groups
+        )
+        yield replace(compared.contrasts[0], variant=variant)
 
 
 def _same_rows(one: Prepared, other: Prepared, task: str, split: str) -> bool:

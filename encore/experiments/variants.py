@@ -94,7 +94,7 @@ class Cell:
 class Study:
     """A comparison before it is run. text: the recipe file as it was read. variants: 'baseline'
     first. cells: by study, variant, seed; screening: those of the race, likewise, without the
-    reference.
+    reference. ensembles_of: the variants whose runs take part in the ensembles.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Study:
     race: Race | None = None
     screening: tuple[Cell, ...] = ()
     ensembles: tuple[EnsembleSettings, ...] = ()
+    ensembles_of: tuple[str, ...] = ()
     claims: tuple[TaskClaim, ...] = ()
 
 
@@ -207,7 +208,7 @@ def _study(
     some = next(iter(recipes.values()), rest)
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
-    ensembles = read_ensembles(keys.get("ensemble"), problems)
+    ensembles, of = read_ensembles(keys.get("ensemble"), variants, problems)
     if problems or not recipes:
         raise recipe_error(problems, rest)
     _require_few(source.name, len(points), len(variants), len(seeds))
@@ -243,6 +244,7 @@ def _study(
         raced,
         cells(others, raced.seeds if raced else ()),
         ensembles,
+        of,
         claims,
     )
 

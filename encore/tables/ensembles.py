@@ -10,6 +10,7 @@ from encore.evaluation.metric import Metric
 from encore.tables.formatting import (
     format_difference,
     format_estimate,
+    format_interval,
     format_value,
 )
 from encore.tables.listing import Listing
@@ -78,8 +79,8 @@ def _tables(one: EnsembleResult, method: str, what: str) -> Iterator[Listing]:
 
 
 def ensemble_rows(rows: Sequence[EnsembleRow]) -> Iterator[Listing]:
-    """The ensembles over the runs of a comparison, a table for each study and task, under the
-    metric that decides.
+    """The ensembles over the runs of a comparison, under the metric that decides: for each study
+    and task a table of them, and one of each beside the runs of each variant.
     """
     groups: dict[tuple[str, str], list[EnsembleRow]] = {}
     for one in rows:
@@ -101,6 +102,23 @@ def ensemble_rows(rows: Sequence[EnsembleRow]) -> Iterator[Listing]:
         title = f"{where}, {first.dev_set} ({first.n_rows:,} rows), ensembles, {kind.title}"
         notes = (_HOW, "Δ against the best single run, both cross-fitted, with its 95 % interval.")
         yield Listing(title, columns, (single, *lines), notes, frozenset(range(1, 6)))
+        beside = tuple(line for one in found for line in _beside_variants(one, kind))
+        heads = ("ensemble", "variant", "seeds", "Δ", "95 % interval", "for new examples", "")
+        title = f"{where}, {first.dev_set}, ensembles against the runs of a variant, {kind.title}"
+        yield Listing(title, heads, beside, (_BESIDE,), frozenset(range(2, 6)))
+
+
+def _beside_variants(row: EnsembleRow, kind: Metric) -> Iterator[tuple[str, ...]]:
+    for one in row.against:
+        yield (
+            row.method,
+            one.variant,
+            str(len(one.seeds)),
+            format_difference(one.delta, kind.form),
+            format_interval(one.this_dev_set, kind.form),
+            format_interval(one.new_examples, kind.form),
+            one.verdict,
+        )
 
 
 def _row(row: EnsembleRow, kind: Metric) -> tuple[str, ...]:
@@ -121,6 +139,11 @@ def _row(row: EnsembleRow, kind: Metric) -> tuple[str, ...]:
 _HOW = (
     "cross-fitted: each row is scored by what the other half of the rows chooses; the figure to go "
     "by, since what is chosen on rows flatters itself on them."
+)
+
+_BESIDE = (
+    "Δ: the ensemble, cross-fitted, less the mean of a variant's runs. The ensemble is the same "
+    "beside all seeds, so the intervals do not say what others made alike would give."
 )
 
 

@@ -64,6 +64,8 @@ def test_a_comparison_ends_with_ensembles_of_its_runs(
         ({"methods": "greedy"}, "methods: a list"),
         ({"at_least": {"sst5": "much"}}, "at_least: expected figures"),
         ({"space": "log"}, "expected probability or logit"),
+        ({"of": ["first"]}, "expected of: a list of variants"),
+        ({"of": "baseline"}, "expected of: a list of variants"),
     ],
 )
 def test_what_an_ensemble_key_may_not_say(given: Any, message: str) -> None:
@@ -82,3 +84,22 @@ def test_the_key_gives_one_ensemble_for_each_method() -> None:
         "greedy"
     ]
     assert not study_from({"task": "rte"}).ensembles
+
+
+def test_an_ensemble_of_some_variants_is_compared_with_the_runs_of_each(
+    tables: Tables, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    given = recipe(tables, tiny_encoder, ensemble={"methods": ["simple"], "of": ["baseline"]})
+    found = encore.compare({**given, "seeds": [1, 2, 3]}, runs=tmp_path, executor="serial")
+    [row] = found.record.ensembles
+    assert [one.name for one in row.result.members] == [f"baseline, {seed}" for seed in (1, 2, 3)]
+    assert [one.variant for one in row.against] == ["baseline", "first"]
+    [study] = found.record.studies
+    value = row.result.cross_fitted["accuracy"].value
+    for one, variant in zip(row.against, study.metrics[0].variants, strict=True):
+        alone = [value - each for each in variant.values]
+        assert one.differences == pytest.approx(alone)
+        assert one.delta == pytest.approx(sum(alone) / 3)
+    assert "ensembles against the runs of a variant" in found.table
+    stored = files.read_json(found.folder / "results.json")
+    assert ComparisonRecord.from_json(stored) == found.record

@@ -40,6 +40,7 @@ EXTENT = {
     "serbertus_rates": (1, 4, 3),
     "cfimdb": (2, 2, 3),
     "branch_minilm": (1, 2, 10),
+    "after_training_minilm": (1, 5, 5),
     "even_minilm": (1, 2, 5),
     "smart_minilm": (1, 2, 10),
     "layer_decay_minilm": (1, 2, 10),
