@@ -25,7 +25,8 @@ def filled_in(prepared: Prepared) -> dict[str, Any]:
     without what stays empty.
     """
     settings = resolved(prepared.recipe)
-    settings |= {"precision": prepared.precision, "threads": prepared.threads}
+    used = {"threads": prepared.threads, "shares": prepared.shares}
+    settings |= {"precision": prepared.precision, **used}
     for name, task in settings["tasks"].items():
         data, columns = prepared.data[name], prepared.data[name].columns
         if task["data"]["train"] is not None:

@@ -14,7 +14,7 @@ from encore import catalogue
 from encore.cli.dry_run import dry_run_lines, dry_run_object, truncation_line
 from encore.cli.options import FileOptions, check_runs_folder
 from encore.cli.output import announce, console, print_json, say
-from encore.data.table import display_path
+from encore.data.table import display_path, plural
 from encore.errors import Complaints
 from encore.runs.places import is_kept, run_folder
 from encore.tables.formatting import format_duration
@@ -163,7 +163,9 @@ def announcements(prepared: Prepared) -> list[str]:
         lines.append(f"{prefix}{truncation_line(prepared, task)}")
         if data.labels.kind != "unlabelled":
             lines.append(f"{prefix}{_export_line(prepared, task, models[task])}")
-    threads = f"{prepared.threads} thread{'s' if prepared.threads > 1 else ''}"
+    threads = plural(prepared.threads, "thread")
+    if prepared.shares > 1:
+        threads = f"{prepared.shares} processes of {threads} each"
     if several:
         lines.append(_together(prepared))
     if prepared.recipe.adapter is not None:

@@ -7,6 +7,8 @@ on short texts and three times the table in memory.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -54,6 +56,27 @@ class WordTable(nn.Module):
         )
         self.weight = nn.Parameter(self.table[: len(ids)], requires_grad=trainable)
         self.decay = 1.0
+
+    def move(self, place: Callable[[Tensor], Tensor]) -> None:
+        """Let the table be what `place` makes of it: the same numbers in other memory. `weight`
+        stays the same parameter.
+        """
+        if self.table is None:
+            self.weight.data = place(self.weight.detach())
+        else:
+            self.table = place(self.table)
+            self.weight.data = self.table[: len(self.weight)]
+
+    @contextlib.contextmanager
+    def with_weight(self) -> Iterator[None]:
+        """Inside, the table has the rows of `weight`, which has been given other memory."""
+        before = self.table
+        if before is not None:
+            self.table = torch.cat([self.weight.detach(), before[len(self.weight) :]])
+        try:
+            yield
+        finally:
+            self.table = before
 
     def whole(self) -> Tensor:
         """(vocabulary, width), in the vocabulary's order."""

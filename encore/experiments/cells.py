@@ -145,7 +145,7 @@ class CellRunner:
             return
         jobs = [run_job(one, self.runs, keep_model=self.keeps(name)) for name, one in todo.items()]
         in_process = any(one.device != "cpu" for one in todo.values())
-        threads = max(one.threads for one in todo.values())
+        threads = max(one.n_cores for one in todo.values())
         processes = self.processes
         if not in_process and self.executor in (None, "local"):
             import_for_runs()

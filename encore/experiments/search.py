@@ -197,7 +197,7 @@ class _Running:
             import_for_runs()
             if not in_process:
                 n_left = trials.n - n_found
-                processes = processes_that_fit([first], n_left, processes, first.threads, self.tell)
+                processes = processes_that_fit([first], n_left, processes, first.n_cores, self.tell)
 
         def ended(line: str) -> None:
             self._write_trials(study)
@@ -207,7 +207,7 @@ class _Running:
             trials,
             SearchObjective(self.search, self.runs),
             processes=processes,
-            threads=first.threads,
+            threads=first.n_cores,
             in_process=in_process,
             tell=ended,
             executor=self.executor,

@@ -230,7 +230,6 @@ def _study(
             for seed in seeds
         )
 
-    others = [name for name in variants if name != reference]
     return Study(
         source.name,
         source.text,
@@ -242,7 +241,7 @@ def _study(
         cells(tuple(variants), seeds),
         tuple(notes),
         raced,
-        cells(others, raced.seeds if raced else ()),
+        cells([name for name in variants if name != reference], raced.seeds if raced else ()),
         ensembles,
         of,
         claims,

@@ -146,7 +146,7 @@ def _seconds_per_token(
         ]
     finally:
         torch.set_num_threads(before)
-    return found[0], found[1]
+    return found[0] / prepared.shares, found[1] / prepared.shares
 
 
 def _seconds(call: Callable[[], None], device: str) -> float:

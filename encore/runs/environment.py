@@ -34,6 +34,7 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "instructions": instruction_set(prepared.device),
         "device": torch.cuda.get_device_name() if prepared.device == "cuda" else "cpu",
         "threads": prepared.threads,
+        "processes": prepared.shares,
         "precision": prepared.precision,
         "command": shown_command(sys.argv),
         "packages": {name: metadata.version(name) for name in names},

@@ -1,16 +1,19 @@
-"""Precision and threads of this machine."""
+"""Precision, threads and processes of this machine."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
 
-from encore.errors import Problem, TrainingError
+from encore.errors import Problem, RecipeError, TrainingError
+from encore.recipe.schema import Recipe
+from encore.training.forked_ranks import can_fork
 
-__all__ = ["cores", "instruction_set", "precision_of", "require_same_instructions"]
+__all__ = ["cores", "division_of", "instruction_set", "precision_of", "require_same_instructions"]
 
 
 def precision_of(setting: str) -> str:
@@ -32,6 +35,29 @@ def precision_of(setting: str) -> str:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def division_of(recipe: Recipe, device: str) -> tuple[int, int]:
+    """Threads of a process, and processes, of a run. Raises RecipeError for what cannot be."""
+    threads, shares = recipe.threads, recipe.shares
+    possible = device == "cpu" and can_fork()
+    if shares is not None and shares > 1:
+        if not possible:
+            where = "a GPU" if device != "cpu" else sys.platform
+            raise RecipeError(
+                Problem(setting="shares", message=f"on {where} a run is one process: shares=1.")
+            )
+        if (threads or 1) > 1:
+            raise RecipeError(
+                Problem(
+                    setting="shares",
+                    message=f"expected threads=1 beside several processes, got threads={threads}: "
+                    "a forked process computes with one thread.",
+                    remedy="Leave threads out.",
+                )
+            )
+        return 1, shares
+    return threads or cores(), 1
 
 
 def instruction_set(device: str) -> str:

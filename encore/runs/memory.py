@@ -136,13 +136,14 @@ class RunMemory:
         ]
         copies, kept = (max(each[number] for each in parts) for number in (0, 1))
         averaged = 4 * any(phase.average is not None for phase in self.prepared.plan)
+        n = self.prepared.shares  # processes, each with gradients and copies of its own
         resident = resident_bytes()
         texts = sum(data.train.texts.nbytes for data in self.prepared.data.values())
         baseline = _TEXT * min(float(texts), _MOST_TEXT)
         return MemoryEstimate(
             program=resident + _IMPORTS,
             # While the file of an encoder is read, its weights are there twice.
-            weights=4 * n_all + max(4 * n_all, (12 + averaged) * trained + copies),
+            weights=4 * n_all + max(4 * n_all, (8 + 4 * n + averaged) * trained + n * copies),
             batch=max(kept + min(_RETAINED * kept, _MOST_RETAINED), baseline),
             row=max(row for _, _, row in parts),
             scores=self._scores(),

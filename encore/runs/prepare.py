@@ -34,7 +34,7 @@ from encore.runs.compatibility import (
     pooling_of,
 )
 from encore.runs.default_plan import complete_plan
-from encore.runs.hardware import cores, precision_of
+from encore.runs.hardware import division_of, precision_of
 from encore.runs.identity import run_spec
 from encore.runs.inputs import read_inputs
 from encore.runs.prepared import Prepared, Start
@@ -75,12 +75,13 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     check_kept_epoch(recipe, plan)
     parts = parts_of(recipe, {name: each.labels for name, each in data.items()}, poolings)
     check_heads(recipe, starts, parts, source)
-    untrained = _untrained_tasks(recipe, plan, parts, source)
-    undropped = _terms_without_dropout(recipe, streams, parts, source)
-    precision, threads = precision_of(recipe.precision), recipe.threads or cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = precision_of(recipe.precision)
+    threads, shares = division_of(recipe, device)
+    # One process is left unsaid, so that its runs keep the names that they have always had.
+    used = {"precision": precision, "threads": threads, "shares": shares if shares > 1 else None}
     spec = run_spec(
-        recipe.model_copy(update={"precision": precision, "threads": threads}),
+        recipe.model_copy(update=used),
         data,
         poolings,
         encoder=source.digest,
@@ -96,6 +97,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         tokenizer=tokenizer,
         precision=precision,
         threads=threads,
+        shares=shares,
         device=device,
         plan=plan,
         poolings=poolings,
@@ -104,8 +106,8 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
         spec=spec,
         starts=starts,
         decided=decided,
-        untrained=untrained,
-        without_dropout=undropped,
+        untrained=_untrained_tasks(recipe, plan, parts, source),
+        without_dropout=_terms_without_dropout(recipe, streams, parts, source),
         taught=tuple(notes_on_teachers(starts, data)),
     )
 

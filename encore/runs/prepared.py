@@ -50,7 +50,8 @@ class Prepared:
     source: load.Source
     tokenizer: TextTokenizer
     precision: str
-    threads: int
+    threads: int  # of a process
+    shares: int  # processes
     device: str
     plan: list[Phase]
     poolings: Mapping[str, Mapping[str, Any]]
@@ -67,6 +68,11 @@ class Prepared:
     def name(self) -> str:
         """The name of the run's folder."""
         return self.spec.name
+
+    @property
+    def n_cores(self) -> int:
+        """The cores that it keeps busy."""
+        return self.threads * self.shares
 
     @property
     def firsts(self) -> tuple[Prepared, ...]:
@@ -187,6 +193,7 @@ class Prepared:
             micro_batch=plan.micro_batch,
             patience=plan.early_stopping,
             score_train=plan.score_train,
+            shares=self.shares,
             combine=None if plan.combine is None else catalogue.build("combine", plan.combine),
         )
 

@@ -194,6 +194,11 @@ def _key(start: Start, rows: Dataset, turned: bool) -> str:
     return hashlib.sha256(what).hexdigest()[:10]
 
 
+def _threads_of(recipe: Recipe) -> int | None:
+    """The cores that a recipe names; None where it leaves them to the machine."""
+    return recipe.shares if (recipe.shares or 1) > 1 else recipe.threads
+
+
 def _scored(start: Start, rows: Dataset, runs: Path, *, turned: bool) -> np.ndarray:
     """Score the rows in eval mode, with as many threads as the teacher was trained with, so that
     the same teacher gives the same bits to every student.
@@ -210,7 +215,7 @@ def _scored(start: Start, rows: Dataset, runs: Path, *, turned: bool) -> np.ndar
         assert pairs is not None
         texts, pairs = pairs, texts
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if start.models else start.recipe.threads or before)
+    torch.set_num_threads(1 if start.models else _threads_of(start.recipe) or before)
     try:
         read = replace(rows, texts=texts, pairs=pairs, negatives=None)
         return model.scores(read, task=start.task)

@@ -64,11 +64,15 @@ class RunningAverage:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the models have the averaged weights; nothing is to be trained or saved for
-        resuming there. Takes the memory of one tensor.
+        resuming there. They take the place of the others in this process alone: ranks that share
+        the memory of the weights train on. Takes the memory of the largest word table.
         """
         self._swap()
         try:
-            yield
+            with contextlib.ExitStack() as readable:
+                for table in self.tables:
+                    readable.enter_context(table.with_weight())
+                yield
         finally:
             self._swap()
 
@@ -76,9 +80,7 @@ class RunningAverage:
     def _swap(self) -> None:
         for name, twin in self.tensors.items():
             parameter = self.trained[name]
-            aside = parameter.clone()
-            parameter.copy_(twin)
-            twin.copy_(aside)
+            parameter.data, self.tensors[name] = twin, parameter.data
         for number, table in enumerate(self.tables if self.n else ()):
             table.decay, self.decays[number] = self.decays[number], table.decay
 

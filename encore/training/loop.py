@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
-import torch
 
 from encore import catalogue
 from encore.evaluation.metric import MetricWarning
@@ -26,17 +25,21 @@ from encore.model.feature_cache import (
     frozen_branches,
     partly_fixed,
 )
+from encore.model.parameters import word_tables
 from encore.model.selection import freezes_encoder
 from encore.model.task_model import TaskModel
 from encore.training import optimiser, phases, step
 from encore.training.epoch_scores import EpochScores
+from encore.training.forked_ranks import forked
 from encore.training.groups import PhaseStart, groups_of
+from encore.training.ranks import Alone, Ranks
 from encore.training.reports import EvalReport, StepReport
 from encore.training.row_orders import RowOrders, batch_size_of
-from encore.training.scoring import collate_cached, score_rows
+from encore.training.scoring import score_rows
 from encore.training.state import FitState, freeze, own_losses
-from encore.training.streams import TRAIN, Stream
-from encore.types import Batch, BatchIndex, Combine, Loss, Mixing, Phase, Progress, TaskSize
+from encore.training.step_inputs import StepInputs
+from encore.training.streams import TRAIN, Rows, Stream
+from encore.types import BatchIndex, Combine, Mixing, Phase, Progress, TaskSize
 
 __all__ = ["TrainSettings", "higher_is_better", "steps_in", "train_loop"]
 _DIAGNOSED_ONCE_IN = 50  # steps
@@ -50,6 +53,8 @@ class TrainSettings:
     does not depend on it but for rounding). patience: epochs without a better dev score after which
     a phase ends, None for never. combine: how the gradients of a step of several tasks become one,
     None for their sum. score_train: the metrics on training rows are of eval mode, after the epoch.
+    shares: the processes that compute the run together, each a share of every batch; one, in phases
+    whose encoders are frozen, where a step is too short for it to pay.
     """
 
     seed: int
@@ -58,6 +63,7 @@ class TrainSettings:
     patience: int | None = None
     combine: Combine | None = None
     score_train: bool = False
+    shares: int = 1
 
 
 def train_loop(
@@ -90,12 +96,10 @@ def train_loop(
             state.optimiser = optimiser.adamw(state.parameters, phase, state.infos)
         caches = _feature_caches(models, streams, phase)
         training = _PhaseTraining(models, state.phase, plan, streams, caches, settings)
-        found = groups_of(state.optimiser, state.infos, phase.lr)
-        start: PhaseStart | None = PhaseStart(state.phase + 1, len(plan), phase.epochs, found)
-        while not phases.is_over(state, plan, settings.patience):
-            yield from training.train(state, start)
-            yield training.evaluate(state)
-            start = None
+        shares = 1 if freezes_encoder(phase) else settings.shares
+        run, tables = partial(_run, training, state), word_tables(models.values())
+        with forked(shares, settings.shares, state.optimiser, tables, run) as ranks:
+            yield from replace(training, ranks=ranks).run(state)
         phases.advance(state, plan, settings.patience)
         if state.phase < len(plan):
             following = plan[state.phase]
@@ -106,6 +110,12 @@ def train_loop(
                 if following.fresh_optimiser
                 else optimiser.carried(state.optimiser, state.parameters, following, state.infos)
             )
+
+
+def _run(training: _PhaseTraining, state: FitState, ranks: Ranks) -> None:
+    """The whole phase on a rank that nobody asks for reports."""
+    for _ in replace(training, ranks=ranks).run(state):
+        pass
 
 
 def steps_in(phase: Phase, streams: Mapping[str, Stream], mixing: Mixing, seed: int) -> int:
@@ -132,6 +142,19 @@ class _PhaseTraining:
     streams: Mapping[str, Stream]
     caches: Mapping[tuple[str, str], FeatureCache]
     settings: TrainSettings
+    ranks: Ranks = field(default_factory=Alone)
+
+    def run(self, state: FitState) -> Iterator[StepReport | EvalReport]:
+        """The rest of the phase."""
+        assert state.optimiser is not None
+        found = groups_of(state.optimiser, state.infos, self.phase.lr)
+        start: PhaseStart | None = PhaseStart(
+            self.number + 1, len(self.plan), self.phase.epochs, found
+        )
+        while not phases.is_over(state, self.plan, self.settings.patience):
+            yield from self.train(state, start)
+            yield self.evaluate(state)
+            start = None
 
     @property
     def phase(self) -> Phase:
@@ -153,14 +176,17 @@ class _PhaseTraining:
     def train(self, state: FitState, start: PhaseStart | None) -> Iterator[StepReport]:
         """Train the rest of the current epoch, step by step. start: for the first report."""
         phase, settings = self.phase, self.settings
-        steps, orders = self.steps(state.epoch), RowOrders(self.streams, phase, settings.seed)
+        steps, inputs = self.steps(state.epoch), self._inputs()
         if state.batch == 0:
             state.sums = {task: [0.0, 0.0] for task in phase.tasks}
             state.seen = {task: EpochScores() for task in phase.tasks}
         assert state.optimiser is not None
         while state.batch < len(steps):
             draws, diagnosed = steps[state.batch], _diagnosed(steps, state.batch)
-            parts = [self._step_input(draw, orders, state, diagnosed) for draw in draws]
+            parts = [
+                inputs.of(draw, state.losses.get(draw.task, {}), diagnosed=draw.task in diagnosed)
+                for draw in draws
+            ]
             lr = phase.lr * self._curve_factor(state, len(steps))
             optimiser.set_rate(state.optimiser, lr)
             outcome = step.take_step(
@@ -170,6 +196,7 @@ class _PhaseTraining:
                 step=state.step + 1,
                 clip_norm=phase.clip_norm,
                 combine=settings.combine,
+                ranks=self.ranks,
             )
             state.count_step(outcome)
             self._average(state, "step")
@@ -189,6 +216,20 @@ class _PhaseTraining:
                 diagnostics=step.diagnostics_of(outcome.parts),
             )
             start = None
+
+    def _inputs(self) -> StepInputs:
+        settings = self.settings
+        orders = RowOrders(self.streams, self.phase, settings.seed)
+        return StepInputs(
+            self.models,
+            self.streams,
+            self.phase,
+            orders,
+            self.caches,
+            self.ranks.size,
+            settings.micro_batch,
+            settings.mixing.nominal,
+        )
 
     def _average(self, state: FitState, after: str) -> None:
         """Take the weights into the average of the phase, if it adds them after this."""
@@ -215,28 +256,6 @@ class _PhaseTraining:
             )
         return phase.curve(place)
 
-    def _step_input(
-        self, draw: BatchIndex, orders: RowOrders, state: FitState, diagnosed: set[str]
-    ) -> step.StepInput:
-        """One task's part of a step."""
-        stream, own = self.streams[draw.task], state.losses.get(draw.task, {})
-        examples, swapped = orders.rows(draw)
-        size = self.settings.micro_batch or len(examples)
-        device = next(self.models[draw.task].parameters()).device
-        cache = self.caches.get((draw.task, TRAIN))
-        micro_batches = []
-        for start in range(0, len(examples), size):
-            some = slice(start, start + size)
-            turned = None if swapped is None else swapped[some]
-            micro_batches.append(_batch(stream, examples[some], turned, device, cache))
-        nominal = self.settings.mixing.nominal
-        share = len(examples) / batch_size_of(self.phase, stream) if nominal else 1.0
-        losses: dict[str, tuple[float, Loss]] = {
-            name: (weight * share, cast(Loss, own.get(name, loss)))
-            for name, (weight, loss) in stream.losses.items()
-        }
-        return step.StepInput(self.models[draw.task], micro_batches, losses, draw.task in diagnosed)
-
     def evaluate(self, state: FitState) -> EvalReport:
         """Close the epoch: score every dev set, and decide if this epoch is the best so far, and
         if it is the last.
@@ -247,12 +266,7 @@ class _PhaseTraining:
             state.seen = {}
             begun = time.monotonic()
             scores = {
-                task: {
-                    name: score_rows(
-                        self.models[task], rows, stream.labels, self.caches.get((task, name))
-                    )
-                    for name, rows in stream.dev.items()
-                }
+                task: {name: self._scores(task, name, rows) for name, rows in stream.dev.items()}
                 for task, stream in self.streams.items()
             }
             dev_seconds = time.monotonic() - begun
@@ -285,6 +299,10 @@ class _PhaseTraining:
             dev_seconds=dev_seconds,
         )
 
+    def _scores(self, task: str, name: str, rows: Rows) -> np.ndarray:
+        features, labels = self.caches.get((task, name)), self.streams[task].labels
+        return score_rows(self.models[task], rows, labels, features, self.ranks)
+
     def _dev_loss(
         self, scores: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, dict[str, float]]:
@@ -315,8 +333,7 @@ class _PhaseTraining:
                 continue
             stream = self.streams[task]
             if self.settings.score_train:
-                features = self.caches.get((task, TRAIN))
-                scores = score_rows(self.models[task], stream.train, stream.labels, features)
+                scores = self._scores(task, TRAIN, stream.train)
                 targets = stream.train.targets
             else:
                 scores = state.seen[task].added
@@ -377,22 +394,3 @@ def _feature_caches(
         for name, store in stores.items()
         if any(which[task]) or partly_fixed(models[task])
     }
-
-
-def _batch(
-    stream: Stream,
-    examples: np.ndarray,
-    swapped: np.ndarray | None,
-    device: torch.device,
-    cache: FeatureCache | None,
-) -> Batch:
-    train = stream.train
-    return Batch(
-        task=stream.name,
-        digest=train.digest,
-        rows=train.numbers[examples],
-        tokens=collate_cached(train.store, train.at(examples, swapped), device, cache),
-        targets=torch.from_numpy(train.targets[examples]).to(device),
-        weights=torch.from_numpy(train.weights[examples]).to(device),
-        swapped=swapped,
-    )

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from encore.encoder.word_table import WordTable
 from encore.model.selection import ParameterInfo, rate_factor
+from encore.training.ranks import Alone, Ranks
 from encore.types import Phase
 
 __all__ = [
     "MinbertAdamW",
     "adamw",
+    "begin_state",
     "carried",
+    "parameters_of",
     "restore_tensors",
     "set_rate",
     "state_tensors",
@@ -64,10 +67,9 @@ class MinbertAdamW(torch.optim.AdamW):
             if parameter.grad is not None:
                 state = self.state[parameter]
                 if not state:
-                    moments = {key: torch.zeros_like(parameter) for key in _MOMENTS}
-                    state.update(step=torch.zeros(()), **moments)
-                age = state.get("step") + 1
-                state.update(step=age)
+                    state.update(_fresh(parameter))
+                age = state.get("step")
+                age += 1  # in place: where ranks share memory, it is what they share
                 found.setdefault(int(age), []).append(parameter)
         return found
 
@@ -124,6 +126,23 @@ def carried(
     return optimiser
 
 
+def parameters_of(optimiser: torch.optim.AdamW) -> list[nn.Parameter]:
+    """Those that it updates, group by group."""
+    return [each for group in optimiser.param_groups for each in group["params"]]
+
+
+def begin_state(optimiser: torch.optim.AdamW) -> None:
+    """Give moments of zero to each parameter that has none, as its first step would."""
+    for parameter in parameters_of(optimiser):
+        if not optimiser.state[parameter]:
+            optimiser.state[parameter].update(_fresh(parameter))
+
+
+def _fresh(parameter: Tensor) -> dict[str, Tensor]:
+    moments = {key: torch.zeros_like(parameter) for key in _MOMENTS}
+    return {"step": torch.zeros((), device=parameter.device), **moments}
+
+
 def set_rate(optimiser: torch.optim.AdamW, lr: float) -> None:
     """Set the rate of the next step: `lr`, times each group's factor."""
     for group in optimiser.param_groups:
@@ -157,33 +176,33 @@ def _named(optimiser: torch.optim.AdamW) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def step(
-    optimiser: torch.optim.AdamW, tables: Iterable[WordTable], clip_norm: float | None
+    optimiser: torch.optim.AdamW,
+    tables: Iterable[WordTable],
+    clip_norm: float | None,
+    ranks: Ranks | None = None,
 ) -> Tensor:
     """Make one update; returns the gradients' norm before clipping.
 
     The fused kernel divides gradients by `grad_scale`, which saves a pass over all of them.
     `tables`: those whose rows outside training decay along.
     """
-    trained = [
-        (p, group)
-        for group in optimiser.param_groups
-        for p in group["params"]
-        if p.grad is not None
-    ]
-    gradients = [p.grad for p, _ in trained]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    ranks = ranks or Alone()
+    group_of = {id(p): group for group in optimiser.param_groups for p in group["params"]}
+    trained, norm = ranks.add_up(parameters_of(optimiser))
     excess = None if clip_norm is None else ((norm + 1e-6) / clip_norm).clamp(min=1.0)
     if isinstance(optimiser, MinbertAdamW):
+        gradients = [p.grad for p in trained if p.grad is not None]
         if excess is not None and gradients:  # a phase may train nothing of this step's tasks
             torch._foreach_div_(gradients, excess)
     else:
         optimiser.grad_scale = excess  # type: ignore[attr-defined]
         optimiser.found_inf = None if excess is None else torch.zeros_like(norm)  # type: ignore[attr-defined]
     optimiser.step()
-    groups = {id(p): group for p, group in trained}
+    groups = {id(p): group_of[id(p)] for p in trained}
     for table in tables:
         if table.table is not None and (own := groups.get(id(table.weight))) is not None:
             rate, _, _, weight_decay = _SETTINGS(own)
             table.decay *= 1 - rate * weight_decay
     optimiser.zero_grad(set_to_none=True)
+    ranks.updated()
     return norm

@@ -19,7 +19,8 @@ from encore.errors import TrainingError
 from encore.model.parameters import word_tables
 from encore.model.task_model import TaskModel
 from encore.training import optimiser as optimiser_module
-from encore.training.terms import ReadTerm, cache_gradients, places_of
+from encore.training.ranks import Alone, Ranks, exchange_tensors
+from encore.training.terms import ReadTerm, SharedReading, cache_gradients, places_of
 from encore.types import Batch, Combine, Loss
 
 # fmt: off
@@ -35,13 +36,20 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class StepInput:
     """One task's part of a step: a batch, whole or as micro-batches in order, and the terms of its
-    loss with their weights. diagnoses: its terms give figures about themselves.
+    loss with their weights. diagnoses: its terms give figures about themselves. owners: the rank
+    that computes each micro-batch, ascending; none: the only one.
     """
 
     model: TaskModel
     micro_batches: Sequence[Batch]
     losses: Mapping[str, tuple[float, Loss]]
     diagnoses: bool = False
+    owners: Sequence[int] = ()
+
+    def own(self, ranks: Ranks) -> list[int]:
+        """The numbers of the micro-batches that this rank computes."""
+        every = range(len(self.micro_batches))
+        return [at for at in every if not self.owners or self.owners[at] == ranks.rank]
 
 
 @dataclass(frozen=True)
@@ -75,19 +83,22 @@ def take_step(
     step: int,
     clip_norm: float | None,
     combine: Combine | None = None,
+    ranks: Ranks | None = None,
 ) -> StepResult:
     """Train on one batch of one task or of each of several, whose gradients are added unless
     `combine` makes something else of them.
 
     Micro-batches change nothing but the rounding: every term is a sum divided by the weight of the
-    whole batch, and dropout draws for each row what the whole batch would have drawn. Raises
+    whole batch, and dropout draws for each row what the whole batch would have drawn. Nor do
+    `ranks`, each of which computes its micro-batches; all of them get the same result. Raises
     TrainingError where the loss is not finite.
     """
+    ranks = ranks or Alone()
     done, gradients = [], []
     for number, part in enumerate(parts):
-        done.append(_backward(part, seed, step, number))
+        done.append(_backward(part, seed, step, number, ranks))
         if combine is not None and len(parts) > 1:
-            gradients.append(_taken(optimiser))
+            gradients.append(_taken(optimiser, ranks))
     value = sum(outcome.loss for outcome in done)
     if not math.isfinite(value):
         broken = ", ".join(
@@ -101,9 +112,10 @@ def take_step(
         for parameter, gradient in combine(
             gradients, [draw.permutation(len(parts)).tolist() for _ in parts]
         ).items():
-            parameter.grad = gradient
+            # Each rank has combined the same gradients of the whole batch; they count once.
+            parameter.grad = None if ranks.rank else gradient
     tables = word_tables([part.model for part in parts])
-    norm = update(optimiser, tables, step=step, loss=value, clip_norm=clip_norm)
+    norm = update(optimiser, tables, step=step, loss=value, clip_norm=clip_norm, ranks=ranks)
     return StepResult(tuple(done), value, norm)
 
 
@@ -114,11 +126,12 @@ def update(
     step: int,
     loss: float,
     clip_norm: float | None,
+    ranks: Ranks | None = None,
 ) -> float:
     """Clip the gradients and update; returns their norm before. tables: as of
     `optimiser.step`. Raises TrainingError where the norm is not finite.
     """
-    norm = float(optimiser_module.step(optimiser, tables, clip_norm))
+    norm = float(optimiser_module.step(optimiser, tables, clip_norm, ranks))
     if not math.isfinite(norm):
         raise TrainingError(
             f"step {step}: the gradient is not finite (loss {loss:.4g}). {remedy_for(optimiser)}"
@@ -153,7 +166,7 @@ def _by_term(found: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     }
 
 
-def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepResult:
+def _backward(part: StepInput, seed: int, step: int, number: int, ranks: Ranks) -> TaskStepResult:
     """Add the gradients of one task, which are none where its encoder is frozen and its head has no
     weights. `number`: its place in the step, so that no two tasks of a step draw the same masks.
     """
@@ -162,13 +175,15 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
     values = dict.fromkeys(part.losses, 0.0)
     is_split = len(part.micro_batches) > 1
     coupled = [term for term in read if is_split and term.loss.couples_rows]
-    cached = cache_gradients(part.model, part.micro_batches, coupled, drawing)
-    values.update({name: found.value for name, found in cached.items()})
+    own = part.own(ranks)
+    sharing = SharedReading(ranks, part.owners or [0] * len(part.micro_batches))
+    cached = cache_gradients(part.model, part.micro_batches, coupled, drawing, sharing)
     scores = []
     places = places_of((batch.tokens, len(batch.rows)) for batch in part.micro_batches)
     figures: dict[str, list[Mapping[str, float]]] = {term.name: [] for term in read}
-    for at, (batch, place) in enumerate(zip(part.micro_batches, places, strict=True)):
-        with drawing(place):
+    for at in own:
+        batch = part.micro_batches[at]
+        with drawing(places[at]):
             output = part.model(batch.tokens)
             total: Tensor | float = 0.0
             for term in read:
@@ -183,12 +198,35 @@ def _backward(part: StepInput, seed: int, step: int, number: int) -> TaskStepRes
             if part.diagnoses:
                 for term in read:
                     figures[term.name].append(term.diagnose(part.model, batch, output))
-        scores.append(output.scores.detach().cpu().numpy())
+        scores.append(output.scores.detach().cpu())
+    values, found, about = _of_all_ranks(ranks, values, scores, figures, part)
+    values |= {name: each.value for name, each in cached.items()}
     loss = sum(weight * values[name] for name, (weight, _) in part.losses.items())
     weight = float(sum(batch.weights.sum() for batch in part.micro_batches))
-    task, sizes = part.micro_batches[0].task, [len(batch.rows) for batch in part.micro_batches]
-    about = {name: mean for name, found in figures.items() if (mean := _mean(found, sizes))}
-    return TaskStepResult(task, loss, values, np.concatenate(scores), weight, about)
+    return TaskStepResult(part.micro_batches[0].task, loss, values, found, weight, about)
+
+
+def _of_all_ranks(
+    ranks: Ranks,
+    values: Mapping[str, float],
+    scores: Sequence[Tensor],
+    figures: Mapping[str, Sequence[Mapping[str, float]]],
+    part: StepInput,
+) -> tuple[dict[str, float], np.ndarray, dict[str, Mapping[str, float]]]:
+    """Terms, scores and the figures of diagnoses of the whole batch, from those of this rank's
+    micro-batches.
+    """
+    own = {"scores": torch.cat(list(scores))} if scores else {}
+    every = exchange_tensors(ranks, own, [values, figures])
+    terms: dict[str, float] = {name: sum(about[0][name] for _, about in every) for name in values}
+    found = torch.cat([each for tensors, _ in every for each in tensors.values()]).numpy()
+    sizes = [len(batch.rows) for batch in part.micro_batches]
+    means: dict[str, Mapping[str, float]] = {
+        name: mean
+        for name in figures
+        if (mean := _mean([one for _, about in every for one in about[1][name]], sizes))
+    }
+    return terms, found, means
 
 
 def _mean(found: Sequence[Mapping[str, float]], sizes: Sequence[int]) -> dict[str, float]:
@@ -218,12 +256,17 @@ def _read_terms(part: StepInput) -> list[ReadTerm]:
     return found
 
 
-def _taken(optimiser: torch.optim.AdamW) -> dict[nn.Parameter, Tensor]:
-    """Take the gradients away from their parameters."""
-    found = {}
-    for group in optimiser.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                found[parameter] = parameter.grad
-                parameter.grad = None
-    return found
+def _taken(optimiser: torch.optim.AdamW, ranks: Ranks) -> dict[nn.Parameter, Tensor]:
+    """Take the gradients of the whole batch away from their parameters."""
+    parameters = optimiser_module.parameters_of(optimiser)
+    own = {
+        str(number): each.grad for number, each in enumerate(parameters) if each.grad is not None
+    }
+    found: dict[nn.Parameter, Tensor] = {}
+    for given, _ in exchange_tensors(ranks, own):
+        for number, gradient in given.items():
+            parameter = parameters[int(number)]
+            found[parameter] = found[parameter] + gradient if parameter in found else gradient
+    for parameter in parameters:
+        parameter.grad = None
+    return {each: found[each] for each in parameters if each in found}

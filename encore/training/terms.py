@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from encore.encoder import dropout
 from encore.encoder.attention import n_pairs
+from encore.training.ranks import Ranks, exchange_tensors
 from encore.types import Batch, Loss, Output, Tokens
 
-__all__ = ["CachedGradients", "ReadTerm", "cache_gradients", "places_of"]
+__all__ = ["CachedGradients", "ReadTerm", "SharedReading", "cache_gradients", "places_of"]
 
 Drawing = Callable[[dropout.BatchOffset], contextlib.AbstractContextManager[None]]
 
@@ -102,25 +103,28 @@ def cache_gradients(
     batches: Sequence[Batch],
     terms: Sequence[ReadTerm],
     drawing: Drawing,
+    sharing: SharedReading,
 ) -> dict[str, CachedGradients]:
     """Read all micro-batches without gradients, and compute `terms` from the whole batch and their
-    gradients at what was read. Parameters of a loss itself get theirs here.
+    gradients at what was read. Parameters of a loss itself get theirs here, on rank 0.
     """
     if not terms:
         return {}
     places = places_of((batch.tokens, len(batch.rows)) for batch in batches)
-    outputs = []
-    for batch, place in zip(batches, places, strict=True):
+
+    def read(batch: Batch, place: dropout.BatchOffset) -> tuple[Output, int]:
         with drawing(place), torch.no_grad():
-            outputs.append(model(batch.tokens))
-            site = dropout.next_site()
+            return model(batch.tokens), dropout.next_site()
+
+    outputs, site = sharing.read_all(read, batches, places)
     whole, found = _joined(batches), {}
     for term in terms:
-        reader = _Reader(model, batches, places, [_Reading(outputs)])
+        reader = _Reader(model, batches, places, [_Reading(outputs)], sharing)
         with drawing(dropout.BatchOffset()), dropout.again(site):
             value = term.value(reader, whole, reader.readings[0].joined)
         if value.requires_grad:
             (term.weight * value).backward()
+        sharing.keep_once(term.loss)
         found[term.name] = CachedGradients(
             term,
             float(value.detach()),
@@ -154,6 +158,60 @@ class _Reading:
         return [[None if leaf is None else leaf.grad for leaf in row] for row in self.leaves]
 
 
+@dataclass(frozen=True)
+class SharedReading:
+    """Which rank computes which micro-batch of a task's part of a step."""
+
+    ranks: Ranks
+    owners: Sequence[int]
+
+    def read_all(
+        self,
+        read: Callable[[Batch, dropout.BatchOffset], tuple[Output, int]],
+        batches: Sequence[Batch],
+        places: Sequence[dropout.BatchOffset],
+    ) -> tuple[list[Output], int]:
+        """The values that `read` gives for all micro-batches, each read by its rank; and where the
+        draws go on.
+        """
+        own, site = {}, 0
+        for number, (batch, place) in enumerate(zip(batches, places, strict=True)):
+            if self.owners[number] == self.ranks.rank:
+                own[number], site = read(batch, place)
+        if self.ranks.size == 1:
+            return list(own.values()), site
+        tensors = {
+            f"{number} {at}": each
+            for number, output in own.items()
+            for at, each in enumerate(_tensors(output))
+            if each is not None
+        }
+        found: dict[str, Tensor] = {}
+        for given, after in exchange_tensors(self.ranks, tensors, site):
+            found |= given
+            site = max(site, after)
+        device = batches[0].tokens.ids.device
+        return [_output(found, number, device) for number in range(len(batches))], site
+
+    def keep_once(self, loss: Loss) -> None:
+        """Drop the gradients of a loss's own parameters on all ranks but the first, where each has
+        computed those of the whole batch.
+        """
+        if self.ranks.rank and isinstance(loss, nn.Module):
+            for parameter in loss.parameters():
+                parameter.grad = None
+
+
+def _output(found: Mapping[str, Tensor], number: int, device: torch.device) -> Output:
+    """An output of the values that `_tensors` named in this order."""
+    scores, vectors, *embeddings = (
+        found[name].to(device) if (name := f"{number} {at}") in found else None
+        for at in range(1 + max(int(name.split()[1]) for name in found))
+    )
+    assert scores is not None
+    return Output(scores, tuple(each for each in embeddings if each is not None), (), vectors)
+
+
 class _Reader:
     """Takes the model's place in a term of a split batch: reads all micro-batches, each drawing
     what the whole batch draws for its rows.
@@ -165,16 +223,23 @@ class _Reader:
         batches: Sequence[Batch],
         places: Sequence[dropout.BatchOffset],
         readings: list[_Reading],
+        sharing: SharedReading,
     ) -> None:
         self.model, self.batches, self.places, self.readings = model, batches, places, readings
+        self.sharing = sharing
         self.sites: list[int] = []
 
     def __call__(self, tokens: Tokens) -> Output:
-        site, outputs = dropout.next_site(), []
+        site = dropout.next_site()
         self.sites.append(site)
-        for batch, place in zip(self.batches, self.places, strict=True):
+
+        def read(batch: Batch, place: dropout.BatchOffset) -> tuple[Output, int]:
             with dropout.again(site, place), torch.no_grad():
-                outputs.append(self.model(batch.tokens))
+                return self.model(batch.tokens), dropout.next_site()
+
+        outputs, after = self.sharing.read_all(read, self.batches, self.places)
+        with dropout.again(after):
+            pass  # a rank without rows goes on where the others do
         self.readings.append(_Reading(outputs))
         return self.readings[-1].joined
 

@@ -782,6 +782,7 @@ def test_resolved_writes_out_every_default() -> None:
         "precision": "auto",
         "seed": 42,
         "threads": None,
+        "shares": None,
         "adapter": None,
         "adapter_from": None,
         "sharing": {"name": "one", "pooler": "shared"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,7 @@ def recipe(number: int, encoder: Path, folder: Path) -> dict[str, Any]:
         "encoder": str(encoder),
         "precision": "fp32",
         "threads": 1,
+        "shares": 1 + number % 2,
         "max_length": 16,
         "pooling": "mean",
         "data": {
@@ -303,6 +304,28 @@ def test_stopped_at_six_places_it_ends_in_the_same_bits(
     assert rest.state.snapshot().numbers == whole.state.snapshot().numbers
 
 
+@pytest.mark.parametrize("number", range(N_RUNS))
+def test_with_every_technique_three_processes_are_one(
+    number: int, folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """The gradients of the first steps, before rounding has grown."""
+    prepared = prepare(recipe_from(recipe(number, tiny_encoder, folder)))
+    teach(prepared, tmp_path / "runs")
+    one, several = (
+        [
+            report
+            for report in train(replace(prepared, shares=n), None).reports
+            if isinstance(report, StepReport)
+        ]
+        for n in (1, 3)
+    )
+    assert len(one) == len(several)
+    for mine, theirs in zip(one[:2], several, strict=False):
+        assert theirs.terms == pytest.approx(mine.terms, rel=1e-3, abs=1e-4)
+        assert theirs.grad_norm == pytest.approx(mine.grad_norm, rel=1e-3)
+        assert (theirs.n_rows, theirs.n_tokens) == (mine.n_rows, mine.n_tokens)
+
+
 def comparable(report: StepReport | EvalReport) -> object:
     if isinstance(report, StepReport):
         return report
@@ -335,8 +358,9 @@ def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tenso
             "hidden_dropout=0.3",
         ),
         ("plan.name=swa", "plan.lr=1e-3"),
+        ("shares=2", "plan.average=ema", "losses={task: cross_entropy, like: simcse}"),
     ],
-    ids=["smart", "lp_ft", "gradual_unfreezing", "swa"],
+    ids=["smart", "lp_ft", "gradual_unfreezing", "swa", "shares"],
 )
 def test_killed_it_ends_in_the_same_bytes(
     settings: tuple[str, ...], warm: Warm, tables: Tables, tmp_path: Path
