@@ -1,4 +1,4 @@
-"""`encore calibrate`: fits the decision of a finished run."""
+"""`encore calibrate`: fits the decision of a finished run or of an ensemble."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class CalibrateOptions:
 def calibrate_command(options: CalibrateOptions) -> None:
     """Fit and keep a decision, or remove it, and print it. Raises EncoreError."""
     from encore.runs.calibrate import calibrate, remove_decision
-    from encore.runs.decide import DECISION
+    from encore.runs.decide import decision_file
     from encore.tables.decision import decision_table
     from encore.tables.listing import show
 
-    file = display_path(options.run / "model" / DECISION)
+    file = display_path(decision_file(options.run))
     if options.remove:
         given = options.thresholds or options.abstain or not options.temperature or options.task
         if given:

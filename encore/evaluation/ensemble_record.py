@@ -130,10 +130,10 @@ def measure_ensemble(
     task: str,
     dev_set: str,
     seed: int,
-) -> tuple[Mixture, EnsembleResult]:
-    """Choose an ensemble on a dev set and measure it there, beside the best single model. scores:
-    of each model of `rule.names`. seed: of the bootstrap intervals, which draw the groups of `rule`
-    whole. Raises RecipeError.
+) -> tuple[Mixture, EnsembleResult, np.ndarray]:
+    """Choose an ensemble on a dev set and measure it there, beside the best single model; the array
+    is that of `cross_fitted`. scores: of each model of `rule.names`. seed: of the bootstrap
+    intervals, which draw the groups of `rule` whole. Raises RecipeError.
     """
     labels, alone = rule.labels, replace(rule, method="best")
     mixture, single = rule.choose(scores, targets), alone.choose(scores, targets)
@@ -180,7 +180,7 @@ def measure_ensemble(
         0 if rest is None else len(rest),
         tuple(_notes(rule, mixture)),
     )
-    return mixture, result
+    return mixture, result, fitted
 
 
 def _notes(rule: Choosing, mixture: Mixture) -> list[str]:

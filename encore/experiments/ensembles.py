@@ -11,7 +11,7 @@ from encore import catalogue
 from encore.evaluation.claims import Contrast
 from encore.evaluation.contrast import compare_variants
 from encore.evaluation.ensemble_record import EnsembleRow, measure_ensemble
-from encore.evaluation.ensembles import Choosing, cross_fitted
+from encore.evaluation.ensembles import Choosing
 from encore.evaluation.seed_runs import SeedRuns
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell
@@ -78,10 +78,10 @@ def _of_task(task: str, runner: CellRunner, cells: Sequence[PreparedCell]) -> It
         names = tuple(f"{variant}, {seed}" for variant, seed in candidates)
         rule = one.rule(task, names, stream.labels, metric, rows.clusters)
         taken = [scores[key] for key in candidates]
-        _, measured = measure_ensemble(
+        _, measured, fitted = measure_ensemble(
             rule, taken, targets, metrics, task=task, dev_set=split, seed=first.recipe.seed
         )
-        against = _against_variants(rule, cross_fitted(rule, taken, targets)[0], scores, targets)
+        against = _against_variants(rule, fitted, scores, targets)
         yield EnsembleRow(cells[0].cell.study, one.method, measured, tuple(against))
 
 

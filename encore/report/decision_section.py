@@ -1,50 +1,47 @@
-"""The part of a run's report on its decision: figures without and with it, and two pictures."""
+"""The part of a report on the decision of a run or an ensemble: figures without and with it, and
+two pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from encore.evaluation.calibration import confidences, reliability
 from encore.evaluation.decision import PLAIN
 from encore.evaluation.decision_figures import accuracy_by_coverage
 from encore.evaluation.fit_decision import right_rows
-from encore.report import figures, gather
+from encore.report import figures
 from encore.report.page import Notes, Section, slug
-from encore.runs.decide import FittedDecision, TaskScores, read_decisions
-from encore.runs.folder import MODEL, DevPredictions
+from encore.runs.decide import FittedDecision, TaskScores, read_decisions, task_scores
+from encore.runs.ensemble_model import ensemble_scores
+from encore.runs.folder import RunResult
 from encore.tables.decision import decision_table
 
 __all__ = ["decision_sections"]
 
 _ELSEWHERE = (
-    "All other figures of this report are of the model without its decision. Those with it are "
+    "All other figures of this report are without the decision. Those with it are "
     "cross-fitted: each part of the rows is answered by what was fitted on the others."
 )
 
 
-def decision_sections(
-    run: gather.GatheredRun, found: Sequence[tuple[str, str, DevPredictions]]
-) -> Iterator[Section]:
-    """A section for each task whose run keeps a decision. found: task, dev set and predictions of
-    the run. Raises DataError where the decision's file is damaged.
+def decision_sections(folder: Path, result: RunResult | None = None) -> Iterator[Section]:
+    """A section for each task of a run with this result, or of an ensemble, that keeps a decision.
+    Raises DataError where its file is damaged.
     """
-    fitted = read_decisions(run.folder)
-    for task, split, answers in found:
-        if task in fitted and fitted[task].split == split:
-            title = f"Decision, {task}" if len(run.result.metrics) > 1 else "Decision"
-            yield Section(title, tuple(_blocks(run, task, fitted[task], answers)))
+    for task, fitted in read_decisions(folder).items():
+        scores = (
+            ensemble_scores(folder, task) if result is None else task_scores(folder, task, result)
+        )
+        title = "Decision" if scores.alone else f"Decision, {task}"
+        yield Section(title, tuple(_blocks(scores, fitted)))
 
 
-def _blocks(
-    run: gather.GatheredRun, task: str, fitted: FittedDecision, dev: DevPredictions
-) -> Iterator[Any]:
-    labels, where = run.labels[task], fitted.split
-    if len(run.result.metrics) > 1:
-        where = f"{task}, {where}"
-    seed = int(run.identity.get("seed", 0))
-    metrics = tuple(run.result.metrics[task][fitted.split][MODEL])
-    scores = TaskScores(labels, metrics, True, fitted.split, fitted.epoch, seed, dev)
+def _blocks(scores: TaskScores, fitted: FittedDecision) -> Iterator[Any]:
+    labels, dev, seed = scores.labels, scores.dev, scores.seed
+    where = scores.split if scores.alone else f"{scores.task}, {scores.split}"
     answers = scores.cross_fitted(fitted.settings).answers
     plain = PLAIN.answers(dev.scores, labels)
     yield Notes((f"{fitted.described or 'It changes nothing'}.", _ELSEWHERE))

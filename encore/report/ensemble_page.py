@@ -8,6 +8,7 @@ from pathlib import Path
 from encore import catalogue, files
 from encore.data.table import plural
 from encore.evaluation.ensemble_record import EnsembleResult
+from encore.report.decision_section import decision_sections
 from encore.report.page import Facts, Notes, Page, Section, VerdictLine, Verdicts
 from encore.runs.ensemble import MadeEnsemble, read_made
 from encore.tables.ensembles import ensemble_tables, gap_in_words
@@ -31,6 +32,7 @@ def ensemble_page(folder: Path) -> Page:
         (Verdicts(tuple(_verdicts(made.results, settings.method))), Notes(gaps)),
         (
             Section("Results", tuple(ensemble_tables(made.results, settings.method))),
+            *decision_sections(folder),
             Section("Members", (_members(made), _settings(made))),
         ),
     )

@@ -91,7 +91,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
         Section("Results", tuple(_results(run, found))),
         *([soup_section(made)] if made is not None else []),
         *parts,
-        *decision_sections(run, found),
+        *decision_sections(run.folder, result),
         *_old_rows(run),
         *([Section("Training", (Notes(lines),))] if (lines := _diagnosed(run)) else []),
         Section("Cost", (run_cost(run),)),

@@ -1,4 +1,4 @@
-"""Fits the decision of a finished run, and removes it: `encore.calibrate`."""
+"""Fits the decision of a finished run or of an ensemble, and removes it: `encore.calibrate`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from encore.errors import (
 from encore.recipe.decision_recipe import DecisionRecipe, Wanted
 from encore.recipe.fields import Flaws
 from encore.runs.decide import (
-    DECISION,
     FittedDecision,
+    decision_file,
     fit_on,
     read_decisions,
     task_scores,
     write_decisions,
 )
+from encore.runs.ensemble_model import ensemble_scores, read_ensemble
 from encore.runs.folder import read_result
+from encore.runs.kind import folder_kind
 
 __all__ = ["calibrate", "remove_decision"]
 
@@ -42,8 +44,8 @@ def calibrate(
     parts: int = 5,
     task: str | None = None,
 ) -> FittedDecision:
-    """Fit the decision of a finished run on its dev set, and keep it with the model, over an
-    earlier one; `predict`, `evaluate`, `report` and `export` go by it.
+    """Fit the decision of a finished run, or of an ensemble, on its dev set, and keep it with the
+    model, over an earlier one; `predict`, `evaluate`, `report` and `export` go by it.
 
     >>> found = encore.calibrate(run, thresholds="f1", abstain={"accuracy": 0.95})  # doctest: +SKIP
     >>> found.decision.temperature, found.figures.decided["ece"].value  # doctest: +SKIP
@@ -56,13 +58,16 @@ def calibrate(
     """
     settings = _settings(temperature, thresholds, abstain, parts)
     run = Path(run)
-    result = read_result(run)
-    _require_model(run)
-    name, found = task_scores(run, task, result)
-    fitted = fit_on(found, settings, chosen_by_dev=bool(result.caveats(name)))
+    if folder_kind(run) == "ensemble":
+        found = ensemble_scores(run, task)
+    else:
+        result = read_result(run)
+        _require_model(run)
+        found = task_scores(run, task, result)
+    fitted = fit_on(found, settings)
     with _locked(run):
-        others = {} if len(result.metrics) == 1 else read_decisions(run)
-        write_decisions(run, {**others, name: fitted})
+        others = {} if found.alone else read_decisions(run)
+        write_decisions(run, {**others, found.task: fitted})
     return fitted
 
 
@@ -94,11 +99,14 @@ def _settings(
 
 
 def remove_decision(run: Path) -> bool:
-    """Remove the decisions of a run, damaged or not; False where there are none. Raises DataError
-    where it is no complete run, TrainingError.
+    """Remove the decisions of a run or an ensemble, damaged or not; False where there are none.
+    Raises DataError where it is no complete run, TrainingError.
     """
-    read_result(run)
-    file = run / "model" / DECISION
+    if folder_kind(run) == "ensemble":
+        read_ensemble(run)
+    else:
+        read_result(run)
+    file = decision_file(run)
     if not file.exists() and not file.is_symlink():
         return False
     with _locked(run), files.explained(file):
@@ -107,7 +115,7 @@ def remove_decision(run: Path) -> bool:
 
 
 def _locked(run: Path) -> contextlib.AbstractContextManager[None]:
-    return files.locked(run, TrainingError(f"{run}: another process is working on this run."))
+    return files.locked(run, TrainingError(f"{run}: another process is working on this folder."))
 
 
 def _require_model(run: Path) -> None:

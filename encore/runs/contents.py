@@ -83,8 +83,8 @@ _BESIDE = {
         *("cost.json", "compare.yaml", "lock"),
     ),
     "ensemble": (
-        *("members", "tokenizers", "test_opened.log", "test_results.json"),
-        *_REPORT,
+        *("members", "tokenizers", "predictions", "lock", "decision.json"),
+        *("test_opened.log", "test_results.json", *_REPORT),
     ),
     "search": ("cost.json", "log", "figures", "study.db", "study.db-journal", *_REPORT),
 }

@@ -1,8 +1,8 @@
 """Fits the decisions of a run on the dev scores that it keeps, and keeps them with its model, as
-model/decision.json.
+model/decision.json; those of an ensemble as decision.json in its folder.
 
 The file is no part of the results and in no manifest, since it may be written again and removed. It
-has a digest of its own, and that of the model that it belongs to.
+has a digest of its own, and that of the model or the ensemble that it belongs to.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Any, NoReturn
 
 from encore import catalogue, files
 from encore.data.table import display_path
-from encore.errors import DataError, Problem, RecipeError, did_you_mean
+from encore.errors import DataError, Problem, RecipeError
 from encore.evaluation.decision import Decision
 from encore.evaluation.decision_figures import DecisionFigures, measure_decision
 from encore.evaluation.fit_decision import CrossFitted, cross_fit, fit_decision, threshold_metric
 from encore.evaluation.metric import Metric
 from encore.recipe.decision_recipe import AUTO, DecisionRecipe
 from encore.runs.folder import DevPredictions, RunResult, read_predictions
+from encore.runs.kind import folder_kind
 from encore.runs.model_folder import read_parts
+from encore.runs.predictor import chosen_task
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
@@ -31,6 +33,7 @@ __all__ = [
     "FittedDecision",
     "TaskScores",
     "check_decision",
+    "decision_file",
     "fit_on",
     "keep_decisions",
     "read_decisions",
@@ -39,15 +42,19 @@ __all__ = [
 ]
 
 DECISION = "decision.json"
-_AGAIN = "Write it again (encore calibrate RUN), or remove it (encore calibrate RUN --remove)."
+_AGAIN = (
+    "Write it again (encore calibrate FOLDER), or remove it (encore calibrate FOLDER --remove)."
+)
 
 
 @dataclass(frozen=True)
 class TaskScores:
     """The dev scores of a task that a decision is fitted on: those of the first dev set after the
-    epoch that the run keeps. metrics: the task's. seed: the run's.
+    epoch that the run keeps (of an ensemble 0). metrics: the task's. seed: the run's. alone: the
+    run has no other task. chosen_by_dev: the same rows chose the epoch.
     """
 
+    task: str
     labels: LabelSpace
     metrics: tuple[str, ...]
     gives_probabilities: bool
@@ -55,6 +62,8 @@ class TaskScores:
     epoch: int
     seed: int
     dev: DevPredictions
+    alone: bool
+    chosen_by_dev: bool
 
     def cross_fitted(self, settings: DecisionRecipe) -> CrossFitted:
         """The rows, each answered by a decision that was fitted without it."""
@@ -129,9 +138,9 @@ def _refuse(message: str) -> NoReturn:
     raise RecipeError(Problem(setting="decision", message=message))
 
 
-def fit_on(found: TaskScores, settings: DecisionRecipe, *, chosen_by_dev: bool) -> FittedDecision:
-    """Fit on all rows, and measure by cross-fitting. chosen_by_dev: the same rows chose the epoch.
-    Raises RecipeError where nothing can be fitted.
+def fit_on(found: TaskScores, settings: DecisionRecipe) -> FittedDecision:
+    """Fit on all rows, and measure by cross-fitting. Raises RecipeError where nothing can be
+    fitted.
     """
     labels, dev = found.labels, found.dev
     metric = check_decision(
@@ -146,27 +155,17 @@ def fit_on(found: TaskScores, settings: DecisionRecipe, *, chosen_by_dev: bool) 
     figures = measure_decision(
         dev.scores, answers, dev.targets, labels, found.metrics, found.seed, groups=dev.groups
     )
-    if chosen_by_dev:
+    if found.chosen_by_dev:
         notes = (*notes, "the same rows chose the epoch, so these figures are slightly optimistic")
     words = decision.described(labels)
     return FittedDecision(decision, words, settings, found.split, found.epoch, figures, notes)
 
 
-def task_scores(run: Path, task: str | None, result: RunResult) -> tuple[str, TaskScores]:
-    """The name and the dev scores of a task of a complete run, or of the only one. Raises
-    RecipeError.
-    """
+def task_scores(run: Path, name: str | None, result: RunResult) -> TaskScores:
+    """The dev scores of a task of a complete run, or of the only one. Raises RecipeError."""
     assembly, parts = read_parts(run / "model")
     names = [name for name, part in parts.items() if part.labels.kind != "unlabelled"]
-    if task is None and len(names) == 1:
-        [task] = names
-    if task is None or task not in names:
-        problem = (
-            "several tasks in this run; name one (--task; in Python task=)"
-            if task is None
-            else f"no task called '{task}' in this run"
-        )
-        raise RecipeError(f"{run}: {problem}. {did_you_mean(task or '', names)}")
+    task = chosen_task(run, names, name)
     if not result.metrics.get(task):
         raise RecipeError(
             f"{run}: task '{task}' has no dev scores to fit a decision on. Train it with a dev set."
@@ -174,7 +173,8 @@ def task_scores(run: Path, task: str | None, result: RunResult) -> tuple[str, Ta
     split, epoch = next(iter(result.metrics[task])), result.epoch_of(task)
     head = catalogue.find("heads", dict(parts[task].head).get("name", ""))
     settings = assembly.get("tasks", {}).get(task, {})
-    return task, TaskScores(
+    return TaskScores(
+        task,
         parts[task].labels,
         tuple(settings.get("metrics", ())),
         head.gives_probabilities,
@@ -182,6 +182,8 @@ def task_scores(run: Path, task: str | None, result: RunResult) -> tuple[str, Ta
         epoch,
         assembly.get("seed", 0),
         read_predictions(run, task, split, epoch),
+        len(result.metrics) == 1,
+        bool(result.caveats(task)),
     )
 
 
@@ -197,33 +199,40 @@ def keep_decisions(prepared: Prepared, result: RunResult) -> None:
     }
     if not wanted or not (run / "model").is_dir():
         return
-    fitted = {}
-    for task, settings in wanted.items():
-        _, found = task_scores(run, task, result)
-        fitted[task] = fit_on(found, settings, chosen_by_dev=bool(result.caveats(task)))
+    fitted = {
+        task: fit_on(task_scores(run, task, result), settings) for task, settings in wanted.items()
+    }
     write_decisions(run, fitted)
 
 
-def write_decisions(run: Path, decisions: Mapping[str, FittedDecision]) -> None:
-    """Write the decisions of a run's tasks, whole or not at all. Raises TrainingError."""
-    content = _with_model(run, {name: one.to_json() for name, one in decisions.items()})
-    files.sweep(run / "model")
-    files.write_json(run / "model" / DECISION, {"sha256": _digest(content), **content})
+def decision_file(folder: Path) -> Path:
+    """The file of the decisions of a run or an ensemble, beside the manifest of what predicts."""
+    return (folder if folder_kind(folder) == "ensemble" else folder / "model") / DECISION
 
 
-def _with_model(run: Path, tasks: Mapping[str, Any]) -> dict[str, Any]:
-    return {"model": files.sha256(run / "model" / files.MANIFEST), "tasks": dict(tasks)}
+def write_decisions(folder: Path, decisions: Mapping[str, FittedDecision]) -> None:
+    """Write the decisions for the tasks of a run or an ensemble, whole or not at all. Raises
+    TrainingError.
+    """
+    file = decision_file(folder)
+    content = _with_model(file, {name: one.to_json() for name, one in decisions.items()})
+    files.sweep(file.parent)
+    files.write_json(file, {"sha256": _digest(content), **content})
+
+
+def _with_model(file: Path, tasks: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model": files.sha256(file.with_name(files.MANIFEST)), "tasks": dict(tasks)}
 
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(files.canonical(content)).hexdigest()
 
 
-def read_decisions(run: Path) -> dict[str, FittedDecision]:
-    """Task → its decision; none where the run has no such file. Raises DataError, one line, where
-    it is damaged or belongs to another model.
+def read_decisions(folder: Path) -> dict[str, FittedDecision]:
+    """Task → its decision; none where the run or the ensemble has no such file. Raises DataError,
+    one line, where it is damaged or belongs to another model.
     """
-    file = run / "model" / DECISION
+    file = decision_file(folder)
     if not file.exists() and not file.is_symlink():
         return {}
     where = display_path(file)
@@ -235,7 +244,7 @@ def read_decisions(run: Path) -> dict[str, FittedDecision]:
         if digest != _digest(stored):
             raise ValueError("another digest")
         tasks = stored.get("tasks", {})
-        belongs = stored == _with_model(run, tasks)
+        belongs = stored == _with_model(file, tasks)
         found = {name: FittedDecision.from_json(one) for name, one in tasks.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{where}: not as Encore wrote it. {_AGAIN}") from None

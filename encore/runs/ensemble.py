@@ -2,7 +2,8 @@
 folder that predicts like a run (METHODS 8.1, 8.2).
 
 RUNS/ensemble-TASKS-HASH/ holds ensemble.json (how members are combined, per task), results.json
-(figures of every candidate, of the ensemble, and cross-fitted), members/ and tokenizers/ (see
+(figures of every candidate, of the ensemble, and cross-fitted), predictions/TASK/SPLIT-0.parquet
+(the cross-fitted scores of the dev rows), members/ and tokenizers/ (see
 encore/runs/ensemble_store.py), and manifest.json, the sha256 of every file. It appears whole.
 """
 
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from encore import catalogue, files
 from encore.data.table import display_path
@@ -29,12 +32,13 @@ from encore.runs.candidates import (
     new_folder,
     on_same_rows,
 )
-from encore.runs.contents import ENSEMBLE
+from encore.runs.contents import ENSEMBLE, prediction_file
 from encore.runs.ensemble_model import read_ensemble
 from encore.runs.ensemble_store import MemberStore
-from encore.runs.folder import MODEL
+from encore.runs.folder import MODEL, DevPredictions
 from encore.runs.identity import RESULTS_VERSION
 from encore.runs.places import run_folder
+from encore.runs.writer import prediction_table
 from encore.types import LabelSpace
 
 __all__ = ["EnsembleSettings", "MadeEnsemble", "make_ensemble", "read_made"]
@@ -113,58 +117,60 @@ def make_ensemble(
     settings.check()
     candidates, notes = find_candidates(runs, "an ensemble")
     tasks = _tasks(candidates, settings)
-    made: dict[str, tuple[Mixture, EnsembleResult, list[Candidate]]] = {}
+    made: dict[str, _Chosen] = {}
     complaints = Complaints()
     for task in tasks:
         with complaints.collecting():
             having = [one for one in candidates if task in one.result.metrics]
-            made[task] = (*_chosen(task, having, settings), having)
+            made[task] = _chosen(task, having, settings)
     complaints.raise_any()
-    kept = [
-        one
-        for one in candidates
-        if any(one in _members(mixture, having) for mixture, _, having in made.values())
-    ]
+    kept = [one for one in candidates if any(one in chosen.members for chosen in made.values())]
     about = {
         "results_version": RESULTS_VERSION,
         **settings.to_json(),
         "tasks": {
-            task: _stored(mixture, kept.index, having, result)
-            for task, (mixture, result, having) in made.items()
+            task: {
+                **asdict(chosen.mixture),
+                "members": [kept.index(one) for one in chosen.members],
+                "metrics": list(chosen.result.metrics),
+            }
+            for task, chosen in made.items()
         },
         "members": [{"run": one.name, "digest": one.digest} for one in kept],
     }
-    candidates_too = [sorted(one.digest for one in having) for _, _, having in made.values()]
+    candidates_too = [sorted(one.digest for one in chosen.having) for chosen in made.values()]
     decisive = {**about, "members": [one.digest for one in kept]}
     key = hashlib.sha256(files.canonical([decisive, candidates_too])).hexdigest()[:10]
     folder = run_folder(place, f"ensemble-{'+'.join(tasks)[:80]}-{key}", "ensemble")
-    results = tuple(result for _, result, _ in made.values())
+    results = tuple(chosen.result for chosen in made.values())
     there = (folder / files.MANIFEST).exists()
     if there:
         read_ensemble(folder)
     else:
-        _write(folder, about, kept, results)
+        _write(folder, about, kept, list(made.values()))
     names = tuple(one.name for one in kept)
     return MadeEnsemble(folder, names, results, tuple(notes), there, settings=settings)
 
 
-def _members(mixture: Mixture, having: Sequence[Candidate]) -> list[Candidate]:
-    return [having[number] for number in mixture.members]
+@dataclass(frozen=True)
+class _Chosen:
+    """The members of a task, chosen of those that have it. dev: the cross-fitted scores."""
 
+    mixture: Mixture
+    result: EnsembleResult
+    dev: DevPredictions
+    having: Sequence[Candidate]
 
-def _stored(
-    mixture: Mixture, number: Any, having: Sequence[Candidate], result: EnsembleResult
-) -> dict[str, Any]:
-    """A task in ensemble.json, in which members are numbered among those that are kept."""
-    members = [number(one) for one in _members(mixture, having)]
-    return {**asdict(mixture), "members": members, "metrics": list(result.metrics)}
+    @property
+    def members(self) -> list[Candidate]:
+        return [self.having[number] for number in self.mixture.members]
 
 
 def _write(
     folder: Path,
     about: Mapping[str, Any],
     kept: Sequence[Candidate],
-    results: Sequence[EnsembleResult],
+    chosen: Sequence[_Chosen],
 ) -> None:
     with new_folder(folder) as being_written:
         store = MemberStore(being_written)
@@ -173,7 +179,18 @@ def _write(
             for listed, one in zip(about.get("members", ()), kept, strict=True)
         ]
         files.write_json(being_written / ENSEMBLE, {**about, "members": members})
-        files.write_json(being_written / "results.json", [one.to_json() for one in results])
+        for each in chosen:
+            _write_dev(being_written, each.result, each.dev)
+        results = [each.result.to_json() for each in chosen]
+        files.write_json(being_written / "results.json", results)
+
+
+def _write_dev(folder: Path, result: EnsembleResult, dev: DevPredictions) -> None:
+    place = folder / prediction_file(result.task, result.dev_set, 0)
+    place.parent.mkdir(parents=True)
+    groups = None if dev.groups is None else pa.chunked_array([pa.array(dev.groups.astype(str))])
+    table = prediction_table(dev.digest, dev.rows, dev.scores, dev.targets, groups)
+    pq.write_table(table, place, compression="zstd")
 
 
 def read_made(folder: Path) -> MadeEnsemble:
@@ -219,9 +236,7 @@ def _tasks(candidates: Sequence[Candidate], settings: EnsembleSettings) -> tuple
     return wanted
 
 
-def _chosen(
-    task: str, having: Sequence[Candidate], settings: EnsembleSettings
-) -> tuple[Mixture, EnsembleResult]:
+def _chosen(task: str, having: Sequence[Candidate], settings: EnsembleSettings) -> _Chosen:
     """Choose a task's members and measure them. Raises RecipeError where they do not fit."""
     first = having[0]
     labels = first.labels[task]
@@ -245,7 +260,7 @@ def _chosen(
     metric = catalogue.find("metrics", metrics[0])
     names = tuple(one.name for one in having)
     rule = settings.rule(task, names, labels, metric, predicted.groups)
-    return measure_ensemble(
+    mixture, result, fitted = measure_ensemble(
         rule,
         found,
         predicted.targets,
@@ -254,6 +269,7 @@ def _chosen(
         dev_set=split,
         seed=int(first.assembly.get("seed", 0)),
     )
+    return _Chosen(mixture, result, replace(predicted, scores=fitted), having)
 
 
 def _require_alike(task: str, having: Sequence[Candidate], settings: EnsembleSettings) -> None:

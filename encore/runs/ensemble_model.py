@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from encore import files
+from encore import catalogue, files
 from encore.data.dataset import Dataset
 from encore.data.tokenizer import TextTokenizer
-from encore.errors import DataError, RecipeError
+from encore.errors import DataError, Problem, RecipeError
+from encore.evaluation.decision import PLAIN
 from encore.evaluation.ensembles import Mixture
 from encore.evaluation.predictions import check_scores
 from encore.model.task_model import TaskModel
-from encore.runs.contents import ENSEMBLE, damaged_files
+from encore.recipe.load import load_recipe
+from encore.runs.contents import ENSEMBLE, damaged_files, prediction_file
+from encore.runs.decide import TaskScores, read_decisions
 from encore.runs.ensemble_store import StoredWeights, member_folder
 from encore.runs.explain import Explanation
+from encore.runs.folder import read_prediction_file
 from encore.runs.loaded_task import LoadedTask
+from encore.runs.model_folder import read_parts
 from encore.runs.predict import Model, built_model
-from encore.runs.predictor import Predictor, ServedTask
+from encore.runs.predictor import Predictor, ServedTask, chosen_task
 from encore.runs.scoring_memory import require_memory_for_rows
 from encore.training.scoring import score_members
 from encore.training.streams import rows_to_score
 from encore.types import Note
 
-__all__ = ["Ensemble", "EnsembleTask", "load_ensemble", "read_ensemble"]
+__all__ = ["Ensemble", "EnsembleTask", "ensemble_scores", "load_ensemble", "read_ensemble"]
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,10 @@ def load_ensemble(folder: Path, *, force: bool = False) -> Ensemble:
             f"{folder}: another version of Encore wrote this ensemble, which this one cannot build "
             f"({why.rstrip('.')}). Make it again of its runs."
         ) from error
+    decisions = {name: one.decision for name, one in read_decisions(folder).items()}
+    tasks = {
+        name: replace(task, decision=decisions.get(name, PLAIN)) for name, task in tasks.items()
+    }
     return Ensemble(folder, tuple(members), tasks, members[0].seed, force)
 
 
@@ -200,4 +209,45 @@ def _task(name: str, stored: Mapping[str, Any], members: Sequence[Model]) -> Ens
     first = served[0]
     return EnsembleTask(
         name, first.labels, first.columns, first.normalise, metrics, mixture, served
+    )
+
+
+def ensemble_scores(folder: Path, name: str | None = None) -> TaskScores:
+    """The dev scores of a task of an ensemble, or of the only one, that a decision is fitted on:
+    the cross-fitted ones, in which the half of the rows that chose the members does not score
+    itself. Of the rows that it was chosen on an ensemble is too sure, and so would be a decision
+    that is fitted there; the two ensembles of the halves are as sure of new rows as this one.
+    Raises RecipeError where nothing can be fitted, DataError where there are no such scores.
+    """
+    about = read_ensemble(folder)
+    tasks = dict(about.get("tasks", {}))
+    task = chosen_task(folder, list(tasks), name, what="ensemble")
+    stored = dict(tasks.get(task, {}))
+    if stored.get("how") == "vote":
+        message = f"{folder} counts votes, so there are no probabilities to calibrate."
+        remedy = "Make an ensemble that averages them (--method simple)."
+        raise RecipeError(Problem(setting="decision", message=message, remedy=remedy))
+    places = [member_folder(folder, number + 1) for number in stored.get("members", ())]
+    parts = [read_parts(place) for place in places]
+    heads = (catalogue.find("heads", dict(of[task].head).get("name", "")) for _, of in parts)
+    results = files.read_json(folder / "results.json")
+    [split] = [one.get("dev_set") for one in results if one.get("task") == task]
+    dev = folder / prediction_file(task, split, 0)
+    if not dev.is_file():
+        raise DataError(
+            f"{folder}: an earlier Encore made this ensemble, and kept no dev scores that a "
+            f"decision could be fitted on. Remove the folder, and make it again of its runs."
+        )
+    keeps = [load_recipe(place / "recipe.yaml").plan.keep for place in places]
+    return TaskScores(
+        task,
+        parts[0][1][task].labels,
+        tuple(stored.get("metrics", ())),
+        all(head.gives_probabilities for head in heads),
+        split,
+        0,
+        read_parts(member_folder(folder, 1))[0].get("seed", 0),
+        read_prediction_file(dev),
+        len(tasks) == 1,
+        any(keep != "last" and not isinstance(keep, int) for keep in keeps),
     )

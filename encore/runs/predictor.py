@@ -20,7 +20,7 @@ from encore.runs.explain import Explanation
 from encore.runs.output import Prediction, named_predictions
 from encore.types import LabelSpace, Note
 
-__all__ = ["Predictor", "ServedTask", "without_probabilities"]
+__all__ = ["Predictor", "ServedTask", "chosen_task", "without_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,20 @@ def without_probabilities(task: ServedTask) -> str:
     return ""
 
 
+def chosen_task(folder: Path, tasks: Sequence[str], name: str | None, *, what: str = "run") -> str:
+    """The task that is named, or the only one. what: the folder is. Raises RecipeError."""
+    if name is None and len(tasks) == 1:
+        return tasks[0]
+    if name is None or name not in tasks:
+        problem = (
+            f"several tasks in this {what}; name one (--task; in Python task=)"
+            if name is None
+            else f"no task called '{name}' in this {what}"
+        )
+        raise RecipeError(f"{folder}: {problem}. {did_you_mean(name or '', tasks)}")
+    return name
+
+
 TaskT_co = TypeVar("TaskT_co", bound=ServedTask, covariant=True)
 
 
@@ -132,18 +146,7 @@ class Predictor(ABC, Generic[TaskT_co]):
 
     def task(self, name: str | None = None) -> TaskT_co:
         """The named task, or the only one. Raises RecipeError."""
-        if name is None and len(self.tasks) == 1:
-            return next(iter(self.tasks.values()))
-        if name is None or name not in self.tasks:
-            problem = (
-                f"several tasks in this {self.WHAT}; name one (--task; in Python task=)"
-                if name is None
-                else f"no task called '{name}' in this {self.WHAT}"
-            )
-            raise RecipeError(
-                f"{self.folder}: {problem}. {did_you_mean(name or '', list(self.tasks))}"
-            )
-        return self.tasks[name]
+        return self.tasks[chosen_task(self.folder, list(self.tasks), name, what=self.WHAT)]
 
     def predict(
         self, texts: Any, *, task: str | None = None, abstain: float | None = None

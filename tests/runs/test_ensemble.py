@@ -114,7 +114,8 @@ def test_groups_of_the_dev_rows_are_halved_and_drawn_whole(tables: Tables, tmp_p
         execute(prepare(recipe_for_file(train, (*settings, f"seed={seed}"), **given)), tmp_path)
         for seed in (1, 2)
     ]
-    [result] = make_ensemble([one.folder for one in found], SIMPLE, tmp_path).results
+    ensemble = make_ensemble([one.folder for one in found], SIMPLE, tmp_path)
+    [result] = ensemble.results
     predicted = [
         read_predictions(one.folder, result.task, result.dev_set, one.epoch_of(result.task))
         for one in found
@@ -122,6 +123,8 @@ def test_groups_of_the_dev_rows_are_halved_and_drawn_whole(tables: Tables, tmp_p
     groups, truth = predicted[0].groups, predicted[0].targets
     assert groups is not None
     assert sorted(np.bincount(groups))[-1] == 3
+    kept = read_predictions(ensemble.folder, result.task, result.dev_set, 0).groups
+    np.testing.assert_array_equal(kept, groups)
     labels = tables.prepared().data["train"].labels
     mean = combine([one.scores for one in predicted], labels, Mixture((0, 1)))
     for drawn_whole, same in ((groups, True), (None, False)):

@@ -48,7 +48,8 @@ def calibrate_entry(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Calibrate the probabilities of a run on its dev set, and tune thresholds and abstention.
+    """Calibrate the probabilities of a run or an ensemble on its dev set, and tune thresholds and
+    abstention.
 
     What is found is kept with the model; predict, evaluate, report and export go by it. The figures
     are cross-fitted: no row is measured with what was fitted on it.
