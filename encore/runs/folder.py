@@ -251,9 +251,9 @@ def explain_no_run(folder: Path) -> str:
         )
     if kind == "ensemble":
         return (
-            f"{folder}: an ensemble, not a run. `encore predict`, `evaluate` and `report` take it. "
-            f"Name the run of a member here, or make one model of it: encore distill "
-            f"{shlex.quote(str(folder))}"
+            f"{folder}: an ensemble, not a run. `encore predict`, `evaluate`, `calibrate` and "
+            f"`report` take it. Name the run of a member here, or make one model of it: encore "
+            f"distill {shlex.quote(str(folder))}"
         )
     if kind == "export":
         return (
