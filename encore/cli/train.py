@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,18 +66,25 @@ def train(options: TrainOptions) -> None:
     result = train_prepared(prepared, options)
     if result is None:
         return
+    from encore.runs.decide import decision_file, read_decisions
     from encore.runs.go_on import measure_old_rows
     from encore.tables.listing import show
 
     old = [] if options.start is None else measure_old_rows(prepared, result, options.start)
+    decisions = read_decisions(result.folder)
     if options.json_:
         lost = {"old_rows": {one.split: one.as_object() for one in old}} if old else {}
-        print_json({**result.summary(), **lost})
+        fitted = {task: asdict(one.decision) for task, one in decisions.items()}
+        print_json({**result.summary(), **lost, **({"decisions": fitted} if fitted else {})})
         return
     for table in result_tables(result, prepared):
         show(table, console())
     for table in (table for one in old for table in one.tables()):
         show(table, console())
+    where = display_path(decision_file(result.folder))
+    for task, one in decisions.items():
+        prefix = f"{task}: " if len(result.metrics) > 1 else ""
+        say(f"{prefix}decision: {one.described or 'changes nothing'} ({where})")
     say(last_line(result, prepared))
 
 
