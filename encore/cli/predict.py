@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from encore.runs.explain import Explanation
     from encore.runs.explanation_output import GradientTally
     from encore.runs.output import Prediction
-    from encore.runs.predict_file import FilePrediction, OutputForm
+    from encore.runs.predict_file import Abstentions, FilePrediction, OutputForm
     from encore.runs.predictor import Predictor, ServedTask
 
 __all__ = ["PredictOptions", "decision_lines", "explained_lines", "explained_object", "predict"]
@@ -140,6 +140,7 @@ def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
     announce(prediction.notes, quiet=options.quiet)
     if options.to_terminal:
         write_tables(options.out, prediction.tables(), raw=options.raw)
+        announce(prediction.abstentions.notes, quiet=options.quiet)
         return
     n_rows = prediction.stream.n_rows
     with writing(options.out), prediction.kept(options.out, resume=options.resume) as kept:
@@ -157,7 +158,7 @@ def _write_file(options: PredictOptions, prediction: FilePrediction) -> None:
                 done = f"{kept.n_rows:,} of {n_rows:,} rows are kept"
                 announce([f"{options.out}: {done}; to resume, add --resume"])
             raise
-    _report(options, n_rows, prediction.tally)
+    _report(options, n_rows, prediction.tally, prediction.abstentions)
 
 
 def _at_once(
@@ -169,27 +170,33 @@ def _at_once(
 ) -> None:
     """Write the predictions of typed texts, or print explanations."""
     from encore.runs.explanation_output import GradientTally
-    from encore.runs.predict_file import output_columns
+    from encore.runs.predict_file import Abstentions, output_columns
 
     how_read = [] if dataset.how_read is None else [dataset.how_read]  # typed texts have none
     explained = [model.explanation_note(tasks[0].name)] if options.explain else []
     announce([*how_read, *dataset.notes, *explained], quiet=options.quiet)
     scores, tally = model.scores_of([task.name for task in tasks], dataset), GradientTally()
+    abstentions = Abstentions()
+    abstentions.count(tasks, scores)
     if explanations is not None and options.to_terminal:
         _print_explanations(options, tasks[0], dataset, scores, tally.counted(explanations), tally)
+        announce(abstentions.notes, quiet=options.quiet)
         return
     columns = output_columns(model, tasks, dataset, scores, options.form, tally)
     write_rows(options.out, columns, overwrite=options.overwrite, raw=options.raw)
-    _report(options, len(dataset), tally)
+    _report(options, len(dataset), tally, abstentions)
 
 
-def _report(options: PredictOptions, n_rows: int, tally: GradientTally) -> None:
+def _report(
+    options: PredictOptions, n_rows: int, tally: GradientTally, abstentions: Abstentions
+) -> None:
     if options.json_:
         place = {"run": str(options.run), "file": options.file, "out": options.out}
-        print_json({**place, "rows": n_rows, **tally.to_json()})
-    elif not options.to_terminal:
-        rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
-        announce([*tally.notes, f"{rows} → {options.out}"], quiet=options.quiet)
+        print_json({**place, "rows": n_rows, **tally.to_json(), **abstentions.to_json()})
+        return
+    rows = f"{n_rows:,} row{'' if n_rows == 1 else 's'}"
+    end = [] if options.to_terminal else [*tally.notes, f"{rows} → {options.out}"]
+    announce([*abstentions.notes, *end], quiet=options.quiet)
 
 
 def _check_output(options: PredictOptions) -> None:

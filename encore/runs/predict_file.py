@@ -32,7 +32,7 @@ from encore.runs.predict import task_columns
 from encore.runs.predictor import Predictor, ServedTask
 from encore.types import Note
 
-__all__ = ["FilePrediction", "OutputForm", "output_columns"]
+__all__ = ["Abstentions", "FilePrediction", "OutputForm", "output_columns"]
 
 # Sorted by length, 32,768 short rows fill their batches as well as a million does.
 _MOST_ROWS, _MOST_BYTES, _MOST_SCORES = 1 << 15, 1 << 24, 1 << 22
@@ -49,15 +49,45 @@ class OutputForm:
     rounded: bool = False
 
 
+@dataclass
+class Abstentions:
+    """Counts the rows that get no label. of_task: of each task that abstains at all."""
+
+    n_rows: int = 0
+    of_task: dict[str, int] = field(default_factory=dict)
+
+    def count(self, tasks: Sequence[ServedTask], scores: Mapping[str, np.ndarray]) -> None:
+        """Count further rows. scores: task → (rows, n_scores), raw."""
+        self.n_rows += len(scores[tasks[0].name])
+        for task in tasks:
+            if task.decision.abstain:
+                without = ~task.decision.covers(scores[task.name], task.labels)
+                self.of_task[task.name] = self.of_task.get(task.name, 0) + int(without.sum())
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each task that abstains."""
+        return [
+            f"{f'{task}: ' if len(self.of_task) > 1 else ''}no label for {n:,} of {self.n_rows:,} "
+            f"row{'' if self.n_rows == 1 else 's'}"
+            for task, n in self.of_task.items()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Its part of the object that `--json` prints."""
+        return {"without_label": dict(self.of_task)} if self.of_task else {}
+
+
 @dataclass(frozen=True)
 class FilePrediction:
-    """The predictions of tasks for the rows of one file. tally: of the explanations so far."""
+    """The predictions of tasks for the rows of one file. tally, abstentions: of those so far."""
 
     model: Predictor[ServedTask]
     tasks: Sequence[ServedTask]
     stream: TableStream
     form: OutputForm
     tally: GradientTally = field(default_factory=GradientTally)
+    abstentions: Abstentions = field(default_factory=Abstentions)
 
     @classmethod
     def opened(
@@ -148,6 +178,7 @@ class FilePrediction:
         ends = np.cumsum([task.labels.n_scores for task in self.tasks])[:-1]
         names = [task.name for task in self.tasks]
         of_task = dict(zip(names, np.split(scores, ends, axis=1), strict=True))
+        self.abstentions.count(self.tasks, of_task)
         return output_columns(self.model, self.tasks, dataset, of_task, self.form, self.tally)
 
 

@@ -20,10 +20,12 @@ import encore
 from encore import files
 from encore.errors import DataError, RecipeError, TrainingError
 from encore.evaluation.predictions import probabilities
+from encore.runs import predict_file
 from encore.runs.calibrate import remove_decision
 from encore.runs.decide import DECISION, read_decisions, write_decisions
 from encore.runs.execute import execute
 from encore.runs.folder import read_predictions
+from encore.runs.predict_file import FilePrediction, OutputForm
 
 
 def texts() -> list[str]:
@@ -155,8 +157,43 @@ def test_the_columns_of_an_abstained_row(
     cells = [row.split(",") for row in rows]
     assert all((name == "") == (float(sure) < 0.45) for name, sure, *_ in cells)
     assert {name == "" for name, *_ in cells} == {True, False}
+    withheld = sum(name == "" for name, *_ in cells)
+    found = warm.run(["predict", run, new, "--abstain", "0.45"])
+    assert f"no label for {withheld} of 40 rows" in found.err
+    out = tmp_path / "counted.csv"
+    found = warm.run(["predict", run, new, "--abstain", "0.45", "-o", out, "--json", "-q"])
+    assert json.loads(found.out)["without_label"] == {"train": withheld}
     whole = warm.run(["predict", run, new, "--abstain", "0", "-q"])
     assert whole.out == warm.run(["predict", run, new, "-q"]).out
+
+
+def test_rows_without_a_label_are_counted_over_all_windows(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_file, "_MOST_ROWS", 7)
+    model = encore.load(run)
+    new = write_csv(tmp_path / "new.csv", {"text": texts()})
+    tasks = [model.task().abstaining(0.45)]
+    prediction = FilePrediction.opened(model, tasks, new, OutputForm())
+    n_rows = [table.num_rows for table in prediction.tables()]
+    assert len(n_rows) > 4
+    expected = sum(one.label is None for one in model.predict(texts(), abstain=0.45))
+    assert prediction.abstentions.notes == [f"no label for {expected} of 40 rows"]
+
+
+def test_train_prints_the_decision_of_its_recipe(
+    tagged: Path, run: Path, warm: Warm, tmp_path: Path
+) -> None:
+    words = read_decisions(tagged)["train"].described
+    command = ["train", tagged / "recipe.yaml", "--runs", tagged.parent]
+    shown = warm.run(command).out
+    assert f"\ndecision: {words} (" in shown
+    assert shown.index("\ndecision: ") < shown.index("\nrun: ")
+    told = json.loads(warm.run([*command, "--json"]).out)["decisions"]["train"]
+    assert told["temperature"] == read_decisions(tagged)["train"].decision.temperature
+    plain = ["train", run / "recipe.yaml", "--runs", run.parent]
+    assert "\ndecision:" not in warm.run(plain).out
+    assert "decisions" not in json.loads(warm.run([*plain, "--json"]).out)
 
 
 def test_evaluate_shows_both(tagged: Path, tables: Tables, warm: Warm) -> None:
