@@ -284,8 +284,9 @@ def result_tables(result: RunResult, prepared: Prepared) -> list[Listing]:
     for task, sets in result.metrics.items():
         if not prepared.data[task].metrics:
             continue
+        dev = prepared.data[task].dev
         rows = [
-            DevScores(split, len(prepared.data[task].dev[split]), columns)
+            DevScores(split, len(dev[split]), columns, grouped=dev[split].groups is not None)
             for split, columns in sets.items()
         ]
         found.append(

@@ -29,7 +29,8 @@ class DecisionFigures:
     """The figures of a decision on some rows. plain, decided: metric → estimate, without and with
     it, of all rows, the label that abstention withholds included. differences: with it − without.
     coverage: the share of rows with a label; accuracy: the share of these that is right, of a
-    multi-label task in all labels; None where no row has one.
+    multi-label task in all labels; None where no row has one. grouped: the intervals draw groups
+    of rows.
     """
 
     n_rows: int
@@ -38,12 +39,13 @@ class DecisionFigures:
     differences: Mapping[str, PairedDifference]
     coverage: Estimate
     accuracy: Estimate | None
+    grouped: bool = False
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> DecisionFigures:
         """The figures that `asdict` made plain data of. Raises KeyError or TypeError."""
         n_rows, plain, decided, differences, coverage, accuracy = (
-            stored[field.name] for field in fields(cls)
+            stored[field.name] for field in fields(cls)[:-1]
         )
         return cls(
             n_rows,
@@ -55,6 +57,7 @@ class DecisionFigures:
             },
             _stored(coverage),
             None if accuracy is None else _stored(accuracy),
+            bool(stored.get("grouped")),
         )
 
 
@@ -89,7 +92,8 @@ def measure_decision(
         )
     right = right_rows(answers.decided, targets, labels)
     coverage, accuracy = _shares(answers.covered, right, seed, cluster_codes(groups))
-    return DecisionFigures(len(targets), plain, decided, differences, coverage, accuracy)
+    drawn = groups is not None
+    return DecisionFigures(len(targets), plain, decided, differences, coverage, accuracy, drawn)
 
 
 def _estimated(

@@ -131,11 +131,12 @@ def _results(
                 metric,
                 {who: one[name] for who, one in columns.items() if name in one},
                 where=where,
+                grouped=answers.groups is not None,
             )
         )
     for task, sets in result.metrics.items():
         rows = [
-            DevScores(split, len(answers.rows), sets[split])
+            DevScores(split, len(answers.rows), sets[split], grouped=answers.groups is not None)
             for of, split, answers in found
             if of == task
         ]

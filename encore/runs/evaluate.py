@@ -69,7 +69,12 @@ class RunEvaluation:
     def tables(self) -> list[Listing]:
         """The tables that the terminal shows, in this order."""
         dataset, labels = self.dataset, self.task.labels
-        figures = DevScores(display_path(dataset.path), len(dataset), {"model": self.estimates})
+        figures = DevScores(
+            display_path(dataset.path),
+            len(dataset),
+            {"model": self.estimates},
+            grouped=dataset.groups is not None,
+        )
         found = [
             results_table(
                 [figures],

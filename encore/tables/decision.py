@@ -12,8 +12,8 @@ from encore.tables.listing import Listing
 __all__ = ["decision_table"]
 
 _INTERVALS = (
-    "[low, high]: 95 % bootstrap interval over the rows. Metrics count the label that abstention "
-    "withholds too; covered: the rows with a label."
+    "[low, high]: 95 % bootstrap interval over the {drawn}. Metrics count the label that "
+    "abstention withholds too; covered: the rows with a label."
 )
 
 
@@ -43,6 +43,9 @@ def decision_table(figures: DecisionFigures, *, title: str, notes: Sequence[str]
         title,
         (f"{figures.n_rows:,} rows", "without", "with", "difference", "verdict"),
         tuple(rows),
-        (*(f"{note}." for note in notes), _INTERVALS),
+        (
+            *(f"{note}." for note in notes),
+            _INTERVALS.format(drawn="groups" if figures.grouped else "rows"),
+        ),
         frozenset({1, 2, 3}),
     )

@@ -36,13 +36,14 @@ _MAX_CLASSES = 12  # a wider confusion matrix fits no terminal
 @dataclass(frozen=True)
 class DevScores:
     """One dev set, as the results table shows it. columns: predictor ("model", "majority", "TF-IDF
-    + logistic", in this order) → metric → estimate.
+    + logistic", in this order) → metric → estimate. grouped: the intervals draw groups of rows.
     """
 
     dev: str
     n_rows: int
     columns: Mapping[str, Mapping[str, Estimate]]
     notes: tuple[str, ...] = ()
+    grouped: bool = False
 
 
 def results_table(
@@ -88,7 +89,9 @@ def results_table(
                 )
             )
             footnotes += _remarks(each.dev, metric, estimates)
-    footnotes.append(f"[low, high]: 95 % bootstrap interval over the rows of the {what}.")
+    units = dict.fromkeys("groups" if each.grouped else "rows" for each in dev_scores)
+    drawn = " or ".join(units) or "rows"
+    footnotes.append(f"[low, high]: 95 % bootstrap interval over the {drawn} of the {what}.")
     return Listing(
         title,
         (what, "rows", "metric", *names),

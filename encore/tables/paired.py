@@ -32,8 +32,9 @@ def paired_table(
         rows.append((metric.title, *_cells(found, metric.form)))
         remarks += [f"{metric.title}: {note}." for note in found.notes]
     remarks.append(
-        "[low, high]: 95 % paired bootstrap interval over the rows; the verdict is about these two "
-        "models on more rows like these, not about other seeds."
+        "[low, high]: 95 % paired bootstrap interval over the rows, or over groups where rows "
+        "belong together; the verdict is about these two models on more rows like these, not about "
+        "other seeds."
     )
     return Listing(
         title,

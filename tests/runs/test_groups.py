@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import encore
 from encore.evaluation.estimates import estimate_metrics
 from encore.evaluation.paired import paired_differences
+from encore.report.write import write_report
 from encore.runs.folder import RunResult, read_predictions
 
 WORDS = {"good": ["good film", "a fine story"], "bad": ["bad film", "a dull story"]}
@@ -98,3 +100,23 @@ def test_a_file_that_does_not_name_its_groups_is_measured_by_rows(
         "no column 'author' in " in note and "each row as independent" in note
         for note in found.notes
     )
+
+
+def test_footnotes_say_that_groups_are_drawn(runs: dict[str, RunResult], tmp_path: Path) -> None:
+    """In the tables of evaluate and of a decision, and in the report."""
+    rows = write(tmp_path / "new.csv", 9)
+    run = tmp_path / "run"
+    shutil.copytree(runs["one"].folder, run)
+    encore.calibrate(run, abstain=0.5)
+
+    def footnotes(file: str) -> list[str]:
+        tables = encore.evaluate(run, file).tables()
+        return [each for one in tables for each in one.notes if each.startswith("[low, high]")]
+
+    assert [" over the groups" in each for each in footnotes(rows)] == [True, True]
+    no_authors = write(tmp_path / "none.csv", 9, ("text", "label"))
+    assert [" over the rows" in each for each in footnotes(no_authors)] == [True, True]
+    page = write_report(run).html.read_text()
+    assert "interval over the groups of the dev set" in page
+    assert "Bar: its 95 % bootstrap interval over the groups." in page
+    assert "interval over the groups. Metrics count" in page

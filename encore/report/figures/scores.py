@@ -31,14 +31,24 @@ if TYPE_CHECKING:
 __all__ = ["LengthBin", "estimates", "lengths"]
 
 
-def estimates(name: str, metric: Metric, found: Mapping[str, Estimate], *, where: str) -> Figure:
-    """A metric of the model and of the baselines, each with its interval."""
+def estimates(
+    name: str,
+    metric: Metric,
+    found: Mapping[str, Estimate],
+    *,
+    where: str,
+    grouped: bool = False,
+) -> Figure:
+    """A metric of the model and of the baselines, each with its interval. grouped: that draws
+    groups of rows.
+    """
     summary = "; ".join(f"{who} {format_estimate(one, metric.form)}" for who, one in found.items())
     return Figure(
         name,
         f"{metric.title} beside two baselines, {where}",
         f"{summary}.",
-        "Dot: the score. Bar: its 95 % bootstrap interval over the rows.",
+        f"Dot: the score. Bar: its 95 % bootstrap interval over the "
+        f"{'groups' if grouped else 'rows'}.",
         ("predictor", metric.__name__, "low", "high"),
         tuple((who, one.value, one.low, one.high) for who, one in found.items()),
         drawing.svg(name, partial(_draw_estimates, metric, found), height=0.75 + 0.36 * len(found)),
@@ -90,7 +100,7 @@ def lengths(
         + ", ".join(f"{format_value(one.value, metric.form)} at {one.words}" for one in bins)
         for group, bins in groups.items()
     )
-    bars = "lowest to highest seed" if several_seeds else "95 % bootstrap interval over the rows"
+    bars = "lowest to highest seed" if several_seeds else "95 % bootstrap interval"
     return Figure(
         name,
         f"{metric.title} by length of the text, {where}",
