@@ -103,6 +103,7 @@ def _findings(prepared: Prepared, options: CheckOptions) -> FileCheck:
         notes=(
             *map(str, data.notes),
             truncation_line(prepared, name),
+            *file_check.group_lines(whole, data.columns.group),
             *_test_notes(data),
         ),
         labels=file_check.label_rows(whole, data.labels),

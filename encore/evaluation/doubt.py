@@ -7,6 +7,7 @@ import numpy as np
 from encore import rng
 from encore.data.checks import copies_per_row
 from encore.data.dataset import Dataset
+from encore.data.groups import group_numbers
 from encore.evaluation.baselines import fit_tfidf
 from encore.types import LabelSpace
 
@@ -17,7 +18,8 @@ def out_of_fold_scores(
     dataset: Dataset, labels: LabelSpace, n_folds: int, *, seed: int
 ) -> np.ndarray:
     """(rows, n_scores) float32: the scores of TF-IDF with logistic (or ridge) regression for each
-    row, fitted on the other folds. Copies of a text are in one fold; classes are spread evenly.
+    row, fitted on the other folds. Rows of a group, or else copies of a text, are in one fold;
+    classes are spread evenly.
     """
     assert dataset.targets is not None
     folds = _folds(dataset, labels, n_folds, seed)
@@ -35,8 +37,10 @@ def out_of_fold_scores(
 
 def _folds(dataset: Dataset, labels: LabelSpace, n_folds: int, seed: int) -> np.ndarray:
     """(rows,) int: the fold of each row."""
-    groups = copies_per_row(dataset)
-    firsts = np.unique(groups, return_index=True)[1]
+    together = group_numbers(dataset.groups)
+    if together is None:
+        together = copies_per_row(dataset)
+    _, firsts, groups = np.unique(together, return_index=True, return_inverse=True)
     order = rng.generator(seed, "folds").permutation(len(firsts))
     assert dataset.targets is not None
     if labels.kind in ("binary", "multiclass"):

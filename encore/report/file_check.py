@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from encore.data.checks import copies_per_row
 from encore.data.columns import Columns
 from encore.data.dataset import Dataset
+from encore.data.groups import group_numbers
 from encore.data.label_cells import distinct_values, is_label_type
 from encore.data.label_columns import label_columns
 from encore.data.table import Table, join_limited, plural
@@ -75,6 +76,18 @@ def label_rows(dataset: Dataset, labels: LabelSpace) -> dict[str, int]:
         else np.bincount(dataset.targets, minlength=len(labels.names))
     )
     return dict(zip(labels.names, counts.tolist(), strict=True))
+
+
+def group_lines(dataset: Dataset, column: str | None) -> list[str]:
+    """A line on the groups of the rows; none without a column that says them."""
+    codes = group_numbers(dataset.groups)
+    if codes is None:
+        return []
+    rows = np.bincount(np.unique(codes, return_inverse=True)[1])
+    return [
+        f"'{column}' says which rows belong together: {plural(len(rows), 'group')}, the largest of "
+        f"{plural(int(rows.max()), 'row')}"
+    ]
 
 
 def imbalance(counts: Mapping[str, int]) -> list[str]:

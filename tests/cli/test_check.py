@@ -126,3 +126,20 @@ def test_doubt_is_the_distance_from_the_label() -> None:
     np.testing.assert_allclose(number, [1.5])
     several = doubts(np.array([[0.0, 100.0]]), np.array([[1, 0]]), LabelSpace("multilabel", names))
     np.testing.assert_allclose(several, [1.0])
+
+
+def test_groups_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        (f"the {WORDS[n % 4]} lamp {n}", n % 2, f"a{n % 7}" if n < 50 else "") for n in range(60)
+    ]
+    Path("g.csv").write_text("text,label,author\n" + "".join(f"{t},{y},{a}\n" for t, y, a in rows))
+    assert run("g.csv", "--group", "author", "--json") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    # seven authors, one of them with eight rows, and ten rows without one
+    assert "'author' says which rows belong together: 17 groups, the largest of 8 rows" in notes
+    assert run("g.csv", "--group", "auther") == 3
+    assert "Did you mean 'author'?" in capsys.readouterr().err
+    assert run("g.csv", "--json") == 0
+    assert not any(
+        "belong together:" in one for one in json.loads(capsys.readouterr().out)["notes"]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,19 @@ def test_a_row_is_scored_by_a_model_that_saw_no_copy_of_it() -> None:
     np.testing.assert_array_equal(scores[::2], scores[1::2])
     differences = scores[:, 1] - scores[:, 0]
     assert len(np.unique(differences.round(5))) <= 4, "an unseen word: the prior of its fold alone"
+
+
+def test_a_row_is_scored_by_a_model_that_saw_no_row_of_its_group() -> None:
+    """Two texts of each group share a word that no other has; only the other one could tell."""
+    texts = [f"{chr(0x4E00 + row // 2) * 3} {chr(0x5E00 + row) * 3}" for row in range(80)]
+    targets = np.random.default_rng(0).integers(0, 2, 40).repeat(2)
+    groups = pa.chunked_array([[f"author {99 - row // 2}" for row in range(80)]])
+    dataset = Dataset("train", pa.chunked_array([texts]), None, targets, np.arange(80), "", "")
+    labels = LabelSpace("binary", ("a", "b"))
+
+    def n_priors(rows: Dataset) -> int:
+        scores = out_of_fold_scores(rows, labels, 4, seed=1)
+        return len(np.unique((scores[:, 1] - scores[:, 0]).round(5)))
+
+    assert n_priors(replace(dataset, groups=groups)) <= 4
+    assert n_priors(dataset) > 4

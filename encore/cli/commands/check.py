@@ -13,6 +13,7 @@ from encore.cli.options import (
     DevOption,
     EncodingOption,
     FileOptions,
+    GroupOption,
     JsonOption,
     LabelOption,
     MergeLabelsOption,
@@ -44,6 +45,7 @@ def check_entry(
     text: TextOption = None,
     text_pair: TextPairOption = None,
     label: LabelOption = None,
+    group: GroupOption = None,
     merge_labels: MergeLabelsOption = False,
     dev: DevOption = None,
     test: Annotated[
@@ -75,7 +77,8 @@ def check_entry(
     """
     from encore.cli.check import CheckOptions, check_file
 
-    data = {"text": text, "text_pair": text_pair, "label": label, "dev": dev, "test": test}
+    columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
+    data = {**columns, "dev": dev, "test": test}
     check_file(
         CheckOptions(
             what=file,
