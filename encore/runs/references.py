@@ -90,6 +90,7 @@ class _Reader:
             run = cache.get_or_make(key, lambda: prepare(found, cache))
         task = self._task(tuple(run.recipe.tasks))
         self._check_adapter(run.recipe)
+        self._check_encoders(run.recipe)
         keep, digest = run.recipe.plan.keep, run.source.digest
         forgetting = self.reference.forgetting
         if forgetting and self.place.part != "encoder":
@@ -166,6 +167,7 @@ class _Reader:
         recipe = load_recipe(folder / "recipe.yaml")
         task = self._task(tuple(spec.recipe.tasks))
         self._check_adapter(recipe)
+        self._check_encoders(recipe)
         digest = str(spec.recipe.encoder)
         start = Start(self.place, spec.name, task, keep, digest, recipe, folder=folder)
         model = start.model_folder(folder.parent)
@@ -242,6 +244,22 @@ class _Reader:
             raise self._wrong(
                 "that run fused adapters of other runs, and trained none.",
                 "Name one of these, or fuse them here: adapter: {name: fusion, of: …}.",
+            )
+
+    def _check_encoders(self, first: Recipe) -> None:
+        """Raises RecipeError where all tasks would begin with one of several encoders."""
+        averages, sharing = self.recipe.plan.name == "swa", first.sharing.name
+        several = len(first.tasks) > 1 and sharing != "one" and len(self.recipe.tasks) > 1
+        if self.place.part != "encoder" or not several:
+            return
+        if self.reference.task is None or averages:
+            named = f"{{run: …, task: {next(iter(first.tasks))}}}"
+            raise self._wrong(
+                f"the run on {'+'.join(first.tasks)} has several encoders (sharing {sharing}), and "
+                f"all tasks would begin with one of them.",
+                "Average a run with `sharing: one`, or one task at a time."
+                if averages
+                else f"Name the task whose encoder is meant: {named}",
             )
 
 

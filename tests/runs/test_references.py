@@ -206,6 +206,44 @@ def test_what_is_refused_before_anything_starts(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "sharing", ["separate", "multi_and_own", {"name": "branch", "own_layers": 1}]
+)
+def test_one_of_several_encoders_is_not_taken_for_all_tasks(
+    sharing: Any, tables: Tables, first: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of a recipe and of a folder; named, or for one task, it may be."""
+    both = {**first["tasks"], "score": {"data": {"label": "score", "kind": "regression"}}}
+    several = {**first, "tasks": both, "sharing": sharing, "plan": {**first["plan"], "epochs": 1}}
+    folder = (
+        execute(prepare(recipe_from(several)), tmp_path).folder if sharing == "separate" else ""
+    )
+
+    def starts(reference: dict[str, Any], **more: Any) -> Prepared:
+        return prepare(recipe_from({**several, "encoder": reference, **more}))
+
+    def refused(reference: dict[str, Any], **more: Any) -> str:
+        with pytest.raises(RecipeError, match="has several encoders") as caught:
+            starts(reference, **more)
+        [line] = caught.value.lines
+        return line
+
+    for run in (several, *([str(folder)] if folder else [])):
+        assert "Name the task whose encoder is meant: {run: …, task: verdict}" in refused(
+            {"run": run}
+        )
+        averaged = {"plan": {"name": "swa"}}
+        assert "Average a run with `sharing: one`" in refused(
+            {"run": run, "task": "score"}, **averaged
+        )
+        named = starts({"run": run, "task": "score"}).start
+        assert named is not None
+        assert named.task == "score"
+        assert starts({"run": run}, tasks=first["tasks"]).start is not None
+    shared = {**several, "sharing": "one"}
+    assert starts({"run": shared}, plan={"name": "swa"}).start is not None
+
+
 def test_any_epoch_can_be_the_start_and_the_first_run_keeps_that(
     tables: Tables, first: dict[str, Any], tmp_path: Path
 ) -> None:
