@@ -35,6 +35,7 @@ __all__ = ["PICTURES", "cells_read", "pictures", "segments", "shared_by"]
 
 HERE = Path(__file__).resolve().parent
 FOLDER, RECIPES = HERE / "images" / "architectures", HERE.parent / "recipes"
+# As in tests/small_encoders.py: a document is drawn without the tests.
 BERT_BASE = {
     "model_type": "bert",
     "vocab_size": 30_522,

@@ -23,6 +23,8 @@ BERT_BASE: dict[str, Any] = {
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
 }
 SMALL = {
     "vocab_size": 61,

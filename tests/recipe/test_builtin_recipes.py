@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from small_encoders import BERT_BASE
 
 from encore.data.named import read_named_tasks
 from encore.errors import RecipeError
@@ -99,18 +100,6 @@ def test_a_recipe_is_right(path: Path) -> None:
     assert all(cell.recipe.source and cell.recipe.claim for cell in study.cells)
     if path.stem in EXTENT:
         assert (len(study.points), len(study.variants), len(study.seeds)) == EXTENT[path.stem]
-
-
-BERT_BASE = {
-    "model_type": "bert",
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
 
 
 # Trials and space of the study's searches (METHODS 8.4).

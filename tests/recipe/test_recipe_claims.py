@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_encoders import BERT_BASE
 
 from encore import catalogue
 from encore.data.named import read_named_tasks
@@ -20,16 +21,6 @@ from encore.runs.compatibility import build_skeletons, parts_of
 from encore.training.state import freeze
 from encore.types import LabelSpace
 
-BERT_BASE = {
-    "model_type": "bert",
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
 N_BERT = 109_482_240  # METHODS 0.4
 ENDS = (".sd", ".max", ".common")
 AVERAGES = ("glue.columns", "cs224n.r", "cs224n.normalised")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from small_encoders import BERT_BASE
 from torch import Tensor
 
 from encore import catalogue
@@ -29,16 +30,6 @@ from encore.training import optimiser as optimiser_module
 from encore.training import step
 from encore.types import Batch, LabelSpace, Phase, Spec, Tokens
 
-BERT_BASE: dict[str, Any] = {
-    "model_type": "bert",
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
 TINY = BERT_BASE | {
     "vocab_size": 61,
     "hidden_size": 12,
