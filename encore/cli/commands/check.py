@@ -72,9 +72,7 @@ def check_entry(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check a file before training: labels, duplicates, contradictory labels, overlap with dev and
-    test, lengths, imbalance, suspicious columns.
-    """
+    """Check a file before training: labels, duplicates, overlap, lengths, suspicious columns."""
     from encore.cli.check import CheckOptions, check_file
 
     columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
