@@ -16,19 +16,19 @@ from encore.evaluation.comparison_record import (
     StudyResult,
     VariantResult,
 )
-from encore.evaluation.estimates import by_slice, confusion
+from encore.evaluation.distances import has_distances, shares_by_distance
+from encore.evaluation.estimates import confusion
 from encore.evaluation.metric import Metric
 from encore.evaluation.task_groups import task_groups
 from encore.report import figures, gather
-from encore.report.comparison_runs import cell_blocks, cost_table, reproduction
+from encore.report.comparison_runs import cell_blocks, cost_figure, cost_table, reproduction
 from encore.report.dev_set import (
     MOST_CLASSES,
     learning_curves,
-    length_bins,
-    length_figure,
     prediction_figures,
+    task_curves,
 )
-from encore.report.figures import Figure, LengthBin
+from encore.report.figures import Figure
 from encore.report.layer_figure import layer_figure
 from encore.report.mistakes import common_errors
 from encore.report.model_views import chosen_layers
@@ -38,9 +38,11 @@ from encore.report.provenance import (
     encoder_name,
     environment_facts,
 )
+from encore.report.row_figures import row_figures
 from encore.report.texts import Sources, Texts
 from encore.runs.folder import DevPredictions, read_predictions
 from encore.tables.comparison import comparison_tables, reading_notes
+from encore.tables.distances import distances_of_variants
 from encore.tables.evaluation import confusion_table
 from encore.tables.listing import Listing
 from encore.tables.size_curves import size_curves
@@ -244,6 +246,8 @@ def _study_section(
         return Section(one.title, tuple(blocks))
     assert each.dev_set is not None, "it has runs"
     runs = {variant: list(of.values()) for variant, of in one.runs.items()}
+    if (drawn := cost_figure(each.metrics[0], runs, where)) is not None:
+        blocks.append(drawn)
     blocks += learning_curves(
         runs, each.task, each.dev_set, [metric.metric for metric in each.metrics], where=where
     )
@@ -259,15 +263,30 @@ def _study_section(
     )
     some = next(iter(one.predictions.values()))[0]
     texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows)
-    blocks += _length_figures(one, texts, labels)
+    blocks += row_figures(one.predictions, labels, one.decides, texts, where=where)
     blocks += _layer_figures(one, texts)
     if labels.kind in ("binary", "multiclass") and len(labels.names) > MOST_CLASSES:
         for variant, of in one.predictions.items():
             matrix = np.sum([confusion(run.scores, run.targets, labels) for run in of], axis=0)
             title = f"Confusion matrix, {variant}, all seeds"
             blocks.append(confusion_table(matrix, labels, title=title))
+    blocks += _distances(one.predictions, labels)
     errors = common_errors(one.predictions, labels, texts, n_mistakes)
     return Section(one.title, tuple(blocks), (Section("Errors of most runs", (errors,)),))
+
+
+def _distances(
+    predictions: Mapping[str, Sequence[DevPredictions]], labels: LabelSpace
+) -> Iterator[Listing]:
+    """The shares by distance of every variant, where classes have an order."""
+    if has_distances(labels):
+        found = {
+            variant: [
+                shares_by_distance(one.scores, one.targets, labels, 0, n_resamples=2) for one in of
+            ]  # intervals over the rows are not shown
+            for variant, of in predictions.items()
+        }
+        yield distances_of_variants(found, title="Distance from the true class, in %")
 
 
 def _variant_figures(metric: MetricResult, reference: str, where: str) -> list[Figure]:
@@ -277,16 +296,6 @@ def _variant_figures(metric: MetricResult, reference: str, where: str) -> list[F
         figures.seeds(slug(f"seeds {name}"), kind, metric.variants, where=where),
     )
     return [figure for figure in drawn if figure is not None]
-
-
-def _length_figures(one: _Set, texts: Texts | None, labels: LabelSpace) -> Iterator[Figure]:
-    if texts is None or texts.lengths is None or (bins := length_bins(texts.lengths)) is None:
-        return
-    groups = {
-        variant: _bins_over_seeds(bins, of, labels, one.decides)
-        for variant, of in one.predictions.items()
-    }
-    yield length_figure(one.title, one.decides, groups, texts, several_seeds=True)
 
 
 def _layer_figures(one: _Set, texts: Texts | None) -> Iterator[Figure]:
@@ -302,24 +311,6 @@ def _layer_figures(one: _Set, texts: Texts | None) -> Iterator[Figure]:
             groups[variant] = dict(counts)
     if groups:
         yield layer_figure(slug(f"layers {one.title}"), groups, where=one.title)
-
-
-def _bins_over_seeds(
-    words: Sequence[str], of: Sequence[DevPredictions], labels: LabelSpace, metric: Metric
-) -> list[LengthBin]:
-    name = metric.__name__
-    by_run = [
-        by_slice(words, one.scores, one.targets, labels, [name], 0, n_resamples=2) for one in of
-    ]  # intervals are not shown
-    found = []
-    for slices in zip(*by_run, strict=True):
-        values = [one.estimates[name].value for one in slices]
-        found.append(
-            LengthBin(
-                slices[0].value, slices[0].n_rows, float(np.mean(values)), min(values), max(values)
-            )
-        )
-    return found
 
 
 def _over_tasks(comparison: gather.GatheredComparison) -> Iterator[Any]:
@@ -340,9 +331,30 @@ def _over_tasks(comparison: gather.GatheredComparison) -> Iterator[Any]:
             for run in list(runs.values())[:1]:
                 rows[task] = int(run.data[task].get("splits", {}).get("train", {}).get("rows", 0))
         rows = {task: n for task, n in rows.items() if n}
-        drawn = figures.gain_by_rows(slug(f"gains {group.label}"), group, rows, record.variants)
-        if drawn is not None:
-            yield drawn
+        curves = {
+            task: task_curves(
+                _runs_by_variant(comparison, each), task, each.dev_set, each.metrics[0].metric
+            )
+            for task, each in group.studies.items()
+            if each.dev_set is not None
+        }
+        for drawn in (
+            figures.gain_by_rows(slug(f"gains {group.label}"), group, rows, record.variants),
+            figures.epochs_of_tasks(slug(f"epochs {group.label}"), curves, where=group.label),
+        ):
+            if drawn is not None:
+                yield drawn
+
+
+def _runs_by_variant(
+    comparison: gather.GatheredComparison, each: StudyResult
+) -> dict[str, list[gather.GatheredRun]]:
+    """Variant → its runs that can be read, of the variants that have any."""
+    found = {
+        row.variant: list(comparison.runs_of(each.study, row.variant, row.seeds).values())
+        for row in each.metrics[0].variants
+    }
+    return {variant: runs for variant, runs in found.items() if runs}
 
 
 def _size_figures(record: ComparisonRecord) -> Iterator[Figure]:

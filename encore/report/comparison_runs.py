@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from encore import files
-from encore.report import gather
-from encore.report.page import Code, Facts, Notes
+from encore import catalogue, files
+from encore.evaluation.comparison_record import MetricResult
+from encore.report import figures, gather
+from encore.report.figures import Figure, VariantCost
+from encore.report.page import Code, Facts, Notes, slug
 from encore.report.provenance import digest_table, format_memory, typed_command
 from encore.tables.formatting import format_duration
 from encore.tables.listing import Listing
 
-__all__ = ["cell_blocks", "cost_table", "reproduction"]
+__all__ = ["cell_blocks", "cost_figure", "cost_table", "reproduction"]
 
 
 def cell_blocks(comparison: gather.GatheredComparison) -> Iterator[Any]:
@@ -79,6 +81,23 @@ def cost_table(comparison: gather.GatheredComparison) -> Listing:
     )
     columns = ("variant", "runs", "time per run", "tokens per second", "memory", "parameters")
     return Listing("", columns, tuple(rows), (note, *whole), frozenset(range(1, len(columns))))
+
+
+def cost_figure(
+    metric: MetricResult, runs: Mapping[str, Sequence[gather.GatheredRun]], where: str
+) -> Figure | None:
+    """Score against parameters and time, of the variants whose runs are here; None of less than
+    two. runs: variant → its runs.
+    """
+    found = [
+        VariantCost(
+            row.variant, row.values, gather.parameters(of[0]), [one.result.seconds for one in of]
+        )
+        for row in metric.variants
+        if row.values and (of := runs.get(row.variant))
+    ]
+    kind = catalogue.find("metrics", metric.metric)
+    return figures.score_by_cost(slug(f"cost {where}"), kind, found, where=where)
 
 
 def reproduction(comparison: gather.GatheredComparison) -> Iterator[Any]:

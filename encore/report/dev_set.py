@@ -1,22 +1,22 @@
-"""The figures of one dev set: by epoch, by length of the text, and of the raw scores."""
+"""The figures of one dev set: by epoch, and of the raw scores."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from encore import catalogue
 from encore.evaluation.calibration import confidences, pool_runs, reliability
+from encore.evaluation.distances import has_distances
 from encore.evaluation.estimates import confusion
-from encore.evaluation.metric import Metric
 from encore.evaluation.predictions import predictions
 from encore.report import figures, gather
-from encore.report.figures import Figure, LearningCurvePoint, LengthBin
+from encore.report.figures import Figure, LearningCurvePoint, TaskCurves
 from encore.report.page import slug
-from encore.report.texts import Texts
 from encore.runs.folder import DevPredictions
 from encore.types import LabelSpace
 
@@ -24,14 +24,12 @@ __all__ = [
     "MOST_CLASSES",
     "epoch_curves",
     "learning_curves",
-    "length_bins",
-    "length_figure",
     "prediction_figures",
     "set_label",
+    "task_curves",
 ]
 
 MOST_CLASSES = 12  # of a confusion matrix that can be read; more are listed
-_ROWS_PER_LENGTH, _MOST_LENGTHS = 20, 6
 
 
 def prediction_figures(
@@ -62,7 +60,7 @@ def prediction_figures(
                     where=about,
                     n_runs=len(runs),
                 )
-        if labels.ordered and len(labels.names) > 2:
+        if has_distances(labels):
             counts = {
                 group: dict(
                     Counter(
@@ -132,6 +130,35 @@ def learning_curves(
         )
 
 
+def task_curves(
+    groups: Mapping[str, Sequence[gather.GatheredRun]],
+    task: str,
+    split: str,
+    metric: str,
+    *,
+    kept: int | None = None,
+) -> TaskCurves:
+    """The loss and the score of a task by epoch. groups, kept: as of `learning_curves`. The loss is
+    that on the dev rows, or that of the training steps where the head gives no probabilities.
+    """
+    losses = {}
+    for group, runs in groups.items():
+        on_train, on_dev = (epoch_curves(runs, task, split, name) for name in ("loss", "log_loss"))
+        losses[group] = [
+            replace(dev, train=train.train) for train, dev in zip(on_train, on_dev, strict=True)
+        ]
+    scores = {group: epoch_curves(runs, task, split, metric) for group, runs in groups.items()}
+    found = catalogue.find("metrics", metric)
+    if any(point.dev is not None for of in losses.values() for point in of):
+        loss = "squared error" if "regression" in found.kinds else "log loss"
+        return TaskCurves(loss, losses, found, scores, kept)
+    trained = {
+        group: [replace(point, train=None, dev=point.train) for point in of]
+        for group, of in losses.items()
+    }
+    return TaskCurves("training loss", trained, found, scores, kept)
+
+
 def _logged_loss(run: gather.GatheredRun, task: str, split: str) -> bool:
     return any(split in record.get("dev_loss", {}).get(task, {}) for record in run.epochs)
 
@@ -166,54 +193,6 @@ def epoch_curves(
         LearningCurvePoint(epoch, len(of), over(of, "train", task, metric), on_dev(of))
         for epoch, of in sorted(by_epoch.items())
     ]
-
-
-def length_bins(lengths: np.ndarray) -> list[str] | None:
-    """For each row the bin that its length is in, "12–20", all of about as many rows; None where
-    there are too few rows or lengths for two.
-    """
-    n_bins = min(_MOST_LENGTHS, len(lengths) // _ROWS_PER_LENGTH)
-    if n_bins < 2:
-        return None
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
-    edges = edges[edges < lengths.max()]
-    if not len(edges):
-        return None
-    bin_of = np.searchsorted(edges, lengths, side="left")
-    spans = [
-        (int(lengths[bin_of == number].min()), int(lengths[bin_of == number].max()))
-        for number in range(len(edges) + 1)
-    ]
-    return [
-        f"{low}–{high}" if low < high else f"{low}"
-        for low, high in (spans[number] for number in bin_of.tolist())
-    ]
-
-
-def length_figure(
-    where: str,
-    metric: Metric,
-    groups: Mapping[str, Sequence[LengthBin]],
-    texts: Texts,
-    *,
-    several_seeds: bool,
-) -> Figure:
-    """The metric by length of the text. groups: variant → its bins."""
-    assert texts.cut is not None
-    n_cut = int(texts.cut.sum())
-    unit = (
-        "tokens"
-        if not n_cut
-        else f"tokens, {n_cut:,} of {len(texts.cut):,} rows cut to {texts.max_length}"
-    )
-    return figures.lengths(
-        slug(f"lengths {where}"),
-        metric,
-        groups,
-        where=where,
-        unit=unit,
-        several_seeds=several_seeds,
-    )
 
 
 def set_label(task: str, split: str, sets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,19 +7,18 @@ from typing import Any
 
 from encore import catalogue, files
 from encore.data.table import plural
-from encore.evaluation.estimates import Estimate, by_slice, confusion
+from encore.evaluation.distances import shares_by_distance
+from encore.evaluation.estimates import Estimate, confusion
 from encore.evaluation.metric import Metric
 from encore.report import figures, gather
 from encore.report.adapter_figure import adapter_figure
 from encore.report.decision_section import decision_sections
 from encore.report.dev_set import (
     learning_curves,
-    length_bins,
-    length_figure,
     prediction_figures,
     set_label,
+    task_curves,
 )
-from encore.report.figures import LengthBin
 from encore.report.layer_figure import layer_figure
 from encore.report.mistakes import largest_errors
 from encore.report.model_views import adapter_shares, chosen_layers
@@ -32,12 +31,14 @@ from encore.report.provenance import (
     run_cost,
     typed_command,
 )
+from encore.report.row_figures import row_figures
 from encore.report.soup_section import command_again, soup_of, soup_section
 from encore.report.texts import Sources
 from encore.runs.final_test import read_final
 from encore.runs.folder import MODEL, DevPredictions, read_predictions
 from encore.runs.go_on import read_old_rows
 from encore.runs.soup import MadeSoup
+from encore.tables.distances import distances_table
 from encore.tables.evaluation import DevScores, confusion_table, results_table
 from encore.tables.formatting import format_estimate
 from encore.tables.per_class import per_class_table
@@ -89,6 +90,7 @@ def run_page(run: gather.GatheredRun, sources: Sources, *, n_mistakes: int) -> P
     )
     sections = (
         Section("Results", tuple(_results(run, found))),
+        *_over_tasks(run),
         *([soup_section(made)] if made is not None else []),
         *parts,
         *decision_sections(run.folder, result),
@@ -151,6 +153,19 @@ def _results(
     yield from drawn
     yield from tables
     yield Notes((_BASELINE_BARS,))
+
+
+def _over_tasks(run: gather.GatheredRun) -> Iterator[Section]:
+    """Loss and score by epoch of all tasks, of a run of several, each on its first dev set."""
+    result, curves = run.result, {}
+    for task, sets in result.metrics.items():
+        split, columns = next(iter(sets.items()))
+        if names := list(columns[MODEL]):
+            curves[task] = task_curves(
+                {"": [run]}, task, split, names[0], kept=result.epoch_of(task)
+            )
+    if len(curves) > 1 and (drawn := figures.epochs_of_tasks("epochs-all-tasks", curves)):
+        yield Section("Over all tasks", (drawn,))
 
 
 def _old_rows(run: gather.GatheredRun) -> Iterator[Section]:
@@ -226,20 +241,7 @@ def _of_one_set(
         seed=seed,
         gives_probabilities=run.gives_probabilities(task),
     )
-    if (
-        texts is not None
-        and texts.lengths is not None
-        and (words := length_bins(texts.lengths)) is not None
-    ):
-        found, names = (answers.scores, answers.targets, labels), [metric.__name__]
-        slices = by_slice(words, *found, names, seed, groups=answers.groups)
-        bins = [
-            LengthBin(
-                one.value, one.n_rows, (of := one.estimates[metric.__name__]).value, of.low, of.high
-            )
-            for one in slices
-        ]
-        blocks.append(length_figure(where, metric, {"": bins}, texts, several_seeds=False))
+    blocks += row_figures({"": [answers]}, labels, metric, texts, where=where, seed=seed)
     if texts is not None and (counts := chosen_layers(run, task, texts)):
         blocks.append(layer_figure(slug(f"layers {where}"), {"": counts}, where=where))
     if texts is not None and (shares := adapter_shares(run, task, texts)) is not None:
@@ -248,6 +250,10 @@ def _of_one_set(
         matrix = confusion(answers.scores, answers.targets, labels)
         blocks.append(per_class_table(matrix, labels, title="Precision and recall by class"))
         blocks.append(confusion_table(matrix, labels, title="Confusion matrix"))
+    if far := shares_by_distance(
+        answers.scores, answers.targets, labels, seed, groups=answers.groups
+    ):
+        blocks.append(distances_table(far, title="Distance from the true class"))
     return Section(
         title,
         tuple(blocks),

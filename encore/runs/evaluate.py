@@ -1,5 +1,5 @@
 """Measures a run on labelled rows: metrics with intervals, confusion matrix, the worst mistakes,
-metrics per value of a column.
+metrics per value of a column, how far off ordered classes are, and pairs by the words they share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from encore.data.groups import group_numbers, interval_note
 from encore.data.table import display_path
 from encore.evaluation.decision import PLAIN
 from encore.evaluation.decision_figures import DecisionFigures, measure_decision
+from encore.evaluation.distances import DistanceShare, shares_by_distance
 from encore.evaluation.estimates import (
     Estimate,
     Slice,
@@ -25,17 +26,20 @@ from encore.evaluation.estimates import (
     worst_mistakes,
 )
 from encore.evaluation.never_predicted import never_predicted
+from encore.evaluation.word_overlap import overlap_bins
 from encore.recipe.load import load_recipe
 from encore.runs.output import named_predictions
 from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.seen_rows import seen_before
 from encore.runs.two_runs import OtherRun, compare_with
 from encore.tables.decision import decision_table
+from encore.tables.distances import distances_table
 from encore.tables.evaluation import (
     DevScores,
     RowTexts,
     confusion_table,
     mistakes_table,
+    overlap_table,
     results_table,
     slices_table,
 )
@@ -50,7 +54,9 @@ class RunEvaluation:
     """The results of `encore evaluate`. scores: (rows, n_scores) raw. mistakes: row indices, the
     worst first. confusion: (classes, classes) counts, None for regression. other: the run that this
     one was compared with. decision: the figures without and with the run's decision, None without
-    one; all other figures are with it.
+    one; all other figures are with it. distances: shares of the rows by the classes between
+    prediction and truth, empty where classes have no order. overlap: metrics of the thirds of the
+    pairs by `word_overlap`, empty where texts are no pairs.
     """
 
     model: Predictor[ServedTask]
@@ -65,6 +71,8 @@ class RunEvaluation:
     notes: tuple[str, ...]
     other: OtherRun | None = None
     decision: DecisionFigures | None = None
+    distances: tuple[DistanceShare, ...] = ()
+    overlap: tuple[Slice, ...] = ()
 
     def tables(self) -> list[Listing]:
         """The tables that the terminal shows, in this order."""
@@ -90,6 +98,10 @@ class RunEvaluation:
         if self.confusion is not None:
             found.append(per_class_table(self.confusion, labels))
             found.append(confusion_table(self.confusion, labels))
+        if self.distances:
+            found.append(distances_table(self.distances))
+        if self.overlap:
+            found.append(overlap_table(self.overlap))
         found += [slices_table(column, parts) for column, parts in self.slices.items()]
         if len(self.mistakes):
             place, numbers = dataset.places
@@ -140,6 +152,8 @@ class RunEvaluation:
             "slices": {
                 column: [_slice(part) for part in parts] for column, parts in self.slices.items()
             },
+            "distances": [_distance(one) for one in self.distances],
+            "overlap": [_slice(part) for part in self.overlap],
             "notes": list(self.notes),
             **({} if self.other is None else {"compare": self.other.as_object()}),
             **({} if self.decision is None else {"decision": asdict(self.decision)}),
@@ -175,6 +189,7 @@ def evaluate_run(
         column: _slices(dataset.extra[column], chosen, scores, targets, model.seed, groups)
         for column in dict.fromkeys(slices)
     }
+    overlaps = _overlap_bins(dataset)
     return RunEvaluation(
         model,
         chosen,
@@ -198,7 +213,16 @@ def evaluate_run(
         if compare is None
         else compare_with(*compare, model, chosen, scores, targets, groups=groups),
         figures,
+        shares_by_distance(decided, targets, labels, model.seed, groups=groups),
+        () if overlaps is None else _slices(overlaps, chosen, scores, targets, model.seed, groups),
     )
+
+
+def _overlap_bins(dataset: Dataset) -> list[str] | None:
+    """The bin of each row; None where texts are no pairs, or too few or too much alike for bins."""
+    if dataset.pairs is None:
+        return None
+    return overlap_bins(dataset.texts.to_pylist(), dataset.pairs.to_pylist())
 
 
 def _decided(
@@ -270,6 +294,15 @@ def _what_intervals_count(task: ServedTask, dataset: Dataset) -> tuple[str, ...]
 
 def _slice(part: Slice) -> dict[str, Any]:
     return {"value": part.value, "rows": part.n_rows, "metrics": _figures(part.estimates)}
+
+
+def _distance(one: DistanceShare) -> dict[str, Any]:
+    return {
+        "distance": one.distance,
+        "or_more": one.or_more,
+        "rows": one.n_rows,
+        "share": asdict(one.share),
+    }
 
 
 def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ slice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from encore.evaluation.decision import PLAIN, Decision
 from encore.evaluation.estimates import Estimate, Slice
 from encore.evaluation.metric import Metric
 from encore.evaluation.predictions import checked, predictions
+from encore.evaluation.word_overlap import OVERLAP
 from encore.tables.formatting import format_estimate, shorten
 from encore.tables.listing import Listing
 from encore.types import LabelSpace
@@ -24,6 +25,7 @@ __all__ = [
     "RowTexts",
     "confusion_table",
     "mistakes_table",
+    "overlap_table",
     "results_table",
     "slices_table",
 ]
@@ -355,6 +357,16 @@ def slices_table(column: str, slices: Sequence[Slice], *, title: str = "") -> Li
         _footnotes(notes),
         frozenset(range(1, 2 + len(titles))),
     )
+
+
+def overlap_table(slices: Sequence[Slice], *, title: str = "by word overlap") -> Listing:
+    """The slices of pairs by the words that both texts have."""
+    table = slices_table(OVERLAP, slices, title=title)
+    how = (
+        "word overlap: of the different words of a pair, lower-cased, the share that both texts "
+        "have (Jaccard); each line has about as many rows."
+    )
+    return replace(table, notes=(how, *table.notes))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Scores of one run or of several: beside baselines, and by length of the text."""
+"""Scores of one run or of several: beside baselines, and by length or overlap of the texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from encore.tables.formatting import format_estimate, format_value, shorten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["LengthBin", "estimates", "lengths"]
+__all__ = ["RowBin", "RowMeasure", "by_bins", "estimates"]
 
 
 def estimates(
@@ -73,9 +73,9 @@ def _draw_estimates(metric: Metric, found: Mapping[str, Estimate], canvas: Canva
 
 
 @dataclass(frozen=True)
-class LengthBin:
-    """Rows of similar length and the score on them: its interval with one run, the lowest and the
-    highest seed with several.
+class RowBin:
+    """Rows of a similar length, or overlap, and the score on them: its interval with one run, the
+    lowest and the highest seed with several.
     """
 
     words: str
@@ -85,16 +85,28 @@ class LengthBin:
     high: float
 
 
-def lengths(
+@dataclass(frozen=True)
+class RowMeasure:
+    """The number by which rows are put into bins. title: what it is; axis: with its unit; column:
+    of the CSV; about: how it is counted, for the caption.
+    """
+
+    title: str
+    axis: str
+    column: str
+    about: str = ""
+
+
+def by_bins(
     name: str,
     metric: Metric,
-    groups: Mapping[str, Sequence[LengthBin]],
+    groups: Mapping[str, Sequence[RowBin]],
+    measure: RowMeasure,
     *,
     where: str,
-    unit: str,
     several_seeds: bool,
 ) -> Figure:
-    """The score on rows of similar length. unit: what a length counts."""
+    """The score on rows of a similar length, or overlap."""
     summary = "; ".join(
         prefix_of(group, groups)
         + ", ".join(f"{format_value(one.value, metric.form)} at {one.words}" for one in bins)
@@ -103,10 +115,10 @@ def lengths(
     bars = "lowest to highest seed" if several_seeds else "95 % bootstrap interval"
     return Figure(
         name,
-        f"{metric.title} by length of the text, {where}",
-        f"By {unit}: {summary}.",
-        f"Mark: the score on rows of that length. Bar: {bars}.",
-        ("group", "tokens", "rows", metric.__name__, "low", "high"),
+        f"{metric.title} by {measure.title}, {where}",
+        f"By {measure.axis}: {summary}.",
+        f"Mark: the score on these rows. Bar: {bars}.{measure.about and f' {measure.about}'}",
+        ("group", measure.column, "rows", metric.__name__, "low", "high"),
         tuple(
             (group, one.words, one.n_rows, one.value, one.low, one.high)
             for group, bins in groups.items()
@@ -114,14 +126,14 @@ def lengths(
         ),
         drawing.svg(
             name,
-            partial(_draw_lengths, metric, groups, unit),
+            partial(_draw_bins, metric, groups, measure.axis),
             height=2.6 if len(groups) == 1 else 3.0,
         ),
     )
 
 
-def _draw_lengths(
-    metric: Metric, groups: Mapping[str, Sequence[LengthBin]], unit: str, canvas: Canvas
+def _draw_bins(
+    metric: Metric, groups: Mapping[str, Sequence[RowBin]], axis: str, canvas: Canvas
 ) -> None:
     scale, first = metric_scale(metric), next(iter(groups.values()))
     axes = canvas.subplots()
@@ -145,6 +157,6 @@ def _draw_lengths(
         )
     axes.set_xticks(range(len(first)), [f"{one.words}\n({one.n_rows:,})" for one in first])
     axes.set_xlim(-0.5, len(first) - 0.5)
-    axes.set_xlabel(f"length in {unit} (rows)")
+    axes.set_xlabel(f"{axis} (rows)")
     axes.set_ylabel(metric_label(metric))
     top_legend(canvas, len(groups))
