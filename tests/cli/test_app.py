@@ -785,6 +785,11 @@ def test_evaluation_as_one_object(run: Run, reviewed: Path) -> None:
     assert [sum(row) for row in found["confusion"]] == [8, 8, 8, 8, 8]
     assert [part["value"] for part in found["slices"]["region"]] == ["north", "south"]
     assert sum(part["rows"] for part in found["slices"]["region"]) == 40
+    shares = [(one["rows"], one["share"]["value"]) for one in found["distances"]]
+    assert [rows / 40 for rows, _ in shares] == [share for _, share in shares]
+    assert sum(rows for rows, _ in shares) == 40
+    assert found["distances"][0]["share"]["low"] == found["metrics"]["accuracy"]["low"]
+    assert found["overlap"] == []
     assert len(found["mistakes"]) == 2
     for mistake in found["mistakes"]:
         text, stars, _ = REVIEWS[mistake["line"] - 2]

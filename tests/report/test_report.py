@@ -905,6 +905,7 @@ def test_a_comparison_loads_and_runs_nothing_and_can_be_heard(compared: Compared
         "seeds-stars-accuracy",
         "differences-stars-macro-f1",
         "seeds-stars-macro-f1",
+        "cost-stars",
         "learning-stars",
         "loss-stars",
         "confusion-stars-baseline",
@@ -920,7 +921,7 @@ def test_the_command_ends_with_where_the_report_is(compared: Compared) -> None:
     assert compared.outcome.err == ""
     assert (
         compared.outcome.out
-        == f"report: {compared.folder}/report.html (12 figures, also as SVG and CSV in "
+        == f"report: {compared.folder}/report.html (13 figures, also as SVG and CSV in "
         f"{compared.folder}/report_figures)\n"
     )
 

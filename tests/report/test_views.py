@@ -139,7 +139,9 @@ def test_pairs_by_word_overlap(compared: Compared) -> None:
             assert int(line["rows"]) == len(at)
             told = [float(line[key]) for key in (metric, "low", "high")]
             assert told == pytest.approx([np.mean(values), min(values), max(values)], rel=1e-5)
-    assert "overlap-stars-same-close-stars-dev" not in names_of(compared.page), "its texts are no pairs"
+    assert "overlap-stars-same-close-stars-dev" not in names_of(compared.page), (
+        "its texts are no pairs"
+    )
 
 
 def names_of(page: Element) -> list[str]:
