@@ -16,6 +16,13 @@ from encore.experiments.preparation import prepare_comparison
 from encore.recipe.find import recipe_of
 from encore.recipe.pretraining import pretraining_recipes
 from encore.recipe.schema import Recipe
+from encore.runs.cross_validation import (
+    CrossValidation,
+    PreparedFolds,
+    out_of_fold,
+    prepare_folds,
+    run_folds,
+)
 from encore.runs.distillation import Distilled, measure_student, recipe_to_distil
 from encore.runs.ensemble import EnsembleSettings, MadeEnsemble, make_ensemble
 from encore.runs.evaluate import RunEvaluation, evaluate_run
@@ -39,8 +46,8 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "compare", "distill", "draw_search", "ensemble", "evaluate", "fit", "load", "prepared_from",
-    "pretrain", "recipe_of", "tune",
+    "compare", "cross_validate", "distill", "draw_search", "ensemble", "evaluate", "fit", "load",
+    "out_of_fold", "prepared_folds", "prepared_from", "pretrain", "recipe_of", "tune",
 ]
 # fmt: on
 
@@ -107,6 +114,48 @@ def prepared_from(
     )
     check_old_rows(prepared, run)
     return prepared
+
+
+def prepared_folds(
+    what: str | Path | Mapping[str, Any] | Recipe,
+    folds: int,
+    overrides: tuple[str, ...] = (),
+    **data: Any,
+) -> PreparedFolds:
+    """The cross-validation of what `what` describes, read and checked; as `prepared_from`."""
+    return prepare_folds(with_all_problems(lambda: recipe_of(what, overrides, **data)), folds)
+
+
+def cross_validate(
+    what: Any,
+    *overrides: str,
+    folds: int = 5,
+    runs: str | Path = "runs",
+    watch: Watcher | None = None,
+    name: str = "table",
+    force: bool = False,
+    **data: Any,
+) -> CrossValidation:
+    """Train a run for each fold, as `encore train --folds` does: each is measured on the rows that
+    it did not train on. The same call again resumes where it was stopped.
+
+    >>> found = encore.cross_validate("reviews.csv", folds=5, label="stars")  # doctest: +SKIP
+    >>> found.record.out_of_fold["accuracy"].low, found.out_of_fold.scores  # doctest: +SKIP
+
+    folds: how many parts the training rows are dealt into; rows of a `group`, or copies of a text,
+    stay together. All else as of `fit`. Raises RecipeError, DataError or TrainingError.
+    """
+    what, settings = store_frames(what, data, Path(runs) / "data", name)
+    if not isinstance(what, str | Path | Mapping | Recipe):
+        kind = type(what).__name__
+        raise RecipeError(f"cross_validate: expected a file, a recipe or a table, got {kind}.")
+    prepared = prepared_folds(what, folds, overrides, **settings)
+    with offering("To try all the same: force=True."):
+        return run_folds(
+            prepared,
+            Path(runs),
+            lambda run: execute(run, Path(runs), watch=watch, force=force),
+        )
 
 
 def fit(

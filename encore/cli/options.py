@@ -18,13 +18,13 @@ from encore.errors import Problem, RecipeError, format_given
 __all__ = [
     "CompareOption", "DebugOption", "DelimiterOption", "DevOption", "DryRunOption", "EncoderOption",
     "EncodingOption", "EpochsOption", "ExecutorOption", "ExplainOption", "FileOptions",
-    "ForceOption", "GroupOption", "InstallCompletionOption", "JsonOption", "LabelOption",
-    "LrOption", "MergeLabelsOption", "MistakesOption", "OnBadRowOption", "OnlyNewOption",
-    "OutOption", "OverwriteOption", "PoolingOption", "ProcessesOption", "QuietOption", "RawOption",
-    "ResumeOption", "RunArgument", "RunsOption", "SettingsArgument", "ShortForms", "SheetOption",
-    "SkipLinesOption", "StartOption", "StorageOption", "TaskOption", "TasksOption", "TestOption",
-    "TextOption", "TextPairOption", "TypedPairsOption", "TypedTextsOption", "WithInputOption",
-    "check_runs_folder", "share", "whole_number",
+    "FoldsOption", "ForceOption", "GroupOption", "InstallCompletionOption", "JsonOption",
+    "LabelOption", "LrOption", "MergeLabelsOption", "MistakesOption", "OnBadRowOption",
+    "OnlyNewOption", "OutOption", "OverwriteOption", "PoolingOption", "ProcessesOption",
+    "QuietOption", "RawOption", "ResumeOption", "RunArgument", "RunsOption", "SettingsArgument",
+    "ShortForms", "SheetOption", "SkipLinesOption", "StartOption", "StorageOption", "TaskOption",
+    "TasksOption", "TestOption", "TextOption", "TextPairOption", "TypedPairsOption",
+    "TypedTextsOption", "WithInputOption", "check_runs_folder", "share", "whole_number",
 ]
 # fmt: on
 
@@ -91,6 +91,14 @@ DevOption = Annotated[
         "--dev",
         metavar="FILE",
         help="Labelled rows to evaluate on; by default, some training rows are held out.",
+    ),
+]
+FoldsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--folds",
+        metavar="N",
+        help="Cross-validate: N runs, each evaluated on another part of the training rows.",
     ),
 ]
 TestOption = Annotated[

@@ -1,5 +1,5 @@
-"""The runs and pre-trainings in a folder: what they were trained on, what was set, their state and
-first figure.
+"""The runs, pre-trainings, ensembles and cross-validations in a folder: what they were trained on,
+what was set, their state and first figure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from encore.recipe.references import Place, with_references
 from encore.recipe.schema import PROSE, PlanRecipe, Recipe, TaskRecipe
 from encore.recipe.technique import Technique
 from encore.recipe.write import changed
-from encore.runs.contents import ENSEMBLE
+from encore.runs.contents import ENSEMBLE, FOLDS
+from encore.runs.cross_validation import CrossValidation, read_folds
 from encore.runs.ensemble import MadeEnsemble, read_made
 from encore.runs.folder import RunResult
 from encore.runs.kind import FolderKind, folder_kind
@@ -30,9 +31,9 @@ from encore.runs.pretrain_folder import PretrainFigures
 from encore.tables.formatting import format_estimate, format_setting
 from encore.tables.listing import Listing
 
-__all__ = ["ListedEnsemble", "ListedRun", "runs", "runs_table"]
+__all__ = ["ListedEnsemble", "ListedFolds", "ListedRun", "runs", "runs_table"]
 
-Listed: TypeAlias = "ListedRun | ListedPretraining | ListedEnsemble"
+Listed: TypeAlias = "ListedRun | ListedPretraining | ListedEnsemble | ListedFolds"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,33 @@ class ListedEnsemble:
         return {**made, "ensemble": str(self.folder), "state": self.state}
 
 
+@dataclass(frozen=True)
+class ListedFolds:
+    """A cross-validation as it is listed. found: None of a damaged one."""
+
+    folder: Path
+    state: str
+    data: Mapping[str, str]
+    encoder: str
+    settings: Mapping[str, Any]
+    found: CrossValidation | None = None
+    seconds: float | None = None
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The first metric of all rows."""
+        if self.found is None:
+            return "", ""
+        (name, estimate), *_ = self.found.record.out_of_fold.items()
+        metric = catalogue.find("metrics", name)
+        return f"{metric.title}, out of fold", format_estimate(estimate, metric.form)
+
+    def to_json(self) -> dict[str, Any]:
+        """cross_validation, state; of a whole one what `encore train --folds --json` prints."""
+        found = self.found.to_json() if self.found else {}
+        return {**found, "cross_validation": str(self.folder), "state": self.state}
+
+
 def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]:
     """Task → dev set → metric → the model's figure."""
     return {
@@ -183,7 +211,7 @@ def _of_model(result: RunResult) -> dict[str, dict[str, Mapping[str, Estimate]]]
 
 
 def runs(folder: Path) -> list[Listed]:
-    """The runs, pre-trainings and ensembles in a folder, the newest last."""
+    """The runs, pre-trainings, ensembles and cross-validations in a folder, the newest last."""
     begun = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         kind = folder_kind(entry)
@@ -200,6 +228,16 @@ def _ensemble(folder: Path) -> ListedEnsemble:
         return ListedEnsemble(folder, "complete", read_made(folder))
     except EncoreError:
         return ListedEnsemble(folder, "damaged")
+
+
+def _folds(folder: Path) -> ListedFolds:
+    data, encoder, settings = _recipe_of(folder)
+    try:
+        found = read_folds(folder)
+    except EncoreError:
+        return ListedFolds(folder, "damaged", data, encoder, settings)
+    settings = {"folds": len(found.record.folds), **settings}
+    return ListedFolds(folder, "complete", data, encoder, settings, found)
 
 
 def _run(folder: Path) -> ListedRun:
@@ -237,6 +275,7 @@ _FIRST: dict[FolderKind, tuple[str, Callable[[Path], Listed]]] = {
     "run": ("resolved.json", _run),
     "pretraining": ("pretraining.json", _pretraining),
     "ensemble": (ENSEMBLE, _ensemble),
+    "folds": (FOLDS, _folds),
 }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TrainOptions",
     "announcements",
+    "complete_run",
     "extent",
     "first_lines",
     "last_line",
@@ -44,7 +45,7 @@ _LOW_FOR_ADAPTERS = 5e-5  # rates of full fine-tuning, and below
 @dataclass(frozen=True)
 class TrainOptions:
     """The arguments of `encore train`. data: column and file options, None where not given. start:
-    the run to go on from, of which `what` are new rows.
+    the run to go on from, of which `what` are new rows. folds: how many, as it was typed.
     """
 
     what: str
@@ -58,6 +59,7 @@ class TrainOptions:
     force: bool
     start: Path | None = None
     only_new: bool = False
+    folds: str | None = None
 
 
 def train(options: TrainOptions) -> None:
@@ -96,6 +98,11 @@ def train_prepared(prepared: Prepared, options: TrainOptions) -> RunResult | Non
     if options.dry_run:
         _print_dry_run(prepared, folder, json_=options.json_)
         return None
+    return complete_run(prepared, options)
+
+
+def complete_run(prepared: Prepared, options: TrainOptions) -> RunResult:
+    """Train a run behind those that it needs, or find it complete."""
     missing = [one for one in prepared.firsts if not is_kept(run_folder(options.runs, one.name))]
     for number, one in enumerate([*missing, prepared], start=1):
         if missing:

@@ -1,5 +1,5 @@
-"""Removes and moves runs, ensembles, pre-trainings, comparisons, searches and exports. Nothing else
-is ever touched, nor what a process is working on.
+"""Removes and moves runs, ensembles, pre-trainings, cross-validations, comparisons, searches and
+exports. Nothing else is ever touched, nor what a process is working on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from encore import files
 from encore.data.table import display_path, join_limited, plural
 from encore.errors import Complaints, DataError, Problem, RecipeError, TrainingError
-from encore.runs.contents import ENSEMBLE, foreign_files
+from encore.runs.contents import ENSEMBLE, FOLDS, foreign_files
 from encore.runs.final_test import carry_openings
 from encore.runs.kind import FolderKind, folder_kind
 from encore.runs.places import enclosing_result, is_being_trained
@@ -76,7 +76,7 @@ def _at_work(folder: Path, kind: FolderKind) -> list[Path]:
     """
     if kind in ("run", "pretraining"):
         return [folder]
-    if kind in ("export", "ensemble") or (folder / files.MANIFEST).exists():
+    if kind in ("export", "ensemble", "folds") or (folder / files.MANIFEST).exists():
         return []
     return list(folder.parent.iterdir())
 
@@ -89,7 +89,7 @@ def describe_use(folder: Path, kind: FolderKind) -> str:
     if kind == "run" and (ensembles := _ensembles_with(folder)):
         named = join_limited(ensembles, _MOST_NAMED)
         return f"a member of {named}, which keeps a copy of its model"
-    if kind in ("comparison", "search"):
+    if kind in ("comparison", "search", "folds"):
         n_runs = len(_runs_of(folder))
         return f"its {plural(n_runs, 'run')} beside it {'are' if n_runs != 1 else 'is'} kept"
     return ""
@@ -109,9 +109,10 @@ def move_run(run: Path, target: Path) -> Path:
     finds it by them. Raises DataError or RecipeError; nothing is moved then.
     """
     kind = checked_kinds([run])[run]
-    if kind in ("comparison", "search"):
+    if kind in ("comparison", "search", "folds"):
+        what = "cross-validation" if kind == "folds" else kind
         raise DataError(
-            f"{display_path(run)}: a {kind}, which names the runs beside it. Move the folder of "
+            f"{display_path(run)}: a {what}, which names the runs beside it. Move the folder of "
             f"runs as a whole: mv {display_path(run.parent)} …"
         )
     if users := _users(run):
@@ -175,8 +176,8 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _users(run: Path) -> list[str]:
-    """The names of the comparisons and searches beside a run that name it as theirs, and of the
-    runs that start from it.
+    """The names of the comparisons, searches and cross-validations beside a run that name it as
+    theirs, and of the runs that start from it.
     """
     beside, name = sorted(run.resolve().parent.iterdir()), run.resolve().name
     return [each.name for each in beside if _uses(each, name)]
@@ -195,7 +196,7 @@ def _ensembles_with(run: Path) -> list[str]:
 
 def _uses(folder: Path, name: str) -> bool:
     kind = folder_kind(folder)
-    if kind in ("comparison", "search"):
+    if kind in ("comparison", "search", "folds"):
         return name in _runs_of(folder)
     return kind == "run" and _starts_from(folder, name)
 
@@ -211,12 +212,16 @@ def _starts_from(folder: Path, name: str) -> bool:
 
 
 def _runs_of(folder: Path) -> set[str]:
-    """The names of the runs of a comparison or search; none where its files are damaged."""
+    """The names of the runs of a comparison, search or cross-validation; none where its files are
+    damaged.
+    """
     try:
         if folder_kind(folder) == "comparison":
             cells = files.read_json(folder / "cells.json").get("cells", ())
             return {run for cell in cells if (run := cell.get("run"))}
+        if folder_kind(folder) == "folds":
+            return set(map(str, files.read_json(folder / FOLDS).get("runs", ())))
         text = files.read_text(folder / "trials.csv")
         return {name for line in csv.DictReader(text.splitlines()) for name in line["runs"].split()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()

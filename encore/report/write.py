@@ -16,6 +16,7 @@ from encore.errors import Complaints, DataError
 from encore.report import gather, search
 from encore.report.comparison_page import comparison_page
 from encore.report.ensemble_page import ensemble_page
+from encore.report.folds_page import folds_page
 from encore.report.page import Page, distinct, figures_of, render
 from encore.report.run_page import run_page
 from encore.report.texts import Sources
@@ -91,8 +92,8 @@ def write_report(
     n_mistakes: int = 10,
     overwrite: bool = False,
 ) -> WrittenReport:
-    """Write the report of a run, an ensemble, a comparison or a search. The same folder and the
-    same data files give the same bytes.
+    """Write the report of a run, an ensemble, a cross-validation, a comparison or a search. The
+    same folder and the same data files give the same bytes.
 
     out: a file that ends in .html; `report.html` in the folder if None. Its figures go to a folder
     beside it, `report_figures`. n_mistakes: how many of the worst to show. Raises DataError where
@@ -124,7 +125,7 @@ def _check_folder(folder: Path) -> None:
     """Raises DataError where the folder is none that a report is written of."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run, comparison or search. `encore ls` lists the runs.")
-    if folder_kind(folder) not in ("run", "comparison", "search", "ensemble"):
+    if folder_kind(folder) not in ("run", "comparison", "search", "ensemble", "folds"):
         raise DataError(
             f"{folder}: no run, comparison or search. Give a folder that `encore train`, "
             f"`compare` or `tune` printed; `encore ls` lists the runs."
@@ -156,6 +157,8 @@ def _page(folder: Path, sources: Sources, *, n_mistakes: int) -> Page:
         return search.page(folder)
     if kind == "ensemble":
         return ensemble_page(folder)
+    if kind == "folds":
+        return folds_page(folder)
     if kind == "comparison":
         return comparison_page(gather.gather_comparison(folder), sources, n_mistakes=n_mistakes)
     return run_page(gather.gather_run(folder), sources, n_mistakes=n_mistakes)

@@ -16,7 +16,10 @@ __all__ = [
     "ENSEMBLE",
     "ENSEMBLE_FILES",
     "EXPORT_MARK",
+    "FOLDS",
+    "FOLDS_FILES",
     "MODEL_FILES",
+    "OUT_OF_FOLD",
     "PRETRAIN_FILES",
     "RACE",
     "RUN_FILES",
@@ -31,7 +34,9 @@ __all__ = [
     "weights_of_task",
 ]
 
-Contents = Literal["run", "model", "checkpoint", "comparison", "search", "pretraining", "ensemble"]
+Contents = Literal[
+    "run", "model", "checkpoint", "comparison", "search", "pretraining", "ensemble", "folds"
+]
 
 RUN_FILES = (
     "recipe.yaml",
@@ -58,6 +63,8 @@ PRETRAIN_FILES = ("recipe.yaml", "pretraining.json", "steps.jsonl", "results.jso
 ENSEMBLE = "ensemble.json"
 SOUP = "soup.json"  # in the folder of a run that is the mean of others' weights
 ENSEMBLE_FILES = (ENSEMBLE, "results.json")
+FOLDS, OUT_OF_FOLD = "folds.json", "out_of_fold.parquet"
+FOLDS_FILES = ("recipe.yaml", FOLDS, OUT_OF_FOLD, "results.json")
 EXPORT_MARK = "encore_export.json"  # by which an export is known; nothing else is ever replaced
 _REPORT = ("report.html", "report_figures")
 # What commands write there beside the files that the manifest lists.
@@ -86,6 +93,7 @@ _BESIDE = {
         *("members", "tokenizers", "predictions", "lock", "decision.json"),
         *("test_opened.log", "test_results.json", *_REPORT),
     ),
+    "folds": _REPORT,
     "search": ("cost.json", "log", "figures", "study.db", "study.db-journal", *_REPORT),
 }
 
@@ -196,6 +204,7 @@ _ALWAYS: Mapping[Contents, tuple[str, ...]] = {
     "search": SEARCH_FILES,
     "pretraining": PRETRAIN_FILES,
     "ensemble": ENSEMBLE_FILES,
+    "folds": FOLDS_FILES,
 }
 _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "run": _of_run,
@@ -205,4 +214,5 @@ _REQUIRED: Mapping[Contents, Callable[[Path], Collection[str]]] = {
     "search": _of_search,
     "pretraining": lambda _: PRETRAIN_FILES,
     "ensemble": _of_ensemble,
+    "folds": lambda _: FOLDS_FILES,
 }

@@ -255,6 +255,11 @@ def explain_no_run(folder: Path) -> str:
             f"`report` take it. Name the run of a member here, or make one model of it: encore "
             f"distill {shlex.quote(str(folder))}"
         )
+    if kind == "folds":
+        return (
+            f"{folder}: a cross-validation, whose runs lie beside it. Name one of those in "
+            f"folds.json; encore.out_of_fold reads the scores of all rows."
+        )
     if kind == "export":
         return (
             f"{folder}: an exported model, not the folder of a run. Load it with the library "

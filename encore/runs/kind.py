@@ -1,4 +1,6 @@
-"""The kind of a folder that Encore wrote: a run, an ensemble, a comparison, a search, an export."""
+"""The kind of a folder that Encore wrote: a run, an ensemble, a cross-validation, a comparison, a
+search, an export.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from encore import files
 
 __all__ = ["FolderKind", "folder_kind"]
 
-FolderKind = Literal["run", "comparison", "search", "export", "pretraining", "ensemble", "nothing"]
+FolderKind = Literal[
+    "run", "comparison", "search", "export", "pretraining", "ensemble", "folds", "nothing"
+]
 
 
 def folder_kind(folder: Path) -> FolderKind:
@@ -24,6 +28,8 @@ def folder_kind(folder: Path) -> FolderKind:
         return "pretraining"
     if (folder / "ensemble.json").is_file():
         return "ensemble"
+    if (folder / "folds.json").is_file():
+        return "folds"
     if not (folder / files.MANIFEST).is_file():
         return "nothing"
     # A run that has lost its resolved.json is still a run, though a damaged one.

@@ -84,6 +84,8 @@ def _kind(folder: Path) -> FolderKind | None:
         return "pretraining"
     if (folder / "ensemble.json").is_file() and (folder / files.MANIFEST).is_file():
         return "ensemble"
+    if (folder / "folds.json").is_file() and (folder / files.MANIFEST).is_file():
+        return "folds"
     if (folder / "study.json").is_file() and (folder / "recipe.yaml").is_file():
         return folder_kind(folder)
     try:

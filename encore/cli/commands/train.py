@@ -16,6 +16,7 @@ from encore.cli.options import (
     EncodingOption,
     EpochsOption,
     FileOptions,
+    FoldsOption,
     ForceOption,
     GroupOption,
     InstallCompletionOption,
@@ -58,6 +59,7 @@ def train_entry(
     group: GroupOption = None,
     merge_labels: MergeLabelsOption = False,
     dev: DevOption = None,
+    folds: FoldsOption = None,
     test: TestOption = None,
     on_bad_row: OnBadRowOption = None,
     delimiter: DelimiterOption = None,
@@ -80,10 +82,11 @@ def train_entry(
 
     The same command resumes a stopped run, or reports that the run is complete.
     """
-    from encore.cli.train import TrainOptions, train
+    from encore.cli.folds import train_command
+    from encore.cli.train import TrainOptions
 
     columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
-    train(
+    train_command(
         TrainOptions(
             what=what,
             overrides=ShortForms(epochs, lr, encoder, pooling).overrides(overrides),
@@ -96,5 +99,6 @@ def train_entry(
             force=force,
             start=start,
             only_new=only_new,
+            folds=folds,
         )
     )
