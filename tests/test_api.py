@@ -55,8 +55,8 @@ def test_a_comparison_from_python(tables: Tables, tmp_path: Path) -> None:
 def test_an_interactive_shell_sees_the_functions_before_torch_is_there() -> None:
     code = "import encore, sys; print(dir(encore), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    functions = ["calibrate", "compare", "distill", "ensemble", "evaluate", "fill_mask", "fit"]
-    functions += ["load", "pretrain", "soup", "tune"]
+    functions = ["calibrate", "compare", "cross_validate", "distill", "ensemble", "evaluate"]
+    functions += ["fill_mask", "fit", "load", "out_of_fold", "pretrain", "soup", "tune"]
     names = [*functions, "EncoreClassifier", "DataError"]
     assert done.stdout.endswith(" False\n"), done.stderr
     assert all(f"'{name}'" in done.stdout for name in names)

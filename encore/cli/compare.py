@@ -124,6 +124,7 @@ def _announced(plan: PreparedComparison, runs: Path) -> list[str]:
         f"{each.cell.study}: {each.run.note_line(note)}"
         for each in plan.cells
         if each.run is not None and each.cell.variant == study.reference
+        if each.cell.fold in (None, f"1/{study.folds}")
         for data in each.run.data.values()
         for note in data.notes
     )
@@ -137,6 +138,7 @@ def _announced(plan: PreparedComparison, runs: Path) -> list[str]:
         (len(study.points), "study", "studies"),
         (len(study.variants), "variant", "variants"),
         (len(study.seeds), "seed", "seeds"),
+        *([(study.folds, "fold", "folds")] if study.folds else []),
     )
     size = " × ".join(f"{n} {one if n == 1 else several}" for n, one, several in counts)
     lines.append(
@@ -214,11 +216,14 @@ def _entry(each: PreparedCell) -> dict[str, Any]:
         "variant": each.cell.variant,
         "seed": each.cell.seed,
         "run": each.run.name if each.run else None,
+        **({} if each.cell.fold is None else {"fold": each.cell.fold}),
     }
 
 
 def _line(each: PreparedCell, about: str = "") -> tuple[str, ...]:
     run = each.run.name if each.run else "not applicable"
+    if each.cell.fold is not None:
+        about = f"{about}, fold {each.cell.fold}"
     return (each.cell.study, f"{each.cell.variant}{about}", f"{each.cell.seed}", run)
 
 

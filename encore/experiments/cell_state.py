@@ -15,7 +15,7 @@ NEEDED = ("complete", "waiting", "failed")  # the states of cells whose runs the
 class CellState:
     """A cell and its state: "complete", "waiting", "failed", "not applicable", "not needed" or
     "left the race in round n". run: the name of its folder, None where it cannot be run. why: the
-    reasons, None where there is nothing to explain.
+    reasons, None where there is nothing to explain. fold: "2/5", None without folds.
     """
 
     study: str
@@ -24,6 +24,7 @@ class CellState:
     run: str | None
     state: str
     why: tuple[str, ...] | None = None
+    fold: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Its entry in cells.json."""
@@ -34,6 +35,7 @@ class CellState:
             "run": self.run,
             "state": self.state,
         }
+        found |= {} if self.fold is None else {"fold": self.fold}
         return found if self.why is None else found | {"why": list(self.why)}
 
     @classmethod
@@ -47,4 +49,5 @@ class CellState:
             stored["run"],
             stored["state"],
             None if why is None else tuple(why),
+            stored.get("fold"),
         )

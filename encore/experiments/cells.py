@@ -108,7 +108,8 @@ class CellRunner:
         own = [cell for cell, run in ready if run.name == name]
         others = [cell for cell, run in ready if name in (one.name for one in run.firsts)]
         cell, before = (*own, *others)[0], "" if own else "what comes before "
-        return f"{before}{cell.study}, {cell.variant}, seed {cell.seed}"
+        fold = "" if cell.fold is None else f", fold {cell.fold}"
+        return f"{before}{cell.study}, {cell.variant}, seed {cell.seed}{fold}"
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -220,7 +221,14 @@ class CellRunner:
 
     def _state(self, each: PreparedCell, left: Collection[str], *, screening: bool) -> CellState:
         cell, run = each.cell, each.run
-        of_cell = partial(CellState, cell.study, cell.variant, cell.seed, run.name if run else None)
+        of_cell = partial(
+            CellState,
+            cell.study,
+            cell.variant,
+            cell.seed,
+            run.name if run else None,
+            fold=cell.fold,
+        )
         if run is None:
             return of_cell("not applicable", None if screening else (each.why,))
         if run.name in self.failed:

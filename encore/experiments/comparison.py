@@ -128,7 +128,7 @@ def begin_comparison(plan: PreparedComparison, runs: Path) -> Path:
 
 def _description(study: Study) -> dict[str, Any]:
     """The contents of study.json."""
-    found = {
+    found: dict[str, Any] = {
         "name": study.name,
         "overrides": list(study.overrides),
         "points": [dict(point) for point in study.points],
@@ -136,6 +136,8 @@ def _description(study: Study) -> dict[str, Any]:
         "reference": study.reference,
         "seeds": list(study.seeds),
     }
+    if study.folds is not None:
+        found |= {"folds": study.folds}
     if study.race is None:
         return found
     return found | {"race": {"factor": study.race.factor, "seeds": list(study.race.seeds)}}

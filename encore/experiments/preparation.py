@@ -16,6 +16,7 @@ from encore.errors import Complaints, RecipeError
 from encore.experiments.variants import Cell, Study
 from encore.runs.cache import Cache
 from encore.runs.compatibility import NotApplicable
+from encore.runs.cross_validation import check_unseen
 from encore.runs.prepare import prepare
 from encore.runs.prepared import Prepared
 
@@ -80,6 +81,7 @@ class PreparedComparison:
                 each.cell.variant,
                 each.cell.seed,
                 each.run.name if each.run else each.why,
+                *([] if each.cell.fold is None else [each.cell.fold]),
             ]
             for each in self.cells
         ]
@@ -137,7 +139,10 @@ def _prepared(cell: Cell, cache: Cache) -> PreparedCell:
     if cell.idle:
         return PreparedCell(cell, None, cell.idle)
     try:
-        return PreparedCell(cell, prepare(cell.recipe, cache))
+        run = prepare(cell.recipe, cache)
+        if cell.fold is not None:
+            check_unseen(run)
+        return PreparedCell(cell, run)
     except NotApplicable:
         try:
             return PreparedCell(cell, prepare(cell.recipe.placeless, cache))

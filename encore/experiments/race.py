@@ -33,7 +33,8 @@ from encore.evaluation.metric import Metric
 from encore.evaluation.seed_runs import measure_variant
 from encore.experiments.cells import CellRunner
 from encore.experiments.preparation import PreparedCell, PreparedComparison, distinct_runs
-from encore.experiments.results import read_runs, same_rows, seed_runs
+from encore.experiments.results import read_runs
+from encore.experiments.seed_scores import same_rows, seed_runs
 from encore.experiments.study_keys import Race
 from encore.runs.contents import RACE
 from encore.runs.prepared import Prepared
@@ -157,7 +158,13 @@ class _RacingStudy:
             ]
             arm = measure_variant(
                 seed_runs(
-                    name, by.task, by.split, mine, by.first, read_runs(mine, runner), runner.failed
+                    name,
+                    by.task,
+                    by.split,
+                    mine,
+                    [by.first],
+                    read_runs(mine, runner),
+                    runner.failed,
                 ),
                 stream.dev[by.split].targets,
                 stream.labels,

@@ -26,10 +26,12 @@ from encore.evaluation.task_claims import judge_claims
 from encore.experiments.cells import CellRunner
 from encore.experiments.ensembles import measure_ensembles
 from encore.experiments.preparation import PreparedCell, PreparedComparison
+from encore.experiments.seed_scores import dev_rows, first_runs, mean_baselines, seed_runs
 from encore.experiments.sequences import measure_sequences
 from encore.experiments.task_averages import ColumnKey, in_an_average, task_averages
+from encore.experiments.variants import Study
 from encore.recipe.expectations import AVERAGES
-from encore.runs.folder import MODEL, RunResult, read_result, read_scores
+from encore.runs.folder import RunResult, read_result
 from encore.runs.prepared import Prepared
 from encore.types import LabelSpace
 
@@ -37,8 +39,6 @@ __all__ = [
     "measure_comparison",
     "metric_results",
     "read_runs",
-    "same_rows",
-    "seed_runs",
 ]
 
 # variant → (mean, standard deviation) that the source reports
@@ -78,7 +78,7 @@ def measure_comparison(
         study.seeds,
         tuple(studies),
         task_averages(studies, study.variants, expected, columns, study.reference),
-        (*study.notes, *_equal_variants(plan)),
+        (*study.notes, *_on_folds(study), *_equal_variants(plan)),
         summary,
         measure_sequences(runner, studies),
         measure_ensembles(runner),
@@ -110,9 +110,8 @@ class _Studies:
     ) -> None:
         self.study, self.cells, self.results, self.failed = plan.study, cells, results, failed
         self.race = race
-        runs = [(each.cell.variant, each.run) for each in cells if each.run is not None]
-        reference = next((run for name, run in runs if name == plan.study.reference), None)
-        self.first = reference or next((run for _, run in runs), None)
+        self.firsts = first_runs(cells, plan.study.reference)
+        self.first = next(iter(self.firsts), None)
         present = {each.cell.variant for each in cells}
         self.variants = [name for name in plan.study.variants if name in present]
         self.columns: dict[ColumnKey, Contrasts] = {}  # those of averages over tasks
@@ -132,10 +131,10 @@ class _Studies:
 
     def _of_set(self, task: str, split: str, first: Prepared) -> StudyResult:
         stream = first.streams[task]
-        rows = stream.dev[split]
+        rows = dev_rows(self.firsts, task, split)
         arms = {
             name: seed_runs(
-                name, task, split, self._cells_of(name), first, self.results, self.failed
+                name, task, split, self._cells_of(name), self.firsts, self.results, self.failed
             )
             for name in self.variants
         }
@@ -237,27 +236,24 @@ class _Studies:
         return [one["common"]["values"][task] for one in best if one]
 
     def _baselines(self, task: str, split: str) -> dict[str, dict[str, float]]:
-        """Predictors without an encoder → metric → value, of the reference's first run that has
+        """Predictors without an encoder → metric → value, of the reference's first seed that has
         them.
         """
+        by_seed: dict[int, list[RunResult]] = {}
         for each in self._cells_of(self.study.reference):
             if each.run is not None and each.run.name in self.results:
-                of_set = self.results[each.run.name].metrics[task][split]
-                found = {
-                    who: {name: estimate.value for name, estimate in values.items()}
-                    for who, values in of_set.items()
-                    if who != MODEL
-                }
-                if found:
-                    return found
-        return {}
+                by_seed.setdefault(each.cell.seed, []).append(self.results[each.run.name])
+        found = (mean_baselines(results, task, split) for results in by_seed.values())
+        return next(filter(None, found), {})
 
     def _notes(self, task: str, first: Prepared) -> tuple[str, ...]:
         """Notes on the reference's figures of a task; then those on other variants only."""
+        # Of several folds the first speaks for all.
+        firsts = [each for each in self.cells if each.cell.fold in (None, self.cells[0].cell.fold)]
         common = list(map(str, first.notes_of(task)))
         others = (
             f"{each.cell.variant}: {note}"
-            for each in self.cells
+            for each in firsts
             if each.run is not None
             for note in map(str, each.run.notes_of(task))
             if note not in common
@@ -279,50 +275,15 @@ def _common_epoch(
     )
 
 
-def seed_runs(
-    variant: str,
-    task: str,
-    split: str,
-    cells: Sequence[PreparedCell],
-    first: Prepared,
-    results: Mapping[str, RunResult],
-    failed: Mapping[str, tuple[str, ...]],
-) -> SeedRuns:
-    """The scores of a variant's runs on one dev set. cells: the variant's. first: the run whose
-    rows they must share; results, failed: by run name.
-    """
-    scores: dict[int, np.ndarray] = {}
-    lost: dict[int, str] = {}
-    why = None
-    for each in cells:
-        if each.run is None:
-            why = each.why
-            continue
-        name, seed = each.run.name, each.cell.seed
-        if name in failed:
-            lost[seed] = failed[name][0]
-        elif not same_rows(each.run, first, task, split):
-            why = f"it is measured on other rows than {first.name}, so the two cannot be compared"
-        else:
-            result = results[name]
-            scores[seed] = read_scores(result.folder, task, split, result.epoch_of(task))
-    return SeedRuns(variant, {} if why else scores, {} if why else lost, why)
-
-
-def same_rows(one: Prepared, other: Prepared, task: str, split: str) -> bool:
-    """True if two runs have the same dev rows with the same targets and labels."""
-    if (
-        task not in one.streams
-        or split not in one.streams[task].dev
-        or one.data[task].labels != other.data[task].labels
-    ):
-        return False
-    mine, theirs = one.streams[task].dev[split], other.streams[task].dev[split]
-    return (
-        mine.digest == theirs.digest
-        and mine.numbers.tolist() == theirs.numbers.tolist()
-        and mine.targets.tolist() == theirs.targets.tolist()
-    )
+def _on_folds(study: Study) -> list[str]:
+    """A note on the rows that a comparison with folds is measured on."""
+    if study.folds is None:
+        return []
+    return [
+        f"trained on each of {study.folds} folds: figures are those of all rows, each scored by "
+        f"the run that did not train on it; the baselines are means over the folds. The runs "
+        f"share training rows, and intervals do not count what other training rows would change."
+    ]
 
 
 def _equal_variants(plan: PreparedComparison) -> list[str]:

@@ -1,5 +1,5 @@
 """Reads the keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`,
-`reference`, `race`. Each function adds the problems that it finds to a list.
+`reference`, `race`, `folds`. Each function adds the problems that it finds to a list.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "keep_variants",
     "keys_and_changes",
     "listed_seeds",
+    "read_n_folds",
     "read_points",
     "read_race",
     "read_reference",
@@ -319,6 +320,26 @@ def listed_seeds(value: Value, problems: list[Problem]) -> tuple[int, ...]:
             )
         )
     return tuple(whole)
+
+
+def read_n_folds(
+    value: Value | None, beside: Mapping[str, bool], problems: list[Problem]
+) -> int | None:
+    """The number of folds, None without. beside: key → whether it is given, of those that go by a
+    single dev set.
+    """
+    if value is None or value.data is None:
+        return None
+    if not isinstance(value.data, int) or isinstance(value.data, bool) or value.data < 2:
+        expected = "a whole number of at least 2, such as 5"
+        problems.append(value.problem(expected=expected, got=format_given(to_plain(value))))
+        return None
+    problems += [
+        value.problem(f"{key} goes by one dev set, and each fold is one.", remedy="Remove either.")
+        for key, given in beside.items()
+        if given
+    ]
+    return int(value.data)
 
 
 def flow_list(value: Value) -> str:

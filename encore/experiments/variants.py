@@ -1,5 +1,5 @@
 """The keys of a recipe that say which runs belong together: `variants`, `each`, `seeds`,
-`reference`, `race`, `ensemble`, `claims`; and the recipes of all those runs.
+`reference`, `race`, `ensemble`, `folds`, `claims`; and the recipes of all those runs.
 
     variants: {mean: {pooling: mean}, slow: {plan.lr: 1e-5}}     what is compared, each as its
       difference to the recipe, which is itself called 'baseline'
@@ -12,6 +12,8 @@
       encore/experiments/race.py; `--race` is `race: {}`
     ensemble: {methods: [greedy, regression]}                    ensembles of the runs of a study:
       encore/experiments/study_ensemble.py
+    folds: 5                                                     every variant and seed is trained
+      on each fold, and measured on all rows, each scored by the run that did not train on it
     claims: [mean is better on all tasks]                        judged over the tasks:
       encore/evaluation/task_claims.py
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +42,14 @@ from encore.experiments.study_keys import (
     flow_list,
     keep_variants,
     keys_and_changes,
+    read_n_folds,
     read_points,
     read_race,
     read_reference,
     read_seeds,
     read_variants,
 )
+from encore.recipe.folds import fold_recipes
 from encore.recipe.load import build_recipe, file_text, recipe_error
 from encore.recipe.located_yaml import read_yaml, write_yaml
 from encore.recipe.overrides import Change
@@ -62,7 +67,7 @@ _MOST_CELLS = 5_000
 class Cell:
     """One run of a comparison. point: the study's own settings, {"task": "rte"}; {} where there is
     one study only. tasks: those that all variants of the study train, which are compared. idle: why
-    it is not run; "" for one that is.
+    it is not run; "" for one that is. fold: "2/5", or None without folds.
     """
 
     point: Mapping[str, Any]
@@ -71,6 +76,7 @@ class Cell:
     recipe: Recipe
     tasks: tuple[str, ...]
     idle: str = ""
+    fold: str | None = None
 
     @property
     def study(self) -> str:
@@ -111,6 +117,7 @@ class Study:
     ensembles: tuple[EnsembleSettings, ...] = ()
     ensembles_of: tuple[str, ...] = ()
     claims: tuple[TaskClaim, ...] = ()
+    folds: int | None = None
 
 
 def load_study(
@@ -209,27 +216,15 @@ def _study(
     seeds = read_seeds(keys.get("seeds"), changes, some.seed if some else 42, problems, notes)
     raced = read_race(keys.get("race", Value({}) if race else None), seeds, problems)
     ensembles, of = read_ensembles(keys.get("ensemble"), variants, problems)
+    beside = {"race": raced is not None, "ensemble": bool(ensembles)}
+    n_folds = read_n_folds(keys.get("folds"), beside, problems)
+    folded = _in_folds(recipes, n_folds, problems)
     if problems or not recipes:
         raise recipe_error(problems, rest)
-    _require_few(source.name, len(points), len(variants), len(seeds))
+    _require_few(source.name, len(points), len(variants), len(seeds) * (n_folds or 1))
     tasks = [_common_tasks(recipes, number, variants) for number in range(len(points))]
 
-    def cells(names: Sequence[str], seeds: Sequence[int]) -> tuple[Cell, ...]:
-        return tuple(
-            Cell(
-                labels[number],
-                variant,
-                seed,
-                with_seed(recipe, seed, threads=recipe.threads or 1),
-                tasks[number],
-                idle.get((number, variant), ""),
-            )
-            for number in range(len(points))
-            for variant in names
-            for recipe in [recipes[number, variant]]
-            for seed in seeds
-        )
-
+    cells = partial(_cells, labels, folded, tasks, idle)
     return Study(
         source.name,
         source.text,
@@ -245,7 +240,53 @@ def _study(
         ensembles,
         of,
         claims,
+        n_folds,
     )
+
+
+def _cells(
+    points: Sequence[Mapping[str, Any]],
+    folded: Mapping[tuple[int, str], Mapping[str | None, Recipe]],
+    tasks: Sequence[tuple[str, ...]],
+    idle: Mapping[tuple[int, str], str],
+    names: Sequence[str],
+    seeds: Sequence[int],
+) -> tuple[Cell, ...]:
+    """The runs of these variants, by study, variant, seed, fold. points: the settings of each
+    study; tasks: those of each; folded: of each variant in each study, fold → recipe.
+    """
+    return tuple(
+        Cell(
+            points[number],
+            variant,
+            seed,
+            with_seed(recipe, seed, threads=recipe.threads or 1),
+            tasks[number],
+            idle.get((number, variant), ""),
+            fold,
+        )
+        for number in range(len(points))
+        for variant in names
+        for seed in seeds
+        for fold, recipe in folded[number, variant].items()
+    )
+
+
+def _in_folds(
+    recipes: Mapping[tuple[int, str], Recipe], n_folds: int | None, problems: list[Problem]
+) -> dict[tuple[int, str], dict[str | None, Recipe]]:
+    """Fold → recipe, of each variant; without folds the recipe itself, under None."""
+    if n_folds is None:
+        return {key: {None: recipe} for key, recipe in recipes.items()}
+    found: dict[tuple[int, str], dict[str | None, Recipe]] = {}
+    for key, recipe in recipes.items():
+        try:
+            parts = fold_recipes(recipe, n_folds, "folds")
+        except RecipeError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+        else:
+            found[key] = {f"{n}/{n_folds}": part for n, part in enumerate(parts, 1)}
+    return found
 
 
 def _require_few(name: str, n_studies: int, n_variants: int, n_seeds: int) -> None:

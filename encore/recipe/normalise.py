@@ -153,6 +153,8 @@ def _changed(
         single = steps == ("seeds",) and isinstance(value.data, int)
         message = f"'{steps[0]}' belongs to a comparison, and this is a single run."
         remedy = f"Write seed={value.data} for a single run." if single else ""
+        if steps == ("folds",):
+            remedy = f"Write --folds {format_given(to_plain(value))} to cross-validate a recipe."
         problems.append(value.problem(message, remedy=remedy))
     elif steps[0] == "task":
         remedy = f"Write {'.'.join(steps[1:])}=…"

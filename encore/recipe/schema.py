@@ -45,7 +45,7 @@ __all__ = [
 PROSE = ("source", "claim", "expect")  # keys about a run that change none of its bits
 # Keys of comparisons and searches: encore.experiments reads them.
 STUDY = (
-    *("variants", "each", "seeds", "reference", "race", "ensemble", "claims"),
+    *("variants", "each", "seeds", "reference", "race", "ensemble", "claims", "folds"),
     *("search", "trials", "seeds_per_trial"),
 )
 TECHNIQUE_KINDS = {  # settings that are techniques → their kind

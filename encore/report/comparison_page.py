@@ -41,6 +41,7 @@ from encore.report.provenance import (
 from encore.report.row_figures import row_figures
 from encore.report.texts import Sources, Texts
 from encore.runs.folder import DevPredictions, read_predictions
+from encore.runs.pooled_rows import pooled_predictions
 from encore.tables.comparison import comparison_tables, reading_notes
 from encore.tables.distances import distances_of_variants
 from encore.tables.evaluation import confusion_table
@@ -61,13 +62,14 @@ __all__ = ["comparison_page"]
 @dataclass(frozen=True)
 class _Set:
     """One dev set of a task in one study, with the predictions of its runs. runs: variant → seed →
-    run.
+    run, none where a seed has a run for each fold. first: one of all runs.
     """
 
     study: StudyResult
     title: str
     runs: Mapping[str, Mapping[int, gather.GatheredRun]]
     predictions: Mapping[str, Sequence[DevPredictions]]
+    first: gather.GatheredRun | None
 
     @property
     def decides(self) -> Metric:
@@ -146,20 +148,29 @@ def _sets(comparison: gather.GatheredComparison) -> list[_Set]:
             for row in each.metrics[0].variants
             if (of := comparison.runs_of(each.study, row.variant, row.seeds))
         }
-        predictions = {
-            variant: [
-                read_predictions(
-                    run.folder, each.task, each.dev_set, run.result.epoch_of(each.task)
-                )
-                for run in of.values()
-            ]
+        seeds = {
+            variant: comparison.seeds_of(each.study, variant, tuple(of))
             for variant, of in runs.items()
         }
+        predictions = {
+            variant: [_predictions(of, each.task, each.dev_set) for of in found]
+            for variant, found in seeds.items()
+            if found
+        }
+        first = next((of[0] for found in seeds.values() for of in found), None)
+        runs = {} if any(len(of) > 1 for found in seeds.values() for of in found) else runs
         alike = {(one.dev_set, one.task) for one in studies if one.study == each.study}
         named = len(alike) > 1 or each.dev_set != "dev"
         title = f"{each.title}, {each.dev_set}" if named else each.title
-        found.append(_Set(each, title, runs, predictions))
+        found.append(_Set(each, title, runs, predictions, first))
     return found
+
+
+def _predictions(runs: Sequence[gather.GatheredRun], task: str, split: str) -> DevPredictions:
+    """The predictions of one seed: of its run, or of those of all its folds."""
+    return pooled_predictions(
+        [read_predictions(run.folder, task, split, run.result.epoch_of(task)) for run in runs]
+    )
 
 
 def _verdicts(record: ComparisonRecord) -> Iterator[Any]:
@@ -242,18 +253,19 @@ def _study_section(
     blocks: list[Any] = []
     for metric in each.metrics:
         blocks += _variant_figures(metric, record.reference, where)
-    if not one.runs:
+    if one.first is None:
         return Section(one.title, tuple(blocks))
     assert each.dev_set is not None, "it has runs"
     runs = {variant: list(of.values()) for variant, of in one.runs.items()}
     if (drawn := cost_figure(each.metrics[0], runs, where)) is not None:
         blocks.append(drawn)
-    blocks += learning_curves(
-        runs, each.task, each.dev_set, [metric.metric for metric in each.metrics], where=where
-    )
-    first = next(iter(runs.values()))[0]
+    if runs:
+        names = [metric.metric for metric in each.metrics]
+        blocks += learning_curves(runs, each.task, each.dev_set, names, where=where)
+    first = one.first
     labels = first.labels[each.task]
-    sure = all(run.gives_probabilities(each.task) for of in runs.values() for run in of)
+    of_variants = runs or {"": [first]}
+    sure = all(run.gives_probabilities(each.task) for of in of_variants.values() for run in of)
     blocks += prediction_figures(
         one.predictions,
         labels,
@@ -262,7 +274,8 @@ def _study_section(
         gives_probabilities=sure,
     )
     some = next(iter(one.predictions.values()))[0]
-    texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows)
+    # The texts of all folds are no dev set of any run.
+    texts = sources.texts(first, each.task, each.dev_set, some.digest, some.rows) if runs else None
     blocks += row_figures(one.predictions, labels, one.decides, texts, where=where)
     blocks += _layer_figures(one, texts)
     if labels.kind in ("binary", "multiclass") and len(labels.names) > MOST_CLASSES:

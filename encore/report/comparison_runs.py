@@ -28,18 +28,19 @@ def cell_blocks(comparison: gather.GatheredComparison) -> Iterator[Any]:
     lines += [f"{name}: {why}" for name, why in comparison.lost.items()]
     yield Notes(tuple(lines))
     n_columns = 6 if any(cell.why is not None for cell in comparison.cells) else 5
+    folded = any(cell.fold is not None for cell in comparison.cells)
     rows = [
         (
             cell.study,
             cell.variant,
-            str(cell.seed),
+            f"{cell.seed}, {cell.fold}" if folded else str(cell.seed),
             cell.state,
             cell.run or "–",
             "; ".join(cell.why or ()),
         )
         for cell in comparison.cells
     ]
-    columns = ("study", "variant", "seed", "state", "run", "why")
+    columns = ("study", "variant", "seed, fold" if folded else "seed", "state", "run", "why")
     yield Listing(
         "", columns[:n_columns], tuple(row[:n_columns] for row in rows), (), frozenset({2})
     )

@@ -110,6 +110,18 @@ class GatheredComparison:
             cell.seed: self.runs[cell.run] for cell in mine if cell.run and cell.run in self.runs
         }
 
+    def seeds_of(self, study: str, variant: str, seeds: Sequence[int]) -> list[list[GatheredRun]]:
+        """For each of `seeds` its run, or the runs of all its folds, where all can be read."""
+        mine: dict[int, list[str | None]] = {}
+        for cell in self.cells:
+            if cell.study == study and cell.variant == variant and cell.seed in seeds:
+                mine.setdefault(cell.seed, []).append(cell.run)
+        return [
+            [self.runs[name] for name in names if name is not None]
+            for names in mine.values()
+            if all(name in self.runs for name in names)
+        ]
+
 
 def gather_run(folder: Path) -> GatheredRun:
     """Raises DataError where the run is not complete, or not as it was written."""

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from encore.data.groups import group_numbers
+from encore.runs.folder import DevPredictions
 from encore.training.streams import Rows
 
-__all__ = ["PooledRows", "pooled"]
+__all__ = ["PooledRows", "pooled", "pooled_predictions"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class PooledRows:
     def scores(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The scores of all rows. parts: (rows, n_scores) of each part, in the order of its run."""
         return np.concatenate(list(parts))[self.order]
+
+
+def pooled_predictions(parts: Sequence[DevPredictions]) -> DevPredictions:
+    """The predictions of the runs of all folds, in the order of the file; those of a single run as
+    they are. Groups, which no intervals are drawn of here, are left out.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([one.rows for one in parts])
+    order = np.argsort(rows, kind="stable")
+    scores = np.concatenate([one.scores for one in parts])[order]
+    targets = np.concatenate([one.targets for one in parts])[order]
+    return DevPredictions(scores, targets, parts[0].digest, rows[order])
 
 
 def pooled(parts: Sequence[Rows]) -> PooledRows:

@@ -36,6 +36,7 @@ from encore.evaluation.task_record import AverageResult
 from encore.experiments import results as results_module
 from encore.experiments.comparison import ComparisonResult
 from encore.experiments.preparation import prepare_comparison
+from encore.experiments.seed_scores import seed_runs
 from encore.experiments.task_averages import task_averages
 from encore.experiments.variants import study_from
 from encore.tables import comparison as comparison_module
@@ -769,7 +770,7 @@ def test_what_is_measured_on_other_rows_is_not_compared(tables: Tables, tiny_enc
     plan = prepare_comparison(study_from(given))
     first = plan.cells[0].run
     assert first is not None
-    arm = results_module.seed_runs("fewer", "verdict", "dev", [plan.cells[1]], first, {}, {})
+    arm = seed_runs("fewer", "verdict", "dev", [plan.cells[1]], [first], {}, {})
     assert (
         arm.not_applicable
         == f"it is measured on other rows than {first.name}, so the two cannot be compared"

@@ -330,7 +330,7 @@ def test_the_command_prints_one_object_and_a_table(
         ),
         (
             ["--folds", "3", "data.kind=unlabelled"],
-            "--folds: a task without labels has no figures to cross-validate. Remove --folds.",
+            "--folds: a task without labels has no figures to cross-validate. Remove the folds.",
         ),
     ],
 )
