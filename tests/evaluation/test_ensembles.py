@@ -342,7 +342,7 @@ def test_figures_survive_their_file() -> None:
 
     scores, targets = scored(3, FIVE)
     for method in METHODS:
-        _, found = measure_ensemble(
+        _, found, _ = measure_ensemble(
             rule(method, 3),
             scores,
             targets,
