@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["free_bytes", "resident_bytes", "return_free_pages"]
+__all__ = ["free_bytes", "keeping_freed_memory", "resident_bytes", "return_free_pages"]
 
 _ROOT = Path("/")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2**63 where there is no limit
 
 
@@ -29,6 +30,25 @@ def free_bytes(root: Path = _ROOT) -> int | None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return max(0, min(found)) if found else None
+
+
+@contextlib.contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Inside, what is freed stays with the process, for the next one who asks: every step frees and
+    takes the same large blocks, and to get new ones from the system, page by page, cost up to a
+    tenth of a step on short texts. Given back at the end. Of glibc only; elsewhere nothing changes.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_MMAP_THRESHOLD, 64 << 20)  # larger blocks are mapped one by one
+        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+    except (OSError, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        return_free_pages()
 
 
 def resident_bytes() -> int:

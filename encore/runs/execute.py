@@ -27,6 +27,7 @@ import torch
 from encore import files
 from encore.data.dataset import describe_task_data
 from encore.errors import TrainingError
+from encore.model.free_memory import keeping_freed_memory
 from encore.recipe.write import anchored, to_yaml
 from encore.runs.checkpoint import CheckpointClock
 from encore.runs.environment import describe_environment
@@ -82,9 +83,15 @@ def execute(
         before = torch.get_num_threads()
         torch.set_num_threads(prepared.threads)
         try:
-            return _train(
-                prepared, folder, watch, checkpoint_seconds, checkpoint_steps, keep_model=keep_model
-            )
+            with keeping_freed_memory():
+                return _train(
+                    prepared,
+                    folder,
+                    watch,
+                    checkpoint_seconds,
+                    checkpoint_steps,
+                    keep_model=keep_model,
+                )
         except Pruned:
             if not keep_model and not (folder / "model").is_dir():
                 files.remove(folder)

@@ -32,6 +32,7 @@ from encore.data.wordpiece import train_wordpiece
 from encore.encoder import load
 from encore.errors import DataError, Problem, RecipeError
 from encore.model.encoder_folder import write_encoder, write_new_encoder
+from encore.model.free_memory import keeping_freed_memory
 from encore.model.language_model import load_language_model
 from encore.recipe.located_yaml import write_yaml
 from encore.recipe.write import resolved
@@ -107,7 +108,9 @@ def run_pretraining(
         torch.set_num_threads(prepared.threads)
         try:
             run = Pretraining(prepared, folder, announce)
-            run.train(watch, CheckpointClock(checkpoint_seconds, checkpoint_steps, run.state.step))
+            clock = CheckpointClock(checkpoint_seconds, checkpoint_steps, run.state.step)
+            with keeping_freed_memory():
+                run.train(watch, clock)
             return run.finish()
         finally:
             torch.set_num_threads(before)

@@ -21,6 +21,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -62,18 +63,18 @@ def forked(
         return
     begin_state(optimiser)
     parameters = parameters_of(optimiser)
-    gradients = _share(size, parameters, optimiser, tables)
+    shared = _share(size, parameters, optimiser, tables)
     pairs = [socket.socketpair() for _ in range(size - 1)]
     children: list[int] = []
     try:
         for number, (_, theirs) in enumerate(pairs, start=1):
             child = os.fork()
             if child == 0:
-                _compute(number, theirs, lambda each, at: run(_Child(at, size, gradients, each)))
+                _compute(number, theirs, lambda each, at: run(_Child(at, shared, each)))
             children.append(child)
         for _, theirs in pairs:
             theirs.close()
-        yield _Root(size, gradients, [ours for ours, _ in pairs])
+        yield _Root(shared, [ours for ours, _ in pairs])
     finally:
         for ours, _ in pairs:
             ours.close()
@@ -151,15 +152,23 @@ def _padded(tensor: Tensor) -> int:
     return -(-tensor.numel() * tensor.element_size() // _ALIGNMENT) * _ALIGNMENT
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """Memory for gradients. gradients: rank → a place for each parameter's. having: (ranks,
+    parameters) uint8, 1 where a rank has one.
+    """
+
+    gradients: Sequence[Sequence[Tensor]]
+    having: Tensor
+
+
 def _share(
     size: int,
     parameters: Sequence[nn.Parameter],
     optimiser: torch.optim.AdamW,
     tables: Iterable[WordTable],
-) -> list[list[Tensor]]:
-    """Move parameters and moments to shared memory; returns for each rank a place for the gradient
-    of each parameter.
-    """
+) -> _Shared:
+    """Move parameters and moments to shared memory, and make places for gradients there."""
     trained = {id(each) for each in parameters}
     whole = [each for each in tables if each.table is not None and id(each.weight) in trained]
     inside = {id(each.weight) for each in whole}
@@ -168,7 +177,10 @@ def _share(
     moved = [each.table for each in whole if each.table is not None]
     moved += [each.detach() for each in alone]
     moved += [value for state in states for value in state.values()]
-    memory = _Memory(sum(map(_padded, moved)) + size * sum(map(_padded, parameters)))
+    having = torch.zeros((size, len(parameters)), dtype=torch.uint8)
+    memory = _Memory(
+        sum(map(_padded, moved)) + size * sum(map(_padded, parameters)) + _padded(having)
+    )
     with torch.no_grad():
         for table in whole:
             table.move(memory.copy)
@@ -176,7 +188,8 @@ def _share(
             parameter.data = memory.copy(parameter.detach())
         for state in states:
             state.update({key: memory.copy(value) for key, value in state.items()})
-        return [[memory.like(each) for each in parameters] for _ in range(size)]
+        gradients = [[memory.like(each) for each in parameters] for _ in range(size)]
+        return _Shared(gradients, memory.copy(having))
 
 
 def owners(parameters: Sequence[Tensor], size: int) -> list[int]:
@@ -192,41 +205,44 @@ def owners(parameters: Sequence[Tensor], size: int) -> list[int]:
 
 
 class _Forked(abc.ABC):
-    """A rank that shares memory with the others. gradients: rank → a place for each parameter's."""
+    """A rank that shares memory with the others."""
 
     rank: int
     size: int
 
-    def __init__(self, rank: int, size: int, gradients: Sequence[Sequence[Tensor]]) -> None:
-        self.rank, self.size, self.gradients = rank, size, gradients
-        self.owners = owners(gradients[0], size)
+    def __init__(self, rank: int, shared: _Shared) -> None:
+        self.rank, self.size = rank, len(shared.gradients)
+        self.gradients, self.having = shared.gradients, shared.having
+        self.owners = owners(self.gradients[0], self.size)
 
     @abc.abstractmethod
     def exchange(self, payload: bytes) -> list[bytes]:
         """As of Ranks."""
 
     @torch.no_grad()
-    def add_up(self, parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], Tensor]:
+    def publish(self, parameters: Sequence[nn.Parameter]) -> None:
         for parameter, place, owner in zip(
             parameters, self.gradients[self.rank], self.owners, strict=True
         ):
             if owner != self.rank and parameter.grad is not None:
                 place.copy_(parameter.grad)
-        having = np.array([each.grad is not None for each in parameters], dtype=np.uint8)
-        masks = np.stack(
-            [np.frombuffer(each, np.uint8) for each in self.exchange(having.tobytes())]
-        )
-        own = np.zeros(len(parameters), dtype=np.float32)
-        for number, parameter in enumerate(parameters):
-            if self.owners[number] != self.rank:
-                parameter.grad = None
-            elif masks[:, number].any():
-                parameter.grad = self._sum(number, parameter.grad, masks[:, number])
-                own[number] = float(torch.linalg.vector_norm(parameter.grad))
-        norms = sum(np.frombuffer(each, np.float32) for each in self.exchange(own.tobytes()))
+        self.having[self.rank] = torch.tensor([each.grad is not None for each in parameters])
+
+    @torch.no_grad()
+    def add_up(self, parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], Tensor]:
+        masks = self.having.numpy().copy()
         trained = np.flatnonzero(masks.any(axis=0)).tolist()
-        found = torch.from_numpy(np.asarray(norms, dtype=np.float32)[trained])
-        norm = torch.linalg.vector_norm(found) if len(found) else torch.tensor(0.0)
+        own = [number for number in trained if self.owners[number] == self.rank]
+        sums = {
+            number: self._sum(number, parameters[number].grad, masks[:, number]) for number in own
+        }
+        for number, parameter in enumerate(parameters):
+            parameter.grad = sums.get(number)
+        norms = np.zeros(len(parameters), dtype=np.float32)
+        norms[own] = [float(torch.linalg.vector_norm(each)) for each in sums.values()]
+        every = [np.frombuffer(each, np.float32) for each in self.exchange(norms.tobytes())]
+        found = torch.from_numpy(np.sum(every, axis=0)[trained])
+        norm = torch.linalg.vector_norm(found) if trained else torch.tensor(0.0)
         return [parameters[number] for number in trained], norm
 
     def _sum(self, number: int, own: Tensor | None, having: np.ndarray) -> Tensor:
@@ -242,17 +258,15 @@ class _Forked(abc.ABC):
         assert total is not None
         return total
 
-    def updated(self) -> None:
+    def wait(self) -> None:
         self.exchange(b"")
 
 
 class _Root(_Forked):
     """Rank 0, which the run's reports, files and decisions are made in."""
 
-    def __init__(
-        self, size: int, gradients: Sequence[Sequence[Tensor]], sockets: Sequence[socket.socket]
-    ) -> None:
-        super().__init__(0, size, gradients)
+    def __init__(self, shared: _Shared, sockets: Sequence[socket.socket]) -> None:
+        super().__init__(0, shared)
         self.sockets = sockets
 
     def exchange(self, payload: bytes) -> list[bytes]:
@@ -279,10 +293,8 @@ class _Root(_Forked):
 class _Child(_Forked):
     """Another rank than 0."""
 
-    def __init__(
-        self, rank: int, size: int, gradients: Sequence[Sequence[Tensor]], root: socket.socket
-    ) -> None:
-        super().__init__(rank, size, gradients)
+    def __init__(self, rank: int, shared: _Shared, root: socket.socket) -> None:
+        super().__init__(rank, shared)
         self.root = root
 
     def exchange(self, payload: bytes) -> list[bytes]:

@@ -204,5 +204,5 @@ def step(
             rate, _, _, weight_decay = _SETTINGS(own)
             table.decay *= 1 - rate * weight_decay
     optimiser.zero_grad(set_to_none=True)
-    ranks.updated()
+    ranks.wait()
     return norm

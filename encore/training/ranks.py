@@ -39,14 +39,19 @@ class Ranks(Protocol):
         """Give this to all ranks; returns what each gave, in their order."""
         ...
 
+    def publish(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Let others read this rank's gradients, once all have waited for one another."""
+        ...
+
     def add_up(self, parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], Tensor]:
-        """Add the gradients of all ranks. Returns the parameters that have one on any rank, and the
-        norm of all. Those that this rank is to update keep a gradient, the others have none.
+        """Add the gradients that all ranks have published. Returns the parameters that have one on
+        any rank, and the norm of all. Those that this rank is to update keep a gradient, the others
+        have none.
         """
         ...
 
-    def updated(self) -> None:
-        """Wait until each rank has updated its parameters, and have all of them."""
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
         ...
 
 
@@ -59,13 +64,16 @@ class Alone:
     def exchange(self, payload: bytes) -> list[bytes]:
         return [payload]
 
+    def publish(self, parameters: Sequence[nn.Parameter]) -> None:
+        pass
+
     def add_up(self, parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], Tensor]:
         trained = [each for each in parameters if each.grad is not None]
         return trained, torch.nn.utils.get_total_norm(
             [p.grad for p in trained if p.grad is not None]
         )
 
-    def updated(self) -> None:
+    def wait(self) -> None:
         pass
 
 

@@ -94,11 +94,14 @@ def take_step(
     TrainingError where the loss is not finite.
     """
     ranks = ranks or Alone()
-    done, gradients = [], []
+    computed, gradients = [], []
     for number, part in enumerate(parts):
-        done.append(_backward(part, seed, step, number, ranks))
+        computed.append(_backward(part, seed, step, number, ranks))
         if combine is not None and len(parts) > 1:
             gradients.append(_taken(optimiser, ranks))
+    # Before the ranks wait for one another, which they do where they exchange results.
+    ranks.publish(optimiser_module.parameters_of(optimiser))
+    done = [_of_all_ranks(each, ranks) for each in computed]
     value = sum(outcome.loss for outcome in done)
     if not math.isfinite(value):
         broken = ", ".join(
@@ -114,6 +117,8 @@ def take_step(
         ).items():
             # Each rank has combined the same gradients of the whole batch; they count once.
             parameter.grad = None if ranks.rank else gradient
+        ranks.publish(optimiser_module.parameters_of(optimiser))
+        ranks.wait()
     tables = word_tables([part.model for part in parts])
     norm = update(optimiser, tables, step=step, loss=value, clip_norm=clip_norm, ranks=ranks)
     return StepResult(tuple(done), value, norm)
@@ -166,7 +171,20 @@ def _by_term(found: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     }
 
 
-def _backward(part: StepInput, seed: int, step: int, number: int, ranks: Ranks) -> TaskStepResult:
+@dataclass(frozen=True)
+class _Computed:
+    """A task's part of a step as one rank has computed it. values, scores, figures of diagnoses: of
+    its micro-batches. known: the terms that each rank knows for the whole batch.
+    """
+
+    part: StepInput
+    values: Mapping[str, float]
+    known: Mapping[str, float]
+    scores: Sequence[Tensor]
+    figures: Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def _backward(part: StepInput, seed: int, step: int, number: int, ranks: Ranks) -> _Computed:
     """Add the gradients of one task, which are none where its encoder is frozen and its head has no
     weights. `number`: its place in the step, so that no two tasks of a step draw the same masks.
     """
@@ -199,34 +217,29 @@ def _backward(part: StepInput, seed: int, step: int, number: int, ranks: Ranks) 
                 for term in read:
                     figures[term.name].append(term.diagnose(part.model, batch, output))
         scores.append(output.scores.detach().cpu())
-    values, found, about = _of_all_ranks(ranks, values, scores, figures, part)
-    values |= {name: each.value for name, each in cached.items()}
+    known = {name: each.value for name, each in cached.items()}
+    return _Computed(part, values, known, scores, figures)
+
+
+def _of_all_ranks(computed: _Computed, ranks: Ranks) -> TaskStepResult:
+    """The result of the whole batch."""
+    part, figures = computed.part, computed.figures
+    own = {"scores": torch.cat(list(computed.scores))} if computed.scores else {}
+    every = exchange_tensors(ranks, own, [computed.values, figures])
+    values: dict[str, float] = {
+        name: sum(about[0][name] for _, about in every) for name in computed.values
+    }
+    values |= computed.known
+    found = torch.cat([each for tensors, _ in every for each in tensors.values()]).numpy()
+    sizes = [len(batch.rows) for batch in part.micro_batches]
+    about: dict[str, Mapping[str, float]] = {
+        name: mean
+        for name in figures
+        if (mean := _mean([one for _, each in every for one in each[1][name]], sizes))
+    }
     loss = sum(weight * values[name] for name, (weight, _) in part.losses.items())
     weight = float(sum(batch.weights.sum() for batch in part.micro_batches))
     return TaskStepResult(part.micro_batches[0].task, loss, values, found, weight, about)
-
-
-def _of_all_ranks(
-    ranks: Ranks,
-    values: Mapping[str, float],
-    scores: Sequence[Tensor],
-    figures: Mapping[str, Sequence[Mapping[str, float]]],
-    part: StepInput,
-) -> tuple[dict[str, float], np.ndarray, dict[str, Mapping[str, float]]]:
-    """Terms, scores and the figures of diagnoses of the whole batch, from those of this rank's
-    micro-batches.
-    """
-    own = {"scores": torch.cat(list(scores))} if scores else {}
-    every = exchange_tensors(ranks, own, [values, figures])
-    terms: dict[str, float] = {name: sum(about[0][name] for _, about in every) for name in values}
-    found = torch.cat([each for tensors, _ in every for each in tensors.values()]).numpy()
-    sizes = [len(batch.rows) for batch in part.micro_batches]
-    means: dict[str, Mapping[str, float]] = {
-        name: mean
-        for name in figures
-        if (mean := _mean([one for _, about in every for one in about[1][name]], sizes))
-    }
-    return terms, found, means
 
 
 def _mean(found: Sequence[Mapping[str, float]], sizes: Sequence[int]) -> dict[str, float]:

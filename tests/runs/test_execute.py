@@ -255,7 +255,7 @@ def test_what_auto_stands_for_is_in_the_name(
     bits.
     """
     for cores, precision in ((1, "fp32"), (2, "bf16")):
-        monkeypatch.setattr(encore.runs.prepare, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(encore.runs.hardware, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(
             encore.runs.prepare,
             "precision_of",
