@@ -248,10 +248,8 @@ class Recipe(RecipeSection):
     attention_dropout: Fraction | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # scikit-learn takes no more
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = (
-        None  # None: all cores, or 1 of several shares
-    )
-    # the processes that compute each batch together, each with one thread; None: one
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of a process; None: see shares
+    # the processes that compute each batch together; None: as many as pay, if threads is None too
     shares: Annotated[int, Field(ge=1, le=64)] | None = None
     adapter: Annotated[Technique | None, _chosen("adapter")] = None  # None: the encoder trains
     # the adapter that this one begins as: a folder, or the run that trained it

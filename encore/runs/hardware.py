@@ -37,8 +37,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def division_of(recipe: Recipe, device: str) -> tuple[int, int]:
-    """Threads of a process, and processes, of a run. Raises RecipeError for what cannot be."""
+_MOST_SHARES = 8  # each more adds as much traffic of gradients, and saves less time
+_TOKENS_OF_A_SHARE = 100  # with fewer, what each process does for every batch outweighs its rows
+
+
+def division_of(recipe: Recipe, device: str, n_tokens: float) -> tuple[int, int]:
+    """Threads of a process, and processes, of a run. n_tokens: of a usual batch.
+
+    Where the recipe leaves both open, the cores of a CPU go to processes of one thread, since
+    matrices of few lines gain little from several threads. Raises RecipeError for what cannot be.
+    """
     threads, shares = recipe.threads, recipe.shares
     possible = device == "cpu" and can_fork()
     if shares is not None and shares > 1:
@@ -57,7 +65,10 @@ def division_of(recipe: Recipe, device: str) -> tuple[int, int]:
                 )
             )
         return 1, shares
-    return threads or cores(), 1
+    if threads is not None or shares is not None or not possible:
+        return threads or cores(), 1
+    found = min(cores(), _MOST_SHARES, int(n_tokens // _TOKENS_OF_A_SHARE))
+    return (1, found) if found > 1 else (cores(), 1)
 
 
 def instruction_set(device: str) -> str:

@@ -40,7 +40,7 @@ from encore.runs.inputs import read_inputs
 from encore.runs.prepared import Prepared, Start
 from encore.runs.references import check_encoders, find_starts
 from encore.runs.take_over import begin_with, check_heads, trained_encoder
-from encore.runs.task_streams import CachedTokenizer, build_stream
+from encore.runs.task_streams import CachedTokenizer, build_stream, tokens_of_a_batch
 from encore.runs.teachers import notes_on_teachers
 from encore.training.state import freeze
 from encore.training.streams import Stream
@@ -77,7 +77,7 @@ def prepare(recipe: Recipe, cache: Cache | None = None) -> Prepared:
     check_heads(recipe, starts, parts, source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = precision_of(recipe.precision)
-    threads, shares = division_of(recipe, device)
+    threads, shares = division_of(recipe, device, tokens_of_a_batch(recipe, streams))
     # One process is left unsaid, so that its runs keep the names that they have always had.
     used = {"precision": precision, "threads": threads, "shares": shares if shares > 1 else None}
     spec = run_spec(

@@ -22,7 +22,7 @@ from encore.runs.compatibility import losses_of
 from encore.training.streams import Rows, Stream, class_weights, sampling_weights, tokenize_set
 from encore.types import Pairing
 
-__all__ = ["CachedTokenizer", "build_stream", "require_known"]
+__all__ = ["CachedTokenizer", "build_stream", "require_known", "tokens_of_a_batch"]
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,12 @@ def _row_weights(data: TaskData, task: TaskRecipe) -> np.ndarray | None:
     if per_class is None or targets is None:
         return None
     return per_class[targets].astype(np.float32)
+
+
+def tokens_of_a_batch(recipe: Recipe, streams: Mapping[str, Stream]) -> float:
+    """The tokens of a usual batch, of the task with the shortest."""
+    size = recipe.plan.batch_size
+    return min(
+        float(each.train.lengths.mean()) * min(each.batch_size or size, len(each.train))
+        for each in streams.values()
+    )

@@ -245,16 +245,20 @@ def test_what_shares_may_not_be(settings: tuple[str, ...], message: str, tables:
 def test_how_a_run_is_divided(monkeypatch: pytest.MonkeyPatch, tables: Tables) -> None:
     monkeypatch.setattr(hardware, "cores", lambda: 12)
     recipe = tables.recipe().model_copy(update={"threads": None})
-    assert hardware.division_of(recipe, "cpu") == (12, 1)
-    assert hardware.division_of(tables.recipe(), "cpu") == (1, 1)
+    cases = {50.0: (12, 1), 199.0: (12, 1), 250.0: (1, 2), 320.0: (1, 3), 5000.0: (1, 8)}
+    assert {n: hardware.division_of(recipe, "cpu", n) for n in cases} == cases
+    assert hardware.division_of(recipe, "cuda", 5000) == (12, 1)
+    assert hardware.division_of(tables.recipe(), "cpu", 5000) == (1, 1)
+    one = recipe.model_copy(update={"shares": 1})
+    assert hardware.division_of(one, "cpu", 5000) == (12, 1)
     named = recipe.model_copy(update={"shares": 16})
-    assert hardware.division_of(named, "cpu") == (1, 16)
+    assert hardware.division_of(named, "cpu", 50) == (1, 16)
     with pytest.raises(RecipeError, match="on a GPU a run is one process"):
-        hardware.division_of(named, "cuda")
+        hardware.division_of(named, "cuda", 50)
     monkeypatch.setattr(hardware, "can_fork", lambda: False)
-    assert hardware.division_of(recipe, "cpu") == (12, 1)
+    assert hardware.division_of(recipe, "cpu", 5000) == (12, 1)
     with pytest.raises(RecipeError, match="a run is one process: shares=1"):
-        hardware.division_of(named, "cpu")
+        hardware.division_of(named, "cpu", 50)
 
 
 def test_one_process_keeps_the_name_of_a_run_and_several_have_their_own(tables: Tables) -> None:
