@@ -81,12 +81,16 @@ is then unlikely in our setting, whatever the verdict.
 
 @dataclass(frozen=True)
 class Pointer:
-    """A difference in docs/results/compare-OF.json, and what the paper claims of it."""
+    """A difference in docs/results/compare-OF.json, and what the paper claims of it. ensemble: the
+    method of one, which is compared with the runs of the variant. average: a mean over tasks.
+    """
 
     of: str
-    task: str
-    metric: str
-    variant: str
+    task: str = ""
+    metric: str = ""
+    variant: str = ""
+    ensemble: str = ""
+    average: str = ""
     study: str = ""
     says: Says | None = None
     paper: float | None = None
@@ -105,6 +109,7 @@ class Item:
     levels: tuple[str, ...] = ()
     says: Says | None = None
     claims: bool = True
+    claims_of: tuple[str, ...] = ()
     here: str = ""
     open: str = ""
     cannot: str = ""
@@ -218,27 +223,93 @@ def _at(pointer: Pointer, found: ComparisonRecord) -> tuple[VariantResult, Varia
 
 def judge(pointer: Pointer, found: ComparisonRecord) -> Judged:
     """Our figures of a difference in words, and the verdict. Raises LookupError."""
+    if pointer.ensemble:
+        return _ensemble(pointer, found)
+    if pointer.average:
+        return _average(pointer, found)
     reference, variant = _at(pointer, found)
     contrast, form = variant.contrast, catalogue.find("metrics", pointer.metric).form
     name = f"{pointer.task} {TITLES.get(pointer.metric, pointer.metric)}"
     if pointer.study:
         name = name.replace(pointer.task, pointer.study, 1)
-    n = len(contrast.seeds) if contrast else 0
-    seeds = f"[{n} seeds](results.md#{pointer.of}), {encoder_of(pointer.of)}"
+    seeds = _seeds(contrast, pointer.of)
     if pointer.stability:
         return _stability(reference, variant, name, seeds)
     means = " → ".join(format_value(one.mean, form) for one in (reference, variant))
     claim = contrast.new_examples if contrast else None
-    if contrast is None or claim is None or claim.low is None or claim.high is None:
+    if contrast is None or claim is None:
         return Judged(f"{name} {means}, {seeds}: not judged", "no evidence")
     paper = pointer.paper
     if variant.expected is not None and reference.expected is not None:
         paper = variant.expected - reference.expected
     says = pointer.says or (None if paper is None else _sign(paper))
     text = f"{name} {means}: {_difference(contrast, claim, form)}, {seeds}"
-    if paper is not None and not claim.low <= paper <= claim.high:
-        text += f"; the paper's {format_difference(paper, form)} lies outside"
-    return Judged(text, verdict_on(claim.low, claim.high, says))
+    return Judged(text + _outside(paper, claim, form), _verdict(claim, says))
+
+
+def _verdict(claim: Claim, says: Says | None) -> Verdict:
+    if claim.low is None or claim.high is None:
+        return "no evidence"
+    return verdict_on(claim.low, claim.high, says)
+
+
+def _outside(paper: float | None, claim: Claim, form: Form) -> str:
+    """The words where the paper's difference lies outside our interval."""
+    if paper is None or claim.low is None or claim.high is None:
+        return ""
+    inside = claim.low <= paper <= claim.high
+    return "" if inside else f"; the paper's {format_difference(paper, form)} lies outside"
+
+
+def _seeds(contrast: Contrast | None, name: str) -> str:
+    n = len(contrast.seeds) if contrast else 0
+    return f"[{n} seeds](results.md#{name}), {encoder_of(name)}"
+
+
+def _ensemble(pointer: Pointer, found: ComparisonRecord) -> Judged:
+    """An ensemble, cross-fitted, less the mean of a variant's runs."""
+    for row in found.ensembles:
+        for one in row.against:
+            right = (row.method, row.result.task, one.variant)
+            if right == (pointer.ensemble, pointer.task, pointer.variant) and one.new_examples:
+                form = catalogue.find("metrics", row.result.metrics[0]).form
+                name = f"{pointer.task}, {row.method} less {one.variant}"
+                difference = _difference(one, one.new_examples, form)
+                text = f"{name}: {difference}, {_seeds(one, pointer.of)}"
+                return Judged(text, _verdict(one.new_examples, pointer.says))
+    raise LookupError(f"docs/papers.yaml: {pointer} is not in compare-{pointer.of}.json")
+
+
+def _average(pointer: Pointer, found: ComparisonRecord) -> Judged:
+    """A mean over tasks, of a variant less the reference."""
+    for average in found.averages:
+        contrast = average.contrasts.get(pointer.variant)
+        if average.name == pointer.average and contrast and contrast.new_examples:
+            claim, expected = contrast.new_examples, average.expected
+            paper = pointer.paper
+            if {pointer.variant, found.reference} <= set(expected):
+                paper = expected[pointer.variant] - expected[found.reference]
+            difference = _difference(contrast, claim, "percent")
+            text = f"{average.title}, {pointer.variant}: {difference}"
+            text += f", {_seeds(contrast, pointer.of)}"
+            says = pointer.says or (None if paper is None else _sign(paper))
+            return Judged(text + _outside(paper, claim, "percent"), _verdict(claim, says))
+    raise LookupError(f"docs/papers.yaml: {pointer} is not in compare-{pointer.of}.json")
+
+
+OUTCOMES: dict[str, Verdict] = {"held": "agrees", "not held": "does not agree"}
+
+
+def claims_of(name: str) -> list[Judged]:
+    """The claims of a recipe, as its comparison judged them."""
+    found = record(name)
+    if found is None:
+        return []
+    at = f"[{len(found.seeds)} seeds](results.md#{name}), {encoder_of(name)}"
+    return [
+        Judged(f"“{one.claim}”: {one.outcome}, {at}", OUTCOMES.get(one.outcome, "no evidence"))
+        for one in found.claims
+    ]
 
 
 def _difference(contrast: Contrast, claim: Claim, form: Form) -> str:
@@ -269,7 +340,7 @@ def _everything(name: str, found: ComparisonRecord, says: Says | None) -> list[J
     def pointers(study: StudyResult) -> list[Pointer]:
         first = study.metrics[0]
         return [
-            Pointer(name, study.task, first.metric, one.variant, study.study, says)
+            Pointer(name, study.task, first.metric, one.variant, study=study.study, says=says)
             for one in first.variants
             if one.contrast is not None
         ]
@@ -325,8 +396,11 @@ def status(item: Item, encoder: str) -> _Status:
     for pointer in item.judge:
         if found := record(pointer.of):
             shown.add(judge(pointer, found))
+    for name in item.claims_of:
+        for one in claims_of(name):
+            shown.add(one)
     for name in item.recipes:
-        if name not in judged and (found := record(name)):
+        if name not in (*judged, *item.claims_of) and (found := record(name)):
             for one in _everything(name, found, item.says):
                 shown.add(one)
     for search in item.levels:

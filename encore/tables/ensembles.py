@@ -117,7 +117,7 @@ def _beside_variants(row: EnsembleRow, kind: Metric) -> Iterator[tuple[str, ...]
             format_difference(one.delta, kind.form),
             format_interval(one.this_dev_set, kind.form),
             format_interval(one.new_examples, kind.form),
-            one.verdict,
+            one.badge,
         )
 
 
