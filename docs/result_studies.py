@@ -254,8 +254,9 @@ ABOUT = {
         "over the best single model, averaging is very marginal, and distilling an ensemble loses "
         "(minBERT generalization); best of each 78.26 and greedy 79.08 after 77.58 for one model "
         "(SerBERTus, dev means). A single model, averaged or distilled, has 22.6 million weights, "
-        "an ensemble of five 113 million; predicting takes nearly five times as long. The median run "
-        "took 266 to 371 seconds of one core beside other work, that of `swa` 188 more than its start."
+        "an ensemble of five 113 million; predicting takes nearly five times as long. The median "
+        "run took 266 to 371 seconds of one core beside other work, that of `swa` 188 more than "
+        "its start."
     ),
     "branch_minilm": (
         "The recipe was committed before the first of its runs; before that, its rows were cut "
