@@ -93,13 +93,14 @@ def check(similarity: np.ndarray, gold: np.ndarray, precision: str) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.nightly)])
 def test_predictions_correlate_as_mteb_lists(pairs: Pairs, precision: str, tmp_path: Path) -> None:
     texts, gold = pairs
     model = encore.load(untrained(precision, tmp_path))
     check(np.array([found.label for found in model.predict(texts)]), gold, precision)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", TOLERANCE)
 def test_exported_vectors_correlate_as_mteb_lists(
     pairs: Pairs, precision: str, exported: Path

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.nightly  # pre-commit runs it at each commit
 def test_mypy_is_content() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy"],

@@ -197,7 +197,7 @@ def test_a_difference_is_judged_by_its_interval_for_new_examples() -> None:
 def test_the_sign_of_a_small_difference_is_shown() -> None:
     found = stored("fusion_minilm")["results"]
     pointer = page.Pointer(
-        "fusion_minilm", "sts", "pearson", "fusion", "sts plan.lr=1e-05", paper=0.037
+        "fusion_minilm", "sts", "pearson", "fusion", study="sts plan.lr=1e-05", paper=0.037
     )
     judged = page.judge(pointer, ComparisonRecord.from_json(found))
     assert judged.verdict == "does not agree"

@@ -147,14 +147,14 @@ def _train(
     )
     log.resume(prepared)
     clock = CheckpointClock(checkpoint_seconds, checkpoint_steps, state.step)
-    for report in train_loop(
-        models, prepared.plan, prepared.streams, prepared.settings, state=state
-    ):
-        log.rates.see(report)
-        log.see(report, prepared, keep=recipe.plan.keep)
-        if watch is not None:
-            watch(report)
-        clock.save_if_due(state.step, log.checkpoint, complete=isinstance(report, EvalReport))
+    reports = train_loop(models, prepared.plan, prepared.streams, prepared.settings, state=state)
+    with contextlib.closing(reports):  # its processes end with an exception that is raised here
+        for report in reports:
+            log.rates.see(report)
+            log.see(report, prepared, keep=recipe.plan.keep)
+            if watch is not None:
+                watch(report)
+            clock.save_if_due(state.step, log.checkpoint, complete=isinstance(report, EvalReport))
     result = log.finish(prepared)
     files.remove(folder / "checkpoint")
     return result

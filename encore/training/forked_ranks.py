@@ -79,9 +79,9 @@ def forked(
         for ours, _ in pairs:
             ours.close()
         for child in children:  # nothing is in them that is not here
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+                os.waitpid(child, 0)
 
 
 @contextlib.contextmanager

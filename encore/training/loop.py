@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -73,7 +73,7 @@ def train_loop(
     settings: TrainSettings,
     *,
     state: FitState | None = None,
-) -> Iterator[StepReport | EvalReport]:
+) -> Generator[StepReport | EvalReport, None, None]:
     """Train `models` on `streams` by `plan`, from `state` on.
 
     The dev score is the mean over the tasks of their first metric on their first dev set. Raises

@@ -107,6 +107,7 @@ def test_accuracy_interval_is_the_binomial_one(n, p):
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.15 * (high - low) / 2)
 
 
+@pytest.mark.nightly
 def test_twenty_thousand_rows_take_a_moment():
     slowest = {}
     for name, labels in WEIGHTED:

@@ -199,7 +199,9 @@ def disturbed_workers(whole: Graph, runs: Path, marks: Marks, n_before: int) -> 
     assert len(marks.read()) == before
 
 
-@pytest.mark.parametrize("disturbed", [disturbed_local, disturbed_workers])
+@pytest.mark.parametrize(
+    "disturbed", [pytest.param(disturbed_local, marks=pytest.mark.nightly), disturbed_workers]
+)
 def test_a_graph_whose_processes_are_killed(
     disturbed: Callable[..., None], small: Graph, marks: Marks, tmp_path: Path
 ) -> None:

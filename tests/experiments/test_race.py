@@ -462,6 +462,7 @@ def test_one_variant_has_nobody_to_race_with(raced: Whole, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.nightly
 def test_each_study_races_on_its_own(raced: Whole, tmp_path: Path) -> None:
     """And a run that fails leaves, is told, and is tried again by the same command."""
     overrides = ["seeds=[1]"]

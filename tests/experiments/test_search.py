@@ -694,6 +694,7 @@ def test_while_trials_are_under_way_it_is_not_complete(whole: Whole, tmp_path: P
     assert not (runs / whole.folder.name / files.MANIFEST).exists()
 
 
+@pytest.mark.nightly
 def test_a_killed_search_ends_as_if_nothing_had_happened(whole: Whole, tmp_path: Path) -> None:
     runs, draw = tmp_path / "runs", np.random.default_rng(5)
     for _ in range(2):
@@ -717,6 +718,7 @@ def test_a_killed_search_ends_as_if_nothing_had_happened(whole: Whole, tmp_path:
     )
 
 
+@pytest.mark.nightly
 def test_a_trial_that_is_given_up_leaves_no_run_behind(whole: Whole, tmp_path: Path) -> None:
     how = [
         "--pruner",

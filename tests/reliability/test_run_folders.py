@@ -103,6 +103,7 @@ def check(promise: str, problems: Sequence[str]) -> None:
     assert not failed
 
 
+@pytest.mark.nightly
 def test_every_file_of_an_interrupted_run_flipped_cut_emptied_and_removed(
     folders: Folders, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_without_its_encoder_or_with_another_it_says_so(
         encore.load(run)
 
 
+@pytest.mark.nightly
 def test_exports_hold_all_of_it(tables: Tables, tmp_path: Path) -> None:
     bottleneck = fit(tables, tmp_path / "runs", "adapter=houlsby")
     lora = fit(tables, tmp_path / "runs", "adapter=lora", "pooling=cls")

@@ -94,7 +94,7 @@ def test_killed_again_and_again_it_goes_on_and_takes_its_processes_along(
     finish(whole, tmp_path)
 
 
-@pytest.mark.parametrize("at", [9, 25])
+@pytest.mark.parametrize("at", [9, pytest.param(25, marks=pytest.mark.nightly)])
 def test_a_killed_process_is_started_again(whole: Whole, tmp_path: Path, at: int) -> None:
     """The comparison does not even stop."""
     outcome = whole.warm.run(

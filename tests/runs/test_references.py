@@ -319,6 +319,7 @@ def study(tables: Tables, encoder: Path, **more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.nightly
 def test_variants_start_from_variants_of_other_studies_each_computed_once(
     tables: Tables, tiny_encoder: Path, tmp_path: Path
 ) -> None:

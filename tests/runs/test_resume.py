@@ -288,7 +288,11 @@ def wait_for(
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "int"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGKILL, marks=pytest.mark.nightly, id="kill"), signal.SIGINT],
+    ids=lambda number: "int",
+)
 def test_the_real_command_stopped_by_a_signal_is_resumed_by_the_same_command(
     number: int, command: Command, tmp_path: Path
 ) -> None:

@@ -304,7 +304,10 @@ def test_stopped_at_six_places_it_ends_in_the_same_bits(
     assert rest.state.snapshot().numbers == whole.state.snapshot().numbers
 
 
-@pytest.mark.parametrize("number", range(N_RUNS))
+@pytest.mark.parametrize(
+    "number",
+    [*range(3), *(pytest.param(number, marks=pytest.mark.nightly) for number in range(3, N_RUNS))],
+)
 def test_with_every_technique_three_processes_are_one(
     number: int, folder: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:

@@ -480,7 +480,17 @@ def along(tables: Tables, *overrides: str, **own: Any) -> Prepared:
     return prepare(recipe_from(mapping, (*tables.settings, *overrides)))
 
 
-@pytest.mark.parametrize("loss", ["mnr", "simcse", {"name": "uncertainty", "of": "mnr"}])
+NIGHTLY = pytest.mark.nightly
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mnr",
+        pytest.param("simcse", marks=NIGHTLY),
+        pytest.param({"name": "uncertainty", "of": "mnr"}, marks=NIGHTLY),
+    ],
+)
 def test_a_task_without_labels_trains_along(
     loss: Any, tables: Tables, warm: Warm, tmp_path: Path
 ) -> None:

@@ -400,7 +400,8 @@ needs_minilm = pytest.mark.skipif(
 
 
 @needs_minilm
-@pytest.mark.parametrize("task", [pytest.param("stsb", marks=pytest.mark.nightly), "sst5"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("task", ["stsb", "sst5"])
 def test_sixty_steps_of_minilm_are_those_of_a_plain_loop_and_bf16_stays_near(task: str) -> None:
     """Short rows and small batches, to be quick; the nightly test takes rows as they come."""
     compare(real(task, batch_size=4, longest=16))
