@@ -457,7 +457,7 @@ def left_by_another(trials: Trials, *, beat: bool) -> FrozenTrial:
     return study.trials[trial.number]
 
 
-@pytest.mark.parametrize("beat", [True, False])
+@pytest.mark.parametrize("beat", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_a_silent_machine_s_trial_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bool
 ) -> None:

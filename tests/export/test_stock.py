@@ -86,7 +86,7 @@ def test_it_is_announced_before_training(
     assert f"exports to plain transformers: {line}" in announcements(prepared)
 
 
-@pytest.mark.parametrize("pooling", ["pooler", "cls"])
+@pytest.mark.parametrize("pooling", [pytest.param("pooler", marks=pytest.mark.nightly), "cls"])
 def test_it_loads_where_encore_cannot_be_imported(
     pooling: str, vary: Callable[..., Path], tmp_path: Path
 ) -> None:

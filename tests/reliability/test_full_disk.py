@@ -120,6 +120,7 @@ def test_a_disk_that_is_full_at_a_write(
     assert not failed
 
 
+@pytest.mark.nightly
 def test_a_disk_that_is_full_under_the_database_of_a_search(
     warm: Warm, tables: Tables, tiny_encoder: Path, tmp_path: Path
 ) -> None:

@@ -277,7 +277,10 @@ def test_every_technique_is_in_a_run(folder: Path, tiny_encoder: Path) -> None:
     } == {}
 
 
-@pytest.mark.parametrize("number", range(N_RUNS))
+@pytest.mark.parametrize(
+    "number",
+    [*range(5), *(pytest.param(number, marks=pytest.mark.nightly) for number in range(5, N_RUNS))],
+)
 def test_stopped_at_six_places_it_ends_in_the_same_bits(
     number: int, folder: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
