@@ -325,3 +325,15 @@ def test_a_sure_mistake_is_not_clipped():
     assert metric("log_loss")(np.full((1, 5), 500.0), np.zeros((1, 5)), TAGS) == pytest.approx(
         500.0
     )
+
+
+@pytest.mark.parametrize(
+    ("seed", "theirs"),
+    [(1, 0.46652899753668786), (2, 0.44727261918441147), (3, 0.47979911159288285)],
+)
+def test_the_calibration_error_is_that_of_netcal(seed: int, theirs: float) -> None:
+    """Golden values of netcal 1.4.0, ECE(10).measure(probabilities, classes)."""
+    draw = np.random.default_rng(seed)
+    scores, classes = 2 * draw.normal(size=(400, 5)), draw.integers(0, 5, 400)
+    five = LabelSpace("multiclass", tuple("abcde"))
+    assert metric("ece")(scores, classes, five) == pytest.approx(theirs, rel=1e-9)
