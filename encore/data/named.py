@@ -189,7 +189,7 @@ def _locate(name: str, file: str, digest: str) -> Path:
     cache_path = str(cache_folder() / "data").replace(str(Path.home()), "~", 1)
     raise DataError(
         Problem(
-            where=f"task '{name}'",
+            task=name,
             message=f"{file} is not on this machine (looked in ENCORE_DATA ({given}), "
             f"../shared/data, {cache_path}).",
             remedy="Set ENCORE_DATA to a folder that holds it, or ENCORE_DATA_REPO to a Hugging "

@@ -19,7 +19,7 @@ SYNONYMS = {
     "precision": "amp autocast bf16 dtype fp16 fp32 half mixed_precision torch_dtype",
     "seed": "random_seed random_state rng_seed",
     "threads": "cpu_threads n_threads num_threads",
-    "shares": "data_parallel n_processes nproc_per_node num_processes ranks world_size",
+    "shares": "data_parallel n_processes nproc_per_node num_processes processes ranks world_size",
     "task": "dataset dataset_name task_name",
     "source": "paper reference",
     "expect": "expected targets_metrics",

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors.torch
 import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from encore.errors import TrainingError
@@ -98,14 +99,14 @@ def exchange_tensors(
         return [(dict(tensors), about)]
     words = json.dumps(about).encode()
     copies = {name: each.detach().clone(memory_format=_PLAIN) for name, each in tensors.items()}
-    stored = safetensors.torch.save(copies)
+    stored = to_bytes(copies)
     found = ranks.exchange(_LENGTH.pack(len(words)) + words + stored)
     return [_read(each) for each in found]
 
 
 def _read(payload: bytes) -> tuple[dict[str, Tensor], Any]:
     start = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
-    return safetensors.torch.load(payload[start:]), json.loads(payload[_LENGTH.size : start])
+    return from_bytes(payload[start:]), json.loads(payload[_LENGTH.size : start])
 
 
 def lost(rank: int) -> TrainingError:

@@ -24,6 +24,8 @@ from encore.data.named import find_task, read_named_tasks, read_split, task_name
 from encore.data.normalise import normalise_text
 from encore.data.settings import DataSettings
 from encore.errors import DataError, RecipeError
+from encore.recipe.load import recipe_from
+from encore.runs.prepare import prepare
 
 GLUE = {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"}
 UNLABELLED = {"allnli", "imdb_unsup", "wiki_simple", "wiki_en"}
@@ -282,3 +284,22 @@ def test_a_named_task_cut_to_a_few_rows_says_so() -> None:
     assert (len(data.train), len(data.dev["dev"])) == (500, 100)
     assert "train cut to 500 of 8,544 rows (stratified, seed 42)" in map(str, data.notes)
     assert "dev cut to 100 of 1,101 rows (stratified, seed 42)" in map(str, data.notes)
+
+
+def test_a_missing_file_names_its_task_once(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(named, "_folders", lambda: [])
+    monkeypatch.setattr(named, "cache_folder", lambda: tmp_path)
+    for name in ("ENCORE_DATA", "ENCORE_DATA_REPO"):
+        monkeypatch.delenv(name, raising=False)
+    tasks: Any = {"sst5": {}, "sts": {}}
+    recipe = {"encoder": str(tiny_encoder), "max_length": 32, "tasks": tasks}
+    with pytest.raises(DataError) as caught:
+        prepare(recipe_from(recipe))
+    assert [line.split(".parquet")[0] for line in caught.value.lines] == [
+        "task 'sst5': cs224n_sst5/train",
+        "task 'sst5': cs224n_sst5/dev",
+        "task 'sts': cs224n_sts/train",
+        "task 'sts': cs224n_sts/dev",
+    ]
