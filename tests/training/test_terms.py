@@ -4,7 +4,10 @@ compares; and each term draws for itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from torch import Tensor
 from encore import catalogue
 from encore.encoder import dropout
 from encore.model.task_model import TaskModel
+from encore.training.ranks import Alone
 from encore.training.step import StepInput, TaskStepResult, take_step
 from encore.types import LABELLED, Batch, Loss, Output, TaskKind, Tokens
 
@@ -38,10 +42,7 @@ def step(
     model: TaskModel, losses: dict[str, tuple[float, Loss]], parts: Sequence[Batch]
 ) -> tuple[TaskStepResult, Gradients]:
     """The outcome of a step and the gradients that it made."""
-    named = dict(model.named_parameters())
-    for name, (_, loss) in losses.items():
-        if isinstance(loss, torch.nn.Module):
-            named |= {f"{name}.{key}": value for key, value in loss.named_parameters()}
+    named = parameters_of(model, losses)
     found: Gradients = {}
     for name, parameter in named.items():
         parameter.grad = None
@@ -55,6 +56,17 @@ def step(
         [StepInput(model, parts, losses)], optimiser, seed=9, step=4, clip_norm=None
     )
     return outcome.parts[0], found
+
+
+def parameters_of(
+    model: TaskModel, losses: Mapping[str, tuple[float, Loss]]
+) -> dict[str, torch.nn.Parameter]:
+    """The parameters of a model and of its losses."""
+    named = dict(model.named_parameters())
+    for name, (_, loss) in losses.items():
+        if isinstance(loss, torch.nn.Module):
+            named |= {f"{name}.{key}": value for key, value in loss.named_parameters()}
+    return named
 
 
 def losses_of(name: str, kind: TaskKind) -> dict[str, tuple[float, Loss]]:
@@ -84,6 +96,87 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(name: str, kind: Ta
     assert split.loss == pytest.approx(whole.loss, rel=1e-5)
     assert dict(split.terms) == pytest.approx(dict(whole.terms), rel=1e-5)
     np.testing.assert_allclose(split.scores, whole.scores, atol=1e-5)
+    assert distance(found, expected) < 1e-5
+
+
+class ThreadRanks(Alone):
+    """A rank that is a thread, and notes the gradients that it publishes."""
+
+    def __init__(self, rank: int, given: list[bytes], together: threading.Barrier) -> None:
+        self.rank, self.size = rank, len(given)
+        self.given, self.together = given, together
+        self.published: list[Tensor | None] = []
+
+    def exchange(self, payload: bytes) -> list[bytes]:
+        self.given[self.rank] = payload
+        self.together.wait(20)
+        found = list(self.given)
+        self.together.wait(20)
+        return found
+
+    def publish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self.published = [None if p.grad is None else p.grad.clone() for p in parameters]
+
+
+def by_ranks(
+    kind: TaskKind, losses: Sequence[dict[str, tuple[float, Loss]]], parts: Sequence[Batch]
+) -> tuple[TaskStepResult, Gradients]:
+    """The outcome of a step of four ranks, of which the third has no rows, and the gradients of
+    all. losses: of each rank.
+    """
+    given, together = [b""] * 4, threading.Barrier(4)
+    ranks = [ThreadRanks(rank, given, together) for rank in range(4)]
+    models = [model_of(kind) for _ in ranks]
+    named = [parameters_of(*each) for each in zip(models, losses, strict=True)]
+
+    def work(rank: int) -> TaskStepResult:
+        optimiser = torch.optim.AdamW(named[rank].values(), lr=0.0)
+        one = StepInput(models[rank], parts, losses[rank], owners=(0, 1, 3))
+        how: dict[str, Any] = {"seed": 9, "step": 4, "clip_norm": None, "ranks": ranks[rank]}
+        optimiser.param_groups[0]["factor"] = 1.0
+        return take_step([one], optimiser, **how).parts[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(work, range(4)))
+    assert all((one.terms, one.loss) == (two.terms, two.loss) for one, two in pairwise(outcomes))
+    found: Gradients = {}
+    for rank in ranks:
+        for name, gradient in zip(named[0], rank.published, strict=True):
+            if gradient is not None:
+                found[name] = found[name] + gradient if name in found else gradient
+    return outcomes[0], found
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_ranks_give_the_gradients_of_the_whole_batch(name: str, kind: TaskKind) -> None:
+    whole, expected = step(model_of(kind), losses_of(name, kind), [batch_of(kind)])
+    parts = [batch_of(kind, slice(*ends)) for ends in ((0, 1), (1, 8), (8, None))]
+    shared, found = by_ranks(kind, [losses_of(name, kind) for _ in range(4)], parts)
+    assert shared.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert dict(shared.terms) == pytest.approx(dict(whole.terms), rel=1e-5)
+    np.testing.assert_allclose(shared.scores, whole.scores, atol=1e-5)
+    assert distance(found, expected) < 1e-5
+
+
+class ReadTwice(Loss):
+    """Compares the rows of two readings of its own with all others."""
+
+    couples_rows = True
+    joins = LABELLED
+    kinds = ()
+
+    def __call__(self, model: Any, batch: Batch, output: Output) -> Any:
+        one, two = (model(batch.tokens).vectors for _ in range(2))
+        return (one @ two.T).tanh().sum(), self.weight(batch)
+
+
+def test_a_rank_without_rows_goes_on_where_the_others_do() -> None:
+    main: Loss = catalogue.build("losses", "cross_entropy", LABELS["binary"])
+    losses: dict[str, tuple[float, Loss]] = {"task": (1.0, main), "it": (0.1, ReadTwice())}
+    whole, expected = step(model_of("binary"), losses, [batch_of("binary")])
+    parts = [batch_of("binary", slice(*ends)) for ends in ((0, 1), (1, 8), (8, None))]
+    shared, found = by_ranks("binary", [losses] * 4, parts)
+    assert dict(shared.terms) == pytest.approx(dict(whole.terms), rel=1e-5)
     assert distance(found, expected) < 1e-5
 
 
