@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 
 from encore import files
 from encore.errors import (
-    DataError,
     Problem,
     RecipeError,
     TrainingError,
@@ -31,6 +29,7 @@ from encore.runs.decide import (
 from encore.runs.ensemble_model import ensemble_scores, read_ensemble
 from encore.runs.folder import read_result
 from encore.runs.kind import folder_kind
+from encore.runs.places import without_weights
 
 __all__ = ["calibrate", "remove_decision"]
 
@@ -62,7 +61,8 @@ def calibrate(
         found = ensemble_scores(run, task)
     else:
         result = read_result(run)
-        _require_model(run)
+        if not (run / "model").is_dir():
+            raise without_weights(run, "a decision is kept with them")
         found = task_scores(run, task, result)
     fitted = fit_on(found, settings)
     with _locked(run):
@@ -116,12 +116,3 @@ def remove_decision(run: Path) -> bool:
 
 def _locked(run: Path) -> contextlib.AbstractContextManager[None]:
     return files.locked(run, TrainingError(f"{run}: another process is working on this folder."))
-
-
-def _require_model(run: Path) -> None:
-    if not (run / "model").is_dir():
-        words = ["encore", "train", str(run / "recipe.yaml"), "--runs", str(run.parent)]
-        raise DataError(
-            f"{run}: has no weights, and a decision is kept with them. To get them, train it "
-            f"again, to the same bits: {shlex.join(words)}"
-        )

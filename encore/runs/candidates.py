@@ -18,7 +18,7 @@ from encore.evaluation.ensemble_record import EnsembleResult
 from encore.runs.folder import MODEL, DevPredictions, RunResult, read_predictions, read_result
 from encore.runs.kind import folder_kind
 from encore.runs.model_folder import read_parts
-from encore.runs.places import is_kept, run_folder
+from encore.runs.places import is_kept, run_folder, without_weights
 from encore.types import LabelSpace
 
 __all__ = ["Candidate", "Combined", "find_candidates", "new_folder", "on_same_rows"]
@@ -150,10 +150,7 @@ def _runs_of(folder: Path, notes: list[str]) -> list[Path]:
 def _candidate(folder: Path) -> Candidate:
     result = read_result(folder)
     if not is_kept(folder):
-        raise DataError(
-            f"{display_path(folder)}: keeps no weights, so it cannot be a member. Train it again: "
-            f"encore train {display_path(folder / 'recipe.yaml')}"
-        )
+        raise without_weights(folder, "a member is a model")
     assembly, parts = read_parts(folder / "model")
     labels = {name: part.labels for name, part in parts.items()}
     digest = files.sha256(folder / "model" / files.MANIFEST)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from encore import files
 from encore.errors import DataError, Problem
 from encore.runs.kind import FolderKind, folder_kind
 
-__all__ = ["check_output", "enclosing_result", "is_being_trained", "is_kept", "run_folder"]
+__all__ = [
+    "check_output",
+    "enclosing_result",
+    "is_being_trained",
+    "is_kept",
+    "run_folder",
+    "without_weights",
+]
 
 
 def enclosing_result(path: Path) -> tuple[Path, FolderKind] | None:
@@ -41,6 +49,17 @@ def run_folder(runs: Path, name: str, kind: FolderKind = "run") -> Path:
 def is_kept(run: Path) -> bool:
     """True for a complete run with its weights."""
     return (run / files.MANIFEST).exists() and (run / "model").is_dir()
+
+
+def without_weights(run: Path, why: str) -> DataError:
+    """The error for a complete run that has none. why: what they are needed for, or why there are
+    none; no sentence.
+    """
+    words = ["encore", "train", str(run / "recipe.yaml"), "--runs", str(run.parent)]
+    return DataError(
+        f"{run}: has no weights: {why}. To get them, train it again, to the same bits: "
+        f"{shlex.join(words)}"
+    )
 
 
 def is_being_trained(folder: Path) -> bool:

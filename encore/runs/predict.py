@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from encore.runs.gradients import explain_by_gradients
 from encore.runs.loaded_task import LoadedTask
 from encore.runs.model_folder import read_models, read_parts
 from encore.runs.output import columns_of
+from encore.runs.places import without_weights
 from encore.runs.predictor import Predictor, ServedTask
 from encore.runs.scoring_memory import require_memory_for_rows
 from encore.training.scoring import score_together
@@ -118,13 +118,7 @@ def load(run: str | Path, *, force: bool = False) -> Model:
     if not where.is_dir() and not (folder / "resolved.json").is_file():
         raise DataError(explain_no_run(folder))
     if not where.is_dir() and (folder / files.MANIFEST).exists():
-        command = shlex.join(
-            ["encore", "train", str(folder / "recipe.yaml"), "--runs", str(folder.parent)]
-        )
-        raise DataError(
-            f"{folder}: has no weights: a comparison or a search keeps figures only. To get "
-            f"them, train it again, to the same bits: {command}"
-        )
+        raise without_weights(folder, "a comparison or a search keeps figures only")
     if where.is_symlink():
         raise DataError(
             f"{where}: a symbolic link, not the folder that the run wrote. Remove the folder "

@@ -26,7 +26,7 @@ from encore.recipe.technique import Technique
 from encore.runs.adapter_folder import AdapterFolder
 from encore.runs.compatibility import head_of, parts_of
 from encore.runs.contents import damaged_files
-from encore.runs.places import run_folder
+from encore.runs.places import run_folder, without_weights
 from encore.techniques.losses._default import LOSS_OF_KIND
 from encore.training.loop import TrainSettings, steps_in
 from encore.training.streams import Stream
@@ -278,12 +278,10 @@ class Start:
         wrong = (
             [folder / name for name in damaged_files(folder, "model")] if folder.exists() else []
         )
-        if wrong or not folder.is_dir():
-            message = (
-                f"{wrong[0]}: missing, or not as the run wrote it."
-                if wrong
-                else f"{run}: keeps no weights, as runs of a comparison do."
-            )
+        if wrong:
+            message = f"{wrong[0]}: missing, or not as the run wrote it."
             remedy = f"Train it again: encore train {run / 'recipe.yaml'} --runs {run.parent}"
             raise DataError(Problem(message=message, remedy=remedy))
+        if not folder.is_dir():
+            raise without_weights(run, "a comparison or a search keeps figures only")
         return folder

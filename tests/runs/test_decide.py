@@ -350,7 +350,7 @@ def test_mistakes_of_a_newcomer(run: Path, tables: Tables, warm: Warm, tmp_path:
 
 def test_a_run_without_weights_has_no_place_for_it(tables: Tables, tmp_path: Path) -> None:
     result = execute(tables.prepared("plan.epochs=1"), tmp_path, keep_model=False)
-    with pytest.raises(DataError, match="has no weights, and a decision is kept with them"):
+    with pytest.raises(DataError, match="has no weights: a decision is kept with them"):
         encore.calibrate(result.folder)
 
 
